@@ -1,0 +1,53 @@
+# Everything a person or CI does here. A bare `make` prints this help.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: help install demo up down test lint format schemas bench chaos
+
+UV_VERSION := 0.13.9
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# A uv of our own when the machine has none: a fresh machine needs only Python, git and make.
+UV := $(shell command -v uv || echo .uv/bin/uv)
+RUN := $(UV) run --locked --no-sync
+
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+
+.uv/bin/uv:
+	@echo "installing uv $(UV_VERSION) into .uv"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+install: $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Install everything that is locked into .venv
+	@$(UV) sync --quiet --locked --python $(PYTHON)
+
+demo: install ## Run the whole thing on embedded parts with a real LiteLLM proxy as the caller
+	@$(RUN) python -m demo run
+
+up: install ## Start the embedded stack in the background and write .run/env
+	@$(RUN) python -m demo up
+
+down: install ## Stop what `make up` started
+	@$(RUN) python -m demo down
+
+test: install ## Run everything that needs no cluster
+	@$(RUN) pytest tests/unit tests/integration tests/system
+
+lint: install ## Formatters in check mode, ruff, mypy, import contracts
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+format: install ## Let the formatters write
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+schemas: install ## Write again what is generated from the code: JSON Schemas, OpenAPI, configuration page
+	@$(RUN) python -m schemas
+
+bench: install ## Measure against limits of the same run
+	@$(RUN) pytest tests/bench
+
+chaos: install ## Kill and cut
+	@$(RUN) pytest tests/chaos
