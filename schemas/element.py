@@ -1,0 +1,195 @@
+"""Reading an element: from the bytes that LiteLLM sent to the contract, every digit kept.
+
+Strict JSON goes through msgspec and touches only the fields that billing reads. What strict JSON
+refuses (bare `Infinity`, lone surrogates, invalid UTF-8, control characters, numbers beyond a
+float) is read leniently instead, so that no client escapes its bill by sending `1e400` in a
+header. Where a key occurs twice, the last one counts, in both readings.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from types import UnionType
+from typing import Any, Final, TypeAlias, TypedDict, get_args
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from schemas.callback import REQUIRED_FIELDS, Callback
+
+Wire: TypeAlias = dict[str, Any]
+"""An element reduced to the fields of the contract, values not yet checked."""
+Fields: TypeAlias = Mapping[str, "Fields | None"]
+
+_EXACT: Final = frozenset({"response_cost", "saved_cache_cost", "total_cost"})
+_MAX_NUMBER_CHARACTERS: Final = 400
+
+
+class ContractError(ValueError):
+    """An element that cannot be billed as it stands; `reason` is the code on the dead letter."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+def _nested(annotation: object) -> type[BaseModel] | None:
+    parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    models = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    return models[0] if models else None
+
+
+def _fields(model: type[BaseModel]) -> Fields:
+    found: dict[str, Fields | None] = {}
+    for name, field in model.model_fields.items():
+        nested = _nested(field.annotation)
+        found[field.alias or name] = _fields(nested) if nested else None
+    return found
+
+
+def _wire_type(name: str, fields: Fields) -> object:
+    members: dict[str, object] = {}
+    for field, nested in fields.items():
+        if nested is not None:
+            members[field] = _wire_type(f"{name}_{field}", nested) | None  # type: ignore[operator]
+        else:
+            members[field] = msgspec.Raw if field in _EXACT else Any
+    return TypedDict(name, members, total=False)  # type: ignore[operator]
+
+
+BILLING_FIELDS: Final[Fields] = _fields(Callback)
+"""The fields that billing reads, by JSON name; a nested mapping for an object, None for a value."""
+
+_decoder: Final = msgspec.json.Decoder(_wire_type("CallbackWire", BILLING_FIELDS))
+
+
+def _number(text: str) -> Decimal | int:
+    if len(text) > _MAX_NUMBER_CHARACTERS:
+        return Decimal("NaN")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
+
+
+def _exact(raw: msgspec.Raw) -> object:
+    text = bytes(raw)
+    if text == b"null":
+        return None
+    if text[:1] in b"-0123456789":
+        return _number(text.decode("ascii"))
+    return msgspec.json.decode(text)
+
+
+def _restore_exact(wire: Wire) -> None:
+    for field in _EXACT & wire.keys():
+        wire[field] = _exact(wire[field])
+    if breakdown := wire.get("cost_breakdown"):
+        _restore_exact(breakdown)
+
+
+_SURROGATES: Final = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+_LONE_LENGTH: Final = len(r"\ud800")
+
+
+def _without_lone_surrogates(text: str) -> str:
+    return _SURROGATES.sub(
+        lambda match: r"\ufffd" if len(match[0]) == _LONE_LENGTH else match[0], text
+    )
+
+
+def _project(value: object, fields: Fields) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _project(value[name], nested) if nested is not None else value[name]
+        for name, nested in fields.items()
+        if name in value
+    }
+
+
+def _read_leniently(element: bytes) -> Wire:
+    text = _without_lone_surrogates(element.decode("utf-8-sig", "replace"))
+    try:
+        value = json.loads(
+            text, strict=False, parse_float=_number, parse_int=_number, parse_constant=Decimal
+        )
+    except (ValueError, RecursionError) as error:
+        raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error
+    wire = _project(value, BILLING_FIELDS)
+    if not isinstance(wire, dict):
+        raise ContractError("not_an_object", f"an element must be an object, not {type(value)}")
+    return wire
+
+
+def read_wire(element: bytes) -> tuple[Wire, bool]:
+    """Read the fields of the contract out of `element`, unchecked, prices as exact decimals.
+
+    Returns the fields and whether strict JSON refused the element. Raises `ContractError` with
+    `unreadable` or `not_an_object`.
+    """
+    try:
+        wire: Wire = _decoder.decode(element)
+        _restore_exact(wire)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_leniently(element), not is_strict_json(element)
+    return wire, False
+
+
+def is_strict_json(element: bytes) -> bool:
+    """Say whether a strict JSON parser takes `element` (RFC 8259, numbers within a double)."""
+    try:
+        msgspec.json.decode(element)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _without(wire: Wire, location: tuple[int | str, ...]) -> None:
+    """Drop the value at `location`, or the deepest object on the way to it."""
+    part: Any = wire
+    for step in location[:-1]:
+        if not isinstance(part.get(step), dict):
+            part.pop(step, None)
+            return
+        part = part[step]
+    part.pop(location[-1], None)
+
+
+def check(wire: Wire) -> Callback:
+    """Hold `wire` against the contract.
+
+    Fields that billing does not need are dropped where their type is wrong. Raises `ContractError`
+    with `no_usable_id`, `contract_broken`, `negative_cost`, `non_finite_cost` or
+    `cost_out_of_range`. `wire` may be changed.
+    """
+    try:
+        return Callback.model_validate(wire)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+    for problem in problems:
+        field = problem["loc"][0]
+        if field in REQUIRED_FIELDS:
+            raise ContractError(_reason(str(field), problem["type"]), problem["msg"])
+    for problem in problems:
+        _without(wire, problem["loc"])
+    return Callback.model_validate(wire)
+
+
+def _reason(field: str, problem: str) -> str:
+    if field == "id":
+        return "no_usable_id"
+    return problem if field == "response_cost" else "contract_broken"
+
+
+def read_callback(element: bytes) -> tuple[Callback, bool]:
+    """Read and check one element as LiteLLM sent it.
+
+    Returns the callback and whether strict JSON refused the bytes. Raises `ContractError`; its
+    `reason` is one of those of `read_wire` and `check`.
+    """
+    wire, lenient = read_wire(element)
+    return check(wire), lenient
