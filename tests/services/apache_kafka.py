@@ -1,0 +1,162 @@
+"""Apache Kafka itself: one node, KRaft, on loopback. The reference broker."""
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.services.jars import kafka_version
+from tests.services.process import Server, ServerError, free_port
+from tests.services.waiting import eventually
+
+JAVA_AT_LEAST = 17
+LOG4J = Path(__file__).parent / "kafka" / "log4j2.yaml"
+
+
+def java() -> str | None:
+    """The java of JAVA_HOME, else of the PATH, else None."""
+    home = os.environ.get("JAVA_HOME")
+    if home and (Path(home) / "bin" / "java").is_file():
+        return str(Path(home) / "bin" / "java")
+    return shutil.which("java")
+
+
+def java_version() -> int | None:
+    """The feature release of that java (17, 21, ...); None where there is none that answers."""
+    program = java()
+    if program is None:
+        return None
+    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
+    return int(found[1]) if found else None
+
+
+def answers(bootstrap: str) -> bool:
+    """Whether a broker describes its cluster within a second."""
+    quiet = logging.getLogger("tests.broker")
+    quiet.setLevel(logging.CRITICAL)
+    admin = AdminClient({"bootstrap.servers": bootstrap}, logger=quiet)
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
+
+
+def broker_settings(port: int, controller_port: int, data: str) -> dict[str, str]:
+    """The broker's properties: one node in both roles, and no waits that only a cluster needs.
+
+    Args:
+        port: where clients connect, on 127.0.0.1.
+        controller_port: where the controller listens to its only voter.
+        data: the log directory.
+    """
+    return {
+        "node.id": "1",
+        "process.roles": "broker,controller",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "group.initial.rebalance.delay.ms": "0",
+        # After a kill the node waits until its own former session has ended.
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "500",
+    }
+
+
+class ApacheKafka:
+    """One broker that keeps its port and its data over stops, kills and restarts.
+
+    Args:
+        jars: directory of the broker's jars.
+        directory: an empty directory for its data, its configuration and its log.
+        heap: the bound of its heap, in Java's notation.
+    """
+
+    def __init__(self, jars: Path, directory: Path, heap: str = "1g") -> None:
+        self.version = kafka_version()
+        self.port = free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._properties = directory / "server.properties"
+        self._data = directory / "data"
+        settings = broker_settings(self.port, free_port(), str(self._data))
+        self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+        self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}"]
+        self._java += [f"-Dlog4j2.configurationFile={LOG4J}"]
+        self._server = Server(
+            f"Apache Kafka {self.version}",
+            [*self._java, "kafka.Kafka", str(self._properties)],
+            directory / "broker.log",
+            stop_signal=signal.SIGTERM,
+        )
+
+    def start(self, deadline_seconds: float = 60) -> None:
+        """Start the broker (format its storage the first time) and wait until it answers.
+
+        Raises:
+            ServerError: it ended, or did not answer in time; with the end of its log.
+        """
+        if not self._data.exists():
+            self._format()
+        self._server.start()
+
+        def up() -> bool:
+            self._server.check()
+            return answers(self.bootstrap)
+
+        try:
+            eventually(up, f"{self._server.name} on {self.bootstrap}", deadline_seconds)
+        except TimeoutError as late:
+            self._server.kill()
+            raise ServerError(f"{late}; its log ends:\n{self._server.tail()}") from late
+        except ServerError:
+            self._server.kill()
+            raise
+
+    def stop(self) -> None:
+        """SIGTERM and wait: the broker writes what it holds."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        self._server.kill()
+
+    def suspend(self) -> None:
+        """SIGSTOP: clients see a broker that takes connections and never answers."""
+        self._server.suspend()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._server.resume()
+
+    def restart(self) -> None:
+        """Stop in order and start again: same port, same data."""
+        self.stop()
+        self.start()
+
+    def _format(self) -> None:
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = [*self._java, "kafka.tools.StorageTool", "format"]
+        command += ["--cluster-id", cluster, "--config", str(self._properties)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != 0:
+            raise ServerError(
+                f"the broker's storage was not formatted:\n{done.stdout}{done.stderr}"
+            )

@@ -1,0 +1,174 @@
+"""Which broker the tests run against: TEST_KAFKA, else the best one that is here."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tests.services.apache_kafka import JAVA_AT_LEAST, ApacheKafka, java_version
+from tests.services.docker import DockerKafka, engine_answers
+from tests.services.embedded_kafka import EmbeddedKafka
+from tests.services.jars import JarsError, fetch_jars, kafka_version
+from tests.services.process import ServerError
+
+Kind = Literal["apache", "docker", "embedded", "external"]
+BOOTSTRAP = re.compile(r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")
+
+
+class BrokerError(RuntimeError):
+    """No broker as demanded; the text says what to do."""
+
+
+class Broker(Protocol):
+    """What the tests need of a broker."""
+
+    bootstrap: str
+    version: str
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def stop(self) -> None:
+        """End it in order."""
+
+
+@dataclass(frozen=True)
+class BrokerChoice:
+    """A kind of broker, and the reason for it in words."""
+
+    kind: Kind
+    reason: str
+    bootstrap: str = ""
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is Apache Kafka, started by us."""
+        return self.kind in {"apache", "docker"}
+
+    def __str__(self) -> str:
+        """One line for people."""
+        what = {
+            "apache": f"Apache Kafka {kafka_version()} from its jars",
+            "docker": f"Apache Kafka {kafka_version()} in a container",
+            "embedded": "noida-db, embedded",
+            "external": f"the one at {self.bootstrap}",
+        }[self.kind]
+        return f"{what} ({self.reason})"
+
+
+class External:
+    """A broker that somebody else runs."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.version = "unknown"
+
+    def start(self) -> None:
+        """Not ours to start."""
+
+    def stop(self) -> None:
+        """Not ours to stop."""
+
+
+def missing_for_apache() -> str:
+    """What this machine lacks to run Apache Kafka from its jars; empty when nothing."""
+    release = java_version()
+    if release is None:
+        return "there is no java"
+    if release < JAVA_AT_LEAST:
+        return f"java is {release}, older than {JAVA_AT_LEAST}"
+    if shutil.which("mvn") is None:
+        return "there is no mvn"
+    return ""
+
+
+def choose_broker(environment: Mapping[str, str] | None = None) -> BrokerChoice:
+    """Decide, without starting anything.
+
+    Args:
+        environment: holds TEST_KAFKA (`apache`, `docker`, `embedded` or HOST:PORT) and CI;
+            default: that of the process.
+
+    Raises:
+        BrokerError: TEST_KAFKA is none of these, or CI is true and it names a broker other than
+            `apache` on a machine that can run that.
+    """
+    environment = os.environ if environment is None else environment
+    wanted = environment.get("TEST_KAFKA", "")
+    missing = missing_for_apache()
+    if environment.get("CI") == "true" and not missing and wanted not in {"", "apache"}:
+        raise BrokerError(
+            f"TEST_KAFKA={wanted} while CI=true: this machine has java and mvn, so CI demands"
+            " Apache Kafka; unset TEST_KAFKA"
+        )
+    if wanted in {"apache", "docker", "embedded"}:
+        return BrokerChoice(_kind(wanted), f"TEST_KAFKA={wanted}")
+    if BOOTSTRAP.match(wanted):
+        return BrokerChoice("external", "TEST_KAFKA is an address", wanted)
+    if wanted:
+        raise BrokerError(
+            f"TEST_KAFKA={wanted} is none of apache, docker, embedded, HOST:PORT; unset it to"
+            " take the best one present"
+        )
+    if not missing:
+        return BrokerChoice("apache", f"java {java_version()} and mvn are here")
+    return _without_java(missing)
+
+
+def start_broker(
+    choice: BrokerChoice, directory: Path, say: Callable[[str], None], *, ci: bool
+) -> tuple[BrokerChoice, Broker]:
+    """Start what was chosen, or the next best where nobody demanded that one.
+
+    Args:
+        choice: from `choose_broker`.
+        directory: an empty directory for the broker's data.
+        say: told what takes time and what was taken instead.
+        ci: whether a fallback is out of the question.
+
+    Returns:
+        The choice that holds in the end, and its running broker.
+
+    Raises:
+        JarsError, ServerError: it could not be started, and it was demanded.
+    """
+    demanded = ci or choice.reason.startswith("TEST_KAFKA")
+    try:
+        broker = _make(choice, directory, say)
+        broker.start()
+    except (JarsError, ServerError) as failed:
+        if demanded or choice.kind == "embedded":
+            raise
+        choice = _without_java(f"Apache Kafka did not start: {failed}")
+        say(f"broker: {choice}")
+        fallback = directory / "fallback"
+        fallback.mkdir()
+        broker = _make(choice, fallback, say)
+        broker.start()
+    return choice, broker
+
+
+def _without_java(reason: str) -> BrokerChoice:
+    if engine_answers():
+        return BrokerChoice("docker", f"{reason}; a Docker engine answers")
+    return BrokerChoice("embedded", f"{reason}; no Docker engine answers")
+
+
+def _kind(word: str) -> Kind:
+    kinds: dict[str, Kind] = {"apache": "apache", "docker": "docker", "embedded": "embedded"}
+    return kinds[word]
+
+
+def _make(choice: BrokerChoice, directory: Path, say: Callable[[str], None]) -> Broker:
+    match choice.kind:
+        case "apache":
+            return ApacheKafka(fetch_jars(say), directory)
+        case "docker":
+            return DockerKafka()
+        case "embedded":
+            return EmbeddedKafka(directory)
+        case "external":
+            return External(choice.bootstrap)

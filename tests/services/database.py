@@ -1,0 +1,122 @@
+"""Which PostgreSQL the tests run against, and a fresh database for each test."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.services.docker import DockerPostgres, engine_answers
+from tests.services.embedded_postgres import EmbeddedPostgres
+
+Kind = Literal["external", "docker", "embedded"]
+
+
+class Database(Protocol):
+    """What the tests need of a PostgreSQL server; `url` belongs to a role that may create."""
+
+    url: str
+    version: str
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def stop(self) -> None:
+        """End it in order."""
+
+    def remove(self) -> None:
+        """Delete what it left."""
+
+
+class External:
+    """A server that somebody else runs."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.version = "unknown"
+
+    def start(self) -> None:
+        """Not ours to start."""
+
+    def stop(self) -> None:
+        """Not ours to stop."""
+
+    def remove(self) -> None:
+        """Not ours to delete."""
+
+
+@dataclass(frozen=True)
+class DatabaseChoice:
+    """A kind of server, and the reason for it in words."""
+
+    kind: Kind
+    reason: str
+
+    def __str__(self) -> str:
+        """One line for people."""
+        what = {
+            "external": "the one of TEST_DATABASE_URL",
+            "docker": "PostgreSQL in a container",
+            "embedded": "PostgreSQL from a wheel",
+        }[self.kind]
+        return f"{what} ({self.reason})"
+
+
+def choose_database(environment: Mapping[str, str] | None = None) -> DatabaseChoice:
+    """Decide, without starting anything: TEST_DATABASE_URL, else Docker, else the wheel."""
+    environment = os.environ if environment is None else environment
+    if environment.get("TEST_DATABASE_URL"):
+        return DatabaseChoice("external", "TEST_DATABASE_URL is set")
+    if engine_answers():
+        return DatabaseChoice("docker", "a Docker engine answers")
+    return DatabaseChoice("embedded", "no Docker engine answers")
+
+
+def make_database(choice: DatabaseChoice) -> Database:
+    """The server that was chosen, not yet started."""
+    match choice.kind:
+        case "external":
+            return External(os.environ["TEST_DATABASE_URL"])
+        case "docker":
+            return DockerPostgres()
+        case "embedded":
+            return EmbeddedPostgres()
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's URL with another database in its path; options stay."""
+    head, question, options = url.partition("?")
+    server = head[: head.rindex("/")] if conninfo_to_dict(url).get("dbname") else head.rstrip("/")
+    return f"{server}/{name}{question}{options}"
+
+
+@contextmanager
+def fresh_database(url: str, template: str = "template1") -> Iterator[str]:
+    """A database of its own, dropped at the end even when sessions are still open in it.
+
+    Args:
+        url: a server's URL of a role that may create databases.
+        template: the database to copy; nobody may be connected to it.
+
+    Yields:
+        The URL of the new database.
+    """
+    name = f"billing_test_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+    try:
+        yield with_database(url, name)
+    finally:
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )

@@ -1,0 +1,40 @@
+"""noida-db's Kafka: a broker from a wheel, in memory. For machines with Python only."""
+
+import importlib.metadata
+from importlib.resources import files
+from pathlib import Path
+
+from tests.services.apache_kafka import answers
+from tests.services.process import Server, free_port
+from tests.services.waiting import eventually
+
+
+class EmbeddedKafka:
+    """One broker process; its data does not survive it reliably.
+
+    Args:
+        directory: an empty directory for its data and its log.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.version = importlib.metadata.version("noida-db")
+        port = free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        command = [str(files("noida_db").joinpath("noida-db")), "start", "--only", "kafka"]
+        command += ["--host", "127.0.0.1", "--kafka-port", str(port)]
+        command += ["--data-dir", str(directory / "data")]
+        self._server = Server(f"noida-db {self.version}", command, directory / "broker.log")
+
+    def start(self) -> None:
+        """Start the broker and wait until it answers."""
+        self._server.start()
+
+        def up() -> bool:
+            self._server.check()
+            return answers(self.bootstrap)
+
+        eventually(up, f"the embedded broker on {self.bootstrap}", 20)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._server.stop()

@@ -1,0 +1,131 @@
+"""Servers that the tests start: in the foreground, output in a file, gone when the tests are."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TETHER = Path(__file__).with_name("tether.py")
+LAST_LINES = 30
+
+
+class ServerError(RuntimeError):
+    """A server could not be started or stopped; the text says which and why."""
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody used a moment ago; no promise that it stays so."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One process that can be started, stopped, killed, suspended and started again.
+
+    Args:
+        name: for messages.
+        command: the program and its arguments.
+        log: file that takes stdout and stderr; kept over restarts.
+        env: the whole environment of the process; default: the one of the tests.
+        cwd: its working directory.
+        user: user to run as; only root can name another one.
+        stop_signal: asks for an orderly end, and is sent when the test process dies.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        user: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._env = env
+        self._cwd = cwd
+        self._user = user
+        self._stop_signal = stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id.
+
+        Raises:
+            ServerError: it does not run.
+        """
+        if self._process is None:
+            raise ServerError(f"{self.name} does not run")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process; returns before it is ready to serve."""
+        if self._process is not None:
+            raise ServerError(f"{self.name} runs already as process {self.pid}")
+        tether = [sys.executable, "-I", "-S", str(TETHER)]
+        tether += [str(os.getpid()), str(int(self._stop_signal)), self._user or "-"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*tether, *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                cwd=self._cwd,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise ServerError, with the end of the log, when the process has ended by itself."""
+        if self._process is None:
+            raise ServerError(f"{self.name} was not started")
+        code = self._process.poll()
+        if code is not None:
+            raise ServerError(f"{self.name} ended with code {code}; its log ends:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LAST_LINES:])
+
+    def stop(self, deadline_seconds: float = 30) -> None:
+        """Ask it to end in order, wait, and kill it when it does not; no error if it is gone."""
+        if self._process is None:
+            return
+        # A suspended process takes no signal but SIGKILL until it is resumed.
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(self._stop_signal)
+        try:
+            self._process.wait(deadline_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(
+                f"{self.name} did not end within {deadline_seconds:g} s of"
+                f" {self._stop_signal.name} and was killed; its log ends:\n{self.tail()}"
+            ) from None
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash: nothing is flushed, nobody is told."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def suspend(self) -> None:
+        """SIGSTOP: its connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `suspend`."""
+        os.kill(self.pid, signal.SIGCONT)
