@@ -1,0 +1,65 @@
+# One image for all rooms; the arguments choose the process:
+#   docker run IMAGE producer_gateway run
+#   docker run IMAGE consumer run | migrate | topics | report
+# A second target, `litellm`, is the LiteLLM proxy of the lock, for docker-compose.yml.
+
+FROM python:3.11-slim-trixie AS base
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never
+RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+WORKDIR /app
+COPY pyproject.toml uv.lock ./
+
+FROM base AS dependencies
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv sync --locked --no-default-groups
+
+FROM base AS litellm-dependencies
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv sync --locked --only-group litellm
+
+FROM python:3.11-slim-trixie AS litellm
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+COPY --from=litellm-dependencies /app/.venv /app/.venv
+WORKDIR /app
+USER 65532:65532
+EXPOSE 4000
+ENTRYPOINT ["litellm"]
+CMD ["--config", "/app/config.yaml", "--port", "4000"]
+
+# The last stage is what a plain `docker build .` makes.
+FROM python:3.11-slim-trixie AS rooms
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="billing-stream" \
+      org.opencontainers.image.description="LiteLLM generic_api callbacks to exact charge receipts: gateway and consumer" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# The rooms listen on loopback by default, which nobody outside a container can reach.
+# Modules come from PYTHONPATH alone: whatever the working directory holds is not imported.
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    GATEWAY_HOST=0.0.0.0 \
+    GATEWAY_METRICS_HOST=0.0.0.0 \
+    CONSUMER_METRICS_HOST=0.0.0.0
+WORKDIR /app
+COPY --from=dependencies /app/.venv .venv
+COPY LICENSE ./
+COPY schemas schemas
+COPY producer_gateway producer_gateway
+COPY consumer consumer
+# The root file system may be read-only, so bytecode is written now or never.
+RUN python -m compileall -q schemas producer_gateway consumer
+# Numeric, so that Kubernetes can see that it is not root; the files stay root's and unwritable.
+USER 65532:65532
+EXPOSE 8080 9090 9091
+ENTRYPOINT ["python", "-m"]
+CMD ["producer_gateway", "--help"]

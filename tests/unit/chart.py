@@ -1,0 +1,111 @@
+"""The chart as Helm's own engine renders it: no cluster, no helm binary."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "billing-stream"
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+REQUIRED: Values = {
+    "image": {"repository": "registry.example/billing-stream"},
+    "kafka": {"bootstrapServers": "kafka.example:9092"},
+    "database": {"existingSecret": "billing-database"},
+    "ingestTokens": {"existingSecret": "billing-tokens"},
+}
+EVERYTHING: Values = {
+    "image": {"digest": "sha256:" + "0" * 64},
+    "imagePullSecrets": [{"name": "registry"}],
+    "kafka": {"topicPrefix": "staging."},
+    "migrations": {"existingSecret": "billing-owner"},
+    "billing": {
+        "markup": "1.25",
+        "freeModels": ["local-*", "llama"],
+        "accountFrom": ["user_api_key_team_id", "end_user"],
+    },
+    "serviceAccount": {"annotations": {"example.com/role": "billing"}},
+    **{
+        room: {
+            "podDisruptionBudget": {"enabled": True},
+            "extraEnv": [
+                {"name": "LOG_LEVEL", "value": "debug"},
+                {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            ],
+            "podAnnotations": {"example.com/note": "true"},
+            "podLabels": {"team": "billing"},
+            "nodeSelector": {"kubernetes.io/arch": "amd64"},
+            "tolerations": [{"key": "billing", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                }
+            ],
+        }
+        for room in ("gateway", "consumer")
+    },
+}
+ALL_OFF: Values = {
+    "gateway": {"enabled": False},
+    "consumer": {"enabled": False},
+    "topics": {"enabled": False},
+    "migrations": {"enabled": False},
+}
+
+
+def merge(*layers: Values) -> Values:
+    """The layers as one tree, later ones first: what several --values files do."""
+    merged: Values = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = merged.get(key)
+            tree = isinstance(old, dict) and isinstance(value, dict)
+            merged[key] = merge(merged[key], value) if tree else value
+    return merged
+
+
+def texts(*layers: Values, name: str = "live") -> dict[str, str]:
+    """Every template's text as Helm renders it with the values over the required ones."""
+    with helm.Chart.load(CHART) as chart:
+        rendered: dict[str, str] = chart.render(
+            merge(REQUIRED, *layers), name=name, namespace="money"
+        )
+    return rendered
+
+
+def manifests(*layers: Values, name: str = "live") -> list[Manifest]:
+    """Every document that would reach the cluster."""
+    return [
+        document
+        for path, text in texts(*layers, name=name).items()
+        if not path.endswith("NOTES.txt")
+        for document in yaml.safe_load_all(text)
+        if document is not None
+    ]
+
+
+def workloads(*layers: Values) -> Iterator[tuple[str, Manifest]]:
+    """Component and pod spec of every Deployment and Job."""
+    for manifest in manifests(*layers):
+        if manifest["kind"] in {"Deployment", "Job"}:
+            component = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
+            yield component, manifest["spec"]["template"]["spec"]
+
+
+def environment(component: str, *layers: Values) -> dict[str, Any]:
+    """Variables of the component's only container: text, or the reference it comes from."""
+    pod = dict(workloads(*layers))[component]
+    pairs = [
+        (variable["name"], variable.get("value", variable.get("valueFrom")))
+        for variable in pod["containers"][0]["env"]
+    ]
+    assert len(dict(pairs)) == len(pairs), "a variable is set twice"
+    return dict(pairs)
