@@ -1,0 +1,50 @@
+"""The embedded Kafka: noida-db, for demos and tests only.
+
+It keeps its records in memory and saves them now and then: a crash forgets what a real broker
+would keep.
+"""
+
+import signal
+import socket
+from importlib.resources import files
+from pathlib import Path
+
+from demo.process import Service
+from demo.settings import LOOPBACK
+
+
+class Broker:
+    """One embedded broker on a loopback port, its data below `directory`."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.port = port
+        self.bootstrap_servers = f"{LOOPBACK}:{port}"
+
+    def command(self) -> tuple[str, ...]:
+        """Return the command line that runs the broker in the foreground."""
+        # The binary itself, not its Python wrapper: a signal must reach the broker.
+        binary = files("noida_db").joinpath("noida-db")
+        options = ("--only", "kafka", "--kafka-port", str(self.port), "--host", LOOPBACK)
+        return (str(binary), "start", *options, "--data-dir", str(self.directory))
+
+    def is_ready(self) -> bool:
+        """Say whether the broker takes connections."""
+        try:
+            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def service(self, environment: dict[str, str]) -> Service:
+        """Return the broker as a service of a stack; creates its data directory."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return Service(
+            name="kafka",
+            command=self.command(),
+            environment=environment,
+            directory=self.directory,
+            ready=self.is_ready,
+            stop_signal=signal.SIGINT,
+            address=self.bootstrap_servers,
+        )

@@ -1,0 +1,120 @@
+"""One supervised process: how it is started, when it is ready, how it is stopped."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class StackError(Exception):
+    """The stack cannot run; the text says which part and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The operating-system user a process runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A process of the stack.
+
+    With `ready` it is a server: up when the probe says so. Without, it is a job: done when it
+    exits with 0. `orphan_signal` is what the kernel sends it when its supervisor dies (Linux).
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+    needs: frozenset[str] = field(default=frozenset())
+    ready: Callable[[], bool] | None = None
+    deadline_seconds: float = 60
+    stop_signal: signal.Signals = signal.SIGTERM
+    orphan_signal: signal.Signals = signal.SIGKILL
+    stop_seconds: float = 15
+    account: Account | None = None
+    address: str = ""
+
+
+class Child:
+    """A started service."""
+
+    def __init__(self, service: Service, log: Path) -> None:
+        """Start `service`, its output appended to `log`.
+
+        Raises:
+            OSError: when the command cannot be started.
+        """
+        self.service = service
+        self.started = time.monotonic()
+        account = service.account
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                service.command,
+                cwd=service.directory,
+                env=dict(service.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=() if account else None,
+                preexec_fn=_die_with_parent(service.orphan_signal),  # noqa: PLW1509 - one thread
+            )
+        self.pid = self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Return the exit code (negative: the signal that ended it), None while it runs."""
+        return self._process.poll()
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.started
+
+    def stop(self) -> bool:
+        """End the process: its stop signal, then SIGKILL to its group after `stop_seconds`.
+
+        Returns:
+            False when it had to be killed.
+        """
+        if self._process.poll() is not None:
+            return True
+        self._process.send_signal(self.service.stop_signal)
+        try:
+            self._process.wait(self.service.stop_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+            return False
+        return True
+
+
+def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Ask the kernel for `number` at the parent's death, so that nothing outlives a supervisor.
+
+    Where the kernel has no such request, `down` finds what is left by the recorded pids.
+    """
+    if _libc is None:
+        return None
+    prctl, parent = _libc.prctl, os.getpid()
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the request was in place
+            os._exit(1)
+
+    return bind

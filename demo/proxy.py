@@ -1,0 +1,151 @@
+"""The LiteLLM proxy as the caller, in an environment of its own, and the provider behind it.
+
+It runs with the configuration that users copy, `deploy/litellm`; only the models, the cache
+and the secrets are the demo's.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo.loopback import Ports, answers
+from demo.process import Service, StackError
+from demo.settings import LOOPBACK, ROOT, StackSettings
+from demo.state import RunDirectory
+
+SAMPLE = ROOT / "deploy" / "litellm"
+_MODELS = Path(__file__).with_name("models.yaml")
+_VENV = ".venv-litellm"
+_INSTALL_SECONDS = 900
+_START_SECONDS = 180
+
+
+class Proxy:
+    """A LiteLLM proxy on a loopback port that posts its callbacks to a gateway.
+
+    Nothing here leaves the machine: prices come from the installed package, answers from the
+    loopback provider.
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        directory: RunDirectory,
+        stack: Mapping[str, str],
+        ports: Ports,
+    ) -> None:
+        """Choose ports and a master key.
+
+        Args:
+            settings: ports that were asked for, and the uv to install with.
+            directory: where the merged configuration is written.
+            stack: GATEWAY_URL and BILLING_INGEST_TOKEN of the stack.
+            ports: gives the ports that nobody asked for.
+
+        Raises:
+            StackError: when there is no uv on this machine.
+        """
+        self._uv = _find_uv(settings.uv)
+        self._configuration = directory.path / "litellm.yaml"
+        self._stack = stack
+        self._port = ports.take(settings.litellm_port)
+        self._upstream_port = ports.take(settings.upstream_port)
+        self._master_key = f"sk-{secrets.token_urlsafe(24)}"
+
+    def environment(self) -> dict[str, str]:
+        """Return what a client of the proxy needs."""
+        return {
+            "LITELLM_URL": f"http://{LOOPBACK}:{self._port}",
+            "LITELLM_MASTER_KEY": self._master_key,
+            "UPSTREAM_URL": f"http://{LOOPBACK}:{self._upstream_port}",
+        }
+
+    def services(self, inherited: Mapping[str, str]) -> tuple[Service, ...]:
+        """Return installation, provider and proxy; writes the merged configuration."""
+        self._configuration.write_text(yaml.safe_dump(configuration(), sort_keys=False))
+        groups = ("--no-default-groups", "--group", "litellm")
+        install = Service(
+            name="install-litellm",
+            command=(self._uv, "sync", "--locked", "--python", sys.executable, *groups),
+            environment={**inherited, "UV_PROJECT_ENVIRONMENT": _VENV},
+            directory=ROOT,
+            deadline_seconds=_INSTALL_SECONDS,
+        )
+        options = ("--host", LOOPBACK, "--port", str(self._upstream_port))
+        upstream = Service(
+            name="upstream",
+            command=(sys.executable, "-m", "uvicorn", "demo.upstream:app", *options),
+            environment=inherited,
+            directory=ROOT,
+            ready=answers(f"http://{LOOPBACK}:{self._upstream_port}/livez"),
+            address=f"{LOOPBACK}:{self._upstream_port}",
+        )
+        return (install, upstream, self._litellm(inherited))
+
+    def _litellm(self, inherited: Mapping[str, str]) -> Service:
+        url = f"http://{LOOPBACK}:{self._port}"
+        options = ("--host", LOOPBACK, "--port", str(self._port))
+        return Service(
+            name="litellm",
+            command=(
+                str(ROOT / _VENV / "bin" / "litellm"),
+                "--config",
+                str(self._configuration),
+                *options,
+            ),
+            environment=self._proxy_environment(inherited),
+            directory=self._configuration.parent,
+            needs=frozenset({"install-litellm", "upstream"}),
+            ready=answers(f"{url}/health/readiness"),
+            deadline_seconds=_START_SECONDS,
+            address=f"{LOOPBACK}:{self._port}",
+        )
+
+    def _proxy_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        # With a DATABASE_URL the proxy would set up tables of its own in our database.
+        kept = {key: value for key, value in inherited.items() if key != "DATABASE_URL"}
+        return {
+            **kept,
+            **sample_environment(),
+            "BILLING_CALLBACK_URL": f"{self._stack['GATEWAY_URL']}/v1/callbacks/litellm",
+            "BILLING_CALLBACK_AUTHORIZATION": f"Bearer {self._stack['BILLING_INGEST_TOKEN']}",
+            "LITELLM_MASTER_KEY": self._master_key,
+            "UPSTREAM_API_BASE": f"http://{LOOPBACK}:{self._upstream_port}/v1",
+            "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",  # a demo waits for its receipts
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_TELEMETRY": "False",
+            "LITELLM_LOG": "ERROR",
+        }
+
+
+def configuration() -> dict[str, Any]:
+    """Return the sample configuration with the demo's models and cache added to it."""
+    merged: dict[str, Any] = yaml.safe_load((SAMPLE / "config.yaml").read_text())
+    for section, value in yaml.safe_load(_MODELS.read_text()).items():
+        merged[section] = merged.get(section, {}) | value if isinstance(value, dict) else value
+    return merged
+
+
+def sample_environment() -> dict[str, str]:
+    """Return the variables of the sample environment file."""
+    lines = (SAMPLE / "litellm.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def _find_uv(given: Path | None) -> str:
+    own = ROOT / ".uv" / "bin" / "uv"
+    found = str(given) if given else shutil.which("uv")
+    if found:
+        return found
+    if os.access(own, os.X_OK):
+        return str(own)
+    raise StackError(
+        "no uv found to install the LiteLLM proxy with. Start this with `make`, which installs "
+        "one, or put uv on the PATH."
+    )

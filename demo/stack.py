@@ -1,0 +1,139 @@
+"""What a stack is made of: which processes, in which order, with which environment."""
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from demo.broker import Broker
+from demo.database import Database
+from demo.loopback import Ports, address, answers
+from demo.process import Service
+from demo.proxy import Proxy
+from demo.settings import LOOPBACK, ROOT, StackSettings
+from demo.state import RunDirectory
+
+_NO_PROXY = f"{LOOPBACK},localhost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Services in the order in which they may start; they stop in the reverse order.
+
+    `environment` is what callers need to reach the stack. `database` is the embedded one, still
+    to be prepared; None when the caller gave one.
+    """
+
+    services: tuple[Service, ...]
+    environment: dict[str, str]
+    database: Database | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Addresses:
+    gateway: str
+    gateway_metrics: str
+    consumer_metrics: str
+
+
+def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) -> Stack:
+    """Choose ports and secrets and put the stack together; starts nothing.
+
+    Args:
+        settings: what the caller's environment gives or asks for.
+        directory: where embedded data and generated files go.
+        litellm: also a LiteLLM proxy and the loopback provider behind it.
+
+    Raises:
+        StackError: when no port is free, when root finds no place for the embedded database, or
+            when there is nothing to install the LiteLLM proxy with.
+    """
+    ports = Ports()
+    database = broker = None
+    if not settings.database_url:
+        database = Database(directory.data / "postgres", ports.take())
+    if not settings.kafka_bootstrap_servers:
+        broker = Broker(directory.data / "kafka", ports.take())
+    addresses = _addresses(settings, ports)
+    environment = {
+        "GATEWAY_URL": f"http://{addresses.gateway}",
+        "GATEWAY_METRICS_URL": f"http://{addresses.gateway_metrics}",
+        "CONSUMER_METRICS_URL": f"http://{addresses.consumer_metrics}",
+        "BILLING_INGEST_TOKEN": settings.billing_ingest_token or secrets.token_urlsafe(32),
+        "DATABASE_URL": database.url if database else settings.database_url or "",
+        "KAFKA_BOOTSTRAP_SERVERS": (
+            broker.bootstrap_servers if broker else settings.kafka_bootstrap_servers or ""
+        ),
+    }
+    inherited = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_PROXY": _NO_PROXY}
+    services = tuple(part.service(inherited) for part in (database, broker) if part is not None)
+    services += _rooms({**inherited, **environment}, addresses, services)
+    if litellm:
+        proxy = Proxy(settings, directory, environment, ports)
+        services += proxy.services(inherited)
+        environment |= proxy.environment()
+    return Stack(services=services, environment=environment, database=database)
+
+
+def _addresses(settings: StackSettings, ports: Ports) -> _Addresses:
+    def choose(host: str, port: int | None) -> str:
+        return address(host, ports.take(port))
+
+    return _Addresses(
+        gateway=choose(settings.gateway_host, settings.gateway_port),
+        gateway_metrics=choose(settings.gateway_metrics_host, settings.gateway_metrics_port),
+        consumer_metrics=choose(settings.consumer_metrics_host, settings.consumer_metrics_port),
+    )
+
+
+def _rooms(
+    environment: Mapping[str, str], addresses: _Addresses, embedded: tuple[Service, ...]
+) -> tuple[Service, ...]:
+    """Return the project's jobs and rooms: what is stopped last stands first."""
+    there = frozenset(service.name for service in embedded)
+    port_of = {
+        "GATEWAY_PORT": addresses.gateway,
+        "GATEWAY_METRICS_PORT": addresses.gateway_metrics,
+        "CONSUMER_METRICS_PORT": addresses.consumer_metrics,
+    }
+    complete = {
+        **environment,
+        **{name: where.rpartition(":")[2] for name, where in port_of.items()},
+    }
+
+    def job(name: str, *options: str, needs: frozenset[str]) -> Service:
+        return Service(
+            name=name,
+            command=(sys.executable, "-m", "consumer", *options),
+            environment=complete,
+            directory=ROOT,
+            needs=needs,
+        )
+
+    def room(name: str, module: str, where: str, probe: str, needs: frozenset[str]) -> Service:
+        return Service(
+            name=name,
+            command=(sys.executable, "-m", module, "run"),
+            environment=complete,
+            directory=ROOT,
+            needs=needs,
+            ready=answers(f"http://{probe}/readyz"),
+            stop_seconds=30,
+            address=where,
+        )
+
+    metrics = addresses.consumer_metrics
+    after_both = frozenset({"migrate", "topics"})
+    return (
+        job("migrate", "migrate", needs=there & {"postgres"}),
+        job("topics", "topics", "--apply", needs=there & {"kafka"}),
+        room("consumer", "consumer", metrics, metrics, after_both),
+        room(
+            "gateway",
+            "producer_gateway",
+            addresses.gateway,
+            addresses.gateway_metrics,
+            frozenset({"topics"}),
+        ),
+    )

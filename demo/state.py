@@ -1,0 +1,128 @@
+"""The run directory: what a running stack says about itself, and the lock that proves it runs."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+ServicePhase = Literal[
+    "waiting", "starting", "ready", "done", "stopping", "stopped", "killed", "failed"
+]
+StackPhase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
+
+
+class ServiceState(msgspec.Struct):
+    """One process of the stack. `born` is its start in epoch seconds: a pid alone is reused."""
+
+    name: str
+    phase: ServicePhase = "waiting"
+    pid: int | None = None
+    born: float | None = None
+    address: str = ""
+    log: str = ""
+    seconds: float | None = None
+    exit_code: int | None = None
+
+
+class StackState(msgspec.Struct):
+    """The stack as its supervisor last described it."""
+
+    phase: StackPhase
+    pid: int
+    services: list[ServiceState] = []
+    scratch: list[str] = []
+    message: str = ""
+
+
+class AlreadyRunningError(Exception):
+    """Another supervisor holds this run directory."""
+
+
+class RunDirectory:
+    """Where a stack keeps its environment file, logs, state and embedded data.
+
+    The lock is held by the supervisor for as long as it lives, whatever way it ends, so
+    `is_held` never mistakes a stale file for a running stack.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.environment_file = self.path / "env"
+        self.logs = self.path / "logs"
+        self.data = self.path / "data"
+        self._state_file = self.path / "state.json"
+        self._lock_file = self.path / "lock"
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner only: it holds tokens and logs."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.chmod(0o700)
+        self.logs.mkdir(exist_ok=True)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the directory until the block ends.
+
+        Raises:
+            AlreadyRunningError: when a living process holds it.
+        """
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise AlreadyRunningError(f"a stack already runs in {self.path}") from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Say whether a living supervisor holds this directory."""
+        if not self._lock_file.exists():
+            return False
+        try:
+            with self.hold():
+                return False
+        except AlreadyRunningError:
+            return True
+
+    def read_state(self) -> StackState | None:
+        """Return what the supervisor last wrote, or None when nothing ever ran here."""
+        try:
+            return msgspec.json.decode(self._state_file.read_bytes(), type=StackState)
+        except FileNotFoundError:
+            return None
+
+    def write_state(self, state: StackState) -> None:
+        """Replace the state in one step, so that a reader never sees half of it."""
+        self._replace(self._state_file, msgspec.json.encode(state))
+
+    def write_environment(self, values: Mapping[str, str]) -> None:
+        """Write the environment file, one KEY=value a line, readable by its owner only."""
+        text = "".join(f"{key}={value}\n" for key, value in values.items())
+        self._replace(self.environment_file, text.encode())
+
+    def read_environment(self) -> dict[str, str]:
+        """Return the environment file's values; empty when the stack is not ready."""
+        if not self.environment_file.exists():
+            return {}
+        lines = self.environment_file.read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def tail(self, name: str, lines: int = 20) -> str:
+        """Return the last lines of one process's log; empty when it wrote none."""
+        path = self.logs / f"{name}.log"
+        if not path.exists():
+            return ""
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+    def _replace(self, target: Path, content: bytes) -> None:
+        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{target.name}-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(target)
