@@ -13,8 +13,9 @@ from tests.services.broker import (
     BrokerChoice,
     BrokerError,
     choose_broker,
+    make_broker,
     missing_for_apache,
-    start_broker,
+    prepare_broker,
 )
 from tests.services.database import (
     choose_database,
@@ -55,6 +56,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(ring)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the broker needs before the first test's clock runs, if a test asks for it."""
+    wants_broker = any("kafka" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wants_broker or session.config.option.collectonly:
+        return
+    try:
+        session.config.stash[BROKER] = prepare_broker(
+            session.config.stash[BROKER], _writer(session.config), ci=in_ci()
+        )
+    except BrokerError as missing:
+        pytest.exit(str(missing), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skipped test is a failed run."""
     if in_ci() and _skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
@@ -79,41 +93,31 @@ def pytest_terminal_summary(
         )
 
 
+def _writer(config: pytest.Config) -> Callable[[str], None]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def write(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(line)
+
+    return write
+
+
 def _skipped(config: pytest.Config) -> list[str]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return [report.nodeid for report in reporter.stats.get("skipped", [])] if reporter else []
 
 
 @pytest.fixture(scope="session")
-def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a line at once, through pytest's capture."""
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-
-    def line(text: str) -> None:
-        if reporter is None or capture is None:
-            sys.stderr.write(f"{text}\n")
-            return
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(text)
-
-    return line
-
-
-@pytest.fixture(scope="session")
 def kafka(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    say: Callable[[str], None],
 ) -> Iterator[str]:
     """The bootstrap address of the session's broker; no topic exists unless a test makes it."""
-    config = request.config
-    choice, broker = start_broker(
-        config.stash[BROKER], tmp_path_factory.mktemp("kafka"), say, ci=in_ci()
-    )
-    config.stash[BROKER] = choice
-    config.stash[USED].append(f"broker: {choice}, version {broker.version}")
+    choice = request.config.stash[BROKER]
+    broker = make_broker(choice, tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    request.config.stash[USED].append(f"broker: {choice}, version {broker.version}")
     yield broker.bootstrap
     broker.stop()
 

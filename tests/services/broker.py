@@ -11,8 +11,7 @@ from typing import Literal, Protocol
 from tests.services.apache_kafka import JAVA_AT_LEAST, ApacheKafka, java_version
 from tests.services.docker import DockerKafka, engine_answers
 from tests.services.embedded_kafka import EmbeddedKafka
-from tests.services.jars import JarsError, fetch_jars, kafka_version
-from tests.services.process import ServerError
+from tests.services.jars import JarsError, cached_jars, fetch_jars, kafka_version
 
 Kind = Literal["apache", "docker", "embedded", "external"]
 BOOTSTRAP = re.compile(r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")
@@ -42,6 +41,7 @@ class BrokerChoice:
     kind: Kind
     reason: str
     bootstrap: str = ""
+    demanded: bool = False
 
     @property
     def is_reference(self) -> bool:
@@ -105,9 +105,9 @@ def choose_broker(environment: Mapping[str, str] | None = None) -> BrokerChoice:
             " Apache Kafka; unset TEST_KAFKA"
         )
     if wanted in {"apache", "docker", "embedded"}:
-        return BrokerChoice(_kind(wanted), f"TEST_KAFKA={wanted}")
+        return BrokerChoice(_kind(wanted), f"TEST_KAFKA={wanted}", demanded=True)
     if BOOTSTRAP.match(wanted):
-        return BrokerChoice("external", "TEST_KAFKA is an address", wanted)
+        return BrokerChoice("external", "TEST_KAFKA is an address", wanted, demanded=True)
     if wanted:
         raise BrokerError(
             f"TEST_KAFKA={wanted} is none of apache, docker, embedded, HOST:PORT; unset it to"
@@ -118,37 +118,44 @@ def choose_broker(environment: Mapping[str, str] | None = None) -> BrokerChoice:
     return _without_java(missing)
 
 
-def start_broker(
-    choice: BrokerChoice, directory: Path, say: Callable[[str], None], *, ci: bool
-) -> tuple[BrokerChoice, Broker]:
-    """Start what was chosen, or the next best where nobody demanded that one.
+def prepare_broker(choice: BrokerChoice, say: Callable[[str], None], *, ci: bool) -> BrokerChoice:
+    """Bring what the chosen broker needs from outside; it is not started.
 
     Args:
         choice: from `choose_broker`.
-        directory: an empty directory for the broker's data.
-        say: told what takes time and what was taken instead.
+        say: told what takes time and what is taken instead.
         ci: whether a fallback is out of the question.
 
     Returns:
-        The choice that holds in the end, and its running broker.
+        The choice that holds: where Maven cannot bring the jars and nobody demanded Apache Kafka,
+        the next best one.
 
     Raises:
-        JarsError, ServerError: it could not be started, and it was demanded.
+        BrokerError: it was demanded, and cannot be brought.
     """
-    demanded = ci or choice.reason.startswith("TEST_KAFKA")
+    if choice.kind != "apache":
+        return choice
     try:
-        broker = _make(choice, directory, say)
-        broker.start()
-    except (JarsError, ServerError) as failed:
-        if demanded or choice.kind == "embedded":
-            raise
-        choice = _without_java(f"Apache Kafka did not start: {failed}")
-        say(f"broker: {choice}")
-        fallback = directory / "fallback"
-        fallback.mkdir()
-        broker = _make(choice, fallback, say)
-        broker.start()
-    return choice, broker
+        fetch_jars(say)
+    except JarsError as failed:
+        if ci or choice.demanded:
+            raise BrokerError(f"Apache Kafka is demanded here and cannot run. {failed}") from failed
+        say(str(failed))
+        return _without_java("Maven could not bring the jars of Apache Kafka")
+    return choice
+
+
+def make_broker(choice: BrokerChoice, directory: Path) -> Broker:
+    """The broker that was chosen and prepared, not yet started; its data go to `directory`."""
+    match choice.kind:
+        case "apache":
+            return ApacheKafka(cached_jars(), directory)
+        case "docker":
+            return DockerKafka()
+        case "embedded":
+            return EmbeddedKafka(directory)
+        case "external":
+            return External(choice.bootstrap)
 
 
 def _without_java(reason: str) -> BrokerChoice:
@@ -160,15 +167,3 @@ def _without_java(reason: str) -> BrokerChoice:
 def _kind(word: str) -> Kind:
     kinds: dict[str, Kind] = {"apache": "apache", "docker": "docker", "embedded": "embedded"}
     return kinds[word]
-
-
-def _make(choice: BrokerChoice, directory: Path, say: Callable[[str], None]) -> Broker:
-    match choice.kind:
-        case "apache":
-            return ApacheKafka(fetch_jars(say), directory)
-        case "docker":
-            return DockerKafka()
-        case "embedded":
-            return EmbeddedKafka(directory)
-        case "external":
-            return External(choice.bootstrap)
