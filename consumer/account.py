@@ -1,0 +1,94 @@
+"""The accountant: counts what became of each record, and watches lag and open deferrals."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from psycopg import Error
+
+from consumer import metrics
+from consumer.ledger import Ledger, Outcome
+from consumer.metrics import BoundedLabel
+from consumer.record import Deferred
+
+log = structlog.get_logger("consumer")
+
+_LAG_EVERY_SECONDS: Final = 1.0
+_DEFERRED_EVERY_SECONDS: Final = 5.0
+
+
+class Accountant:
+    """Turns outcomes into metrics after their offsets are committed. Not safe for threads."""
+
+    def __init__(self) -> None:
+        self._model = BoundedLabel()
+        self._provider = BoundedLabel(50)
+        self._lag_at = 0.0
+        self._deferred_at = 0.0
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Count a settled batch."""
+        now = time.time()
+        metrics.BATCH_RECORDS.observe(len(outcomes))
+        for outcome in outcomes:
+            if outcome.outcome == "unit":
+                metrics.USAGE_UNITS.labels(outcome.reason).inc()
+                continue
+            metrics.RECORDS.labels(outcome.outcome, outcome.reason).inc()
+            if outcome.outcome == "created" and outcome.receipt is not None:
+                receipt = outcome.receipt
+                metrics.CHARGED_CREDITS.labels(receipt.charge_reason).inc(receipt.charged_credits)
+                delay = max(now - receipt.occurred_at.timestamp(), 0.0)
+                metrics.RECEIPT_DELAY_SECONDS.observe(delay)
+                for missing in ("account", "run"):
+                    if f"unattributed_{missing}" in receipt.marks:
+                        metrics.UNATTRIBUTED.labels(missing).inc()
+            elif outcome.outcome == "deferred":
+                self._count_deferred(outcome)
+
+    def _count_deferred(self, outcome: Outcome) -> None:
+        deferred = outcome.decided.decision
+        if not isinstance(deferred, Deferred):
+            return
+        labels = (self._model(deferred.model), self._provider(deferred.provider))
+        metrics.DEFERRED_PAID.labels(*labels).inc()
+        if deferred.reason == "missing_cost":
+            metrics.MISSING_COST.labels(*labels).inc()
+
+    def observe(self, consumer: Consumer, ledger: Ledger) -> None:
+        """Refresh lag and open deferrals, each at its own pace."""
+        now = time.monotonic()
+        if now - self._lag_at >= _LAG_EVERY_SECONDS:
+            self._lag_at = now
+            self._observe_lag(consumer)
+        if now - self._deferred_at >= _DEFERRED_EVERY_SECONDS:
+            self._deferred_at = now
+            try:
+                open_, oldest_seconds = ledger.open_deferred()
+            except Error as error:
+                # The next batch meets the same database and waits for it; a gauge may be late.
+                metrics.RETRIES.labels("postgresql").inc()
+                log.warning("open deferrals not counted", error=type(error).__name__)
+            else:
+                metrics.DEFERRED_OPEN.set(open_)
+                metrics.DEFERRED_OLDEST_SECONDS.set(oldest_seconds)
+
+    def _observe_lag(self, consumer: Consumer) -> None:
+        try:
+            for part in consumer.position(consumer.assignment()):
+                _, high = consumer.get_watermark_offsets(part, cached=True)
+                if high >= 0 and part.offset >= 0:
+                    lag = max(high - part.offset, 0)
+                    metrics.LAG.labels(part.topic, str(part.partition)).set(lag)
+        except KafkaException as error:
+            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+
+    def forget(self, partitions: Sequence[TopicPartition]) -> None:
+        """Drop the lag of partitions that another member now reports."""
+        for part in partitions:
+            try:
+                metrics.LAG.remove(part.topic, str(part.partition))
+            except KeyError:
+                continue  # never reported

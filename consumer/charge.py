@@ -1,0 +1,258 @@
+"""From a callback to the rows that charge or defer it. Pure."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from uuid_utils.compat import uuid7
+
+from consumer.money import charge
+from consumer.record import Charge, Deferred
+from schemas.callback import Callback, Metadata, UsageObject
+from schemas.identity import Identity, run_attempt
+from schemas.receipt import ChargeReason, Receipt
+from schemas.text import REPLACEMENT, bounded, storable
+
+HEALTH_CHECK: Final = "litellm-internal-health-check"
+COST_SOURCE: Final = "litellm_callback"
+
+_MAX_BIGINT: Final = 9_223_372_036_854_775_807
+_MAX_INTEGER: Final = 2_147_483_647
+_LATEST_TIME: Final = 253_402_300_799.0
+_NO_METADATA: Final = Metadata()
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where accounts come from: fields in order, and the accounts for calls without a customer."""
+
+    fields: tuple[str, ...]
+    internal: str
+    unattributed: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeTerms:
+    """What is known about a call beside its callback. Times are milliseconds since the epoch."""
+
+    source_system: str
+    identity: Identity
+    fallback_time_ms: int
+    lenient: bool
+
+
+class _Tokens(NamedTuple):
+    total_in: int | None
+    total_out: int | None
+    cached_in: int | None
+    reasoning: int | None
+
+
+class _Texts:
+    """Cleans text for the tables and remembers whether anything had to be replaced."""
+
+    def __init__(self) -> None:
+        self.replaced = False
+
+    def clean(self, text: object) -> str | None:
+        if not isinstance(text, str) or not text:
+            return None
+        if text.isascii() and text.isprintable():
+            return bounded(text)
+        stored = storable(text)
+        self.replaced |= stored != text
+        return bounded(stored)
+
+
+def _house_reason(metadata: Metadata) -> ChargeReason | None:
+    """Recognise calls that no customer asked for, by fields that no client can set.
+
+    The request tag of a health probe is left out: a client could send it to escape its bill.
+    """
+    if HEALTH_CHECK in {metadata.user_api_key_alias, metadata.user_api_key_team_id}:
+        return ChargeReason.HEALTH_PROBE
+    return ChargeReason.SILENT_EXPERIMENT if metadata.is_silent_experiment else None
+
+
+def _account(callback: Callback, metadata: Metadata, accounts: Accounts) -> str | None:
+    for field in accounts.fields:
+        if field == "end_user":
+            value = callback.end_user
+            if run_attempt(value):
+                continue
+        elif field == "x-litellm-end-user-id":
+            headers = metadata.requester_custom_headers
+            value = headers.end_user_id if headers else None
+        else:
+            value = getattr(metadata, field)
+        if value and value.strip():
+            return str(value)
+    return None
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value <= _MAX_BIGINT else None
+
+
+def _time(seconds: float | None) -> datetime | None:
+    if seconds is None or not math.isfinite(seconds) or not 0 < seconds < _LATEST_TIME:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _occurred_at(callback: Callback, terms: ChargeTerms) -> datetime:
+    return (
+        _time(callback.endTime)
+        or _time(callback.startTime)
+        or datetime.fromtimestamp(terms.fallback_time_ms / 1_000, UTC)
+    )
+
+
+def _milliseconds(start: float | None, end: float | None) -> int | None:
+    if _time(start) is None or _time(end) is None or start is None or end is None or end < start:
+        return None
+    return min(round((end - start) * 1_000), _MAX_INTEGER)
+
+
+def _content_hash(cost: Decimal, tokens: _Tokens, model: str, account: str) -> str:
+    """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
+    amount = format(cost.normalize(), "f")
+    content = "\x1f".join((amount, *map(str, tokens), model, account))
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+
+
+def _marks(
+    callback: Callback, terms: ChargeTerms, reason: ChargeReason, extra: dict[str, bool]
+) -> list[str]:
+    marks = {
+        reason.value: reason is not ChargeReason.USAGE,
+        "partial": callback.status != "success",
+        "client_disconnected": callback.status == "success" and bool(callback.error_str),
+        "unattributed_run": not terms.identity.attributed,
+        "lenient_json": terms.lenient,
+        **extra,
+    }
+    return sorted(name for name, holds in marks.items() if holds)
+
+
+def _tokens(callback: Callback, usage: UsageObject | None) -> _Tokens:
+    """Count each class of tokens, where the payload says; OpenAI and Anthropic name them apart."""
+    cached = reasoning = None
+    if usage:
+        details, done = usage.prompt_tokens_details, usage.completion_tokens_details
+        cached = _count(details.cached_tokens if details else None)
+        if cached is None:
+            cached = _count(usage.cache_read_input_tokens)
+        reasoning = _count(done.reasoning_tokens if done else None)
+    return _Tokens(
+        _count(callback.prompt_tokens), _count(callback.completion_tokens), cached, reasoning
+    )
+
+
+def _names(callback: Callback, spend: dict[str, Any], texts: _Texts) -> dict[str, Any]:
+    return {
+        "litellm_call_id": texts.clean(callback.litellm_call_id),
+        "response_id": texts.clean(callback.id) or REPLACEMENT,
+        "model": texts.clean(callback.model_group) or texts.clean(callback.model),
+        "provider_model": texts.clean(callback.model),
+        "provider": texts.clean(callback.custom_llm_provider),
+        "call_type": texts.clean(callback.call_type),
+        "graph_id": texts.clean(spend.get("graph_id")),
+        "sub_agent_id": texts.clean(spend.get("sub_agent_id")),
+        "parent_sub_agent_id": texts.clean(spend.get("parent_sub_agent_id")),
+        "tool_call_id": texts.clean(spend.get("tool_call_id")),
+    }
+
+
+def build_charge(
+    callback: Callback,
+    terms: ChargeTerms,
+    accounts: Accounts,
+    markup: Decimal,
+    reason: ChargeReason,
+) -> Charge:
+    """Return the receipt of a call: every column of it, and of its details.
+
+    A call that no customer asked for goes to the house account, whatever `reason` says. The id is
+    new each time; whether the receipt is written is the ledger's decision.
+    """
+    metadata = callback.metadata or _NO_METADATA
+    who, texts = terms.identity, _Texts()
+    house = _house_reason(metadata)
+    named = accounts.internal if house else _account(callback, metadata, accounts)
+    account = texts.clean(named) or accounts.unattributed
+    cost = callback.response_cost or Decimal(0)
+    charged_usd, charged_credits = charge(cost, markup)
+    tokens = _tokens(callback, metadata.usage_object)
+    raw = metadata.spend_logs_metadata
+    spend = raw if isinstance(raw, dict) else {}
+    reason = house or reason
+    names = _names(callback, spend, texts)
+    tags = [cleaned for tag in callback.request_tags or () if (cleaned := texts.clean(tag))]
+    provider_call_id = texts.clean(_provider_call_id(callback))
+    extra = {
+        "unattributed_account": named is None,
+        "text_replaced": texts.replaced or "\x00" in str(spend.get("run_id")),
+    }
+    receipt = Receipt(
+        id=uuid7(),
+        source_system=terms.source_system,
+        call_key=who.call_key,
+        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",
+        run_id=storable(who.run_id),
+        attempt=who.attempt,
+        billing_account_id=account,
+        response_cost_usd=cost,
+        charged_usd=charged_usd,
+        charged_credits=charged_credits,
+        cost_source=COST_SOURCE,
+        charge_reason=reason,
+        marks=_marks(callback, terms, reason, extra),
+        occurred_at=_occurred_at(callback, terms),
+        stream=bool(callback.stream),
+        tokens_in=tokens.total_in,
+        tokens_out=tokens.total_out,
+        tokens_cached_in=tokens.cached_in,
+        tokens_reasoning=tokens.reasoning,
+        latency_ms=_milliseconds(callback.startTime, callback.endTime),
+        ttft_ms=_milliseconds(callback.startTime, callback.completionStartTime)
+        if callback.stream
+        else None,
+        tags=tags,
+        **names,
+    )
+    return Charge(
+        receipt=receipt,
+        content_hash=_content_hash(cost, tokens, names["model"] or "", account),
+        provider_call_id=provider_call_id,
+        saved_cache_cost=callback.saved_cache_cost if callback.cache_hit else None,
+    )
+
+
+def _provider_call_id(callback: Callback) -> str | None:
+    hidden = callback.hidden_params
+    headers = hidden.additional_headers if hidden else None
+    return headers.request_id if headers else None
+
+
+def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Deferred:
+    """Return the deferral; a positive `cost_breakdown.total_cost` becomes a suggestion."""
+    texts = _Texts()
+    suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
+    return Deferred(
+        reason=reason,
+        source_system=terms.source_system,
+        call_key=terms.identity.call_key,
+        litellm_call_id=texts.clean(callback.litellm_call_id),
+        response_id=texts.clean(callback.id) or REPLACEMENT,
+        run_id=storable(terms.identity.run_id),
+        model=texts.clean(callback.model_group) or texts.clean(callback.model),
+        provider=texts.clean(callback.custom_llm_provider),
+        tokens_in=_count(callback.prompt_tokens),
+        tokens_out=_count(callback.completion_tokens),
+        suggested_cost_usd=suggested or None,
+        occurred_at=_occurred_at(callback, terms),
+    )

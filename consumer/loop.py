@@ -1,0 +1,183 @@
+"""The loop: poll a batch, decide it, write it, publish it. Offsets move last (COMMIT_AFTER_WRITE).
+
+A crash at any line is healed by reading the batch again: receipts are idempotent, and those that
+this very record wrote before the crash are published again.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from psycopg import OperationalError
+
+from consumer import metrics
+from consumer.account import Accountant
+from consumer.decision import Policy, decide
+from consumer.ledger import Ledger
+from consumer.publisher import Publisher, TransactionAbortedError
+from consumer.record import Decided, Record
+from consumer.settings import Settings
+
+log = structlog.get_logger("consumer")
+
+_POLL_WHILE_WAITING_SECONDS: Final = 0.1
+
+
+class BatchLostError(Exception):
+    """The partitions of the batch in hand went to another member, which settles it."""
+
+
+class Loop:
+    """The consumer's one thread. `stop` may be called from a signal handler."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        consumer: Consumer,
+        ledger: Ledger,
+        publisher: Publisher,
+    ) -> None:
+        self.turned_at = time.monotonic()
+        self.assigned: set[tuple[str, int]] = set()
+        self.dependency_missing: str | None = None
+        self._settings = settings
+        self._policy = policy
+        self._consumer = consumer
+        self._ledger = ledger
+        self._publisher = publisher
+        self._accountant = Accountant()
+        self._stop = threading.Event()
+        self._batch_lost = False
+
+    def stop(self) -> None:
+        """Ask the loop to end after the batch in hand."""
+        self._stop.set()
+
+    def run(self, topics: Sequence[str]) -> None:
+        """Settle batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""
+        self._consumer.subscribe(
+            list(topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        while not self._stop.is_set():
+            self.turned_at = time.monotonic()
+            batch = self._poll()
+            if batch:
+                self._settle(batch)
+            self._accountant.observe(self._consumer, self._ledger)
+
+    def _poll(self) -> list[Record]:
+        messages = self._consumer.consume(
+            self._settings.consumer_batch_records, self._settings.consumer_batch_wait_ms / 1_000
+        )
+        return [Record.of(message) for message in messages if _is_record(message)]
+
+    def _settle(self, batch: Sequence[Record]) -> None:
+        """Bring a batch to its end: written, published, offsets committed, counted."""
+        self._batch_lost = False
+        decided = [Decided(record, decide(record, self._policy)) for record in batch]
+        attempt = 0
+        while True:
+            try:
+                with metrics.BATCH_SECONDS.labels("write").time():
+                    outcomes = self._ledger.write(decided)
+                with metrics.BATCH_SECONDS.labels("publish").time():
+                    self._publisher.publish(outcomes, self._consumer)
+                break
+            except (OperationalError, TransactionAbortedError) as error:
+                attempt += 1
+                try:
+                    self._wait(error, attempt)
+                except BatchLostError:
+                    return self._discard(batch)
+        self.dependency_missing = None
+        return self._accountant.count(outcomes)
+
+    def _wait(self, error: Exception, attempt: int) -> None:
+        """Wait out a failure that may heal, still polling so that the group keeps this member."""
+        self.dependency_missing = (
+            "kafka" if isinstance(error, TransactionAbortedError) else "postgresql"
+        )
+        metrics.RETRIES.labels(self.dependency_missing).inc()
+        ceiling = min(0.1 * 2**attempt, self._settings.consumer_retry_max_ms / 1_000)
+        pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
+        log.warning(
+            "batch will be tried again",
+            dependency=self.dependency_missing,
+            attempt=attempt,
+            pause_seconds=round(pause, 2),
+            error=type(error).__name__,
+            detail=str(error).strip()[:300],
+        )
+        held = [TopicPartition(topic, part) for topic, part in self.assigned]
+        self._consumer.pause(held)
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not self._batch_lost:
+            if self._stop.is_set():
+                raise BatchLostError
+            self.turned_at = time.monotonic()
+            self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
+        if self._batch_lost:
+            raise BatchLostError
+        self._resume()
+
+    def _resume(self) -> None:
+        self._consumer.resume([TopicPartition(topic, part) for topic, part in self.assigned])
+
+    def _put_back(self, message: Message | None) -> None:
+        """Undo the reading of a message from a partition that was assigned during a wait."""
+        if message is not None and _is_record(message):
+            record = Record.of(message)
+            position = TopicPartition(record.topic, record.partition, record.offset)
+            self._consumer.pause([position])
+            self._consumer.seek(position)
+
+    def _discard(self, batch: Sequence[Record]) -> None:
+        """Give a batch up whole and go back to its beginning where partitions are still ours."""
+        metrics.DISCARDED.inc()
+        first: dict[tuple[str, int], int] = {}
+        for record in batch:
+            key = (record.topic, record.partition)
+            first[key] = min(first.get(key, record.offset), record.offset)
+        for (topic, partition), offset in first.items():
+            if (topic, partition) in self.assigned:
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+        self._resume()
+        log.info("batch discarded", records=len(batch), partitions=len(first))
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assigned |= {(part.topic, part.partition) for part in partitions}
+        metrics.ASSIGNED.set(len(self.assigned))
+        log.info("partitions assigned", partitions=_names(partitions))
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._batch_lost = True
+        self.assigned -= {(part.topic, part.partition) for part in partitions}
+        self._accountant.forget(partitions)
+        metrics.ASSIGNED.set(len(self.assigned))
+        log.info("partitions revoked", partitions=_names(partitions))
+
+
+def _names(partitions: Sequence[TopicPartition]) -> list[str]:
+    return [f"{part.topic}/{part.partition}" for part in partitions]
+
+
+def _is_record(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return True
+    metrics.KAFKA_ERRORS.labels(error.name()).inc()
+    if error.fatal() or error.code() in {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    }:
+        raise KafkaException(error)
+    log.warning("kafka reported an error", code=error.name(), detail=error.str())
+    return False

@@ -1,0 +1,93 @@
+"""The consumer's metrics: every name in one place.
+
+NOTHING_VANISHES: the sum over `billing_consumer_records_total` by outcome is the number of records
+whose fate is committed.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS: Final = Counter(
+    "billing_consumer_records_total",
+    "Records by what became of them; outcomes are created, duplicate, conflict, deferred, skipped, "
+    "parked.",
+    ["outcome", "reason"],
+)
+USAGE_UNITS: Final = Counter(
+    "billing_consumer_usage_units_total", "Usage units by whether they were new.", ["outcome"]
+)
+MISSING_COST: Final = Counter(
+    "billing_missing_cost_total",
+    "Calls deferred because LiteLLM sent no cost.",
+    ["model_group", "provider"],
+)
+DEFERRED_PAID: Final = Counter(
+    "billing_deferred_paid_model_calls_total",
+    "Calls of models not known to be free that were deferred, whatever the reason.",
+    ["model_group", "provider"],
+)
+CHARGED_CREDITS: Final = Counter(
+    "billing_consumer_charged_credits_total", "Credits on new receipts.", ["charge_reason"]
+)
+UNATTRIBUTED: Final = Counter(
+    "billing_consumer_unattributed_receipts_total",
+    "New receipts that name no account or no run.",
+    ["missing"],
+)
+DEFERRED_OPEN: Final = Gauge("billing_consumer_deferred_open", "Open deferrals.")
+DEFERRED_OLDEST_SECONDS: Final = Gauge(
+    "billing_consumer_deferred_oldest_seconds", "Age of the oldest open deferral, seconds."
+)
+RECEIPT_DELAY_SECONDS: Final = Histogram(
+    "billing_consumer_receipt_delay_seconds",
+    "From the end of the call to its committed receipt, seconds.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),
+)
+BATCH_SECONDS: Final = Histogram(
+    "billing_consumer_batch_seconds",
+    "Time to settle a batch, by step, seconds.",
+    ["step"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+BATCH_RECORDS: Final = Histogram(
+    "billing_consumer_batch_records",
+    "Records in a batch.",
+    buckets=(1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000),
+)
+LAG: Final = Gauge(
+    "billing_consumer_lag_records",
+    "Records between the position and the end of the partition.",
+    ["topic", "partition"],
+)
+ASSIGNED: Final = Gauge("billing_consumer_assigned_partitions", "Partitions this member holds.")
+RETRIES: Final = Counter(
+    "billing_consumer_retries_total",
+    "Batches tried again because a dependency failed.",
+    ["dependency"],
+)
+DISCARDED: Final = Counter(
+    "billing_consumer_discarded_batches_total",
+    "Batches given up because their partitions moved; the new owner settles them.",
+)
+KAFKA_ERRORS: Final = Counter(
+    "billing_consumer_kafka_errors_total", "Errors reported by the Kafka client.", ["code"]
+)
+
+
+class BoundedLabel:
+    """A label whose values come from strangers: the first `limit` keep their name, then `other`."""
+
+    def __init__(self, limit: int = 200) -> None:
+        self._limit = limit
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str | None) -> str:
+        """Return the label for `value`; nothing and empty text are `unknown`."""
+        name = (value or "unknown")[:128]
+        if name in self._seen:
+            return name
+        if len(self._seen) >= self._limit:
+            return "other"
+        self._seen.add(name)
+        return name

@@ -1,0 +1,48 @@
+"""Probes and metrics over plain HTTP, on a port of their own."""
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Check = Callable[[], dict[str, str]]
+"""Returns what is wrong, by name; nothing when all is well."""
+
+
+class Probes(ThreadingHTTPServer):
+    """Serves `/livez`, `/readyz` and `/metrics` from threads of its own."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, live: Check, ready: Check) -> None:
+        self.checks = {"/livez": live, "/readyz": ready}
+        super().__init__((host, port), _Handler)
+        threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Probes
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            return self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+        check = self.server.checks.get(path)
+        if check is None:
+            return self._answer(404, "text/plain", b"try /livez, /readyz or /metrics\n")
+        wrong = check()
+        body: dict[str, Any] = {"status": "failing" if wrong else "ok", "missing": wrong}
+        return self._answer(503 if wrong else 200, "application/json", json.dumps(body).encode())
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Stay silent: a probe a second is no news."""

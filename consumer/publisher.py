@@ -1,0 +1,145 @@
+"""The publisher: receipts, dead letters and offsets in one Kafka transaction.
+
+RECEIPTS_PUBLISHED_EXACTLY_ONCE for `read_committed` subscribers; COMMIT_AFTER_WRITE because it is
+called after PostgreSQL has committed.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from consumer import VERSION
+from consumer.ledger import Outcome
+from consumer.record import Parked, Record
+from schemas import record as names
+from schemas.receipt import to_kafka
+from schemas.record import Headers
+from schemas.topics import Topics
+
+log = structlog.get_logger("consumer")
+
+_INIT_SECONDS: Final = 30.0
+_COMMIT_SECONDS: Final = 30.0
+_MAX_DETAIL: Final = 500
+
+
+class TransactionAbortedError(Exception):
+    """The Kafka transaction was rolled back: none of it is visible; settle the batch again."""
+
+
+def dead_letter_headers(record: Record, parked: Parked, group: str) -> Headers:
+    """Return the record's own headers and, after them, why and where it was parked."""
+    added = {
+        names.REASON: parked.reason,
+        names.REASON_DETAIL: parked.detail[:_MAX_DETAIL],
+        names.ORIGINAL_TOPIC: record.topic,
+        names.ORIGINAL_PARTITION: str(record.partition),
+        names.ORIGINAL_OFFSET: str(record.offset),
+        names.ORIGINAL_TIMESTAMP: str(record.timestamp_ms),
+        names.CONSUMER_GROUP: group,
+        names.APPLICATION_VERSION: VERSION,
+    }
+    added_bytes = [(name, value.encode("utf-8", "replace")) for name, value in added.items()]
+    return [*record.headers, *added_bytes]
+
+
+def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
+    """Return, for each partition, the offset after the last record."""
+    last: dict[tuple[str, int], int] = {}
+    for record in records:
+        key = (record.topic, record.partition)
+        last[key] = max(last.get(key, -1), record.offset)
+    return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
+
+
+class Publisher:
+    """Owns the transactional producer. Not safe for threads."""
+
+    def __init__(self, config: dict[str, Any], topics: Topics, group: str) -> None:
+        self._producer = Producer(config)
+        self._topics = topics
+        self._group = group
+        self._open = False
+        self._producer.init_transactions(_INIT_SECONDS)
+
+    def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
+        """Commit the events, the dead letters and the offsets of a batch, all or nothing.
+
+        Raises `TransactionAbortedError` when the batch has to be settled again, and
+        `KafkaException` when this producer can do no more (fenced, or a fatal error): then the
+        process has to end, because another member owns the work.
+        """
+        try:
+            if self._open:
+                self._roll_back()
+            self._producer.begin_transaction()
+            self._open = True
+            for outcome in outcomes:
+                self._send(outcome)
+            self._producer.send_offsets_to_transaction(
+                next_offsets([outcome.decided.record for outcome in outcomes]),
+                consumer.consumer_group_metadata(),
+                _COMMIT_SECONDS,
+            )
+            self._commit()
+            self._open = False
+        except KafkaException as error:
+            if error.args[0].fatal():
+                raise
+            self._try_to_roll_back()
+            raise TransactionAbortedError(str(error.args[0])) from error
+
+    def _send(self, outcome: Outcome) -> None:
+        if outcome.receipt is not None:
+            message = to_kafka(outcome.receipt)
+            self._produce(
+                self._topics.receipts.name,
+                message.key,
+                message.value,
+                list(message.headers.items()),
+            )
+        elif isinstance(outcome.decided.decision, Parked):
+            record = outcome.decided.record
+            headers = dead_letter_headers(record, outcome.decided.decision, self._group)
+            self._produce(self._topics.dead_letters.name, record.key, record.value, headers)
+
+    def _produce(self, topic: str, key: bytes | str | None, value: bytes, headers: Headers) -> None:
+        while True:
+            try:
+                # Headers may repeat a name, so they are pairs and not a mapping.
+                self._producer.produce(topic, value=value, key=key, headers=headers)  # type: ignore[arg-type]
+            except BufferError:
+                # The local queue is full: the broker has to take some of it first.
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _commit(self) -> None:
+        deadline = time.monotonic() + _COMMIT_SECONDS
+        while True:
+            try:
+                self._producer.commit_transaction(_COMMIT_SECONDS)
+            except KafkaException as error:
+                # Retriable means that the broker may or may not have it: only asking again tells.
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _try_to_roll_back(self) -> None:
+        try:
+            self._roll_back()
+        except KafkaException as error:
+            if error.args[0].fatal():
+                raise
+            # The broker is away. The transaction stays open here and is rolled back before the
+            # next one begins; the broker itself ends it after the transaction timeout.
+            log.warning("transaction not rolled back yet", detail=error.args[0].str())
+
+    def _roll_back(self) -> None:
+        self._producer.abort_transaction(_COMMIT_SECONDS)
+        self._open = False

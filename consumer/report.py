@@ -1,0 +1,51 @@
+"""The report: receipts, deferred calls and sums as tables in the terminal."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consumer.queries import query
+from schemas.receipt import plain
+
+TABLES: Final[Mapping[str, tuple[str, str]]] = {
+    "receipts": ("report_receipts", "The newest receipts"),
+    "runs": ("report_runs", "Cost of each run and sub-agent"),
+    "accounts": ("report_accounts", "Charged to each account"),
+    "deferred": ("report_deferred", "Deferred calls that are still open"),
+}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return "" if value is None else str(value)
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name, value in rows[0].items():
+        number = isinstance(value, int | Decimal)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        # Text, not markup: names come from strangers and may hold square brackets.
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    return table
+
+
+def report(database_url: str, tables: list[str], limit: int, console: Console) -> None:
+    """Print `tables` (keys of `TABLES`), `limit` rows each. Raises `psycopg.Error`."""
+    connection: Connection[DictRow]
+    with Connection.connect(database_url, row_factory=dict_row) as connection:
+        for name in tables:
+            file, title = TABLES[name]
+            rows = connection.execute(query(file), {"limit": limit}).fetchall()
+            console.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")

@@ -1,0 +1,126 @@
+"""The composition root: builds the consumer from its settings and runs it."""
+
+import signal
+import time
+import uuid
+from types import FrameType
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError
+
+from consumer import VERSION, metrics
+from consumer.charge import Accounts
+from consumer.decision import Policy
+from consumer.ledger import Ledger
+from consumer.loop import Loop
+from consumer.probes import Probes
+from consumer.publisher import Publisher
+from consumer.settings import Settings
+from schemas.text import identifier
+from schemas.topics import Topics, load_topics
+
+log = structlog.get_logger("consumer")
+
+
+def kafka_config(settings: Settings) -> dict[str, Any]:
+    """Return what every Kafka client of the consumer has in common."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "client.id": f"billing-consumer-{VERSION}",
+        "error_cb": _on_error,
+    }
+
+
+def _on_error(error: KafkaError) -> None:
+    metrics.KAFKA_ERRORS.labels(error.name()).inc()
+    log.warning("kafka client", code=error.name(), detail=error.str())
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """Return the group member's configuration: nothing is committed or stored by itself."""
+    return kafka_config(settings) | {
+        "group.id": settings.consumer_group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": settings.consumer_session_timeout_ms,
+        "isolation.level": "read_committed",
+        "fetch.message.max.bytes": 16_777_216,
+        "queued.max.messages.kbytes": 65_536,
+    }
+
+
+def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
+    """Return the transactional producer's configuration.
+
+    The transactional id is new for each process: which member may commit is decided by the group's
+    generation, which travels with the offsets.
+    """
+    return kafka_config(settings) | {
+        "transactional.id": f"{settings.consumer_group}-{uuid.uuid4()}",
+        "transaction.timeout.ms": settings.consumer_transaction_timeout_ms,
+        "message.timeout.ms": settings.consumer_transaction_timeout_ms,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": 2,
+        "message.max.bytes": topics.dead_letters.max_message_bytes,
+    }
+
+
+def policy(settings: Settings, topics: Topics) -> Policy:
+    """Return what the operator decided, as the decision wants it."""
+    return Policy(
+        markup=settings.billing_markup,
+        free_models=settings.billing_free_models,
+        not_billable_call_types=frozenset(settings.billing_not_billable_call_types),
+        accounts=Accounts(
+            fields=settings.billing_account_from,
+            internal=identifier(settings.billing_internal_account),
+            unattributed=identifier(settings.billing_unattributed_account),
+        ),
+        usage_units_topic=topics.usage_units.name,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then finish the batch in hand. Raises what cannot heal."""
+    topics = load_topics(settings.billing_topic_prefix)
+    ledger = Ledger(settings.database_url.get_secret_value(), settings.consumer_database_role)
+    ledger.ping()
+    consumer = Consumer(consumer_config(settings))
+    publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
+    loop = Loop(settings, policy(settings, topics), consumer, ledger, publisher)
+
+    def live() -> dict[str, str]:
+        still = time.monotonic() - loop.turned_at
+        stalled = still > settings.consumer_stalled_after_seconds
+        return {"loop": f"has not turned for {still:.0f} s"} if stalled else {}
+
+    def ready() -> dict[str, str]:
+        missing = loop.dependency_missing
+        if missing:
+            return {missing: "a batch is waiting for it"}
+        return {} if loop.assigned else {"kafka": "no partition assigned yet"}
+
+    probes = Probes(
+        settings.consumer_metrics_host, settings.consumer_metrics_port, live=live, ready=ready
+    )
+
+    def stop(number: int, _: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    log.info("consumer started", version=VERSION, group=settings.consumer_group,
+             probes=f"{settings.consumer_metrics_host}:{probes.server_port}")  # fmt: skip
+    try:
+        loop.run([topics.callbacks.name, topics.usage_units.name])
+    finally:
+        consumer.close()
+        ledger.close()
+        probes.shutdown()
+    log.info("consumer stopped")

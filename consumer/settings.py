@@ -1,0 +1,150 @@
+"""The consumer's settings, read once from the environment."""
+
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+AccountField = Literal[
+    "end_user",
+    "x-litellm-end-user-id",
+    "user_api_key_alias",
+    "user_api_key_end_user_id",
+    "user_api_key_hash",
+    "user_api_key_org_id",
+    "user_api_key_project_id",
+    "user_api_key_team_id",
+    "user_api_key_user_id",
+]
+"""Where an account may come from. `end_user` and the header can be forged by the proxy's clients
+unless the caller is trusted; the `user_api_key_*` fields are set by the proxy and cannot."""
+
+DEFAULT_NOT_BILLABLE: Final = (
+    "acreate_file,afile_content,afile_delete,afile_list,afile_retrieve,acreate_batch,"
+    "aretrieve_batch,alist_batches,acancel_batch,list_mcp_tools,aget_responses,"
+    "adelete_responses,alist_input_items,amoderation"
+)
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Names are environment variables."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", description="Brokers to start from, `host:port`, comma-separated."
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://127.0.0.1:5432/billing"),
+        description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret.",
+    )
+    consumer_database_role: str = Field(
+        default="billing_consumer",
+        description="Role to act as after connecting: may add receipts, never change or delete "
+        "them. Empty: act as the user of the URL.",
+    )
+    consumer_group: str = Field(
+        default="billing-consumer", min_length=1, description="Kafka consumer group."
+    )
+    consumer_metrics_host: str = Field(
+        default="127.0.0.1", description="Address of the probes and metrics."
+    )
+    consumer_metrics_port: int = Field(
+        default=9091, ge=0, le=65_535, description="Port of the probes and metrics; 0 takes any."
+    )
+    consumer_batch_records: int = Field(
+        default=1_000, ge=1, le=50_000, description="Most records in one transaction."
+    )
+    consumer_batch_wait_ms: int = Field(
+        default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
+    )
+    consumer_session_timeout_ms: int = Field(
+        default=15_000,
+        ge=1_000,
+        description="How long the group waits for a silent member, milliseconds.",
+    )
+    consumer_transaction_timeout_ms: int = Field(
+        default=15_000,
+        ge=1_000,
+        description="How long the broker keeps a transaction of a dead member open, milliseconds.",
+    )
+    consumer_retry_max_ms: int = Field(
+        default=10_000,
+        ge=10,
+        description="Longest pause between two tries while a dependency is away, milliseconds.",
+    )
+    consumer_stalled_after_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Liveness fails when the loop has not turned for so long, seconds.",
+    )
+    billing_topic_prefix: str = Field(
+        default="", pattern=r"^[a-zA-Z0-9._-]*$", description="Goes before every topic's name."
+    )
+    billing_topic_replication_factor: int = Field(
+        default=-1,
+        ge=-1,
+        description="Replicas of a topic that `topics --apply` creates; -1 takes the broker's "
+        "default. Three is right for production.",
+    )
+    billing_markup: Decimal = Field(
+        default=Decimal(1),
+        ge=0,
+        le=100,
+        max_digits=12,
+        description="Factor from LiteLLM's cost to the charge; an exact decimal.",
+    )
+    billing_free_models: Names = Field(
+        default=(),
+        description="Model groups that cost nothing: comma-separated glob patterns. A zero from "
+        "any other model is deferred.",
+    )
+    billing_account_from: Annotated[tuple[AccountField, ...], NoDecode] = Field(
+        default=(
+            "end_user",
+            "x-litellm-end-user-id",
+            "user_api_key_team_id",
+            "user_api_key_user_id",
+        ),
+        description="Where the account comes from, the first that is there. The client can forge "
+        "`end_user` and the header unless it is trusted; it cannot forge `user_api_key_*`.",
+    )
+    billing_internal_account: str = Field(
+        default="internal", min_length=1, description="The house account: probes and experiments."
+    )
+    billing_unattributed_account: str = Field(
+        default="unattributed", min_length=1, description="Account of calls that name none."
+    )
+    billing_not_billable_call_types: Names = Field(
+        default=tuple(DEFAULT_NOT_BILLABLE.split(",")),
+        description="Call types that are no inference: with cost 0 they are skipped.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        validation_alias=AliasChoices("consumer_log_level", "log_level"),
+        description="Least severity that is logged.",
+    )
+
+    @field_validator(
+        "billing_free_models",
+        "billing_account_from",
+        "billing_not_billable_call_types",
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a PostgreSQL URL such as postgresql://user@host:5432/billing")
+        return value

@@ -1,0 +1,11 @@
+SELECT
+    receipt.run_id, details.sub_agent_id, count(*) AS calls,
+    sum(receipt.response_cost_usd) AS response_cost_usd,
+    sum(receipt.charged_usd) AS charged_usd,
+    sum(receipt.charged_credits) AS charged_credits
+FROM billing.charge_receipts AS receipt
+JOIN billing.llm_charge_details AS details ON details.charge_receipt_id = receipt.id
+WHERE NOT 'unattributed_run' = ANY(receipt.marks)
+GROUP BY receipt.run_id, details.sub_agent_id
+ORDER BY max(receipt.created_at) DESC, receipt.run_id, details.sub_agent_id NULLS FIRST
+LIMIT %(limit)s

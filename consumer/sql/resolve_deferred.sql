@@ -1,0 +1,7 @@
+-- A cost that came after all settles the deferral of the same call.
+UPDATE billing.deferred_calls AS deferred
+SET resolved_at = now(), resolution = 'callback'
+FROM incoming_receipts AS incoming
+WHERE deferred.source_system = incoming.source_system
+    AND deferred.call_key = incoming.call_key
+    AND deferred.resolved_at IS NULL
