@@ -1,0 +1,259 @@
+"""Cutting a posted body into its elements, byte for byte.
+
+LiteLLM (1.81.12 to 1.109.1) posts a JSON array, one object, or one object a line, always as
+`application/json`, written by Python's `json.dumps`: one client's `1e400` in a metadata header
+makes it write the bare word `Infinity`, and a strict parser then refuses everybody's calls in
+that body. So: strict JSON first, at C speed; where that refuses, each element is cut out by its
+brackets, and only the element that is wrong suffers (ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR).
+
+An element is always a slice of the body; nothing is serialised again (RAW_BYTES_SURVIVE).
+"""
+
+import re
+from typing import Final, NamedTuple
+
+import msgspec
+
+from producer_gateway.scanner import Reading, Scanner
+
+MAX_ELEMENTS: Final = 100_000
+"""Elements cut from one body. The smallest real event is 3.5 kB, so 128 MiB hold 38,000; a longer
+list is not LiteLLM's, and its rest is parked as one region instead of as millions of records."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_STRICT_BYTES_PER_ELEMENT: Final = 16
+_list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_value_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
+_LINE: Final = re.compile(rb"[^\r\n]++")
+_NEXT_OBJECT: Final = re.compile(
+    rb',[ \t\r\n]*+(?=\{[ \t\r\n]*+"[^"\\\x00-\x1f]{1,200}"[ \t\r\n]*+:)'
+)
+
+
+class Element(NamedTuple):
+    """One element: its bytes as received, and whether strict JSON refuses them."""
+
+    raw: bytes
+    lenient: bool
+
+
+class Damaged(NamedTuple):
+    """A region of the body in which no element could be found; parked as it is."""
+
+    raw: bytes
+
+
+class Split(NamedTuple):
+    """The pieces in the order of the body, and the number of `null` entries left out of them."""
+
+    pieces: list[Element | Damaged]
+    nulls: int
+
+
+def split(body: bytes) -> Split:
+    """Cut `body` into elements and damaged regions. Never raises; work and memory are bounded.
+
+    A byte order mark is tolerated. An empty body or list has no pieces. Elements need not be
+    objects. Keys that occur twice stay as they are (whoever reads takes the last).
+    """
+    text = body.removeprefix(_BOM)
+    scanner = Scanner(text)
+    start = scanner.space(0)
+    listed = text[start : start + 1] == b"["
+    try:
+        raws = _strict(text, listed=listed)
+    except (msgspec.DecodeError, RecursionError):
+        return _lenient_list(scanner, start + 1) if listed else _lenient_lines(scanner, start)
+    pieces = [Element(raw, _is_not_utf8(raw)) for raw in map(bytes, raws) if raw != b"null"]
+    return Split(list(pieces), len(raws) - len(pieces))
+
+
+def _strict(text: bytes, *, listed: bool) -> list[msgspec.Raw]:
+    # A list of a hundred million zeros would need gigabytes as objects. Separators bound the
+    # number of elements from above; real bodies have one comma in 35 bytes.
+    separators = text.count(b"," if listed else b"\n")
+    if separators > max(MAX_ELEMENTS, len(text) // _STRICT_BYTES_PER_ELEMENT):
+        raise msgspec.DecodeError("too many separators to decode at once")
+    raws = _list_decoder.decode(text) if listed else _value_decoder.decode_lines(text)
+    if len(raws) > MAX_ELEMENTS:
+        raise msgspec.DecodeError("too many elements to decode at once")
+    return raws
+
+
+def _is_not_utf8(raw: bytes) -> bool:
+    """Whether `raw` is not UTF-8, which msgspec does not check in what it skips."""
+    if raw.isascii():
+        return False
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _is_strict(raw: bytes) -> bool:
+    try:
+        _value_decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return not _is_not_utf8(raw)
+
+
+class _Pieces:
+    """Collects pieces in order."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._pieces: list[Element | Damaged] = []
+        self._nulls = 0
+
+    def values(self, extents: list[tuple[int, int]]) -> None:
+        for start, end in extents:
+            raw = self._body[start:end]
+            if raw == b"null":
+                self._nulls += 1
+            else:
+                self._pieces.append(Element(raw, not _is_strict(raw)))
+
+    def damaged(self, start: int, end: int) -> None:
+        if self._body[start:end].strip():
+            self._pieces.append(Damaged(self._body[start:end]))
+
+    def split(self) -> Split:
+        return Split(self._pieces, self._nulls)
+
+
+def _lenient_list(scanner: Scanner, position: int) -> Split:
+    """Cut a list whose text is not strict JSON.
+
+    Where every bracket matches to the end of the body, each element stands for itself. Else one
+    element is unbalanced (a quote or a bracket is missing) and nothing behind it can be told from
+    its inside, until a boundary from which the rest is a list **to the end of the body**. An
+    object nested in somebody's prompt never qualifies: the list around it ends before the body
+    does. So text that a client sent cannot become an element of its own.
+    """
+    body, pieces = scanner.body, _Pieces(scanner.body)
+    extents, stop = _values(scanner, position)
+    if stop is None:
+        pieces.values(extents)
+        return pieces.split()
+    kept = _trusted(scanner, extents, stop)
+    damage = extents[kept][0] if kept < len(extents) else stop
+    pieces.values(extents[:kept])
+    found = _resume(scanner, damage) if len(extents) <= MAX_ELEMENTS else None
+    if found is None:
+        pieces.damaged(damage, len(body))
+    else:
+        boundary, rest = found
+        pieces.damaged(damage, boundary)
+        pieces.values(rest)
+    return pieces.split()
+
+
+def _values(scanner: Scanner, position: int) -> tuple[list[tuple[int, int]], int | None]:
+    """Return the extents of the list's values from `position` on, and where reading stopped.
+
+    None where the list ended and the body with it. An empty slot (`,,`) holds nothing to keep.
+    """
+    body, extents = scanner.body, list[tuple[int, int]]()
+    while len(extents) <= MAX_ELEMENTS:
+        position = scanner.space(position)
+        at = body[position : position + 1]
+        if at == b"]":
+            return extents, None if scanner.space(position + 1) == len(body) else position
+        if at == b",":
+            if not scanner.spend(1):
+                return extents, position
+            position += 1
+            continue
+        end = scanner.value_end(position)
+        if end is None:
+            return extents, position
+        after = scanner.space(end)
+        if body[after : after + 1] not in (b",", b"]"):
+            return extents, position
+        extents.append((position, end))
+        position = after
+    return extents, position
+
+
+def _trusted(scanner: Scanner, extents: list[tuple[int, int]], stop: int) -> int:
+    """Return how many of the values before the place where reading stopped are whole elements.
+
+    A stray `}` closes an element early and leaves its other fields in the list as text and
+    numbers; a missing quote turns text into structure. So nothing counts from the first value
+    that breaks JSON's grammar, nor an object with such fields between it and the stop.
+    """
+    body, kept = scanner.body, len(extents)
+    suspicious = body[stop : stop + 1] not in (b"", b"{", b"]")
+    while (
+        kept
+        and body[extents[kept - 1][0]] != ord("{")
+        and body[slice(*extents[kept - 1])] != b"null"
+    ):
+        kept -= 1
+        suspicious = True
+    kept -= 1 if suspicious and kept else 0
+    for index, (start, end) in enumerate(extents[:kept]):
+        if not _is_strict(body[start:end]) and scanner.read(start) != (Reading.COMPLETE, end):
+            return index
+    return kept
+
+
+def _resume(scanner: Scanner, damage: int) -> tuple[int, list[tuple[int, int]]] | None:
+    """Return the first boundary behind `damage` from which the rest is a list, and its values.
+
+    None where the text was merely cut off (then what looks like a boundary is inside the last
+    element), where no boundary qualifies, and where the work budget ends.
+    """
+    if scanner.read(damage)[0] is Reading.CUT_OFF:
+        return None
+    tried: set[int] = set()
+    for comma in _NEXT_OBJECT.finditer(scanner.body, damage):
+        if scanner.exhausted:
+            return None
+        if comma.end() in tried:
+            continue
+        extents, stop = _values(scanner, comma.end())
+        if stop is None and scanner.read(comma.end()) == (Reading.COMPLETE, extents[0][1]):
+            return comma.start(), extents
+        tried.update(start for start, _ in extents)
+    return None
+
+
+def _lenient_lines(scanner: Scanner, start: int) -> Split:
+    """Cut one object, or one object a line, whose text is not strict JSON.
+
+    A line counts only when it is a whole value and not indented: an indented line is part of a
+    value written over several lines, and must not become an element of its own.
+    """
+    body, pieces = scanner.body, _Pieces(scanner.body)
+    end = scanner.value_end(start)
+    if end and scanner.space(end) == len(body) and scanner.read(start)[0] is Reading.COMPLETE:
+        pieces.values([(start, end)])
+        return pieces.split()
+    extents, objects = _lines(scanner, start)
+    if not objects:
+        pieces.damaged(0, len(body))
+        return pieces.split()
+    position = 0
+    for extent in extents:
+        pieces.damaged(position, extent[0])
+        pieces.values([extent])
+        position = extent[1]
+    pieces.damaged(position, len(body))
+    return pieces.split()
+
+
+def _lines(scanner: Scanner, start: int) -> tuple[list[tuple[int, int]], int]:
+    """Return the extents of the lines that are values, and how many of them are objects."""
+    body, extents, objects = scanner.body, list[tuple[int, int]](), 0
+    for line in _LINE.finditer(body, start) if b"{" in body else ():
+        begin = line.start()
+        if not scanner.spend(0) or len(extents) >= MAX_ELEMENTS:
+            break
+        end = begin + len(line[0].rstrip())
+        if scanner.value_end(begin) == end and scanner.read(begin) == (Reading.COMPLETE, end):
+            extents.append((begin, end))
+            objects += body[begin] == ord("{")
+    return extents, objects
