@@ -94,7 +94,8 @@ def migrate(
             raise typer.Exit(1 if pending else 0)
         migration.migrate(url)
     except (psycopg.Error, DBAPIError) as error:
-        _fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        _fail(f"PostgreSQL: {str(cause).strip()}. Check DATABASE_URL and the user's rights")
     out.print(f"applied: {', '.join(pending)}")
 
 

@@ -1,14 +1,12 @@
 """Roles: who may add and who may read."""
 
-from importlib.resources import files
-
 from alembic import op
+
+from consumer.migrations import run_sql
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(
-        files("consumer").joinpath("migrations/sql/0002_roles.sql").read_text("utf-8")
-    )
+    run_sql(op.get_bind(), "0002_roles")
