@@ -1,0 +1,137 @@
+"""A running deployment, seen from outside: HTTP in, metrics, SQL and Kafka out."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+ADDRESSES = (
+    "GATEWAY_URL",
+    "GATEWAY_METRICS_URL",
+    "CONSUMER_METRICS_URL",
+    "BILLING_INGEST_TOKEN",
+    "DATABASE_URL",
+    "KAFKA_BOOTSTRAP_SERVERS",
+)
+"""What `make up` writes into `.run/env`."""
+
+CALLBACKS_PATH = "/v1/callbacks/litellm"
+OLDER_PATH = "/api/internal/billing/ingest"
+POST_SECONDS = 120
+
+
+class DeploymentError(RuntimeError):
+    """The environment describes half a deployment."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Addresses and secrets of one deployment.
+
+    `topic_prefix` and `group` are those of its settings. `sources` maps the names of further
+    token sources to their tokens. The `litellm` fields are empty where no proxy belongs to it.
+    """
+
+    gateway_url: str
+    gateway_metrics_url: str
+    consumer_metrics_url: str
+    token: str = field(repr=False)
+    database_url: str = field(repr=False)
+    bootstrap: str
+    topic_prefix: str = ""
+    group: str = "billing-consumer"
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    litellm_url: str = ""
+    litellm_key: str = field(default="", repr=False)
+
+    @classmethod
+    def described_by(cls, environment: Mapping[str, str]) -> "Deployment":
+        """Read a deployment from KEY=value pairs as in `.run/env`.
+
+        Raises:
+            DeploymentError: some of the addresses are missing.
+        """
+        missing = [name for name in ADDRESSES if not environment.get(name)]
+        if missing:
+            raise DeploymentError(f"to test a running deployment, set {', '.join(missing)} as well")
+        pairs = environment.get("BILLING_INGEST_TOKENS", "").split(",")
+        return cls(
+            gateway_url=environment["GATEWAY_URL"],
+            gateway_metrics_url=environment["GATEWAY_METRICS_URL"],
+            consumer_metrics_url=environment["CONSUMER_METRICS_URL"],
+            token=environment["BILLING_INGEST_TOKEN"],
+            database_url=environment["DATABASE_URL"],
+            bootstrap=environment["KAFKA_BOOTSTRAP_SERVERS"],
+            topic_prefix=environment.get("BILLING_TOPIC_PREFIX", ""),
+            group=environment.get("CONSUMER_GROUP", "billing-consumer"),
+            sources=dict(pair.split("=", 1) for pair in pairs if "=" in pair),
+            litellm_url=environment.get("LITELLM_URL", ""),
+            litellm_key=environment.get("LITELLM_MASTER_KEY", ""),
+        )
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self.topic_prefix + name
+
+    def post(
+        self,
+        body: bytes,
+        *,
+        token: str | None = None,
+        path: str = CALLBACKS_PATH,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Post `body` as LiteLLM would; the answer, whatever its status.
+
+        Args:
+            body: sent as it is.
+            token: instead of the deployment's; empty sends no Authorization at all.
+            path: instead of the callbacks endpoint.
+            headers: added to the request's.
+        """
+        token = self.token if token is None else token
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        url = self.gateway_url + path
+        return httpx.post(url, content=body, headers=sent, timeout=POST_SECONDS, trust_env=False)
+
+    def accept(self, body: bytes, *, token: str | None = None) -> dict[str, int]:
+        """Post what must be accepted; the counts of the answer."""
+        answer = self.post(body, token=token)
+        assert answer.status_code == httpx.codes.ACCEPTED, (answer.status_code, answer.text)
+        counts: dict[str, int] = answer.json()
+        return counts
+
+    def outcomes(self) -> dict[str, float]:
+        """`billing_consumer_records_total` by outcome."""
+        return self._samples(
+            self.consumer_metrics_url, "billing_consumer_records_total", by="outcome"
+        )
+
+    def lives(self) -> dict[str, float]:
+        """When each process started, by its metrics address: changes when one was restarted."""
+        return {
+            url: self._samples(url, "process_start_time_seconds", by="")[""]
+            for url in (self.gateway_metrics_url, self.consumer_metrics_url)
+        }
+
+    @staticmethod
+    def _samples(url: str, name: str, by: str) -> dict[str, float]:
+        text = httpx.get(f"{url}/metrics", timeout=10, trust_env=False).raise_for_status().text
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name:
+                    label = sample.labels.get(by, "")
+                    found[label] = found.get(label, 0) + sample.value
+        return found
+
+
+def given_deployment() -> Deployment | None:
+    """The deployment that the environment describes; None when it describes none."""
+    if "GATEWAY_URL" not in os.environ:
+        return None
+    return Deployment.described_by(os.environ)
