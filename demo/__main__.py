@@ -1,6 +1,7 @@
 """`python -m demo`: the embedded stack, and the demo with a real LiteLLM proxy as the caller."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from demo import control
+from demo import control, tour
 from demo.process import StackError
 from demo.settings import StackSettings
 from demo.stack import compose
@@ -68,6 +69,23 @@ def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say what runs, with process ids and addresses; exit 1 when not everything does."""
     if not control.describe(RunDirectory(directory), _console()):
         raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    directory: Directory = Path(".run") / "demo",
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running.")] = False,
+) -> None:
+    """Start everything with a real LiteLLM proxy, make calls of each kind, show the receipts.
+
+    Checks what it shows: the exit code is 0 only when every promise holds.
+    """
+    console = _console()
+    started = time.monotonic()
+    if not tour.demonstrate(RunDirectory(directory), console, keep=keep):
+        raise typer.Exit(1)
+    console.print(f"\ndone in {time.monotonic() - started:.0f} seconds")
 
 
 @app.command(hidden=True)

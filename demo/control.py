@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 import psutil
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.process import StackError
-from demo.settings import ROOT
+from demo.settings import ROOT, StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
 from demo.supervisor import clear_leftovers
 
@@ -25,7 +26,12 @@ _SECRETS = ("BILLING_INGEST_TOKEN", "DATABASE_URL", "LITELLM_MASTER_KEY")
 
 
 def start(
-    directory: RunDirectory, console: Console, *, litellm: bool, with_parent: bool = False
+    directory: RunDirectory,
+    console: Console,
+    *,
+    litellm: bool,
+    with_parent: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> bool:
     """Start a stack in `directory` and return when it is ready.
 
@@ -34,14 +40,17 @@ def start(
         console: where the progress goes.
         litellm: also a LiteLLM proxy and its loopback provider.
         with_parent: end the stack when this process ends, whatever way.
+        environment: what reaches the stack on top of this process's environment.
 
     Returns:
         False when a stack was already running there, which is left as it is.
 
     Raises:
+        ValidationError: when a setting in the environment is wrong.
         StackError: when it did not come up, everything stopped; or when the running stack lacks
             the LiteLLM proxy that is asked for, or one of its processes.
     """
+    StackSettings()  # a wrong value is told here, not in a log
     directory.create()
     if directory.is_held():
         _follow_start(directory, console, None)
@@ -55,6 +64,7 @@ def start(
         supervisor = subprocess.Popen(
             (sys.executable, "-m", "demo", "supervise", "--directory", directory.path, *options),
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -130,8 +140,11 @@ def _follow_start(
     with console.status("starting") as status:
         while time.monotonic() < deadline:
             ended = not directory.is_held() if supervisor is None else supervisor.poll() is not None
+            if ended and supervisor and directory.is_held():
+                supervisor = None  # another `up` was first: follow its stack
+                continue
             state = directory.read_state()
-            if state and supervisor and state.pid != supervisor.pid and not ended:
+            if state and supervisor and state.pid != supervisor.pid:
                 state = None  # of an earlier stack
             if state and not ended:
                 _tell_starts(state, told, console, status)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ ServicePhase = Literal[
     "waiting", "starting", "ready", "done", "stopping", "stopped", "killed", "failed"
 ]
 StackPhase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
+
+
+_LOCK_ATTEMPTS = 20
+_LOCK_PAUSE_SECONDS = 0.05
 
 
 class ServiceState(msgspec.Struct):
@@ -73,23 +78,25 @@ class RunDirectory:
         """
         descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlreadyRunningError(f"a stack already runs in {self.path}") from error
+            if not _lock(descriptor):
+                raise AlreadyRunningError(f"a stack already runs in {self.path}")
             yield
         finally:
             os.close(descriptor)
 
     def is_held(self) -> bool:
         """Say whether a living supervisor holds this directory."""
-        if not self._lock_file.exists():
+        try:
+            descriptor = os.open(self._lock_file, os.O_RDONLY)
+        except FileNotFoundError:
             return False
         try:
-            with self.hold():
-                return False
-        except AlreadyRunningError:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def read_state(self) -> StackState | None:
         """Return what the supervisor last wrote, or None when nothing ever ran here."""
@@ -126,3 +133,16 @@ class RunDirectory:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
         Path(temporary).replace(target)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock exclusively; several attempts, because `is_held` locks for a moment when it looks."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt + 1 < _LOCK_ATTEMPTS:
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            continue
+        return True
+    return False

@@ -1,0 +1,136 @@
+"""The calls of the demo: one of each kind, made through the proxy as any client would."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+_CALL_SECONDS = 60
+_COST_HEADER = "x-litellm-response-cost"
+
+Outcome = Literal["receipt", "deferred", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request to the proxy and what has to become of it.
+
+    `metadata` is the value of the header `x-litellm-spend-logs-metadata`, sent as it is.
+    """
+
+    kind: str
+    model: str
+    account: str
+    stream: bool = False
+    metadata: str = ""
+    cached: bool = False
+    outcome: Outcome = "receipt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the client saw. `cost` is the text of LiteLLM's cost header, None without one."""
+
+    call: Call
+    status: int
+    call_id: str
+    cost: str | None
+
+
+def plan() -> tuple[Call, ...]:
+    """Return the calls of one demo, under run ids of their own.
+
+    Every streamed model is also called without streaming: that answer's cost header is what the
+    receipt of the streamed call, which has no such header, is compared with.
+    """
+    mark = secrets.token_hex(3)
+    trip, poem = f"trip-{mark}", f"poem-{mark}"
+
+    def agent(run: str, name: str = "", parent: str = "") -> str:
+        sub_agent = f', "sub_agent_id": "{name}"' if name else ""
+        above = f', "parent_sub_agent_id": "{parent}"' if parent else ""
+        return f'{{"run_id": "{run}", "attempt": 0, "graph_id": "demo"{sub_agent}{above}}}'
+
+    priced, custom, tiny = "real-gpt-4o-mini", "real-custom", "real-tiny"
+    return (
+        Call(kind="plain, no run", model=priced, account="acme"),
+        Call(kind="streamed, no run", model=priced, account="acme", stream=True),
+        Call(kind="run, planner", model=custom, account="acme", metadata=agent(trip)),
+        Call(
+            kind="run, sub-agent 1",
+            model=custom,
+            account="acme",
+            stream=True,
+            metadata=agent(trip, "researcher"),
+        ),
+        Call(
+            kind="run, sub-agent 1",
+            model="mock-claude-sonnet",
+            account="acme",
+            metadata=agent(trip, "researcher"),
+        ),
+        Call(
+            kind="run, sub-agent 2",
+            model=custom,
+            account="acme",
+            stream=True,
+            metadata=agent(trip, "writer", "researcher"),
+        ),
+        Call(kind="tiny price", model=tiny, account="globex", metadata=agent(poem)),
+        Call(
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
+        ),
+        Call(
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
+        ),
+        Call(kind="asked once", model=priced, account="globex", cached=True),
+        Call(kind="again, from cache", model=priced, account="globex", cached=True),
+        Call(kind="free model", model="real-free", account="globex"),
+        Call(kind="unknown price", model="real-unpriced", account="globex", outcome="deferred"),
+        Call(kind="provider fails", model="real-err500", account="globex", outcome="skipped"),
+        # LiteLLM posts this one as a bare `Infinity`: the whole body is then no JSON.
+        Call(kind="header 1e400", model=tiny, account="mallory", metadata='{"a": 1e400}'),
+        Call(kind="its neighbour", model=custom, account="acme"),
+    )
+
+
+def make(calls: tuple[Call, ...], url: str, key: str) -> Iterator[Answer]:
+    """Make the calls one after the other and yield what the client sees of each.
+
+    Args:
+        calls: what to call.
+        url: the proxy, for example http://127.0.0.1:4000.
+        key: the proxy's key.
+
+    Raises:
+        httpx.HTTPError: when the proxy does not answer at all.
+    """
+    with httpx.Client(
+        base_url=url,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=_CALL_SECONDS,
+        trust_env=False,
+    ) as client:
+        for call in calls:
+            yield _make(client, call)
+
+
+def _make(client: httpx.Client, call: Call) -> Answer:
+    body: dict[str, Any] = {
+        "model": call.model,
+        "messages": [{"role": "user", "content": "Say something small."}],
+        "user": call.account,
+        "stream": call.stream,
+    }
+    if call.cached:
+        body["cache"] = {"use-cache": True}
+    headers = {"x-litellm-spend-logs-metadata": call.metadata} if call.metadata else {}
+    answer = client.post("/v1/chat/completions", json=body, headers=headers)
+    return Answer(
+        call=call,
+        status=answer.status_code,
+        call_id=answer.headers.get("x-litellm-call-id", ""),
+        cost=answer.headers.get(_COST_HEADER),
+    )

@@ -1,0 +1,179 @@
+"""What the demo prints: calls, receipts, deferred calls, sums, checks, and where to look next."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from demo.calls import Answer
+from demo.ledger import Ledger, Run, SubAgent
+from demo.verdict import Check
+
+_NO_RUN = "(no run)"
+
+
+def calls_table() -> Table:
+    """Return the table that `add_call` fills while the calls are made."""
+    return _table(
+        "Calls, as their clients see them", "call", "model", "answer", "status>", "cost header>"
+    )
+
+
+def add_call(table: Table, answer: Answer) -> None:
+    """Add one call: what was asked, and what came back."""
+    call = answer.call
+    style = "" if answer.status < 400 else "red"  # noqa: PLR2004 - where HTTP's errors begin
+    table.add_row(
+        call.kind,
+        call.model,
+        "streamed" if call.stream else "plain",
+        Text(str(answer.status), style=style),
+        Text("none", style="dim") if answer.cost is None else answer.cost,
+    )
+
+
+def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger) -> None:
+    """Print what became of the calls."""
+    console.print()
+    console.print(_receipts(answers, ledger))
+    console.print()
+    console.print(_deferred(answers, ledger))
+    for (outcome, reason), count in sorted(ledger.records.items()):
+        if outcome not in ("created", "deferred"):
+            console.print(f"{count} call(s) {outcome}: {reason}")
+    console.print()
+    console.print(_runs(ledger.runs))
+    console.print()
+    console.print(_sub_agents(ledger.sub_agents))
+
+
+def show_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Print each promise and whether it holds."""
+    console.print()
+    for check in checks:
+        mark = ("ok     ", "green") if check.holds else ("FAILED ", "bold red")
+        console.print(Text.assemble("  ", mark, check.sentence))
+        if not check.holds:
+            console.print(Text(f"         {check.seen}"), soft_wrap=True)
+
+
+def show_next(console: Console) -> None:
+    """Print where to look next."""
+    table = Table(title="Where to look next", title_justify="left", box=None, show_header=False)
+    table.add_row("make up", "the same stack in the background; addresses and token in .run/env")
+    table.add_row(
+        "psql", 'source .run/env; psql "$DATABASE_URL" -c "table billing.charge_receipts"'
+    )
+    table.add_row(
+        "tables", "charge_receipts, llm_charge_details, deferred_calls, receipt_conflicts"
+    )
+    table.add_row(
+        "topics", "billing.callbacks.v1, its .dlq, billing.receipts.v1 (schemas/topics.yaml)"
+    )
+    table.add_row("metrics", "$GATEWAY_METRICS_URL/metrics and $CONSUMER_METRICS_URL/metrics")
+    table.add_row("your proxy", "deploy/litellm/README.md: connecting your LiteLLM")
+    table.add_row("promises", "docs/invariants.md")
+    console.print()
+    console.print(table)
+
+
+def _receipts(answers: tuple[Answer, ...], ledger: Ledger) -> Table:
+    kinds = {answer.call_id: answer.call.kind for answer in answers}
+    columns = (
+        "call",
+        "account",
+        "run",
+        "sub-agent",
+        "in>",
+        "out>",
+        "LiteLLM's cost, USD>",
+        "credits>",
+        "why",
+    )
+    table = _table("Receipts", *columns)
+    for row in ledger.receipts:
+        table.add_row(
+            kinds[row.litellm_call_id],
+            row.billing_account_id,
+            row.run_id or Text("-", style="dim"),
+            row.sub_agent_id or Text("-", style="dim"),
+            str(row.tokens_in),
+            str(row.tokens_out),
+            _usd(row.response_cost_usd),
+            f"{row.charged_credits:,}",
+            row.charge_reason,
+        )
+    return table
+
+
+def _deferred(answers: tuple[Answer, ...], ledger: Ledger) -> Table:
+    kinds = {answer.call_id: answer.call.kind for answer in answers}
+    table = _table(
+        "Deferred: no receipt until somebody says what they cost",
+        "call",
+        "model",
+        "in>",
+        "out>",
+        "why",
+    )
+    for row in ledger.deferred:
+        table.add_row(
+            kinds[row.litellm_call_id],
+            row.model,
+            str(row.tokens_in),
+            str(row.tokens_out),
+            f"{row.reason}: a cost of 0 from a model that nobody declared free",
+        )
+    return table
+
+
+def _runs(rows: Sequence[Run]) -> Table:
+    table = _table("Cost per run", "run", "calls>", "cost, USD>", "charged, USD>", "credits>")
+    table.show_footer = True
+    for row in rows:
+        table.add_row(row.run_id or _NO_RUN, str(row.calls), *_sums(row))
+    cost = sum((row.response_cost_usd for row in rows), Decimal(0))
+    charged = sum((row.charged_usd for row in rows), Decimal(0))
+    count = sum(row.calls for row in rows)
+    totals = (
+        str(count),
+        _usd(cost),
+        _usd(charged),
+        f"{sum(row.charged_credits for row in rows):,}",
+    )
+    for column, text in zip(table.columns, ("total", *totals), strict=True):
+        column.footer = text
+    return table
+
+
+def _sub_agents(rows: Sequence[SubAgent]) -> Table:
+    columns = ("run", "sub-agent", "under", "calls>", "cost, USD>", "charged, USD>", "credits>")
+    table = _table("Cost per sub-agent", *columns)
+    for row in rows:
+        if row.run_id is not None:
+            names = (row.sub_agent_id or "(the run itself)", row.parent_sub_agent_id or "")
+            table.add_row(row.run_id, *names, str(row.calls), *_sums(row))
+    return table
+
+
+def _sums(row: Run) -> tuple[str, str, str]:
+    return _usd(row.response_cost_usd), _usd(row.charged_usd), f"{row.charged_credits:,}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Return an empty table; a column whose name ends in `>` is flush right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        right = name.endswith(">")
+        table.add_column(
+            name.rstrip(">"), justify="right" if right else "left", no_wrap=right, style=""
+        )
+    return table
+
+
+def _usd(amount: Decimal) -> str:
+    """Return every digit of an amount, never an exponent."""
+    text = f"{amount.normalize():f}"
+    return "0" if amount == 0 else text

@@ -1,0 +1,86 @@
+"""The demo from start to end: stack, calls, outcomes, checks, stop."""
+
+import os
+
+import httpx
+import psycopg
+from rich.console import Console
+from rich.live import Live
+
+from demo import calls, control, ledger, report
+from demo.process import StackError
+from demo.state import RunDirectory
+from demo.verdict import judge
+
+_OUTCOME_SECONDS = 60
+_FREE_MODELS = "*-free"
+
+
+def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> bool:
+    """Run the demo in `directory`; stop what it started, also when it is interrupted.
+
+    Args:
+        directory: a run directory in which nothing runs.
+        console: where the demo is told.
+        keep: leave the stack running.
+
+    Returns:
+        True when everything that was promised was seen.
+
+    Raises:
+        StackError: when the stack did not come up, or broke under the calls.
+    """
+    if directory.is_held():
+        raise StackError(
+            f"a demo already runs in {directory.path}: wait for it, or stop it with "
+            f"`python -m demo down --directory {directory.path}`"
+        )
+    _heading(console, "Starting broker, database, gateway, consumer, and LiteLLM as the caller")
+    declared = os.environ.get("BILLING_FREE_MODELS", "")
+    control.start(
+        directory,
+        console,
+        litellm=True,
+        with_parent=not keep,
+        environment={"BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS)))},
+    )
+    stopping = not keep
+    try:
+        return _show(directory, console)
+    except (httpx.HTTPError, psycopg.Error) as error:
+        raise StackError(
+            f"the stack does not answer: {error!r}; see the logs in {directory.logs}"
+        ) from error
+    except KeyboardInterrupt:
+        stopping = True
+        raise
+    finally:
+        if stopping:
+            _heading(console, "Stopping")
+            control.stop(directory, console)
+
+
+def _show(directory: RunDirectory, console: Console) -> bool:
+    reach = directory.read_environment()
+    console.print()
+    table = report.calls_table()
+    answers = []
+    with Live(table, console=console, auto_refresh=False) as live:
+        for answer in calls.make(calls.plan(), reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]):
+            answers.append(answer)
+            report.add_call(table, answer)
+            live.refresh()
+    made = tuple(answers)
+    with console.status("waiting for LiteLLM's callbacks to become receipts"):
+        found = ledger.wait_for(
+            made, reach["DATABASE_URL"], reach["CONSUMER_METRICS_URL"], _OUTCOME_SECONDS
+        )
+    report.show(console, made, found)
+    checks = judge(made, found)
+    report.show_checks(console, checks)
+    report.show_next(console)
+    return all(check.holds for check in checks)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(f"\n[bold]{text}[/bold]")
