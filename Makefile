@@ -44,7 +44,7 @@ format: install ## Let the formatters write
 	@$(RUN) ruff check --fix .
 
 schemas: install ## Write again what is generated from the code: JSON Schemas, OpenAPI, configuration page
-	@$(RUN) python -m schemas
+	@$(RUN) python -m docs.generate
 
 bench: install ## Measure against limits of the same run
 	@$(RUN) pytest tests/bench

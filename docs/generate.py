@@ -1,0 +1,134 @@
+"""Writes what is generated from the code: JSON Schemas, the OpenAPI document, the settings page.
+
+`make schemas` runs it; a test fails when a committed file differs from what it would write.
+"""
+
+import json
+import subprocess
+import sys
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Final, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+import consumer.settings
+import demo.settings
+import producer_gateway.settings
+from schemas.callback import Callback
+from schemas.receipt import Receipt
+from schemas.usage import UsageUnit
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    "callback": Callback,
+    "receipt": Receipt,
+    "usage-unit": UsageUnit,
+}
+ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
+    "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
+    "Consumer": ("python -m consumer", consumer.settings.Settings),
+    "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
+}
+
+
+def schema(name: str, model: type[BaseModel]) -> str:
+    """Return the JSON Schema (draft 2020-12) of `model` as a reader of the wire sees it."""
+    mode: Literal["validation", "serialization"]
+    mode = "serialization" if name == "receipt" else "validation"
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(document | model.model_json_schema(mode=mode), indent=2) + "\n"
+
+
+def _type(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return " \\| ".join(f"`{choice}`" for choice in get_args(annotation))
+    if isinstance(annotation, UnionType):
+        return " or ".join(_type(a) for a in get_args(annotation) if a is not NoneType)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " \\| ".join(f"`{choice.value}`" for choice in annotation)
+    if get_origin(annotation) is tuple:
+        return "comma-separated list"
+    if annotation is SecretStr:
+        return "secret text"
+    names = {"str": "text", "int": "integer", "float": "number", "Decimal": "decimal"}
+    name = str(getattr(annotation, "__name__", annotation))
+    return names.get(name, name.lower())
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = []
+    for part in field.metadata:
+        match part:
+            case Ge(bound):
+                signs.append(f"≥ {bound}")
+            case Gt(bound):
+                signs.append(f"> {bound}")
+            case Le(bound):
+                signs.append(f"≤ {bound}")
+            case MinLen(1):
+                signs.append("not empty")
+    return f" ({', '.join(signs)})" if signs else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    default = field.default
+    if default is None or default in ("", ()):
+        return ""
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, Enum):
+        default = default.value
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return f"`{default}`"
+
+
+def configuration() -> str:
+    """Return the page of all settings, one table a room."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting is an environment variable. This page is written from the settings classes",
+        "by `make schemas`; edit those.",
+    ]
+    for room, (command, settings) in ROOMS.items():
+        lines += ["", f"## {room} (`{command}`)", ""]
+        lines += ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in settings.model_fields.items():
+            variable = (field.alias or name).upper()
+            kind = _type(field.annotation) + _bounds(field)
+            lines.append(f"| `{variable}` | {kind} | {_default(field)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def openapi() -> str:
+    """Return the gateway's OpenAPI document, as its own command prints it."""
+    command = [sys.executable, "-m", "producer_gateway", "openapi"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def documents() -> dict[Path, str]:
+    """Return every generated file, by path relative to the root, with its text."""
+    texts = {Path(f"schemas/json/{n}.schema.json"): schema(n, m) for n, m in MODELS.items()}
+    texts[Path("schemas/openapi/gateway.json")] = openapi()
+    texts[Path("docs/configuration.md")] = configuration()
+    return texts
+
+
+def main() -> None:
+    """Write every generated file."""
+    for path, text in documents().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, "utf-8")
+        print(f"wrote {path}")  # noqa: T201 - a command's output
+
+
+if __name__ == "__main__":
+    main()
