@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from uuid_utils.compat import uuid7
 
@@ -13,7 +13,7 @@ from consumer.money import charge
 from consumer.record import Charge, Deferred
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Identity, run_attempt
-from schemas.receipt import ChargeReason, Receipt
+from schemas.receipt import ChargeReason, Receipt, plain
 from schemas.text import REPLACEMENT, bounded, storable
 
 HEALTH_CHECK: Final = "litellm-internal-health-check"
@@ -42,13 +42,6 @@ class ChargeTerms:
     identity: Identity
     fallback_time_ms: int
     lenient: bool
-
-
-class _Tokens(NamedTuple):
-    total_in: int | None
-    total_out: int | None
-    cached_in: int | None
-    reasoning: int | None
 
 
 class _Texts:
@@ -117,11 +110,17 @@ def _milliseconds(start: float | None, end: float | None) -> int | None:
     return min(round((end - start) * 1_000), _MAX_INTEGER)
 
 
-def _content_hash(cost: Decimal, tokens: _Tokens, model: str, account: str) -> str:
+def _content_hash(receipt: Receipt) -> str:
     """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
-    amount = format(cost.normalize(), "f")
-    content = "\x1f".join((amount, *map(str, tokens), model, account))
-    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+    amount = plain(receipt.response_cost_usd)
+    content = (
+        amount.rstrip("0").rstrip(".") if "." in amount else amount,
+        *map(str, (receipt.tokens_in, receipt.tokens_out)),
+        *map(str, (receipt.tokens_cached_in, receipt.tokens_reasoning)),
+        receipt.model or "",
+        receipt.billing_account_id,
+    )
+    return hashlib.sha256("\x1f".join(content).encode()).hexdigest()
 
 
 def _marks(
@@ -138,7 +137,7 @@ def _marks(
     return sorted(name for name, holds in marks.items() if holds)
 
 
-def _tokens(callback: Callback, usage: UsageObject | None) -> _Tokens:
+def _tokens(callback: Callback, usage: UsageObject | None) -> dict[str, int | None]:
     """Count each class of tokens, where the payload says; OpenAI and Anthropic name them apart."""
     cached = reasoning = None
     if usage:
@@ -147,23 +146,37 @@ def _tokens(callback: Callback, usage: UsageObject | None) -> _Tokens:
         if cached is None:
             cached = _count(usage.cache_read_input_tokens)
         reasoning = _count(done.reasoning_tokens if done else None)
-    return _Tokens(
-        _count(callback.prompt_tokens), _count(callback.completion_tokens), cached, reasoning
-    )
-
-
-def _names(callback: Callback, spend: dict[str, Any], texts: _Texts) -> dict[str, Any]:
     return {
+        "tokens_in": _count(callback.prompt_tokens),
+        "tokens_out": _count(callback.completion_tokens),
+        "tokens_cached_in": cached,
+        "tokens_reasoning": reasoning,
+    }
+
+
+def _times(callback: Callback, terms: ChargeTerms) -> dict[str, Any]:
+    start, first = callback.startTime, callback.completionStartTime
+    return {
+        "occurred_at": _occurred_at(callback, terms),
+        "latency_ms": _milliseconds(start, callback.endTime),
+        "ttft_ms": _milliseconds(start, first) if callback.stream else None,
+    }
+
+
+def _names(callback: Callback, metadata: Metadata, texts: _Texts) -> dict[str, Any]:
+    raw = metadata.spend_logs_metadata
+    spend = raw if isinstance(raw, dict) else {}
+    # The run id is made storable by its identity; only the remark is missing.
+    texts.clean(spend.get("run_id"))
+    agents = ("graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id")
+    return {name: texts.clean(spend.get(name)) for name in agents} | {
         "litellm_call_id": texts.clean(callback.litellm_call_id),
         "response_id": texts.clean(callback.id) or REPLACEMENT,
         "model": texts.clean(callback.model_group) or texts.clean(callback.model),
         "provider_model": texts.clean(callback.model),
         "provider": texts.clean(callback.custom_llm_provider),
         "call_type": texts.clean(callback.call_type),
-        "graph_id": texts.clean(spend.get("graph_id")),
-        "sub_agent_id": texts.clean(spend.get("sub_agent_id")),
-        "parent_sub_agent_id": texts.clean(spend.get("parent_sub_agent_id")),
-        "tool_call_id": texts.clean(spend.get("tool_call_id")),
+        "tags": [kept for tag in callback.request_tags or () if (kept := texts.clean(tag))],
     }
 
 
@@ -184,52 +197,39 @@ def build_charge(
     house = _house_reason(metadata)
     named = accounts.internal if house else _account(callback, metadata, accounts)
     account = texts.clean(named) or accounts.unattributed
+    provider_call_id = texts.clean(_provider_call_id(callback))
+    names = _names(callback, metadata, texts)
     cost = callback.response_cost or Decimal(0)
     charged_usd, charged_credits = charge(cost, markup)
-    tokens = _tokens(callback, metadata.usage_object)
-    raw = metadata.spend_logs_metadata
-    spend = raw if isinstance(raw, dict) else {}
-    reason = house or reason
-    names = _names(callback, spend, texts)
-    tags = [cleaned for tag in callback.request_tags or () if (cleaned := texts.clean(tag))]
-    provider_call_id = texts.clean(_provider_call_id(callback))
-    extra = {
-        "unattributed_account": named is None,
-        "text_replaced": texts.replaced or "\x00" in str(spend.get("run_id")),
-    }
     receipt = Receipt(
         id=uuid7(),
         source_system=terms.source_system,
         call_key=who.call_key,
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",
-        run_id=storable(who.run_id),
+        run_id=who.run_id,
         attempt=who.attempt,
         billing_account_id=account,
         response_cost_usd=cost,
         charged_usd=charged_usd,
         charged_credits=charged_credits,
         cost_source=COST_SOURCE,
-        charge_reason=reason,
-        marks=_marks(callback, terms, reason, extra),
-        occurred_at=_occurred_at(callback, terms),
+        charge_reason=house or reason,
+        marks=_marks(
+            callback,
+            terms,
+            house or reason,
+            {
+                "unattributed_account": named is None,
+                "text_replaced": texts.replaced,
+            },
+        ),
         stream=bool(callback.stream),
-        tokens_in=tokens.total_in,
-        tokens_out=tokens.total_out,
-        tokens_cached_in=tokens.cached_in,
-        tokens_reasoning=tokens.reasoning,
-        latency_ms=_milliseconds(callback.startTime, callback.endTime),
-        ttft_ms=_milliseconds(callback.startTime, callback.completionStartTime)
-        if callback.stream
-        else None,
-        tags=tags,
         **names,
+        **_tokens(callback, metadata.usage_object),
+        **_times(callback, terms),
     )
-    return Charge(
-        receipt=receipt,
-        content_hash=_content_hash(cost, tokens, names["model"] or "", account),
-        provider_call_id=provider_call_id,
-        saved_cache_cost=callback.saved_cache_cost if callback.cache_hit else None,
-    )
+    saved = callback.saved_cache_cost if callback.cache_hit else None
+    return Charge(receipt, _content_hash(receipt), provider_call_id, saved)
 
 
 def _provider_call_id(callback: Callback) -> str | None:
@@ -248,7 +248,7 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Defer
         call_key=terms.identity.call_key,
         litellm_call_id=texts.clean(callback.litellm_call_id),
         response_id=texts.clean(callback.id) or REPLACEMENT,
-        run_id=storable(terms.identity.run_id),
+        run_id=terms.identity.run_id,
         model=texts.clean(callback.model_group) or texts.clean(callback.model),
         provider=texts.clean(callback.custom_llm_provider),
         tokens_in=_count(callback.prompt_tokens),
