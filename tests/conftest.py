@@ -17,14 +17,14 @@ from tests.services.broker import (
     missing_for_apache,
     prepare_broker,
 )
-from tests.services.database import (
-    choose_database,
-    fresh_database,
-    make_database,
-)
+from tests.services.database import choose_database, fresh_database, make_database
+from tests.services.deployment import given_deployment
 
 ROOT = Path(__file__).parents[1]
 RINGS = ("unit", "integration", "system", "chaos", "bench")
+SYSTEM_TEST_SECONDS = 300
+BROKER_FIXTURES = frozenset({"kafka", "deployment", "doubling"})
+"""The fixtures that stand on the session's broker."""
 BROKER = pytest.StashKey[BrokerChoice]()
 USED = pytest.StashKey[list[str]]()
 
@@ -54,12 +54,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ring = item.path.relative_to(ROOT / "tests").parts[0]
         if ring in RINGS:
             item.add_marker(ring)
+        if ring == "system":
+            # Starting the stack, which may install LiteLLM first, has a bound of its own.
+            item.add_marker(pytest.mark.timeout(SYSTEM_TEST_SECONDS, func_only=True))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch what the broker needs before the first test's clock runs, if a test asks for it."""
-    wants_broker = any("kafka" in getattr(item, "fixturenames", ()) for item in session.items)
-    if not wants_broker or session.config.option.collectonly:
+    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if given_deployment() or not asked & BROKER_FIXTURES or session.config.option.collectonly:
         return
     try:
         session.config.stash[BROKER] = prepare_broker(

@@ -1,0 +1,302 @@
+"""Bad input gets its answer, the good elements beside it are billed, the processes stay up."""
+
+import gzip
+import hashlib
+import http.client
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.services import captures
+from tests.services.captures import Call, Calls
+from tests.services.deployment import Deployment
+from tests.services.ledger import Ledger
+from tests.services.topics import TopicRecord, Topics
+
+CALLBACKS = "billing.callbacks.v1"
+DEAD_LETTERS = "billing.callbacks.v1.dlq"
+ZERO = {"accepted": 0, "parked": 0, "spooled": 0}
+
+
+class Traffic:
+    """What one test put on the topics, and what came of it."""
+
+    def __init__(self, deployment: Deployment, topics: Topics, ledger: Ledger) -> None:
+        self.deployment = deployment
+        self.ledger = ledger
+        self._topics = topics
+        self._before = {name: topics.ends(name) for name in (CALLBACKS, DEAD_LETTERS)}
+
+    def callbacks(self) -> list[TopicRecord]:
+        """Records that came onto the callbacks topic since the test began."""
+        return self._topics.since(CALLBACKS, self._before[CALLBACKS])
+
+    def dead_letters(self) -> list[TopicRecord]:
+        """Dead letters since the test began, once everything is consumed."""
+        self._topics.wait_until_consumed()
+        return self._topics.since(DEAD_LETTERS, self._before[DEAD_LETTERS])
+
+    def nothing_happened(self) -> bool:
+        """Whether no topic got a record."""
+        return self.callbacks() == [] and self.dead_letters() == []
+
+    def assert_billed(self, *calls: Call) -> None:
+        """Each of these calls has its receipt of 0.000036 USD."""
+        self._topics.wait_until_consumed()
+        for call in calls:
+            row = self.ledger.receipt(response_id=call.response_id)
+            assert row["cost_text"] == "0.000036"
+
+    def assert_parked(self, *values: bytes, reason: str | None = None) -> None:
+        """Exactly these values are dead letters, byte for byte, each with a reason."""
+        letters = self.dead_letters()
+        assert sorted(letter.value for letter in letters) == sorted(values)
+        for letter in letters:
+            assert letter.headers["reason"]
+            assert letter.headers["source"] == b"litellm"
+            if reason is not None:
+                assert letter.headers["reason"] == reason.encode()
+
+
+@pytest.fixture
+def traffic(deployment: Deployment, topics: Topics, ledger: Ledger) -> Traffic:
+    """The topics from here on."""
+    return Traffic(deployment, topics, ledger)
+
+
+@pytest.mark.parametrize("token", ["", "wrong-token-that-is-long-enough-to-be-one", "ünïcode"])
+def test_no_token_and_a_wrong_token_are_401(traffic: Traffic, calls: Calls, token: str) -> None:
+    body = captures.array([calls.make().element])
+    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
+    url = urlsplit(traffic.deployment.gateway_url)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=30)
+    connection.request("POST", "/v1/callbacks/litellm", body, headers)
+    assert connection.getresponse().status == 401
+    connection.close()
+    assert traffic.nothing_happened()
+
+
+def test_an_empty_list_is_accepted_and_is_nothing(traffic: Traffic) -> None:
+    assert traffic.deployment.accept(b"[]") == ZERO
+    assert traffic.deployment.accept(b" [ ] \n") == ZERO
+    assert traffic.nothing_happened()
+
+
+def test_BILLING_NEVER_THROWS_64_mib_of_nesting_is_parked_whole(traffic: Traffic) -> None:
+    body = b"[" * (64 * 1024 * 1024)
+    counts = traffic.deployment.accept(body)
+    assert counts["accepted"] == 0
+    assert counts["parked"] >= 1
+    assert_restored(body, traffic.dead_letters())
+
+
+def test_a_body_that_is_not_json_is_parked_whole(traffic: Traffic) -> None:
+    body = b"\x89PNG\r\n\x1a\n<html>not JSON at all</html>\x00\xff"
+    assert traffic.deployment.accept(body) == {"accepted": 0, "parked": 1, "spooled": 0}
+    traffic.assert_parked(body)
+
+
+@pytest.mark.parametrize(
+    ("literal", "reason"),
+    [
+        ("NaN", "non_finite_cost"),
+        ("Infinity", "non_finite_cost"),
+        ("-Infinity", "non_finite_cost"),
+        ("1e400", "non_finite_cost"),
+        ("-1", "negative_cost"),
+        ("-1e-30", "negative_cost"),
+        ('"0.1"', "contract_broken"),
+        ("true", "contract_broken"),
+        ("{}", "contract_broken"),
+    ],
+)
+def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_a_bad_cost(
+    traffic: Traffic, calls: Calls, literal: str, reason: str
+) -> None:
+    before, bad, after = calls.make(), calls.with_cost(literal), calls.make()
+    traffic.deployment.accept(captures.array([before.element, bad.element, after.element]))
+    traffic.assert_billed(before, after)
+    traffic.assert_parked(bad.element, reason=reason)
+    assert traffic.ledger.receipts(response_id=bad.response_id) == []
+    assert traffic.ledger.deferred(response_id=bad.response_id) == []
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_word_that_is_not_json_elsewhere_does_not_stop_the_bill(
+    traffic: Traffic, calls: Calls, word: str
+) -> None:
+    call, neighbour = calls.altered(_spend_logs("@word@")), calls.make()
+    element = call.element.replace(b'"@word@"', word.encode())
+    counts = traffic.deployment.accept(captures.array([element, neighbour.element]))
+    assert counts == {"accepted": 2, "parked": 0, "spooled": 0}
+    traffic.assert_billed(call, neighbour)
+    kept = {record.value: record.headers.get("lenient-json") for record in traffic.callbacks()}
+    assert kept == {element: b"true", neighbour.element: None}
+
+
+def test_of_duplicate_keys_the_last_one_counts(traffic: Traffic, calls: Calls) -> None:
+    call = calls.with_cost('7.25, "response_cost": 0.000036')
+    traffic.deployment.accept(captures.array([call.element]))
+    traffic.assert_billed(call)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe invalid UTF-8 \xc3", b"\\ud800 a lone surrogate", b"raw \x01 control"]
+)
+def test_RAW_BYTES_SURVIVE_text_that_no_strict_parser_takes(
+    traffic: Traffic, calls: Calls, text: bytes
+) -> None:
+    call, neighbour = calls.make(messages="@text@"), calls.make()
+    element = call.element.replace(b"@text@", text)
+    traffic.deployment.accept(captures.array([neighbour.element, element]))
+    traffic.assert_billed(call, neighbour)
+    assert element in {record.value for record in traffic.callbacks()}
+
+
+def test_a_prompt_of_20_mb_is_billed_and_the_record_says_what_was_cut(
+    traffic: Traffic, calls: Calls
+) -> None:
+    prompt = [{"role": "user", "content": "p" * 20_000_000}]
+    call, neighbour = calls.make(messages=prompt), calls.make()
+    traffic.deployment.accept(captures.array([call.element, neighbour.element]))
+    traffic.assert_billed(call, neighbour)
+    (cut,) = [r for r in traffic.callbacks() if "content-dropped" in r.headers]
+    assert cut.headers["content-dropped"] == b"oversize"
+    assert int(cut.headers["original-bytes"]) == len(call.element)
+    digest = hashlib.sha256(call.element).hexdigest().encode()
+    assert cut.headers["original-sha256"] == digest
+    assert json.loads(cut.value)["id"] == call.response_id
+
+
+def test_nul_in_a_run_and_in_an_account_is_replaced_and_billed(
+    traffic: Traffic, calls: Calls
+) -> None:
+    run, account = calls.name("run"), calls.name("account")
+    call = calls.in_run(f"{run}\x00", end_user=f"\x00{account}")
+    traffic.deployment.accept(captures.array([call.element]))
+    traffic.assert_billed(call)
+    row = traffic.ledger.receipt(response_id=call.response_id)
+    assert row["run_id"] == f"{run}\ufffd"
+    assert row["billing_account_id"] == f"\ufffd{account}"
+    assert row["marks"], "the receipt says that its text was changed"
+
+
+def test_a_run_id_of_10000_characters_stays_one_run(traffic: Traffic, calls: Calls) -> None:
+    run = calls.name("run") + "x" * 10_000
+    first, second = calls.in_run(run), calls.in_run(run)
+    other = calls.in_run(run + "y")
+    traffic.deployment.accept(captures.array([first.element, second.element, other.element]))
+    traffic.assert_billed(first, second, other)
+    runs = [
+        traffic.ledger.receipt(response_id=call.response_id)["run_id"]
+        for call in (first, second, other)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_null_entries_are_dropped(traffic: Traffic, calls: Calls) -> None:
+    call = calls.make()
+    body = captures.array([b"null", call.element, b"null"])
+    assert traffic.deployment.accept(body) == {"accepted": 1, "parked": 0, "spooled": 0}
+    traffic.assert_billed(call)
+    assert len(traffic.callbacks()) == 1
+
+
+@pytest.mark.parametrize("not_an_object", [b"17", b'"text"', b"[1, 2]", b"true"])
+def test_an_element_that_is_no_object_is_parked_alone(
+    traffic: Traffic, calls: Calls, not_an_object: bytes
+) -> None:
+    call = calls.make()
+    counts = traffic.deployment.accept(captures.array([not_an_object, call.element]))
+    assert counts == {"accepted": 1, "parked": 1, "spooled": 0}
+    traffic.assert_billed(call)
+    traffic.assert_parked(not_an_object, reason="not_an_object")
+
+
+@pytest.mark.parametrize("bad_id", [None, "", "   ", 17, [], "absent"])
+def test_an_element_without_a_usable_id_is_parked(
+    traffic: Traffic, calls: Calls, bad_id: object
+) -> None:
+    def change(event: dict[str, Any]) -> None:
+        event["id"] = bad_id
+        if bad_id == "absent":
+            del event["id"]
+
+    bad, neighbour = calls.altered(change), calls.make()
+    traffic.deployment.accept(captures.array([bad.element, neighbour.element]))
+    traffic.assert_billed(neighbour)
+    traffic.assert_parked(bad.element, reason="no_usable_id")
+
+
+def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_one_broken_of_500(
+    traffic: Traffic, calls: Calls
+) -> None:
+    good = [calls.make() for _ in range(499)]
+    broken = b'{"id": "broken", "response_cost": oops}'
+    parts = [call.element for call in good]
+    body = captures.array([*parts[:250], broken, *parts[250:]])
+    assert traffic.deployment.accept(body) == {"accepted": 499, "parked": 1, "spooled": 0}
+    traffic.assert_billed(good[0], good[249], good[250], good[498])
+    traffic.assert_parked(broken)
+    assert {record.value for record in traffic.callbacks()} == set(parts)
+
+
+def test_of_a_truncated_list_the_whole_elements_are_billed(traffic: Traffic, calls: Calls) -> None:
+    whole, cut = [calls.make(), calls.make()], calls.make()
+    tail = cut.element[:-500]
+    body = captures.array([*(call.element for call in whole), tail])[:-1]
+    counts = traffic.deployment.accept(body)
+    assert counts == {"accepted": 2, "parked": 1, "spooled": 0}
+    traffic.assert_billed(*whole)
+    (letter,) = traffic.dead_letters()
+    assert letter.value.strip(b" ,") == tail
+    assert traffic.ledger.receipts(response_id=cut.response_id) == []
+
+
+@pytest.mark.parametrize("spend_logs", [["a"], "text", 10**20, None, {}, {"run_id": 7}])
+def test_metadata_of_any_shape_does_not_stop_the_bill(
+    traffic: Traffic, calls: Calls, spend_logs: object
+) -> None:
+    call = calls.altered(_spend_logs(spend_logs))
+    traffic.deployment.accept(captures.array([call.element]))
+    traffic.assert_billed(call)
+
+
+def test_gzip_is_415_and_stores_nothing(traffic: Traffic, calls: Calls) -> None:
+    body = gzip.compress(captures.array([calls.make().element]))
+    answer = traffic.deployment.post(body, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert traffic.nothing_happened()
+
+
+def test_a_body_over_the_bound_is_413_before_it_is_read(traffic: Traffic) -> None:
+    url = urlsplit(traffic.deployment.gateway_url)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=30)
+    connection.putrequest("POST", "/v1/callbacks/litellm")
+    connection.putheader("Authorization", f"Bearer {traffic.deployment.token}")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert traffic.nothing_happened()
+
+
+def assert_restored(body: bytes, letters: list[TopicRecord]) -> None:
+    """The dead letters of one body, put together in their order, are that body."""
+    by_index = sorted(letters, key=lambda letter: int(letter.headers.get("part-index", b"0")))
+    assert hashlib.sha256(b"".join(letter.value for letter in by_index)).digest() == (
+        hashlib.sha256(body).digest()
+    )
+    if len(letters) > 1:
+        counts = {letter.headers["part-count"] for letter in letters}
+        assert counts == {str(len(letters)).encode()}
+
+
+def _spend_logs(value: object) -> Callable[[dict[str, Any]], None]:
+    def change(event: dict[str, Any]) -> None:
+        event["metadata"]["spend_logs_metadata"] = value
+
+    return change
