@@ -1,0 +1,183 @@
+"""A real LiteLLM proxy as the caller, from a client's request to the receipt."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.services import captures
+from tests.services.captures import Calls
+from tests.services.deployment import Deployment
+from tests.services.ledger import Ledger, Row, credits_for
+from tests.services.topics import TopicRecord, Topics
+from tests.services.waiting import eventually
+
+COST_HEADER = "x-litellm-response-cost"
+SPEND_LOGS = "x-litellm-spend-logs-metadata"
+CALLBACKS = "billing.callbacks.v1"
+CALLBACK_SECONDS = 60.0
+
+
+class Proxy:
+    """A client of the deployment's LiteLLM proxy."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        if not deployment.litellm_url:
+            pytest.skip("the deployment names no LITELLM_URL and LITELLM_MASTER_KEY")
+        self._url = f"{deployment.litellm_url}/v1/chat/completions"
+        self._key = deployment.litellm_key
+
+    def chat(
+        self, model: str, metadata: str, *, stream: bool, user: str = "acct"
+    ) -> httpx.Response:
+        """Make one call and read its whole answer.
+
+        Args:
+            model: as the proxy calls it.
+            metadata: text of the spend-logs-metadata header, valid or not.
+            stream: whether the answer comes as server-sent events.
+            user: the end user.
+        """
+        request = {
+            "model": model,
+            "stream": stream,
+            "user": user,
+            "messages": [{"role": "user", "content": "Say something short."}],
+        }
+        headers = {"Authorization": f"Bearer {self._key}", SPEND_LOGS: metadata}
+        answer = httpx.post(
+            self._url, json=request, headers=headers, timeout=60, trust_env=False
+        ).raise_for_status()
+        if stream:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.text.rstrip().endswith("data: [DONE]")
+        return answer
+
+
+@pytest.fixture
+def proxy(deployment: Deployment) -> Proxy:
+    """A client of the proxy."""
+    return Proxy(deployment)
+
+
+@pytest.fixture
+def receipts_in(ledger: Ledger) -> Callable[[str, int], list[Row]]:
+    """Waits until a run has so many receipts, and gives them."""
+
+    def wait(run: str, count: int) -> list[Row]:
+        what = f"{count} receipts of {run}"
+        eventually(lambda: len(ledger.receipts(run_id=run)) >= count, what, CALLBACK_SECONDS)
+        return ledger.receipts(run_id=run)
+
+    return wait
+
+
+def callback_of(topics: Topics, before: dict[int, int], call_id: str) -> TopicRecord:
+    """The raw callback of a call."""
+
+    def look() -> list[TopicRecord]:
+        found = topics.since(CALLBACKS, before)
+        return [record for record in found if call_id.encode() in record.value]
+
+    (record,) = eventually(look, f"the callback of {call_id}", CALLBACK_SECONDS)
+    return record
+
+
+def test_COST_ORACLE_IS_LITELLM_a_streamed_call_has_its_exact_cost_on_the_receipt(
+    proxy: Proxy,
+    topics: Topics,
+    calls: Calls,
+    receipts_in: Callable[[str, int], list[Row]],
+) -> None:
+    before = topics.ends(CALLBACKS)
+    run, plain_run = calls.name("run"), calls.name("run")
+    model = "real-gpt-4o-mini"
+    metadata = {"run_id": run, "graph_id": "poet", "sub_agent_id": "rhymes", "attempt": 2}
+    streamed = proxy.chat(model, json.dumps(metadata), stream=True)
+    whole = proxy.chat(model, json.dumps({"run_id": plain_run}), stream=False)
+
+    assert COST_HEADER not in streamed.headers
+    (receipt,) = receipts_in(run, 1)
+    record = callback_of(topics, before, streamed.headers["x-litellm-call-id"])
+    sent = json.loads(record.value, parse_float=str)["response_cost"]
+    assert credits_for(sent) == receipt["charged_credits"] > 0
+    assert float(receipt["cost_text"]) == float(sent)
+    # The provider reports the same usage for both, and a whole answer does name its cost.
+    assert float(whole.headers[COST_HEADER]) == float(sent)
+    (other,) = receipts_in(plain_run, 1)
+    assert other["cost_text"] == receipt["cost_text"]
+
+    assert receipt["litellm_call_id"] == streamed.headers["x-litellm-call-id"]
+    assert (receipt["stream"], receipt["model"]) == (True, model)
+    assert (receipt["attempt"], receipt["billing_account_id"]) == (2, "acct")
+    assert (receipt["graph_id"], receipt["sub_agent_id"]) == ("poet", "rhymes")
+    assert receipt["tokens_in"] > 0
+    assert receipt["tokens_out"] > 0
+    assert record.key == run.encode()
+
+
+def test_MONEY_IS_EXACT_the_smallest_streamed_calls(
+    proxy: Proxy, calls: Calls, receipts_in: Callable[[str, int], list[Row]]
+) -> None:
+    run = calls.name("run")
+    for _ in range(2):
+        answer = proxy.chat("real-tiny", json.dumps({"run_id": run}), stream=True)
+        assert COST_HEADER not in answer.headers
+    rows = receipts_in(run, 2)
+    assert [row["cost_text"] for row in rows] == ["0.00000125", "0.00000125"]
+    assert [row["charged_credits"] for row in rows] == [13, 13]
+
+
+def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_nobody_escapes_with_1e400(
+    proxy: Proxy, topics: Topics, ledger: Ledger, calls: Calls
+) -> None:
+    before = topics.ends(CALLBACKS)
+    run = calls.name("run")
+    good = json.dumps({"run_id": run})
+    headers = [good, good, '{"a": 1e400}', good, good]
+    with ThreadPoolExecutor(len(headers)) as pool:
+        answers = list(
+            pool.map(lambda text: proxy.chat("real-gpt-4o-mini", text, stream=True), headers)
+        )
+    ids = [answer.headers["x-litellm-call-id"] for answer in answers]
+
+    def billed() -> list[Row]:
+        return [row for call_id in ids for row in ledger.receipts(litellm_call_id=call_id)]
+
+    eventually(lambda: len(billed()) == len(ids), "a receipt for each caller", CALLBACK_SECONDS)
+    record = callback_of(topics, before, ids[2])
+    assert record.headers["lenient-json"] == b"true"
+    assert b"Infinity" in record.value
+
+
+def test_a_free_and_an_unpriced_model_both_say_zero_and_only_one_is_a_receipt(
+    proxy: Proxy, ledger: Ledger, calls: Calls, receipts_in: Callable[[str, int], list[Row]]
+) -> None:
+    run = calls.name("run")
+    proxy.chat("real-free", json.dumps({"run_id": run}), stream=True)
+    proxy.chat("real-unpriced", json.dumps({"run_id": run}), stream=True)
+    eventually(lambda: ledger.deferred(run_id=run), "the deferral", CALLBACK_SECONDS)
+    (receipt,) = receipts_in(run, 1)
+    assert (receipt["model"], receipt["charge_reason"]) == ("real-free", "free_model")
+    assert receipt["charged_credits"] == 0
+    (deferred,) = ledger.deferred(run_id=run)
+    assert (deferred["model"], deferred["reason"]) == ("real-unpriced", "suspicious_zero")
+
+
+def test_MONEY_IS_EXACT_a_markup_of_two_doubles_before_it_rounds(
+    doubling: Deployment, calls: Calls
+) -> None:
+    run = calls.name("run")
+
+    def cheap() -> bytes:
+        call = calls.in_run(run, response_cost="@cost@")
+        return call.element.replace(b'"@cost@"', b"1.25e-06")
+
+    doubling.accept(captures.array([cheap(), cheap()]))
+    Topics(doubling).wait_until_consumed()
+    rows = Ledger(doubling.database_url).receipts(run_id=run)
+    assert [row["cost_text"] for row in rows] == ["0.00000125", "0.00000125"]
+    assert [row["charged_credits"] for row in rows] == [25, 25]
+    assert {row["charged_text"] for row in rows} == {"0.00000250"}
