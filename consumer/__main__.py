@@ -26,7 +26,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-out = Console()
+# Piped output has no width of its own; tables need one that fits them.
+out = Console(width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False)
 
 

@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from uuid_utils.compat import uuid7
-
 from consumer.money import charge
 from consumer.record import Charge, Deferred
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Identity, run_attempt
-from schemas.receipt import ChargeReason, Receipt, plain
+from schemas.receipt import ChargeReason, Receipt, plain, receipt_id
 from schemas.text import REPLACEMENT, bounded, storable
 
 HEALTH_CHECK: Final = "litellm-internal-health-check"
@@ -189,8 +187,8 @@ def build_charge(
 ) -> Charge:
     """Return the receipt of a call: every column of it, and of its details.
 
-    A call that no customer asked for goes to the house account, whatever `reason` says. The id is
-    new each time; whether the receipt is written is the ledger's decision.
+    A call that no customer asked for goes to the house account, whatever `reason` says. Whether
+    the receipt is written is the ledger's decision.
     """
     metadata = callback.metadata or _NO_METADATA
     who, texts = terms.identity, _Texts()
@@ -202,7 +200,7 @@ def build_charge(
     cost = callback.response_cost or Decimal(0)
     charged_usd, charged_credits = charge(cost, markup)
     receipt = Receipt(
-        id=uuid7(),
+        id=receipt_id(terms.source_system, who.call_key),
         source_system=terms.source_system,
         call_key=who.call_key,
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",

@@ -154,12 +154,15 @@ def _merge_charges(cursor: Cursor[Any], charges: dict[int, Decided]) -> dict[int
             receipt = decided.decision.receipt
             outcomes[ordinal] = Outcome(decided, "created", receipt.charge_reason, receipt)
     if len(created) < len(charges):
-        outcomes |= _classify(cursor, charges)
+        outcomes |= _classify(cursor, charges, created)
     return outcomes
 
 
-def _classify(cursor: Cursor[Any], charges: dict[int, Decided]) -> dict[int, Outcome]:
-    found = cursor.execute(query("classify_receipts")).fetchall()
+def _classify(
+    cursor: Cursor[Any], charges: dict[int, Decided], created: set[int]
+) -> dict[int, Outcome]:
+    known = {"created": list(created)}
+    found = cursor.execute(query("classify_receipts"), known).fetchall()
     if any(outcome == "conflict" for _, _, outcome in found):
         cursor.execute(query("insert_conflicts"))
     replayed = [receipt_id for _, receipt_id, outcome in found if outcome == "replayed"]

@@ -1,12 +1,13 @@
 """The report: receipts, deferred calls and sums as tables in the terminal."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,15 +27,15 @@ def _cell(value: object) -> str:
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%m-%d %H:%M:%S")
     return "" if value is None else str(value)
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for name, value in rows[0].items():
         number = isinstance(value, int | Decimal)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(name, justify="right" if number else "left", no_wrap=number)
     for row in rows:
         # Text, not markup: names come from strangers and may hold square brackets.
         table.add_row(*(Text(_cell(value)) for value in row.values()))

@@ -9,13 +9,24 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 EVENT_TYPE: Final = "billing.receipt.created.v1"
+
+
+_NAMESPACE: Final = UUID("6f1d3c62-8a39-5d0e-9b57-0c6a4f2e7b11")
+
+
+def receipt_id(source_system: str, call_key: str) -> UUID:
+    """Return the id of the receipt of a call: the same one, whenever and wherever it is written.
+
+    A ledger that is rebuilt from the callbacks has the ids that subscribers have already seen.
+    """
+    return uuid5(_NAMESPACE, f"{source_system}\x00{call_key}")
 
 
 def plain(amount: Decimal) -> str:

@@ -12,4 +12,4 @@ SELECT
     END AS outcome
 FROM incoming_receipts AS incoming
 JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
-WHERE receipt.id <> incoming.id
+WHERE incoming.ordinal <> ALL(%(created)s)

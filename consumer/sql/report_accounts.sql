@@ -1,7 +1,10 @@
 SELECT
-    billing_account_id, count(*) AS receipts, sum(response_cost_usd) AS response_cost_usd,
-    sum(charged_usd) AS charged_usd, sum(charged_credits) AS charged_credits
+    billing_account_id AS account,
+    count(*) AS receipts,
+    trim_scale(sum(response_cost_usd)) AS "cost USD",
+    trim_scale(sum(charged_usd)) AS "charged USD",
+    sum(charged_credits) AS credits
 FROM billing.charge_receipts
 GROUP BY billing_account_id
-ORDER BY charged_credits DESC, billing_account_id
+ORDER BY credits DESC, billing_account_id
 LIMIT %(limit)s

@@ -1,7 +1,13 @@
 SELECT
-    receipt.created_at, receipt.billing_account_id, details.model, receipt.run_id,
-    details.sub_agent_id, receipt.charge_reason, receipt.response_cost_usd,
-    receipt.charged_usd, receipt.charged_credits
+    receipt.created_at AS written,
+    receipt.billing_account_id AS account,
+    details.model,
+    CASE WHEN NOT 'unattributed_run' = ANY(receipt.marks) THEN receipt.run_id END AS run,
+    details.sub_agent_id AS agent,
+    receipt.charge_reason AS reason,
+    receipt.response_cost_usd AS "cost USD",
+    receipt.charged_usd AS "charged USD",
+    receipt.charged_credits AS credits
 FROM billing.charge_receipts AS receipt
 JOIN billing.llm_charge_details AS details ON details.charge_receipt_id = receipt.id
 ORDER BY receipt.created_at DESC, receipt.id DESC

@@ -1,8 +1,10 @@
 SELECT
-    receipt.run_id, details.sub_agent_id, count(*) AS calls,
-    sum(receipt.response_cost_usd) AS response_cost_usd,
-    sum(receipt.charged_usd) AS charged_usd,
-    sum(receipt.charged_credits) AS charged_credits
+    receipt.run_id AS run,
+    details.sub_agent_id AS agent,
+    count(*) AS calls,
+    trim_scale(sum(receipt.response_cost_usd)) AS "cost USD",
+    trim_scale(sum(receipt.charged_usd)) AS "charged USD",
+    sum(receipt.charged_credits) AS credits
 FROM billing.charge_receipts AS receipt
 JOIN billing.llm_charge_details AS details ON details.charge_receipt_id = receipt.id
 WHERE NOT 'unattributed_run' = ANY(receipt.marks)
