@@ -1,0 +1,93 @@
+"""The gateway's metrics: every name in one place."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+
+
+class Metrics:
+    """The metrics of one gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "billing_gateway_requests_total",
+            "Answered requests. 401, 413 and 415 are lost usage.",
+            ("route", "status"),
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "billing_gateway_request_seconds",
+            "Seconds from a request's headers to its answer; senders lose events while they wait.",
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.store_seconds = Histogram(
+            "billing_gateway_store_seconds",
+            "Seconds from handing a request's records to the store to all of them being durable.",
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.received_bytes = Counter(
+            "billing_gateway_received_bytes_total",
+            "Bytes of bodies that were read to their end.",
+            registry=registry,
+        )
+        self.inflight_bytes = Gauge(
+            "billing_gateway_inflight_bytes",
+            "Bytes of bodies in hand that are not answered yet.",
+            registry=registry,
+        )
+        self.elements = Counter(
+            "billing_gateway_elements_total",
+            "Elements of 202 answers: accepted, parked or null.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.parked = Counter(
+            "billing_gateway_parked_total",
+            "Elements and regions that went to the dead-letter topic, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.lenient_elements = Counter(
+            "billing_gateway_lenient_elements_total",
+            "Accepted elements that strict JSON refuses.",
+            registry=registry,
+        )
+        self.content_dropped = Counter(
+            "billing_gateway_content_dropped_total",
+            "Accepted elements that lost fields, by reason: policy, oversize or minimal.",
+            ("reason",),
+            registry=registry,
+        )
+        self.usage_units = Counter(
+            "billing_gateway_usage_units_total", "Usage units taken.", registry=registry
+        )
+        self.auth_failures = Counter(
+            "billing_gateway_auth_failures_total",
+            "Requests answered 401, by reason: missing, malformed or wrong.",
+            ("reason",),
+            registry=registry,
+        )
+        self.not_stored = Counter(
+            "billing_gateway_not_stored_total",
+            "Requests answered 503, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.abandoned = Counter(
+            "billing_gateway_abandoned_requests_total",
+            "Requests whose sender left, or took too long, before the body was complete.",
+            registry=registry,
+        )
+        self.broker_up = Gauge(
+            "billing_gateway_broker_up",
+            "1 when the broker answered the latest check and all topics are there.",
+            registry=registry,
+        )

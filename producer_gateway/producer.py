@@ -1,0 +1,167 @@
+"""The store in front of Kafka: an idempotent producer, bridged to asyncio."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producer_gateway.settings import Settings
+from producer_gateway.store import NotStoredError, Record, Stored
+from schemas.topics import Topics
+
+_LOG: Final = structlog.get_logger(__name__)
+_POLL_S: Final = 0.1
+_METADATA_TIMEOUT_S: Final = 5.0
+_GRACE_S: Final = 5.0
+_ENQUEUE_IN_THREAD: Final = 2_000
+"""From so many records on, handing them over takes long enough to be felt by other requests."""
+
+
+class _Delivery:
+    """Counts the delivery reports of one request: one future a request, none a record."""
+
+    __slots__ = ("error", "finished", "future", "remaining")
+
+    def __init__(self, count: int, finished: "list[_Delivery]") -> None:
+        self.future: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
+        self.remaining = count
+        self.error: KafkaError | None = None
+        self.finished = finished
+
+    def report(self, error: KafkaError | None, _message: Message) -> None:
+        """Take one delivery report. Runs in the poll thread alone, so it needs no lock."""
+        if error is not None:
+            self.error = error
+        self.remaining -= 1
+        if not self.remaining:
+            self.finished.append(self)
+
+
+class KafkaStore:
+    """Produces with `acks=all` and idempotence; done when every delivery report is good.
+
+    `on_fatal` is called, in the event loop, when the producer can never produce again. Must be
+    created in a running event loop. Raises `KafkaException` where the configuration is wrong.
+    """
+
+    def __init__(self, settings: Settings, topics: Topics, on_fatal: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+        self._timeout_s = settings.delivery_timeout_ms / 1000 + _GRACE_S
+        self._names = frozenset(
+            topic.name for topic in (topics.callbacks, topics.dead_letters, topics.usage_units)
+        )
+        self._producer = Producer(
+            {**_configuration(settings, topics), "error_cb": self._on_error},
+            logger=logging.getLogger("librdkafka"),
+        )
+        self._finished: list[_Delivery] = []
+        self._running = True
+        self._missing: frozenset[str] | None = None
+        self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
+        self._thread.start()
+
+    async def store(self, records: Sequence[Record]) -> Stored:
+        """Produce `records` and wait for every delivery report. Raises `NotStoredError`."""
+        if not records:
+            return Stored(0, 0)
+        self._refuse_without_topics()
+        delivery = _Delivery(len(records), self._finished)
+        if len(records) < _ENQUEUE_IN_THREAD:
+            self._enqueue(records, delivery)
+        else:
+            await asyncio.to_thread(self._enqueue, records, delivery)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                error = await delivery.future
+        except TimeoutError:
+            raise NotStoredError("timeout", "no delivery report in time") from None
+        if error is not None:
+            raise NotStoredError("delivery_failed", str(error))
+        return Stored(len(records), 0)
+
+    def _refuse_without_topics(self) -> None:
+        # Producing to a topic that is not there would make a broker with auto-creation make it,
+        # with one partition and a week's retention.
+        if self._missing is None:
+            raise NotStoredError("broker_unreachable", "the broker has not answered yet")
+        if self._missing:
+            raise NotStoredError("topics_missing", f"missing: {', '.join(sorted(self._missing))}")
+
+    def _enqueue(self, records: Sequence[Record], delivery: _Delivery) -> None:
+        produce, report = self._producer.produce, delivery.report
+        try:
+            for topic, key, value, headers in records:
+                produce(topic, value, key, on_delivery=report, headers=headers)  # type: ignore[arg-type]
+        except BufferError as error:
+            raise NotStoredError("queue_full", "the producer's queue is full") from error
+        except KafkaException as error:
+            raise NotStoredError("produce_failed", str(error)) from error
+
+    def _poll(self) -> None:
+        while self._running:
+            self._producer.poll(_POLL_S)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Wake the requests that are complete: one wake-up of the loop for all of them."""
+        if self._finished:
+            finished, self._finished[:] = self._finished[:], []
+            self._loop.call_soon_threadsafe(_resolve, finished)
+
+    def _on_error(self, error: KafkaError) -> None:
+        _LOG.warning("kafka_error", code=error.name(), detail=error.str(), fatal=error.fatal())
+        if error.fatal():
+            self._loop.call_soon_threadsafe(self._on_fatal, error.str())
+
+    async def check(self) -> frozenset[str] | None:
+        """Ask the broker for the topics; return those that are missing, None without an answer."""
+        try:
+            metadata = await asyncio.to_thread(
+                self._producer.list_topics, timeout=_METADATA_TIMEOUT_S
+            )
+        except KafkaException as error:
+            _LOG.warning("broker_unreachable", detail=str(error))
+            return None
+        self._missing = self._names - metadata.topics.keys()
+        return self._missing
+
+    async def close(self, timeout_s: float) -> int:
+        """Send what is queued, for at most `timeout_s`; return the number of records that were not.
+
+        None of those was acknowledged to a sender.
+        """
+        self._running = False
+        await asyncio.to_thread(self._thread.join)
+        left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._hand_over()
+        return left
+
+
+def _resolve(finished: list[_Delivery]) -> None:
+    for delivery in finished:
+        if not delivery.future.done():
+            delivery.future.set_result(delivery.error)
+
+
+def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:
+    largest = max(topics.callbacks.max_message_bytes, topics.dead_letters.max_message_bytes)
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "client.id": "billing-gateway",
+        "acks": "all",
+        "enable.idempotence": True,
+        # What Java clients use: one run, one partition, whoever produces (ONE_RUN_ONE_PARTITION).
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": settings.linger_ms,
+        "message.max.bytes": largest,
+        "delivery.timeout.ms": settings.delivery_timeout_ms,
+        # The bytes in flight are bounded at the door; here is room for a body and its headers.
+        "queue.buffering.max.kbytes": 2 * settings.max_inflight_bytes // 1024 + 1024,
+        "queue.buffering.max.messages": 0,
+    }

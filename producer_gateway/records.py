@@ -1,0 +1,151 @@
+"""From a body to its records: callbacks, and dead letters for what cannot be billed."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from producer_gateway import VERSION
+from producer_gateway.content import cut_content, keep_billing_fields
+from producer_gateway.splitter import Damaged, Element, split
+from producer_gateway.store import Record
+from schemas import record as names
+from schemas.element import ContractError
+from schemas.identity import identify
+from schemas.record import ContentDropped, Headers, Reason
+from schemas.topics import Topic, Topics
+
+HEADROOM_BYTES: Final = 64 * 1024
+"""Of a topic's `max.message.bytes`, left for key, headers and batch overhead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a request says about all of its elements. Text is fit for a header."""
+
+    source: str
+    content_type: str
+    traceparent: str | None
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def headers(self) -> Headers:
+        """Return the headers that every record of the request carries."""
+        received = self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        headers = [
+            (names.SOURCE, self.source.encode()),
+            (names.RECEIVED_AT, received.encode()),
+            (names.CONTENT_TYPE, self.content_type.encode("utf-8", "replace")),
+            (names.GATEWAY_VERSION, VERSION.encode()),
+        ]
+        if self.traceparent:
+            headers.append((names.TRACEPARENT, self.traceparent.encode()))
+        return headers
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The records of one body, and what they hold in numbers of elements."""
+
+    records: list[Record] = field(default_factory=list)
+    accepted: int = 0
+    nulls: int = 0
+    lenient: int = 0
+    parked: Counter[str] = field(default_factory=Counter)
+    content_dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Preparer:
+    """Turns bodies into records. Pure: no clock, no network; safe to call from any thread.
+
+    With `drop_content`, elements lose prompts, answers, requester headers, addresses and
+    tracebacks before they become records, dead letters included; a damaged region cannot be read
+    and is parked whole, so readers of the dead-letter topic must be allowed to see content.
+    """
+
+    def __init__(self, topics: Topics, *, drop_content: bool) -> None:
+        self._callbacks = topics.callbacks.name
+        self._dead_letters = topics.dead_letters.name
+        self._limit = _value_limit(topics.callbacks)
+        self._part_bytes = _value_limit(topics.dead_letters)
+        self._drop_content = drop_content
+
+    def prepare(self, body: bytes, envelope: Envelope) -> Prepared:
+        """Return the records for `body`. Never raises: what cannot be read becomes dead letters."""
+        pieces, nulls = split(body)
+        prepared, base = Prepared(nulls=nulls), envelope.headers()
+        for piece in pieces:
+            if isinstance(piece, Damaged):
+                self._park(prepared, base, piece.raw, Reason.UNREADABLE)
+            else:
+                self._element(prepared, base, piece)
+        return prepared
+
+    def _element(self, prepared: Prepared, base: Headers, element: Element) -> None:
+        raw, lenient = element
+        headers = [*base, (names.LENIENT_JSON, b"true")] if lenient else base.copy()
+        value = cut_content(raw) if self._drop_content else raw
+        dropped = ContentDropped.POLICY if len(value) < len(raw) else None
+        try:
+            identity = identify(raw)
+        except ContractError as error:
+            headers.append((names.REASON_DETAIL, str(error).encode("utf-8", "replace")[:500]))
+            self._park(prepared, _marked(headers, dropped), value, error.reason)
+            return
+        key = identity.run_id.encode()
+        headers.append((names.CALL_KEY, identity.call_key.encode()))
+        if len(value) > self._limit:
+            if (smaller := self._smaller(raw)) is None:
+                self._park(prepared, _marked(headers, dropped), value, Reason.TOO_LARGE, key)
+                return
+            value, dropped = smaller
+            headers += _original(raw)
+        prepared.records.append(Record(self._callbacks, key, value, _marked(headers, dropped)))
+        prepared.accepted += 1
+        prepared.lenient += lenient
+        if dropped:
+            prepared.content_dropped[dropped] += 1
+
+    def _smaller(self, raw: bytes) -> tuple[bytes, ContentDropped] | None:
+        """Return an oversize element cut to what the topic takes, losing as little as will do.
+
+        Billing needs none of what is cut, so the call is charged now; the header says that the
+        value is not what LiteLLM sent, and the digest lets the two be told apart later.
+        """
+        value = cut_content(raw)
+        if len(value) <= self._limit:
+            return value, ContentDropped.OVERSIZE
+        value = keep_billing_fields(raw)
+        return (value, ContentDropped.MINIMAL) if len(value) <= self._limit else None
+
+    def _park(
+        self, prepared: Prepared, headers: Headers, value: bytes, reason: str, key: bytes = b""
+    ) -> None:
+        """Add dead letters that hold `value`: one, or numbered parts where it is too long."""
+        prepared.parked[reason] += 1
+        digest = hashlib.sha256(value).hexdigest().encode()
+        headers = [*headers, (names.REASON, reason.encode())]
+        size = self._part_bytes
+        parts = [value[start : start + size] for start in range(0, len(value), size)]
+        if len(parts) > 1:
+            headers += [(names.PART_COUNT, b"%d" % len(parts)), (names.BODY_SHA256, digest)]
+        for index, part in enumerate(parts):
+            numbered = [(names.PART_INDEX, b"%d" % index)] if len(parts) > 1 else []
+            prepared.records.append(
+                Record(self._dead_letters, key or digest, part, headers + numbered)
+            )
+
+
+def _value_limit(topic: Topic) -> int:
+    return topic.max_message_bytes - HEADROOM_BYTES
+
+
+def _marked(headers: Headers, dropped: ContentDropped | None) -> Headers:
+    return [*headers, (names.CONTENT_DROPPED, dropped.encode())] if dropped else headers
+
+
+def _original(raw: bytes) -> Headers:
+    return [
+        (names.ORIGINAL_BYTES, b"%d" % len(raw)),
+        (names.ORIGINAL_SHA256, hashlib.sha256(raw).hexdigest().encode()),
+    ]

@@ -1,0 +1,119 @@
+"""The composition root: what the process is made of, how it starts and how it stops."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from producer_gateway import VERSION
+from producer_gateway.app import Gateway
+from producer_gateway.metrics import Metrics
+from producer_gateway.probes import Readiness, probes
+from producer_gateway.producer import KafkaStore
+from producer_gateway.routes import application
+from producer_gateway.settings import Settings
+from schemas.topics import load_topics
+
+_LOG: Final = structlog.get_logger(__name__)
+_KEEP_ALIVE_S: Final = 75
+"""Longer than LiteLLM's flush interval (5 s): closing an idle connection at the moment at which
+the sender uses it again would lose the body."""
+
+
+class FatalError(Exception):
+    """The process can do nothing useful any more; the text says why."""
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process, which has two servers to stop in order."""
+
+    def __init__(self, name: str, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.name = name
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            host, port = server.sockets[0].getsockname()[:2]
+            _LOG.info("listening", name=self.name, host=host, port=port)
+
+
+def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: float) -> _Server:
+    return _Server(
+        name,
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, int(shutdown_timeout_s)),
+        ),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in hand.
+
+    Order of stopping: not ready, no new connections, requests in hand answered, producer flushed,
+    probes last. Raises `FatalError` where a port is taken or the producer is beyond repair.
+    """
+    stop, fatal = asyncio.Event(), list[str]()
+
+    def stop_because(reason: str) -> None:
+        fatal.append(reason)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    topics, metrics = load_topics(settings.topic_prefix), Metrics()
+    store = KafkaStore(settings, topics, stop_because)
+    readiness = Readiness(store, metrics)
+    gateway = Gateway(settings, topics, metrics, store)
+    timeout_s = settings.shutdown_timeout_s
+    app = application(gateway.callbacks, gateway.usage_units)
+    front = _server("callbacks", app, settings.host, settings.port, timeout_s)
+    back = _server(
+        "probes", probes(readiness, metrics), settings.metrics_host, settings.metrics_port, 1
+    )
+    watching = asyncio.create_task(readiness.watch())
+    serving = asyncio.create_task(_run(front, stop_because))
+    probing = asyncio.create_task(_run(back, stop_because))
+    _LOG.info("starting", version=VERSION, kafka=settings.kafka_bootstrap_servers)
+    await stop.wait()
+
+    readiness.draining = True
+    front.should_exit = True
+    await serving
+    if left := await store.close(timeout_s):
+        _LOG.error("records_left", count=left, note="none of them was answered 202")
+    watching.cancel()
+    back.should_exit = True
+    await probing
+    _LOG.info("stopped")
+    if fatal:
+        raise FatalError(fatal[0])
+
+
+async def _run(server: _Server, stop_because: Callable[[str], None]) -> None:
+    try:
+        await server.serve()
+    except SystemExit:
+        config = server.config
+        stop_because(f"cannot listen on {config.host}:{config.port}; is the port taken?")

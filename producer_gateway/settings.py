@@ -1,0 +1,215 @@
+"""The gateway's settings, read from the environment in this one place."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SOURCE: Final = "litellm"
+MIN_TOKEN_CHARACTERS: Final = 32
+_MAX_TOKENS_PER_SOURCE: Final = 2
+_CLIENT_VARIABLES: Final = frozenset({"GATEWAY_URL", "GATEWAY_METRICS_URL"})
+"""Where clients look for a running gateway; `.run/env` holds them, so they may be set here too."""
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+_SOURCE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class Content(StrEnum):
+    """What happens to prompts and answers."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Settings(BaseSettings):
+    """Settings of `python -m producer_gateway run`, by environment variable."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    ingest_token: SecretStr = Field(
+        alias="BILLING_INGEST_TOKEN",
+        description="Bearer token of the source `litellm`; at least 32 characters.",
+    )
+    ingest_token_previous: SecretStr | None = Field(
+        default=None,
+        alias="BILLING_INGEST_TOKEN_PREVIOUS",
+        description="A second token of the source `litellm`, accepted while tokens are rotated.",
+    )
+    ingest_tokens: SecretStr | None = Field(
+        default=None,
+        alias="BILLING_INGEST_TOKENS",
+        description="Tokens of further proxies, `eu=token,us=token`: their source is "
+        "`litellm/<name>`. A name may occur twice for rotation.",
+    )
+    kafka_bootstrap_servers: str = Field(
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        min_length=1,
+        description="Kafka brokers to begin with, `host:port`, comma-separated.",
+    )
+    topic_prefix: str = Field(
+        default="",
+        alias="BILLING_TOPIC_PREFIX",
+        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
+        description="Goes before every topic name: several environments on one cluster.",
+    )
+    host: str = Field(
+        default="127.0.0.1", alias="GATEWAY_HOST", description="Address to take callbacks on."
+    )
+    port: Port = Field(
+        default=8080, alias="GATEWAY_PORT", description="Port to take callbacks on; 0 takes any."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        alias="GATEWAY_METRICS_HOST",
+        description="Address of /livez, /readyz and /metrics.",
+    )
+    metrics_port: Port = Field(
+        default=9090,
+        alias="GATEWAY_METRICS_PORT",
+        description="Port of /livez, /readyz and /metrics; 0 takes any.",
+    )
+    content: Content = Field(
+        default=Content.KEEP,
+        alias="GATEWAY_CONTENT",
+        description="`keep`: the topic holds what LiteLLM sent. `drop`: prompts, answers, "
+        "requester headers, addresses and tracebacks are cut out before the topic.",
+    )
+    max_body_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        alias="GATEWAY_MAX_BODY_BYTES",
+        ge=1024,
+        description="Largest body in bytes; a longer one is answered 413, which the sender takes "
+        "as final. A catch-up POST carries LiteLLM's whole queue.",
+    )
+    max_inflight_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        alias="GATEWAY_MAX_INFLIGHT_BYTES",
+        ge=1024,
+        description="Bytes of bodies that may be in hand at once; beyond it 503. Allow three "
+        "times as much memory.",
+    )
+    body_timeout_s: float = Field(
+        default=60.0,
+        alias="GATEWAY_BODY_TIMEOUT_S",
+        gt=0,
+        description="Seconds a sender may take to deliver one body.",
+    )
+    delivery_timeout_ms: int = Field(
+        default=10_000,
+        alias="GATEWAY_DELIVERY_TIMEOUT_MS",
+        ge=100,
+        le=600_000,
+        description="Milliseconds Kafka may take to acknowledge a record before the answer is "
+        "503; long enough to sit out the election of a new partition leader.",
+    )
+    linger_ms: float = Field(
+        default=2.0,
+        alias="GATEWAY_LINGER_MS",
+        ge=0,
+        le=100,
+        description="Milliseconds a record waits for others to share its batch. A sender up to "
+        "LiteLLM 1.106 loses what it collects while it waits for the answer, so keep it small.",
+    )
+    shutdown_timeout_s: float = Field(
+        default=25.0,
+        alias="GATEWAY_SHUTDOWN_TIMEOUT_S",
+        gt=0,
+        description="Seconds that requests in hand have to finish after SIGTERM; keep it under "
+        "the pod's termination grace period.",
+    )
+    log_level: str = Field(
+        default="info",
+        alias="GATEWAY_LOG_LEVEL",
+        pattern="^(debug|info|warning|error)$",
+        description="Least level that is logged: debug, info, warning or error.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_inflight_bytes < self.max_body_bytes:
+            raise ValueError(
+                "GATEWAY_MAX_INFLIGHT_BYTES must be at least GATEWAY_MAX_BODY_BYTES, "
+                "or the largest body could never be taken"
+            )
+        self.tokens()
+        return self
+
+    @field_validator("ingest_tokens")
+    @classmethod
+    def _pairs(cls, value: SecretStr | None) -> SecretStr | None:
+        for pair in _pairs_in(value):
+            name, equals, _ = pair.partition("=")
+            if not equals:
+                raise ValueError("BILLING_INGEST_TOKENS must be name=token, comma-separated")
+            if not _SOURCE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"source name {name!r} must be lower-case letters, digits, '.', '_' or '-'"
+                )
+        return value
+
+    def tokens(self) -> dict[str, str]:
+        """Return token -> source (`litellm` or `litellm/<name>`); raises ValueError when unsafe."""
+        pairs = [(SOURCE, self.ingest_token.get_secret_value())]
+        if self.ingest_token_previous:
+            pairs.append((SOURCE, self.ingest_token_previous.get_secret_value()))
+        for pair in _pairs_in(self.ingest_tokens):
+            name, _, token = pair.partition("=")
+            pairs.append((f"{SOURCE}/{name}", token))
+        tokens = dict[str, str]()
+        for source, token in pairs:
+            _check_token(source, token)
+            if tokens.setdefault(token, source) != source:
+                raise ValueError(f"{tokens[token]} and {source} have the same token")
+        for source, count in Counter(tokens.values()).items():
+            if count > _MAX_TOKENS_PER_SOURCE:
+                raise ValueError(f"{source} has {count} tokens; two are enough for a rotation")
+        return tokens
+
+
+class ConfigurationError(Exception):
+    """The environment does not make a configuration; the text says what to change."""
+
+
+def load() -> Settings:
+    """Read the settings from the environment. Raises `ConfigurationError`; shows no secret."""
+    if unknown := _unknown_variables(os.environ):
+        raise ConfigurationError(
+            f"unknown variable(s) {', '.join(unknown)}: the gateway would ignore them. Correct or "
+            "unset them; in Kubernetes set `enableServiceLinks: false`."
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigurationError("; ".join(problems)) from None
+
+
+def _unknown_variables(names: Iterable[str]) -> list[str]:
+    known = {field.alias for field in Settings.model_fields.values()} | _CLIENT_VARIABLES
+    return sorted(name for name in names if name.startswith("GATEWAY_") and name not in known)
+
+
+def _pairs_in(value: SecretStr | None) -> list[str]:
+    text = value.get_secret_value() if value else ""
+    return [pair.strip() for pair in text.split(",") if pair.strip()]
+
+
+def _check_token(source: str, token: str) -> None:
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise ValueError(
+            f"a token of {source} has {len(token)} characters, at least {MIN_TOKEN_CHARACTERS} "
+            "are needed; make one with `openssl rand -hex 32`"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(f"a token of {source} holds characters that a header cannot carry")
