@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from consumer import migration, service
 from consumer.cluster import Cluster, Difference, reason
+from consumer.limit import DeadLetterLimitError
 from consumer.report import TABLES, report
 from consumer.settings import Settings
 from schemas.topics import load_topics
@@ -69,6 +70,12 @@ def run() -> None:
     settings = _settings()
     try:
         service.run(settings)
+    except DeadLetterLimitError as error:
+        _fail(
+            f"stopped by the dead-letter limit: {error}. Nothing of that batch was committed. Good "
+            "data means a bad release: mend it and start again. Bad data: raise "
+            "CONSUMER_DEAD_LETTER_RUN or CONSUMER_DEAD_LETTER_SHARE to let it be parked"
+        )
     except KafkaException as error:
         _fail(f"Kafka at {settings.kafka_bootstrap_servers}: {reason(error)}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):

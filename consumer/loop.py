@@ -18,6 +18,7 @@ from consumer import metrics
 from consumer.account import Accountant
 from consumer.decision import Policy, decide
 from consumer.ledger import Ledger
+from consumer.limit import DeadLetterLimit
 from consumer.publisher import Publisher, TransactionAbortedError
 from consumer.record import Decided, Record
 from consumer.settings import Settings
@@ -51,6 +52,11 @@ class Loop:
         self._ledger = ledger
         self._publisher = publisher
         self._accountant = Accountant()
+        self._limit = DeadLetterLimit(
+            settings.consumer_dead_letter_run,
+            settings.consumer_dead_letter_share,
+            settings.consumer_dead_letter_window,
+        )
         self._stop = threading.Event()
         self._batch_lost = False
 
@@ -83,6 +89,7 @@ class Loop:
         """Bring a batch to its end: written, published, offsets committed, counted."""
         self._batch_lost = False
         decided = [Decided(record, decide(record, self._policy)) for record in batch]
+        self._limit.admit(decided)
         attempt = 0
         while True:
             try:

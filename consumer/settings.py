@@ -78,6 +78,21 @@ class Settings(BaseSettings):
         ge=10,
         description="Longest pause between two tries while a dependency is away, milliseconds.",
     )
+    consumer_dead_letter_run: int = Field(
+        default=100,
+        ge=1,
+        description="So many records in a row that would be parked stop the consumer.",
+    )
+    consumer_dead_letter_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="A greater share of parked records in the last CONSUMER_DEAD_LETTER_WINDOW "
+        "stops the consumer.",
+    )
+    consumer_dead_letter_window: int = Field(
+        default=1_000, ge=10, description="Records over which the share is taken."
+    )
     consumer_stalled_after_seconds: float = Field(
         default=60.0,
         gt=0,
