@@ -166,7 +166,7 @@ def _check_running(directory: RunDirectory, *, litellm: bool) -> None:
 
 
 def _why_ended(directory: RunDirectory, state: StackState | None) -> str:
-    if state and state.phase == "failed" and state.message:
+    if state and state.phase == "failed":
         return state.message
     words = directory.tail("supervisor")
     return f"the supervisor ended. The end of {directory.logs / 'supervisor.log'}:\n{words}"

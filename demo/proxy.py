@@ -101,7 +101,7 @@ class Proxy:
             ),
             environment=self._proxy_environment(inherited),
             directory=self._configuration.parent,
-            needs=frozenset({"install-litellm", "upstream"}),
+            needs=frozenset({"install-litellm"}),
             ready=answers(f"{url}/health/readiness"),
             deadline_seconds=_START_SECONDS,
             address=f"{LOOPBACK}:{self._port}",

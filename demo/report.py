@@ -12,6 +12,10 @@ from demo.ledger import Ledger, Run, SubAgent
 from demo.verdict import Check
 
 _NO_RUN = "(no run)"
+_FLOATS = (
+    "LiteLLM computes in floats; its figure is billed as it is, to the last digit, then rounded up "
+    "once."
+)
 
 
 def calls_table() -> Table:
@@ -38,6 +42,7 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger) -> None:
     """Print what became of the calls."""
     console.print()
     console.print(_receipts(answers, ledger))
+    console.print(Text(_FLOATS, style="dim"))
     console.print()
     console.print(_deferred(answers, ledger))
     for (outcome, reason), count in sorted(ledger.records.items()):
@@ -62,10 +67,9 @@ def show_checks(console: Console, checks: Sequence[Check]) -> None:
 def show_next(console: Console) -> None:
     """Print where to look next."""
     table = Table(title="Where to look next", title_justify="left", box=None, show_header=False)
-    table.add_row("make up", "the same stack in the background; addresses and token in .run/env")
-    table.add_row(
-        "psql", 'source .run/env; psql "$DATABASE_URL" -c "table billing.charge_receipts"'
-    )
+    table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
+    table.add_row("report", "set -a; source .run/env; .venv/bin/python -m consumer report")
+    table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
     table.add_row(
         "tables", "charge_receipts, llm_charge_details, deferred_calls, receipt_conflicts"
     )

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,10 @@ class Supervisor:
                 self._stop()
                 clear_leftovers(self._directory)
                 self._enter(outcome)
-        return 0 if outcome == "stopped" else 1
+        if outcome == "failed":
+            sys.stderr.write(f"{self._state.message}\n")
+            return 1
+        return 0
 
     def _bring_up(self) -> None:
         self._write()

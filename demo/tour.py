@@ -71,6 +71,7 @@ def _show(directory: RunDirectory, console: Console) -> bool:
             report.add_call(table, answer)
             live.refresh()
     made = tuple(answers)
+    console.print()
     with console.status("waiting for LiteLLM's callbacks to become receipts"):
         found = ledger.wait_for(
             made, reach["DATABASE_URL"], reach["CONSUMER_METRICS_URL"], _OUTCOME_SECONDS
