@@ -32,9 +32,11 @@ from schemas.usage import UsageUnit
 _LOG: Final = structlog.get_logger(__name__)
 _RETRY_AFTER_S: Final = 1
 _THREAD_BYTES: Final = 256 * 1024
+_THREAD_BYTES_DROPPING: Final = 16 * 1024
 """Bodies from here on are cut in a thread: it takes over a millisecond, which others would feel."""
 _MAX_CONTENT_TYPE: Final = 200
-_UNITS: Final = TypeAdapter(UsageUnit | list[UsageUnit])
+_UNIT: Final = TypeAdapter(UsageUnit)
+_UNITS: Final = TypeAdapter(list[UsageUnit])
 
 _Take: TypeAlias = Callable[[Envelope, bytes], Awaitable[Response]]
 
@@ -48,7 +50,9 @@ class Gateway:
         self._store = store
         self._authenticator = Authenticator(settings.tokens(), metrics)
         self._in_flight = InFlight(settings.max_inflight_bytes, metrics)
-        self._preparer = Preparer(topics, drop_content=settings.content is Content.DROP)
+        dropping = settings.content is Content.DROP
+        self._preparer = Preparer(topics, drop_content=dropping)
+        self._thread_bytes = _THREAD_BYTES_DROPPING if dropping else _THREAD_BYTES
         self._usage_units_topic = topics.usage_units.name
 
     async def callbacks(self, request: Request) -> Response:
@@ -78,6 +82,9 @@ class Gateway:
             self._metrics.not_stored.labels(error.reason).inc()
             _LOG.error("not_stored", route=route, reason=error.reason, detail=str(error))
             response = _error(503, error.reason, str(error))
+        except Exception:
+            self._metrics.requests.labels(route, "500").inc()
+            raise
         self._metrics.requests.labels(route, str(response.status_code)).inc()
         self._metrics.request_seconds.observe(perf_counter() - started)
         return response
@@ -91,7 +98,7 @@ class Gateway:
         return _error(error.status, error.reason, str(error))
 
     async def _take_callbacks(self, envelope: Envelope, body: bytes) -> Response:
-        if len(body) < _THREAD_BYTES:
+        if len(body) < self._thread_bytes:
             prepared = self._preparer.prepare(body, envelope)
         else:
             prepared = await asyncio.to_thread(self._preparer.prepare, body, envelope)
@@ -108,11 +115,11 @@ class Gateway:
 
     async def _take_usage_units(self, envelope: Envelope, body: bytes) -> Response:
         try:
-            given = _UNITS.validate_json(body)
+            listed = body.lstrip()[:1] == b"["
+            units = _UNITS.validate_json(body) if listed else [_UNIT.validate_json(body)]
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False, include_context=False)
             return JSONResponse({"error": "invalid", "detail": problems[:20]}, 422)
-        units = given if isinstance(given, list) else [given]
         headers = envelope.headers()
         stored = await self._stored(
             [

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from producer_gateway.scanner import STRING, Scanner
+from producer_gateway.scanner import Member, Scanner
 from schemas.element import BILLING_FIELDS, Fields
 
 
@@ -27,13 +27,6 @@ class Cut(NamedTuple):
 
 Rule: TypeAlias = Keep | Cut
 _Range: TypeAlias = tuple[int, int]
-
-
-class _Member(NamedTuple):
-    name: str
-    start: int
-    value: int
-    end: int
 
 
 def _billing(*path: str) -> Keep:
@@ -101,57 +94,47 @@ def _apply(element: bytes, rule: Rule) -> bytes:
 
 
 def _cuts(scanner: Scanner, position: int, rule: Rule) -> list[_Range]:
-    """Return the ranges to cut out of the object at `position`, ascending."""
-    members = _members(scanner, position)
-    cut = [_is_cut(scanner.body, member, rule) for member in members]
-    last = max((index for index, gone in enumerate(cut) if not gone), default=-1)
-    ranges = list[_Range]()
-    for index, (member, gone) in enumerate(zip(members[: last + 1], cut, strict=False)):
-        if gone:
-            ranges.append((member.start, members[index + 1].start))
-        elif nested := _nested(rule, member.name):
+    """Return the ranges to cut out of the object at `position`, ascending.
+
+    The comma behind a cut member goes with it; behind the last kept member, the one before.
+    """
+    members, ranges = scanner.members(position), list[_Range]()
+    kept_end = position + 1
+    for index, member in enumerate(members):
+        cut, nested = _decide(scanner.body, member, rule)
+        if cut:
+            following = members[index + 1].start if index + 1 < len(members) else None
+            ranges.append((member.start, following) if following else (kept_end, member.end))
+            continue
+        kept_end = member.end
+        if nested:
             ranges.extend(_cuts(scanner, member.value, nested))
-    if last + 1 < len(members):
-        start = members[last].end if last >= 0 else members[0].start
-        ranges.append((start, members[-1].end))
-    return ranges
+    return _joined(ranges)
 
 
-def _is_cut(body: bytes, member: _Member, rule: Rule) -> bool:
-    is_object = body[member.value] == ord("{")
-    if isinstance(rule, Keep):
-        if member.name not in rule.fields:
-            return True
-        return rule.fields[member.name] is not None and not is_object
-    if member.name not in rule.fields:
-        return False
-    nested = rule.fields[member.name]
-    return nested is None or (isinstance(nested, Keep) and not is_object)
+def _decide(body: bytes, member: Member, rule: Rule) -> tuple[bool, Rule | None]:
+    """Return whether `member` is cut whole, and else what is cut inside of it."""
+    name = _name(member.key)
+    if name not in rule.fields:
+        return isinstance(rule, Keep), None
+    inside = rule.fields[name]
+    if inside is None:
+        return isinstance(rule, Cut), None
+    nested = inside if isinstance(inside, Keep | Cut) else Keep(inside)
+    if body[member.value] == ord("{"):
+        return False, nested
+    return isinstance(nested, Keep), None
 
 
-def _nested(rule: Rule, name: str) -> Rule | None:
-    found = rule.fields.get(name)
-    return Keep(found) if isinstance(found, Mapping) else found
-
-
-def _members(scanner: Scanner, position: int) -> list[_Member]:
-    """Return the members of the object at `position`; none where it is not one, or broken."""
-    body, members = scanner.body, list[_Member]()
-    if body[position : position + 1] != b"{":
-        return []
-    while body[position : position + 1] in (b"{", b","):
-        start = scanner.space(position + 1)
-        key = STRING.match(body, start)
-        colon = scanner.space(key.end()) if key else len(body)
-        if key is None or body[colon : colon + 1] != b":":
-            return []
-        value = scanner.space(colon + 1)
-        end = scanner.value_end(value)
-        if end is None:
-            return []
-        members.append(_Member(_name(key[0]), start, value, end))
-        position = scanner.space(end)
-    return members if body[position : position + 1] == b"}" else []
+def _joined(ranges: list[_Range]) -> list[_Range]:
+    """Join ranges that touch or overlap: the last member's may reach back over those before it."""
+    joined = list[_Range]()
+    for start, end in ranges:
+        first = start
+        while joined and joined[-1][1] >= first:
+            first = min(first, joined.pop()[0])
+        joined.append((first, end))
+    return joined
 
 
 def _name(key: bytes) -> str:

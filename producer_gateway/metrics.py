@@ -4,9 +4,17 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from schemas.record import ContentDropped, Reason
+
 _LATENCY_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+
+AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
+NOT_STORED: Final = (
+    *("broker_unreachable", "topics_missing", "queue_full", "produce_failed"),
+    *("delivery_failed", "timeout", "inflight"),
 )
 
 
@@ -86,6 +94,17 @@ class Metrics:
             "Requests whose sender left, or took too long, before the body was complete.",
             registry=registry,
         )
+        # From the start at 0, so that an alert on the first increase can see it.
+        for outcome in ("accepted", "parked", "null"):
+            self.elements.labels(outcome)
+        for reason in Reason:
+            self.parked.labels(reason.value)
+        for dropped in ContentDropped:
+            self.content_dropped.labels(dropped.value)
+        for failure in AUTH_FAILURES:
+            self.auth_failures.labels(failure)
+        for cause in NOT_STORED:
+            self.not_stored.labels(cause)
         self.broker_up = Gauge(
             "billing_gateway_broker_up",
             "1 when the broker answered the latest check and all topics are there.",

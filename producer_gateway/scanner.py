@@ -7,13 +7,23 @@ iterative (nesting costs no stack), linear, and share one work budget for a body
 
 import re
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_WORD: Final = rb'[^\s\[\]{}",:]++'
+_WORD: Final = rb'[^\s\[\]{}",:]{1,4096}+'  # numbers and literals; nobody's are longer
 STRING: Final = re.compile(_STRING, re.DOTALL)
 WORD: Final = re.compile(_WORD)
 SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_MEMBER: Final = re.compile(
+    rb"[ \t\r\n]*+("
+    + _STRING
+    + rb")[ \t\r\n]*+:[ \t\r\n]*+(?=(.))("
+    + _STRING
+    + rb"|"
+    + _WORD
+    + rb")?+",
+    re.DOTALL,
+)
 _FLAT: Final = re.compile(
     rb'[^\[\]{}"]*+(?:' + _STRING + rb'[^\[\]{}"]*+)*+',
     re.DOTALL,
@@ -39,6 +49,15 @@ class Reading(Enum):
     MALFORMED = auto()
     CUT_OFF = auto()
     """The text ended, and nothing before its end was wrong. Also: deeper than anybody sends."""
+
+
+class Member(NamedTuple):
+    """A member of an object: its key with the quotes, and where key, value and end are."""
+
+    key: bytes
+    start: int
+    value: int
+    end: int
 
 
 class Scanner:
@@ -77,6 +96,22 @@ class Scanner:
         if match is None or not self.spend(match.end() - position):
             return None
         return match.end()
+
+    def members(self, position: int) -> list[Member]:
+        """Return the members of the object at `position`; none where it is not one, or broken."""
+        body, members, match = self.body, list[Member](), _MEMBER.match
+        if body[position : position + 1] != b"{":
+            return []
+        while body[position : position + 1] in (b"{", b","):
+            member = match(body, position + 1)
+            if member is None or not self.spend(member.end() - position):
+                return []
+            end = member.end() if member[3] else self.value_end(member.start(2))
+            if end is None:
+                return []
+            members.append(Member(member[1], member.start(1), member.start(2), end))
+            position = self.space(end)
+        return members if body[position : position + 1] == b"}" else []
 
     def _container_end(self, position: int) -> int | None:
         body, stack = self.body, bytearray()

@@ -22,6 +22,7 @@ list is not LiteLLM's, and its rest is parked as one region instead of as millio
 
 _BOM: Final = b"\xef\xbb\xbf"
 _STRICT_BYTES_PER_ELEMENT: Final = 16
+_UNCOUNTED_BYTES: Final = 1024 * 1024
 _list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _value_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _LINE: Final = re.compile(rb"[^\r\n]++")
@@ -71,9 +72,10 @@ def split(body: bytes) -> Split:
 def _strict(text: bytes, *, listed: bool) -> list[msgspec.Raw]:
     # A list of a hundred million zeros would need gigabytes as objects. Separators bound the
     # number of elements from above; real bodies have one comma in 35 bytes.
-    separators = text.count(b"," if listed else b"\n")
-    if separators > max(MAX_ELEMENTS, len(text) // _STRICT_BYTES_PER_ELEMENT):
-        raise msgspec.DecodeError("too many separators to decode at once")
+    if len(text) > _UNCOUNTED_BYTES:
+        separators = text.count(b"," if listed else b"\n")
+        if separators > max(MAX_ELEMENTS, len(text) // _STRICT_BYTES_PER_ELEMENT):
+            raise msgspec.DecodeError("too many separators to decode at once")
     raws = _list_decoder.decode(text) if listed else _value_decoder.decode_lines(text)
     if len(raws) > MAX_ELEMENTS:
         raise msgspec.DecodeError("too many elements to decode at once")
