@@ -125,11 +125,14 @@ def test_probes_and_ports_agree_with_the_environment() -> None:
 
 def test_metrics_are_never_on_the_service_of_the_ingest() -> None:
     services = {m["metadata"]["name"]: m["spec"] for m in manifests() if m["kind"] == "Service"}
-    ports = {name: [port["name"] for port in spec["ports"]] for name, spec in services.items()}
+    ports = {
+        name: [(port["targetPort"], port["port"]) for port in spec["ports"]]
+        for name, spec in services.items()
+    }
     assert ports == {
-        "live-billing-stream-gateway": ["http"],
-        "live-billing-stream-gateway-metrics": ["metrics"],
-        "live-billing-stream-consumer-metrics": ["metrics"],
+        "live-billing-stream-gateway": [("http", 8080)],
+        "live-billing-stream-gateway-metrics": [("metrics", 9090)],
+        "live-billing-stream-consumer-metrics": [("metrics", 9091)],
     }
 
 

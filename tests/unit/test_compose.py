@@ -139,6 +139,13 @@ def test_images_are_pinned_to_a_version(services: dict[str, Service]) -> None:
         assert re.search(r":(v?\d[\w.-]*|local)$", service["image"]), name
 
 
+def test_kafka_is_the_version_of_the_tests(services: dict[str, Service]) -> None:
+    pom = (ROOT / "tests" / "services" / "kafka" / "pom.xml").read_text()
+    tested = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
+    assert tested is not None
+    assert services["kafka"]["image"] == f"apache/kafka:{tested[1]}"
+
+
 def test_litellm_posts_to_the_gateway_with_its_token(services: dict[str, Service]) -> None:
     env = services["litellm"]["environment"]
     assert env["BILLING_CALLBACK_URL"] == "http://gateway:8080/v1/callbacks/litellm"
