@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from consumer.money import charge
-from consumer.record import Charge, Deferred
+from consumer.record import Charge, Deferred, Settlement
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Identity, run_attempt
 from schemas.receipt import ChargeReason, Receipt, plain, receipt_id
@@ -16,6 +16,7 @@ from schemas.text import REPLACEMENT, bounded, storable
 
 HEALTH_CHECK: Final = "litellm-internal-health-check"
 COST_SOURCE: Final = "litellm_callback"
+SETTLED_COST_SOURCE: Final = "operator"
 
 _MAX_BIGINT: Final = 9_223_372_036_854_775_807
 _MAX_INTEGER: Final = 2_147_483_647
@@ -40,6 +41,7 @@ class ChargeTerms:
     identity: Identity
     fallback_time_ms: int
     lenient: bool
+    settlement: Settlement | None = None
 
 
 class _Texts:
@@ -210,7 +212,7 @@ def build_charge(
         response_cost_usd=cost,
         charged_usd=charged_usd,
         charged_credits=charged_credits,
-        cost_source=COST_SOURCE,
+        cost_source=SETTLED_COST_SOURCE if terms.settlement else COST_SOURCE,
         charge_reason=house or reason,
         marks=_marks(
             callback,
@@ -227,7 +229,7 @@ def build_charge(
         **_times(callback, terms),
     )
     saved = callback.saved_cache_cost if callback.cache_hit else None
-    return Charge(receipt, _content_hash(receipt), provider_call_id, saved)
+    return Charge(receipt, _content_hash(receipt), provider_call_id, saved, terms.settlement)
 
 
 def _provider_call_id(callback: Callback) -> str | None:

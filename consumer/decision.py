@@ -14,13 +14,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from consumer.charge import Accounts, ChargeTerms, build_charge, build_deferred
-from consumer.record import Charge, Decision, Deferred, Parked, Record, Skipped, Usage
+from consumer.record import Charge, Decision, Deferred, Parked, Record, Settlement, Skipped, Usage
 from schemas.callback import Callback
 from schemas.element import ContractError, check, read_wire
 from schemas.identity import identity_of
 from schemas.receipt import ChargeReason
-from schemas.record import SOURCE, header
-from schemas.text import identifier
+from schemas.record import SETTLED_BY, SETTLED_NOTE, SOURCE, header
+from schemas.text import identifier, storable
 from schemas.usage import UsageUnit
 
 SELF_TEST_MODEL: Final = "litellm-mock-response-model"
@@ -66,6 +66,12 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
     return "suspicious_zero"
 
 
+def _settlement(record: Record) -> Settlement | None:
+    by = header(record.headers, SETTLED_BY)
+    note = header(record.headers, SETTLED_NOTE) or ""
+    return Settlement(identifier(by), storable(note)) if by else None
+
+
 def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skipped:
     wire, lenient = read_wire(record.value)
     who = identity_of(wire)
@@ -77,6 +83,7 @@ def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skip
         identity=who,
         fallback_time_ms=record.timestamp_ms,
         lenient=lenient,
+        settlement=_settlement(record),
     )
     if callback.response_cost:
         reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL

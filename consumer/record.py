@@ -51,6 +51,14 @@ def _bytes(value: object) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """Who set the cost of a deferred call by hand, and why."""
+
+    by: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Charge:
     """A receipt to write, with what the table keeps beside the event."""
 
@@ -58,6 +66,7 @@ class Charge:
     content_hash: str
     provider_call_id: str | None
     saved_cache_cost: Decimal | None
+    settlement: Settlement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The report: receipts, deferred calls and sums as tables in the terminal."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ TABLES: Final[Mapping[str, tuple[str, str]]] = {
 def _cell(value: object) -> str:
     if isinstance(value, Decimal):
         return plain(value)
+    if isinstance(value, timedelta):
+        return str(timedelta(seconds=round(value.total_seconds())))
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%m-%d %H:%M:%S")
     return "" if value is None else str(value)
@@ -42,6 +44,11 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print `rows` as a table under `title`, or say that there are none."""
+    console.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")
+
+
 def report(database_url: str, tables: list[str], limit: int, console: Console) -> None:
     """Print `tables` (keys of `TABLES`), `limit` rows each. Raises `psycopg.Error`."""
     connection: Connection[DictRow]
@@ -49,4 +56,4 @@ def report(database_url: str, tables: list[str], limit: int, console: Console) -
         for name in tables:
             file, title = TABLES[name]
             rows = connection.execute(query(file), {"limit": limit}).fetchall()
-            console.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")
+            print_rows(console, title, rows)

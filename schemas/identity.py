@@ -6,7 +6,6 @@ part of it.
 ONE_RUN_ONE_PARTITION: the run id is the record's key.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 from schemas.element import ContractError, Wire, read_wire
 from schemas.text import bounded, identifier
 
-_RUN_ATTEMPT: Final = re.compile(r"(?s)(.*\S.*)/([0-9]{1,9})")
+_RUN_ATTEMPT_DIGITS: Final = 9
 _MAX_ATTEMPT: Final = 2_147_483_647
 
 
@@ -53,8 +52,9 @@ def call_key(litellm_call_id: object, response_id: str, call_type: object) -> st
 
 def run_attempt(end_user: object) -> tuple[str, int] | None:
     """Return run and attempt of an `end_user` of the form `run/attempt`, else None."""
-    match = _RUN_ATTEMPT.fullmatch(end_user) if isinstance(end_user, str) else None
-    return (match[1], int(match[2])) if match else None
+    run, _, attempt = end_user.rpartition("/") if isinstance(end_user, str) else ("", "", "")
+    counted = attempt.isascii() and attempt.isdecimal() and len(attempt) <= _RUN_ATTEMPT_DIGITS
+    return (run, int(attempt)) if counted and run.strip() else None
 
 
 def _attempt(value: object) -> int | None:

@@ -25,6 +25,10 @@ CONTENT_DROPPED: Final = "content-dropped"
 ORIGINAL_BYTES: Final = "original-bytes"
 ORIGINAL_SHA256: Final = "original-sha256"
 
+SETTLED_BY: Final = "settled-by"
+"""Who set the cost of a deferred call by hand; only `python -m consumer deferred settle` does."""
+SETTLED_NOTE: Final = "settled-note"
+
 REASON: Final = "reason"
 REASON_DETAIL: Final = "reason-detail"
 ORIGINAL_TOPIC: Final = "original-topic"

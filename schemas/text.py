@@ -1,6 +1,7 @@
 """Text from strangers, made fit for Kafka keys, PostgreSQL columns and indexes."""
 
 import hashlib
+import re
 from typing import Final
 
 REPLACEMENT: Final = "\ufffd"
@@ -8,6 +9,7 @@ MAX_TEXT_BYTES: Final = 1_024
 """Longest text kept whole, in UTF-8 bytes: a PostgreSQL B-tree entry ends at 2,704 bytes."""
 
 _PREFIX_CHARACTERS: Final = 200
+_DIGEST: Final = re.compile(r"~sha256-[0-9a-f]{64}")
 
 
 def storable(text: str) -> str:
@@ -26,12 +28,13 @@ def bounded(text: str) -> str:
     """Return `text`, or its beginning and its SHA-256 where it is over `MAX_TEXT_BYTES`.
 
     Equal texts stay equal and different ones stay different, so a run of calls with an
-    overlong run id is still one run, and an overlong id is still an idempotency key.
+    overlong run id is still one run, and an overlong id is still an idempotency key. A text that
+    looks like the outcome is treated as overlong: nobody can choose the short form of another.
     """
     if len(text) * 4 <= MAX_TEXT_BYTES:
         return text
     encoded = text.encode("utf-8", "surrogatepass")
-    if len(encoded) <= MAX_TEXT_BYTES:
+    if len(encoded) <= MAX_TEXT_BYTES and not _DIGEST.fullmatch(text, _PREFIX_CHARACTERS):
         return text
     return f"{text[:_PREFIX_CHARACTERS]}~sha256-{hashlib.sha256(encoded).hexdigest()}"
 

@@ -2,7 +2,10 @@
 CREATE TEMP TABLE incoming_receipts (
     ordinal integer NOT NULL,
     LIKE billing.charge_receipts,
-    LIKE billing.llm_charge_details
+    LIKE billing.llm_charge_details,
+    resolution text NOT NULL,
+    resolved_by text,
+    resolution_note text
 ) ON COMMIT DELETE ROWS;
 ALTER TABLE incoming_receipts DROP COLUMN charge_receipt_id, DROP COLUMN created_at;
 CREATE TEMP TABLE incoming_deferred (
@@ -13,4 +16,6 @@ ALTER TABLE incoming_deferred
     DROP COLUMN id,
     DROP COLUMN deferred_at,
     DROP COLUMN resolved_at,
-    DROP COLUMN resolution;
+    DROP COLUMN resolution,
+    DROP COLUMN resolved_by,
+    DROP COLUMN resolution_note;

@@ -1,0 +1,219 @@
+"""The operator's commands: replay, and deferred calls."""
+
+import getpass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from confluent_kafka import Consumer, KafkaException
+from psycopg.rows import dict_row
+from rich.progress import Progress
+from rich.table import Table
+
+from consumer import replay as replaying
+from consumer import service, settlement
+from consumer.cluster import reason as kafka_reason
+from consumer.ledger import Ledger
+from consumer.queries import query
+from consumer.report import print_rows
+from consumer.settings import Settings
+from consumer.span import Span
+from consumer.terminal import err, fail, out, settings
+from schemas.topics import load_topics
+
+deferred = typer.Typer(help="Calls that should have cost something: list, settle, waive.")
+
+Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"])]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without it, only show.")]
+By = Annotated[str, typer.Option(help="Who settles; the user's name unless given.")]
+Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_default=False)]
+
+
+@contextmanager
+def _explained(found: Settings) -> Iterator[None]:
+    """Turn what the services raise into a message and exit code 1."""
+    try:
+        yield
+    except KafkaException as error:
+        fail(f"Kafka at {found.kafka_bootstrap_servers}: {kafka_reason(error)}")
+    except psycopg.errors.UndefinedTable:
+        fail("the database has no ledger yet: run `python -m consumer migrate`")
+    except psycopg.Error as error:
+        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL")
+    except settlement.SettlementError as error:
+        fail(str(error))
+
+
+def replay(
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Only dead letters of this reason; repeatable.")
+    ] = None,
+    since: Moment = None,
+    until: Moment = None,
+    from_time: Moment = None,
+    from_offset: Annotated[
+        list[str] | None,
+        typer.Option(help="PARTITION:OFFSET; repeatable. Callbacks from there, not dead letters."),
+    ] = None,
+    apply: Apply = False,
+) -> None:
+    """Send dead letters through the front again, or rebuild the tables from a range of callbacks.
+
+    Without --from-time and --from-offset: dead letters (--reason, --since, --until) go back to the
+    callbacks topic with their own key, bytes and headers. With one of them: callbacks from there up
+    to what the group has committed are decided and written again; nothing is published, receipts
+    keep their ids. Both are idempotent, and a dry run unless --apply is given. A time without a
+    zone is local.
+    """
+    found = settings()
+    with _explained(found):
+        if from_time or from_offset:
+            _rebuild(found, from_time, from_offset or [], apply=apply)
+        else:
+            _resend(found, set(reason or ()), since, until, apply=apply)
+
+
+def _resend(
+    found: Settings,
+    reasons: set[str],
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    apply: bool,
+) -> None:
+    topics = load_topics(found.billing_topic_prefix)
+    config = service.kafka_config(found)
+    span = Span(config, topics.dead_letters.name)
+    if since:
+        span.since(since)
+    if until:
+        span.until(until)
+    resender = replaying.Resender(config, topics.callbacks.name) if apply else None
+    counts: Counter[tuple[str, bool]] = Counter()
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading dead letters", total=span.records)
+        for letter in replaying.dead_letters(span, reasons):
+            counts[letter.reason, letter.whole] += 1
+            if resender and letter.whole:
+                resender.send(letter)
+            progress.advance(task)
+    span.close()
+    table = Table("reason", "dead letters", "")
+    for (name, whole), count in sorted(counts.items()):
+        remark = "" if whole else "parts of a body that was too large: cannot be replayed"
+        table.add_row(name, str(count), remark)
+    out.print(table)
+    _conclude(counts, resender)
+
+
+def _conclude(counts: Counter[tuple[str, bool]], resender: replaying.Resender | None) -> None:
+    whole = sum(count for (_, complete), count in counts.items() if complete)
+    if resender is None:
+        out.print(f"dry run: add --apply to send {whole} back to the callbacks topic")
+    elif lost := resender.finish():
+        fail(f"{lost} of {whole} did not reach the callbacks topic; run the same again")
+    else:
+        out.print(f"sent {whole} back to the callbacks topic")
+
+
+def _rebuild(
+    found: Settings, from_time: datetime | None, from_offset: list[str], *, apply: bool
+) -> None:
+    topics = load_topics(found.billing_topic_prefix)
+    span = Span(service.kafka_config(found), topics.callbacks.name)
+    if from_time:
+        span.since(from_time)
+    if from_offset:
+        span.first = dict(_offset(text) for text in from_offset)
+        if unknown := span.first.keys() - span.end.keys():
+            fail(f"no partition {min(unknown)} in {topics.callbacks.name}", 2)
+    member = Consumer(service.consumer_config(found))
+    span.cut(replaying.committed(member, topics.callbacks.name, span.end))
+    member.close()
+    url = found.database_url.get_secret_value()
+    ledger = Ledger(url, found.consumer_database_role) if apply else None
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("processing callbacks", total=span.records)
+        counts = replaying.rebuild(
+            span,
+            service.policy(found, topics),
+            ledger,
+            lambda count: progress.advance(task, count),
+        )
+    span.close()
+    table = Table("outcome", "reason", "records")
+    for (outcome, why), count in sorted(counts.items()):
+        table.add_row(outcome, why, str(count))
+    out.print(table)
+    out.print("done" if apply else "dry run: add --apply to write")
+
+
+def _offset(text: str) -> tuple[int, int]:
+    partition, colon, offset = text.partition(":")
+    if not (colon and partition.isdecimal() and offset.isdecimal()):
+        fail(f"--from-offset takes PARTITION:OFFSET such as 3:1200, not {text!r}", 2)
+    return int(partition), int(offset)
+
+
+@deferred.command(name="list")
+def list_deferred(
+    settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+) -> None:
+    """List deferred calls, the oldest first."""
+    found = settings()
+    with _explained(found), _connect(found) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        rows = cursor.execute(query("list_deferred"), {"settled": settled, "limit": limit})
+        print_rows(out, "Deferred calls, the oldest first", rows.fetchall())
+
+
+@deferred.command()
+def settle(
+    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
+    cost: Annotated[str, typer.Option(help="What it cost, US dollars, before markup.")],
+    note: Note,
+    by: By = "",
+) -> None:
+    """Say what a deferred call cost. Its receipt is written by the consumer, as all are."""
+    found = settings()
+    cost_usd = _cost(cost)
+    with _explained(found), _connect(found) as connection:
+        open_call = settlement.find(connection, call)
+        config = service.kafka_config(found)
+        record = settlement.original(config, open_call)
+        settlement.send(config, record, cost_usd, by or getpass.getuser(), note)
+    out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
+
+
+@deferred.command()
+def waive(
+    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
+    note: Note,
+    by: By = "",
+) -> None:
+    """Close a deferred call without a receipt."""
+    found = settings()
+    with _explained(found), _connect(found) as connection:
+        open_call = settlement.find(connection, call)
+        settlement.waive(connection, open_call, by or getpass.getuser(), note)
+    out.print(f"waived call {open_call.id}")
+
+
+def _connect(found: Settings) -> psycopg.Connection[Any]:
+    return psycopg.connect(found.database_url.get_secret_value(), connect_timeout=5)
+
+
+def _cost(text: str) -> Decimal:
+    try:
+        cost = Decimal(text)
+    except InvalidOperation:
+        fail(f"--cost takes a decimal such as 0.0125, not {text!r}", 2)
+    if not cost.is_finite() or cost <= 0:
+        fail("--cost must be over 0; to charge nothing, use `deferred waive`", 2)
+    return cost

@@ -1,0 +1,131 @@
+"""Settlement: a person says what a deferred call cost, or that it costs nothing.
+
+ONE_BILLING_PATH: a settled cost goes through the callbacks topic like any other, marked with who
+set it and why, so that its receipt is written, published and replayed as all receipts are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from consumer.queries import query
+from consumer.record import Record
+from consumer.span import Span
+from schemas import record as names
+from schemas.element import ContractError, read_wire
+
+_FLUSH_SECONDS: Final = 30.0
+_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class SettlementError(Exception):
+    """The deferral cannot be settled so; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A deferred call, as far as its settlement needs it."""
+
+    id: int
+    call_key: str
+    run_id: str
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    resolution: str | None
+
+
+def find(connection: Connection[Any], name: str) -> OpenCall:
+    """Return the one open deferral that `name` means: its number, call key or an id.
+
+    Raises `SettlementError` when there is none, several, or it is settled already.
+    """
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        found = cursor.execute(query("find_deferred"), {"name": name}).fetchall()
+    if not found:
+        raise SettlementError(f"no deferred call {name!r}; see `deferred list`")
+    if len(found) > 1:
+        numbers = ", ".join(str(row.call.id) for row in found)
+        raise SettlementError(f"{name!r} means several calls; name one by its number: {numbers}")
+    call = found[0].call
+    if call.resolution is not None:
+        raise SettlementError(f"call {call.id} is already settled: {call.resolution}")
+    return call
+
+
+class _Row:
+    """Takes the columns that a settlement needs out of a whole row."""
+
+    def __init__(self, **columns: Any) -> None:  # noqa: ANN401 - a row's columns have many types
+        self.call = OpenCall(**{name: columns[name] for name in OpenCall.__dataclass_fields__})
+
+
+def original(config: dict[str, Any], call: OpenCall) -> Record:
+    """Read the callback of a deferred call back from Kafka.
+
+    Raises `SettlementError` when it is no longer there, `KafkaException` when Kafka is not.
+    """
+    span = Span(config, call.kafka_topic)
+    try:
+        first = span.first.get(call.kafka_partition, 0)
+        if not first <= call.kafka_offset < span.end.get(call.kafka_partition, 0):
+            raise SettlementError(
+                f"the callback of call {call.id} has left {call.kafka_topic} (retention): it can "
+                "only be waived"
+            )
+        span.first = {call.kafka_partition: call.kafka_offset}
+        span.end = {call.kafka_partition: call.kafka_offset + 1}
+        return next(_records(span))
+    finally:
+        span.close()
+
+
+def _records(span: Span) -> Iterator[Record]:
+    for batch in span:
+        yield from batch
+
+
+def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
+    """Return the fields that billing reads of `element`, with `cost_usd` as its cost."""
+    try:
+        wire, _ = read_wire(element)
+    except ContractError as error:
+        raise SettlementError(f"the callback cannot be read any more: {error}") from error
+    return _encoder.encode(wire | {"response_cost": cost_usd, "status": "success"})
+
+
+def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, note: str) -> None:
+    """Send the settled callback. Raises `KafkaException` when it did not arrive."""
+    failures: list[KafkaError] = []
+
+    def report(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer(config | {"acks": "all", "enable.idempotence": True})
+    headers: Any = [
+        *record.headers,
+        (names.SETTLED_BY, by.encode()),
+        (names.SETTLED_NOTE, note.encode()),
+    ]
+    value = settled_value(record.value, cost_usd)
+    producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)
+    if producer.flush(_FLUSH_SECONDS):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the client's name
+    if failures:
+        raise KafkaException(failures[0])
+
+
+def waive(connection: Connection[Any], call: OpenCall, by: str, note: str) -> None:
+    """Close a deferral without a receipt. Raises `SettlementError` when someone was faster."""
+    changed = connection.execute(
+        query("waive_deferred"), {"id": call.id, "by": by, "note": note}
+    ).rowcount
+    if not changed:
+        raise SettlementError(f"call {call.id} was settled in the meantime")

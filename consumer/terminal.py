@@ -1,0 +1,48 @@
+"""What every command shares: where it prints, how it fails, which settings it has."""
+
+import logging
+import sys
+from typing import Final, NoReturn
+
+import structlog
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from consumer.settings import Settings
+
+# Piped output has no width of its own; tables need one that fits them.
+out: Final = Console(width=None if sys.stdout.isatty() else 140)
+err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end: 1 for a failure, 2 for wrong usage or configuration."""
+    err.print(f"error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+def settings() -> Settings:
+    """Read the settings and set logging up; ends with 2 where the environment is wrong."""
+    try:
+        found = Settings()
+    except ValidationError as error:
+        faults = [
+            f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        fail("wrong configuration; see docs/configuration.md\n  " + "\n  ".join(faults), 2)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[found.log_level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return found
