@@ -47,10 +47,11 @@ def address(host: str, port: int) -> str:
 
 def answers(url: str) -> Callable[[], bool]:
     """Return a probe that holds when a GET of `url` is answered with 200 within two seconds."""
+    client = httpx.Client(timeout=_PROBE_SECONDS, trust_env=False)
 
     def probe() -> bool:
         try:
-            answer = httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False)
+            answer = client.get(url)
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK

@@ -1,0 +1,231 @@
+"""`make up`, `make down` and what lies between, on the embedded parts."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import psutil
+import psycopg
+import pytest
+
+from tests.services.captures import body
+from tests.services.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+COMMAND_SECONDS = 180
+CAPTURE = "real-nonstream.json"
+KEYS = [
+    "GATEWAY_URL",
+    "GATEWAY_METRICS_URL",
+    "CONSUMER_METRICS_URL",
+    "BILLING_INGEST_TOKEN",
+    "DATABASE_URL",
+    "KAFKA_BOOTSTRAP_SERVERS",
+]
+GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_")
+
+
+class Stack:
+    """A run directory and the commands that a person would type for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def command(self, name: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        inherited = {key: text for key, text in os.environ.items() if not key.startswith(GIVEN)}
+        return subprocess.run(
+            [sys.executable, "-m", "demo", name, "--directory", str(self.directory)],
+            cwd=ROOT,
+            env={**inherited, **settings},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    def up(self, **settings: str) -> "Stack":
+        done = self.command("up", **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self
+
+    def environment(self) -> dict[str, str]:
+        lines = (self.directory / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = msgspec.json.decode((self.directory / "state.json").read_bytes())
+        return state
+
+    def servers(self) -> dict[str, int]:
+        """The process ids of what is meant to be running, by name, the supervisor's included."""
+        state = self.state()
+        rows = {row["name"]: row["pid"] for row in state["services"] if row["phase"] == "ready"}
+        return {"supervisor": state["pid"], **rows}
+
+    def ports(self) -> list[int]:
+        environment = self.environment()
+        urls = [environment[key] for key in KEYS if key.endswith("_URL")]
+        kafka = environment["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2]
+        return [int(kafka), *(urlsplit(url).port or 0 for url in urls)]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "run")
+    yield stack
+    stack.command("down")
+
+
+@pytest.fixture
+def neighbour(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "neighbour")
+    yield stack
+    stack.command("down")
+
+
+def gone(pids: dict[str, int]) -> bool:
+    """Whether none of the processes runs; one that only waits to be reaped does not."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(runs(pid) for pid in pids.values())
+
+
+def free(port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def receipts(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM billing.charge_receipts").fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
+    stack.up()
+    environment = stack.environment()
+    assert list(environment) == KEYS
+    assert stat.S_IMODE(stack.directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((stack.directory / "env").stat().st_mode) == 0o600
+
+    servers, ports = stack.servers(), stack.ports()
+    assert set(servers) == {"supervisor", "postgres", "kafka", "consumer", "gateway"}
+    told = stack.command("status")
+    assert told.returncode == 0, told.stdout
+    assert str(servers["gateway"]) in told.stdout
+    assert environment["GATEWAY_URL"] in told.stdout
+    assert environment["BILLING_INGEST_TOKEN"] not in told.stdout
+
+    answer = httpx.post(
+        f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
+        content=body(CAPTURE),
+        headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
+    )
+    assert answer.status_code == 202, answer.text
+    eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
+
+    again = stack.command("up")
+    assert again.returncode == 0
+    assert "already running" in again.stdout
+    assert stack.servers() == servers
+
+    down = stack.command("down")
+    assert down.returncode == 0, down.stderr
+    stopped = [
+        line.split()[0] for line in down.stdout.splitlines() if line.split()[1:2] == ["stopped"]
+    ]
+    assert stopped == ["gateway", "consumer", "kafka", "postgres"]
+    assert gone(servers)
+    assert all(free(port) for port in ports)
+    assert not (stack.directory / "env").exists()
+    assert not (stack.directory / "data").exists()
+
+    nothing = stack.command("down")
+    assert nothing.returncode == 0
+    assert "nothing runs" in nothing.stdout
+    assert stack.command("status").returncode == 1
+
+
+def test_death_of_the_supervisor_leaves_no_orphans(stack: Stack) -> None:
+    stack.up()
+    servers = stack.servers()
+    os.kill(servers["supervisor"], signal.SIGKILL)
+    eventually(lambda: gone(servers), "every process to follow its supervisor", 30)
+
+    assert stack.command("status").returncode == 1
+    stack.up()
+    assert set(stack.servers()) == set(servers)
+
+
+def test_a_server_that_dies_is_told(stack: Stack) -> None:
+    stack.up()
+    os.kill(stack.servers()["gateway"], signal.SIGKILL)
+
+    eventually(lambda: stack.state()["phase"] == "degraded", "the supervisor to notice", 30)
+    told = stack.command("status")
+    assert told.returncode == 1
+    assert "gateway ended with exit code -9" in told.stdout
+    again = stack.command("up")
+    assert again.returncode == 1
+    assert "make down" in again.stderr
+    assert stack.command("down").returncode == 0
+
+
+def test_a_wrong_token_fails_and_stops_everything(stack: Stack) -> None:
+    done = stack.command("up", BILLING_INGEST_TOKEN="too-short")  # noqa: S106 - refused
+
+    assert done.returncode == 1
+    assert "gateway ended with exit code 2" in done.stderr
+    assert "32" in done.stderr
+    assert gone({row["name"]: row["pid"] for row in stack.state()["services"] if row["pid"]})
+    assert not (stack.directory / "env").exists()
+    assert stack.command("status").returncode == 1
+
+
+def test_a_wrong_port_is_wrong_usage(stack: Stack) -> None:
+    done = stack.command("up", GATEWAY_PORT="eighty")
+
+    assert done.returncode == 2
+    assert "GATEWAY_PORT" in done.stderr
+    assert not stack.directory.exists()
+
+
+def test_given_parts_replace_the_embedded_ones(stack: Stack, neighbour: Stack) -> None:
+    given = stack.up().environment()
+    parts = {key: given[key] for key in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    asked = next(port for port in range(19_000, 20_000) if free(port))
+    neighbour.up(
+        **parts,
+        GATEWAY_PORT=str(asked),
+        BILLING_TOPIC_PREFIX="neighbour.",
+        CONSUMER_GROUP="neighbour",
+    )
+
+    assert set(neighbour.servers()) == {"supervisor", "consumer", "gateway"}
+    assert {key: neighbour.environment()[key] for key in parts} == parts
+    assert neighbour.environment()["GATEWAY_URL"] == f"http://127.0.0.1:{asked}"
+
+    servers = stack.servers()
+    assert neighbour.command("down").returncode == 0
+    assert stack.command("status").returncode == 0
+    assert stack.servers() == servers
+    assert receipts(given["DATABASE_URL"]) == 0
