@@ -1,0 +1,134 @@
+"""Made-up callbacks, records and policies for tests of the decision and the ledger."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from consumer.charge import Accounts
+from consumer.decision import Policy, decide
+from consumer.record import Charge, Decided, Decision, Record
+from schemas.record import SOURCE, Headers
+
+CALLBACKS = "billing.callbacks.v1"
+USAGE_UNITS = "billing.usage-units.v1"
+RECEIVED_MS = 1_795_312_950_000
+ENDED = 1_795_312_942.75
+NUMBER = "@number@"
+"""Stands in a payload for a number whose JSON text `element` is told."""
+
+_offsets = itertools.count(1_000)
+
+
+def payload(**fields: object) -> dict[str, Any]:
+    """A plain paid call in a run; `fields` replace top-level ones, `...` takes one away."""
+    whole: dict[str, Any] = {
+        "id": "chatcmpl-1",
+        "litellm_call_id": "call-1",
+        "call_type": "acompletion",
+        "stream": True,
+        "status": "success",
+        "cache_hit": None,
+        "response_cost": 0.000036,
+        "saved_cache_cost": 0.0,
+        "custom_llm_provider": "openai",
+        "model": "openai/gpt-4o-mini",
+        "model_group": "gpt-4o-mini",
+        "prompt_tokens": 120,
+        "completion_tokens": 30,
+        "startTime": ENDED - 1.5,
+        "endTime": ENDED,
+        "completionStartTime": ENDED - 1.25,
+        "end_user": "acct-1",
+        "request_tags": ["blue"],
+        "error_str": None,
+        "metadata": {"spend_logs_metadata": {"run_id": "run-1", "attempt": 2}},
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    whole.update(fields)
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+def element(number: str | None = None, **fields: object) -> bytes:
+    """The bytes of `payload(**fields)`; the text `number` stands where a field is `NUMBER`."""
+    text = json.dumps(payload(**fields))
+    return (text if number is None else text.replace(f'"{NUMBER}"', number)).encode()
+
+
+def costing(cost: str, **fields: object) -> bytes:
+    """An element whose `response_cost` is this JSON text, digit for digit."""
+    return element(cost, **{**fields, "response_cost": NUMBER})
+
+
+def record(
+    value: bytes,
+    *,
+    offset: int | None = None,
+    partition: int = 0,
+    source: str | None = None,
+    topic: str = CALLBACKS,
+    headers: Headers | None = None,
+) -> Record:
+    """A record that holds `value`, at an offset that no other has unless one is given."""
+    added: Headers = [(SOURCE, source.encode())] if source else []
+    at = next(_offsets) if offset is None else offset
+    return Record(topic, partition, at, RECEIVED_MS, b"run", value, [*(headers or []), *added])
+
+
+def policy(
+    *,
+    markup: str = "1",
+    free: tuple[str, ...] = ("free-*",),
+    not_billable: frozenset[str] = frozenset({"acreate_file", "aretrieve_batch", "aget_responses"}),
+    account_from: tuple[str, ...] = (
+        "end_user",
+        "x-litellm-end-user-id",
+        "user_api_key_team_id",
+        "user_api_key_user_id",
+    ),
+) -> Policy:
+    """What an operator decided, with the defaults of the settings where nothing is said."""
+    return Policy(
+        markup=Decimal(markup),
+        free_models=free,
+        not_billable_call_types=not_billable,
+        accounts=Accounts(account_from, internal="internal", unattributed="unattributed"),
+        usage_units_topic=USAGE_UNITS,
+    )
+
+
+def verdict(value: bytes, **operator: Any) -> Decision:
+    """The decision about an element; `operator` as for `policy`."""
+    return decide(record(value), policy(**operator))
+
+
+def charged(value: bytes, **operator: Any) -> Charge:
+    """The charge that an element must become."""
+    decision = verdict(value, **operator)
+    assert isinstance(decision, Charge), decision
+    return decision
+
+
+def decided(
+    value: bytes,
+    *,
+    offset: int | None = None,
+    partition: int = 0,
+    source: str | None = None,
+    **operator: Any,
+) -> Decided:
+    """A record that holds `value`, with the decision about it."""
+    taken = record(value, offset=offset, partition=partition, source=source)
+    return Decided(taken, decide(taken, policy(**operator)))
+
+
+def usage_unit(**fields: object) -> Mapping[str, object]:
+    """A usage unit as an executor posts it."""
+    return {
+        "unit_id": "0190c0de-0000-7000-8000-000000000001",
+        "run_id": "run-1",
+        "executor": "tests",
+        "finished_at": "2026-11-22T10:00:00Z",
+        **fields,
+    }
