@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from psycopg import Error
 
 from consumer import metrics
+from consumer.health import Health
 from consumer.ledger import Ledger, Outcome
 from consumer.metrics import BoundedLabel
 from consumer.record import Deferred
@@ -22,7 +23,8 @@ _DEFERRED_EVERY_SECONDS: Final = 5.0
 class Accountant:
     """Turns outcomes into metrics after their offsets are committed. Not safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._model = BoundedLabel()
         self._provider = BoundedLabel(50)
         self._lag_at = 0.0
@@ -58,32 +60,52 @@ class Accountant:
             metrics.MISSING_COST.labels(*labels).inc()
 
     def observe(self, consumer: Consumer, ledger: Ledger) -> None:
-        """Refresh lag and open deferrals, each at its own pace."""
+        """Refresh lag, open deferrals and health, each at its own pace."""
         now = time.monotonic()
         if now - self._lag_at >= _LAG_EVERY_SECONDS:
             self._lag_at = now
-            self._observe_lag(consumer)
+            self._health.observed(self._observe_lag(consumer))
         if now - self._deferred_at >= _DEFERRED_EVERY_SECONDS:
             self._deferred_at = now
-            try:
-                open_, oldest_seconds = ledger.open_deferred()
-            except Error as error:
-                # The next batch meets the same database and waits for it; a gauge may be late.
-                metrics.RETRIES.labels("postgresql").inc()
-                log.warning("open deferrals not counted", error=type(error).__name__)
-            else:
-                metrics.DEFERRED_OPEN.set(open_)
-                metrics.DEFERRED_OLDEST_SECONDS.set(oldest_seconds)
+            self._observe_deferred(ledger)
+            if self._health.missing == "kafka":
+                self._look_for_kafka(consumer)
 
-    def _observe_lag(self, consumer: Consumer) -> None:
+    def _observe_deferred(self, ledger: Ledger) -> None:
+        try:
+            open_, oldest_seconds = ledger.open_deferred()
+        except Error as error:
+            # The next batch meets the same database and waits for it; a gauge may be late.
+            self._health.missing = "postgresql"
+            metrics.RETRIES.labels("postgresql").inc()
+            log.warning("open deferrals not counted", error=type(error).__name__)
+        else:
+            if self._health.missing == "postgresql":
+                self._health.missing = None
+            metrics.DEFERRED_OPEN.set(open_)
+            metrics.DEFERRED_OLDEST_SECONDS.set(oldest_seconds)
+
+    def _look_for_kafka(self, consumer: Consumer) -> None:
+        """See whether a broker answers again; with nothing to consume, nothing else would tell."""
+        try:
+            consumer.list_topics(timeout=1.0)
+        except KafkaException as error:
+            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+        else:
+            self._health.missing = None
+
+    def _observe_lag(self, consumer: Consumer) -> int:
+        total = 0
         try:
             for part in consumer.position(consumer.assignment()):
                 _, high = consumer.get_watermark_offsets(part, cached=True)
                 if high >= 0 and part.offset >= 0:
                     lag = max(high - part.offset, 0)
+                    total += lag
                     metrics.LAG.labels(part.topic, str(part.partition)).set(lag)
         except KafkaException as error:
             metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+        return total
 
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop the lag of partitions that another member now reports."""

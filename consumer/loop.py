@@ -17,6 +17,7 @@ from psycopg import OperationalError
 from consumer import metrics
 from consumer.account import Accountant
 from consumer.decision import Policy, decide
+from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterLimit
 from consumer.publisher import Publisher, TransactionAbortedError
@@ -42,16 +43,17 @@ class Loop:
         consumer: Consumer,
         ledger: Ledger,
         publisher: Publisher,
+        *,
+        health: Health,
     ) -> None:
-        self.turned_at = time.monotonic()
         self.assigned: set[tuple[str, int]] = set()
-        self.dependency_missing: str | None = None
+        self._health = health
         self._settings = settings
         self._policy = policy
         self._consumer = consumer
         self._ledger = ledger
         self._publisher = publisher
-        self._accountant = Accountant()
+        self._accountant = Accountant(health)
         self._limit = DeadLetterLimit(
             settings.consumer_dead_letter_run,
             settings.consumer_dead_letter_share,
@@ -73,7 +75,7 @@ class Loop:
             on_lost=self._on_revoke,
         )
         while not self._stop.is_set():
-            self.turned_at = time.monotonic()
+            self._health.turned()
             batch = self._poll()
             if batch:
                 self._settle(batch)
@@ -104,20 +106,19 @@ class Loop:
                     self._wait(error, attempt)
                 except BatchLostError:
                     return self._discard(batch)
-        self.dependency_missing = None
+        self._health.settled()
         return self._accountant.count(outcomes)
 
     def _wait(self, error: Exception, attempt: int) -> None:
         """Wait out a failure that may heal, still polling so that the group keeps this member."""
-        self.dependency_missing = (
-            "kafka" if isinstance(error, TransactionAbortedError) else "postgresql"
-        )
-        metrics.RETRIES.labels(self.dependency_missing).inc()
+        missing = "kafka" if isinstance(error, TransactionAbortedError) else "postgresql"
+        self._health.missing = missing
+        metrics.RETRIES.labels(missing).inc()
         ceiling = min(0.1 * 2**attempt, self._settings.consumer_retry_max_ms / 1_000)
         pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
         log.warning(
             "batch will be tried again",
-            dependency=self.dependency_missing,
+            dependency=missing,
             attempt=attempt,
             pause_seconds=round(pause, 2),
             error=type(error).__name__,
@@ -129,7 +130,7 @@ class Loop:
         while time.monotonic() < until and not self._batch_lost:
             if self._stop.is_set():
                 raise BatchLostError
-            self.turned_at = time.monotonic()
+            self._health.turned()
             self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
         if self._batch_lost:
             raise BatchLostError
@@ -161,6 +162,7 @@ class Loop:
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned |= {(part.topic, part.partition) for part in partitions}
+        self._health.assigned = len(self.assigned)
         metrics.ASSIGNED.set(len(self.assigned))
         log.info("partitions assigned", partitions=_names(partitions))
 
@@ -168,6 +170,7 @@ class Loop:
         self._batch_lost = True
         self.assigned -= {(part.topic, part.partition) for part in partitions}
         self._accountant.forget(partitions)
+        self._health.assigned = len(self.assigned)
         metrics.ASSIGNED.set(len(self.assigned))
         log.info("partitions revoked", partitions=_names(partitions))
 

@@ -1,8 +1,8 @@
 """The composition root: builds the consumer from its settings and runs it."""
 
 import signal
-import time
 import uuid
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError
 from consumer import VERSION, metrics
 from consumer.charge import Accounts
 from consumer.decision import Policy
+from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.loop import Loop
 from consumer.probes import Probes
@@ -28,11 +29,13 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": f"billing-consumer-{VERSION}",
-        "error_cb": _on_error,
+        "error_cb": partial(_on_error, None),
     }
 
 
-def _on_error(error: KafkaError) -> None:
+def _on_error(health: Health | None, error: KafkaError) -> None:
+    if health is not None and error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        health.missing = "kafka"
     metrics.KAFKA_ERRORS.labels(error.name()).inc()
     log.warning("kafka client", code=error.name(), detail=error.str())
 
@@ -90,23 +93,12 @@ def run(settings: Settings) -> None:
     topics = load_topics(settings.billing_topic_prefix)
     ledger = Ledger(settings.database_url.get_secret_value(), settings.consumer_database_role)
     ledger.ping()
-    consumer = Consumer(consumer_config(settings))
+    health = Health(settings.consumer_stalled_after_seconds)
+    consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
-    loop = Loop(settings, policy(settings, topics), consumer, ledger, publisher)
-
-    def live() -> dict[str, str]:
-        still = time.monotonic() - loop.turned_at
-        stalled = still > settings.consumer_stalled_after_seconds
-        return {"loop": f"has not turned for {still:.0f} s"} if stalled else {}
-
-    def ready() -> dict[str, str]:
-        missing = loop.dependency_missing
-        if missing:
-            return {missing: "a batch is waiting for it"}
-        return {} if loop.assigned else {"kafka": "no partition assigned yet"}
-
+    loop = Loop(settings, policy(settings, topics), consumer, ledger, publisher, health=health)
     probes = Probes(
-        settings.consumer_metrics_host, settings.consumer_metrics_port, live=live, ready=ready
+        settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
     )
 
     def stop(number: int, _: FrameType | None) -> None:
