@@ -26,8 +26,7 @@ log = structlog.get_logger("consumer")
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of the consumer has in common."""
-    return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
+    return settings.kafka_client() | {
         "client.id": f"billing-consumer-{VERSION}",
         "error_cb": partial(_on_error, None),
     }

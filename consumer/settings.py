@@ -3,8 +3,10 @@
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from schemas.environment import KafkaConnection, read
 
 AccountField = Literal[
     "end_user",
@@ -29,16 +31,17 @@ DEFAULT_NOT_BILLABLE: Final = (
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(BaseSettings):
+class Settings(KafkaConnection):
     """Everything that can be set. Names are environment variables."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
-    kafka_bootstrap_servers: str = Field(
-        default="127.0.0.1:9092", description="Brokers to start from, `host:port`, comma-separated."
-    )
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://127.0.0.1:5432/billing"),
         description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret.",
@@ -139,10 +142,8 @@ class Settings(BaseSettings):
         default=tuple(DEFAULT_NOT_BILLABLE.split(",")),
         description="Call types that are no inference: with cost 0 they are skipped.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info",
-        validation_alias=AliasChoices("consumer_log_level", "log_level"),
-        description="Least severity that is logged.",
+    consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
     )
 
     @field_validator(
@@ -163,3 +164,8 @@ class Settings(BaseSettings):
         if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a PostgreSQL URL such as postgresql://user@host:5432/billing")
         return value
+
+
+def load() -> Settings:
+    """Read the settings. Raises `schemas.environment.ConfigurationError`; shows no secret."""
+    return read(Settings, "CONSUMER_", "CONSUMER_METRICS_URL")

@@ -6,10 +6,10 @@ from typing import Final, NoReturn
 
 import structlog
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from consumer.settings import Settings
+from consumer.settings import Settings, load
+from schemas.environment import ConfigurationError
 
 # Piped output has no width of its own; tables need one that fits them.
 out: Final = Console(width=None if sys.stdout.isatty() else 140)
@@ -25,13 +25,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def settings() -> Settings:
     """Read the settings and set logging up; ends with 2 where the environment is wrong."""
     try:
-        found = Settings()
-    except ValidationError as error:
-        faults = [
-            f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        fail("wrong configuration; see docs/configuration.md\n  " + "\n  ".join(faults), 2)
+        found = load()
+    except ConfigurationError as error:
+        fail(f"wrong configuration; see docs/configuration.md\n{error}", 2)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -41,7 +37,7 @@ def settings() -> Settings:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[found.log_level.upper()]
+            logging.getLevelNamesMapping()[found.consumer_log_level.upper()]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

@@ -1,0 +1,158 @@
+"""The environment variables that the rooms share, and the rules by which all are read.
+
+A secret may stand in a file: `NAME_FILE` holds its path. A variable of ours that nobody reads is
+refused, because a misspelt price factor would otherwise be ignored in silence.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings
+
+FILE_SUFFIX: Final = "_FILE"
+BILLING_VARIABLES: Final = frozenset({
+    "BILLING_ACCOUNT_FROM",
+    "BILLING_FREE_MODELS",
+    "BILLING_INGEST_TOKEN",
+    "BILLING_INGEST_TOKENS",
+    "BILLING_INGEST_TOKEN_PREVIOUS",
+    "BILLING_INTERNAL_ACCOUNT",
+    "BILLING_MARKUP",
+    "BILLING_NOT_BILLABLE_CALL_TYPES",
+    "BILLING_TOPIC_PREFIX",
+    "BILLING_TOPIC_REPLICATION_FACTOR",
+    "BILLING_UNATTRIBUTED_ACCOUNT",
+})  # fmt: skip
+"""Every `BILLING_*` variable that some room reads; one set may be given to all of them."""
+
+_SettingsT = TypeVar("_SettingsT", bound=BaseSettings)
+
+
+class ConfigurationError(Exception):
+    """The environment makes no configuration; the text says what to change and shows no secret."""
+
+
+class KafkaConnection(BaseSettings):
+    """How to reach Kafka; every room that does inherits it."""
+
+    kafka_bootstrap_servers: str = Field(
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        min_length=1,
+        description="Kafka brokers to begin with, `host:port`, comma-separated.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        alias="KAFKA_SECURITY_PROTOCOL",
+        description="TLS and SASL towards the brokers.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, alias="KAFKA_SASL_MECHANISM", description="How to log in to the brokers."
+    )
+    kafka_sasl_username: str | None = Field(
+        default=None, alias="KAFKA_SASL_USERNAME", description="User at the brokers."
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        default=None, alias="KAFKA_SASL_PASSWORD", description="Password at the brokers."
+    )
+    kafka_ssl_ca_location: str | None = Field(
+        default=None,
+        alias="KAFKA_SSL_CA_LOCATION",
+        description="File of the authorities to trust; the system's unless given.",
+    )
+    kafka_ssl_certificate_location: str | None = Field(
+        default=None,
+        alias="KAFKA_SSL_CERTIFICATE_LOCATION",
+        description="File of the client certificate, for mutual TLS.",
+    )
+    kafka_ssl_key_location: str | None = Field(
+        default=None, alias="KAFKA_SSL_KEY_LOCATION", description="File of the client's key."
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, alias="KAFKA_SSL_KEY_PASSWORD", description="Password of that key."
+    )
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Return librdkafka's settings for the connection. Holds secrets: never log it."""
+        values = {
+            "bootstrap.servers": self.kafka_bootstrap_servers,
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": _reveal(self.kafka_sasl_password),
+            "ssl.ca.location": self.kafka_ssl_ca_location,
+            "ssl.certificate.location": self.kafka_ssl_certificate_location,
+            "ssl.key.location": self.kafka_ssl_key_location,
+            "ssl.key.password": _reveal(self.kafka_ssl_key_password),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def variables(settings: type[BaseSettings]) -> dict[str, str]:
+    """Return the environment variable of each field: variable -> field."""
+    return {(field.alias or name).upper(): name for name, field in settings.model_fields.items()}
+
+
+def read(settings: type[_SettingsT], prefix: str, *ignored: str) -> _SettingsT:
+    """Read `settings` from the environment and from the files that it names.
+
+    `prefix` is the room's own (`CONSUMER_`): an unknown variable of it, or of `BILLING_`, is an
+    error, except for `ignored`. Raises `ConfigurationError`.
+    """
+    known = variables(settings)
+    _refuse_unknown(os.environ, prefix, {*known, *ignored})
+    try:
+        return settings(**_from_files(os.environ, settings))
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_faults(error, known))) from None
+
+
+def _faults(error: ValidationError, known: Mapping[str, str]) -> list[str]:
+    names = {field: variable for variable, field in known.items()}
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        field = str(fault["loc"][0]) if fault["loc"] else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        variable = names.get(field, field.upper())
+        lines.append(f"{variable}: {message}" if variable else message)
+    return lines
+
+
+def _refuse_unknown(environ: Mapping[str, str], prefix: str, known: set[str]) -> None:
+    allowed = known | BILLING_VARIABLES
+    unknown = sorted(
+        name
+        for name in environ
+        if name.startswith((prefix, "BILLING_"))
+        and name not in allowed
+        and name.removesuffix(FILE_SUFFIX) not in allowed
+    )
+    if unknown:
+        raise ConfigurationError(
+            f"unknown variable {', '.join(unknown)}: it would be ignored. Correct or unset it; in "
+            "Kubernetes set `enableServiceLinks: false`"
+        )
+
+
+def _from_files(environ: Mapping[str, str], settings: type[BaseSettings]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, field in variables(settings).items():
+        path = environ.get(variable + FILE_SUFFIX)
+        if not path:
+            continue
+        if environ.get(variable):
+            raise ConfigurationError(
+                f"both {variable} and {variable}{FILE_SUFFIX} are set; unset one of them"
+            )
+        try:
+            value = Path(path).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{variable}{FILE_SUFFIX}: {error}") from error
+        values[settings.model_fields[field].alias or field] = value
+    return values
