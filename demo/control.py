@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from demo.process import StackError
+from demo.process import StackError, inherited
 from demo.settings import ROOT, StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
 from demo.supervisor import clear_leftovers
@@ -64,7 +64,7 @@ def start(
         supervisor = subprocess.Popen(
             (sys.executable, "-m", "demo", "supervise", "--directory", directory.path, *options),
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env={**inherited(), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

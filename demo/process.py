@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo.settings import LOOPBACK, ROOT
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_NO_PROXY = f"{LOOPBACK},localhost"
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -101,6 +104,18 @@ class Child:
             self._process.wait()
             return False
         return True
+
+
+def inherited() -> dict[str, str]:
+    """Return this process's environment as children get it.
+
+    Where the caller forbids bytecode beside the sources, it goes into `.cache`: without any, the
+    LiteLLM proxy compiles itself for half a minute at every start.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_PROXY": _NO_PROXY}
+    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+        environment["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "bytecode")
+    return environment
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:

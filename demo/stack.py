@@ -1,6 +1,5 @@
 """What a stack is made of: which processes, in which order, with which environment."""
 
-import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -9,12 +8,10 @@ from dataclasses import dataclass
 from demo.broker import Broker
 from demo.database import Database
 from demo.loopback import Ports, address, answers
-from demo.process import Service
+from demo.process import Service, inherited
 from demo.proxy import Proxy
-from demo.settings import LOOPBACK, ROOT, StackSettings
+from demo.settings import ROOT, StackSettings
 from demo.state import RunDirectory
-
-_NO_PROXY = f"{LOOPBACK},localhost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +63,12 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
             broker.bootstrap_servers if broker else settings.kafka_bootstrap_servers or ""
         ),
     }
-    inherited = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_PROXY": _NO_PROXY}
-    services = tuple(part.service(inherited) for part in (database, broker) if part is not None)
-    services += _rooms({**inherited, **environment}, addresses, services)
+    base = inherited()
+    services = tuple(part.service(base) for part in (database, broker) if part is not None)
+    services += _rooms({**base, **environment}, addresses, services)
     if litellm:
         proxy = Proxy(settings, directory, environment, ports)
-        services += proxy.services(inherited)
+        services += proxy.services(base)
         environment |= proxy.environment()
     return Stack(services=services, environment=environment, database=database)
 
