@@ -13,7 +13,7 @@ from consumer.cluster import Cluster, Difference, reason
 from consumer.limit import DeadLetterLimitError
 from consumer.operations import deferred, replay
 from consumer.report import TABLES, report
-from consumer.terminal import fail, out, settings
+from consumer.terminal import DATABASE, KAFKA, fail, out, settings
 from schemas.topics import load_topics
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ def run() -> None:
 
     Needs the migrations and the topics: run `migrate` and `topics --apply` first.
     """
-    found = settings()
+    found = settings(KAFKA, DATABASE)
     try:
         service.run(found)
     except DeadLetterLimitError as error:
@@ -60,7 +60,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to the schema that this release needs."""
-    url = settings().database_url.get_secret_value()
+    url = settings(DATABASE).database_url.get_secret_value()
     try:
         pending = migration.pending(url)
         if check or not pending:
@@ -83,7 +83,7 @@ def topics(
     ] = None,
 ) -> None:
     """Compare the cluster's topics with their declaration. Never shrinks, never deletes."""
-    found = settings()
+    found = settings(KAFKA)
     declared = load_topics(found.billing_topic_prefix)
     replicas = replication_factor or found.billing_topic_replication_factor
     try:
@@ -128,7 +128,7 @@ def report_command(
     if unknown := set(wanted) - TABLES.keys():
         fail(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}", 2)
     try:
-        report(settings().database_url.get_secret_value(), wanted, limit, out)
+        report(settings(DATABASE).database_url.get_secret_value(), wanted, limit, out)
     except psycopg.errors.UndefinedTable:
         fail("the database has no ledger yet: run `python -m consumer migrate`")
     except psycopg.Error as error:

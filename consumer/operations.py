@@ -23,7 +23,7 @@ from consumer.queries import query
 from consumer.report import print_rows
 from consumer.settings import Settings
 from consumer.span import Span
-from consumer.terminal import err, fail, out, settings
+from consumer.terminal import DATABASE, KAFKA, err, fail, out, settings
 from schemas.topics import load_topics
 
 deferred = typer.Typer(help="Calls that should have cost something: list, settle, waive.")
@@ -70,7 +70,7 @@ def replay(
     keep their ids. Both are idempotent, and a dry run unless --apply is given. A time without a
     zone is local.
     """
-    found = settings()
+    found = settings(KAFKA, DATABASE)
     with _explained(found):
         if from_time or from_offset:
             _rebuild(found, from_time, from_offset or [], apply=apply)
@@ -166,7 +166,7 @@ def list_deferred(
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
 ) -> None:
     """List deferred calls, the oldest first."""
-    found = settings()
+    found = settings(DATABASE)
     with _explained(found), _connect(found) as connection:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(query("list_deferred"), {"settled": settled, "limit": limit})
@@ -181,7 +181,7 @@ def settle(
     by: By = "",
 ) -> None:
     """Say what a deferred call cost. Its receipt is written by the consumer, as all are."""
-    found = settings()
+    found = settings(KAFKA, DATABASE)
     cost_usd = _cost(cost)
     with _explained(found), _connect(found) as connection:
         open_call = settlement.find(connection, call)
@@ -198,7 +198,7 @@ def waive(
     by: By = "",
 ) -> None:
     """Close a deferred call without a receipt."""
-    found = settings()
+    found = settings(DATABASE)
     with _explained(found), _connect(found) as connection:
         open_call = settlement.find(connection, call)
         settlement.waive(connection, open_call, by or getpass.getuser(), note)

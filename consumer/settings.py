@@ -42,9 +42,16 @@ class Settings(KafkaConnection):
         hide_input_in_errors=True,
     )
 
+    kafka_bootstrap_servers: str = Field(
+        default="",
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka brokers to begin with, `host:port`, comma-separated. `migrate`, "
+        "`report` and `deferred list` do without.",
+    )
     database_url: SecretStr = Field(
-        default=SecretStr("postgresql://127.0.0.1:5432/billing"),
-        description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret.",
+        default=SecretStr(""),
+        description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret. `topics` "
+        "does without.",
     )
     consumer_database_role: str = Field(
         default="billing_consumer",
@@ -161,7 +168,8 @@ class Settings(KafkaConnection):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        text = value.get_secret_value()
+        if text and not text.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a PostgreSQL URL such as postgresql://user@host:5432/billing")
         return value
 

@@ -11,6 +11,9 @@ from rich.console import Console
 from consumer.settings import Settings, load
 from schemas.environment import ConfigurationError
 
+KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
+DATABASE: Final = "DATABASE_URL"
+
 # Piped output has no width of its own; tables need one that fits them.
 out: Final = Console(width=None if sys.stdout.isatty() else 140)
 err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,12 +25,18 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def settings() -> Settings:
-    """Read the settings and set logging up; ends with 2 where the environment is wrong."""
+def settings(*needed: str) -> Settings:
+    """Read the settings and set logging up; ends with 2 where the environment is wrong.
+
+    `needed` names the variables without which the command cannot do anything.
+    """
     try:
         found = load()
     except ConfigurationError as error:
         fail(f"wrong configuration; see docs/configuration.md\n{error}", 2)
+    given = {KAFKA: found.kafka_bootstrap_servers, DATABASE: found.database_url.get_secret_value()}
+    if missing := [name for name in needed if not given[name]]:
+        fail(f"{' and '.join(missing)} must be set; see docs/configuration.md", 2)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
