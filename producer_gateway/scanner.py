@@ -48,7 +48,9 @@ class Reading(Enum):
     COMPLETE = auto()
     MALFORMED = auto()
     CUT_OFF = auto()
-    """The text ended, and nothing before its end was wrong. Also: deeper than anybody sends."""
+    """The text ended, and nothing before its end was wrong."""
+    TOO_DEEP = auto()
+    """Nested deeper than anybody sends; not read to its end."""
 
 
 class Member(NamedTuple):
@@ -153,7 +155,7 @@ class Scanner:
             if not stack and expected == b",":
                 return Reading.COMPLETE, position
             if len(stack) > _MAX_GRAMMAR_DEPTH:
-                return Reading.CUT_OFF, position
+                return Reading.TOO_DEEP, position
 
 
 _NEXT: Final = {

@@ -10,6 +10,7 @@ An element is always a slice of the body; nothing is serialised again (RAW_BYTES
 """
 
 import re
+from bisect import bisect_left
 from typing import Final, NamedTuple
 
 import msgspec
@@ -128,98 +129,119 @@ class _Pieces:
 def _lenient_list(scanner: Scanner, position: int) -> Split:
     """Cut a list whose text is not strict JSON.
 
-    Where every bracket matches to the end of the body, each element stands for itself. Else one
-    element is unbalanced (a quote or a bracket is missing) and nothing behind it can be told from
-    its inside, until a boundary from which the rest is a list **to the end of the body**. An
-    object nested in somebody's prompt never qualifies: the list around it ends before the body
-    does. So text that a client sent cannot become an element of its own.
+    Elements are cut by their brackets. Where one is no JSON even leniently, or unbalanced (a quote
+    or a bracket is missing), what looks like structure behind it may be text of its inside, until
+    a boundary from which the rest is a list **to the end of the body**. An object nested in
+    somebody's prompt never qualifies: the list around it ends before the body does. So text that
+    a client sent cannot become an element of its own.
     """
     body, pieces = scanner.body, _Pieces(scanner.body)
-    extents, stop = _values(scanner, position)
-    if stop is None:
-        pieces.values(extents)
-        return pieces.split()
-    kept = _trusted(scanner, extents, stop)
-    damage = extents[kept][0] if kept < len(extents) else stop
-    pieces.values(extents[:kept])
-    found = _resume(scanner, damage) if len(extents) <= MAX_ELEMENTS else None
-    if found is None:
-        pieces.damaged(damage, len(body))
-    else:
-        boundary, rest = found
+    chain, first = _values(scanner, position), 0
+    while True:
+        extents, stop = chain
+        sound = _sound(scanner, chain, first)
+        pieces.values(extents[first:sound])
+        if stop is None and sound == len(extents):
+            return pieces.split()
+        damage = extents[sound][0] if sound < len(extents) or stop is None else stop
+        resumed = _resume(scanner, chain, damage)
+        if resumed is None:
+            break
+        boundary, chain, first = resumed
         pieces.damaged(damage, boundary)
-        pieces.values(rest)
+    if stop is None:
+        pieces.values(extents[sound:])
+    else:
+        pieces.damaged(damage, len(body))
     return pieces.split()
 
 
-def _values(scanner: Scanner, position: int) -> tuple[list[tuple[int, int]], int | None]:
-    """Return the extents of the list's values from `position` on, and where reading stopped.
+class _Chain(NamedTuple):
+    """Values of a list, one behind the other, and where reading stopped: None at a clean end."""
 
-    None where the list ended and the body with it. An empty slot (`,,`) holds nothing to keep.
+    extents: list[tuple[int, int]]
+    stop: int | None
+
+
+def _values(scanner: Scanner, position: int) -> _Chain:
+    """Return the chain of values from `position` to the end of the list and of the body.
+
+    An empty slot (`,,`) holds nothing to keep. Reading stops before a value that is unbalanced or
+    has something behind it that is neither `,` nor `]`.
     """
     body, extents = scanner.body, list[tuple[int, int]]()
     while len(extents) <= MAX_ELEMENTS:
         position = scanner.space(position)
         at = body[position : position + 1]
-        if at == b"]":
-            return extents, None if scanner.space(position + 1) == len(body) else position
-        if at == b",":
-            if not scanner.spend(1):
-                return extents, position
+        if at == b"]" and scanner.space(position + 1) == len(body):
+            return _Chain(extents, None)
+        if at == b"," and scanner.spend(1):
             position += 1
             continue
         end = scanner.value_end(position)
         if end is None:
-            return extents, position
+            break
         after = scanner.space(end)
         if body[after : after + 1] not in (b",", b"]"):
-            return extents, position
+            break
         extents.append((position, end))
         position = after
-    return extents, position
+    return _Chain(extents, position)
 
 
-def _trusted(scanner: Scanner, extents: list[tuple[int, int]], stop: int) -> int:
-    """Return how many of the values before the place where reading stopped are whole elements.
+def _sound(scanner: Scanner, chain: _Chain, first: int) -> int:
+    """Return the index behind the last of the values, from `first` on, that are whole elements.
 
-    A stray `}` closes an element early and leaves its other fields in the list as text and
-    numbers; a missing quote turns text into structure. So nothing counts from the first value
-    that breaks JSON's grammar, nor an object with such fields between it and the stop.
+    A missing quote turns text into structure: nothing counts from the first value that breaks
+    JSON's grammar. A stray `}` closes an element early and leaves its other fields in the list as
+    text and numbers: an object with such fields between it and the stop does not count either.
     """
-    body, kept = scanner.body, len(extents)
-    suspicious = body[stop : stop + 1] not in (b"", b"{", b"]")
-    while (
-        kept
-        and body[extents[kept - 1][0]] != ord("{")
-        and body[slice(*extents[kept - 1])] != b"null"
-    ):
-        kept -= 1
-        suspicious = True
-    kept -= 1 if suspicious and kept else 0
-    for index, (start, end) in enumerate(extents[:kept]):
-        if not _is_strict(body[start:end]) and scanner.read(start) != (Reading.COMPLETE, end):
-            return index
-    return kept
+    body, (extents, stop) = scanner.body, chain
+    sound = len(extents)
+    if stop is not None:
+        suspicious = body[stop : stop + 1] not in (b"", b"{", b"]")
+        while sound > first and not _is_entry(body, extents[sound - 1]):
+            sound -= 1
+            suspicious = True
+        sound -= 1 if suspicious and sound > first else 0
+    for index in range(first, sound):
+        start, end = extents[index]
+        if not _is_strict(body[start:end]):
+            reading, read_to = scanner.read(start)
+            if reading is not Reading.TOO_DEEP and (reading, read_to) != (Reading.COMPLETE, end):
+                return index
+    return sound
 
 
-def _resume(scanner: Scanner, damage: int) -> tuple[int, list[tuple[int, int]]] | None:
-    """Return the first boundary behind `damage` from which the rest is a list, and its values.
+def _is_entry(body: bytes, extent: tuple[int, int]) -> bool:
+    """Whether LiteLLM could have put this value into the list."""
+    return body[extent[0]] == ord("{") or body[slice(*extent)] == b"null"
 
-    None where the text was merely cut off (then what looks like a boundary is inside the last
-    element), where no boundary qualifies, and where the work budget ends.
+
+def _resume(scanner: Scanner, chain: _Chain, damage: int) -> tuple[int, _Chain, int] | None:
+    """Return the first boundary behind `damage` from which the rest is a list to the end.
+
+    With it the chain that leads there, and the index in it. None where the text was merely cut off
+    (then what looks like a boundary is inside the last element), where no boundary qualifies, and
+    where the work budget ends.
     """
-    if scanner.read(damage)[0] is Reading.CUT_OFF:
+    extents, stop = chain
+    if stop is not None and scanner.read(damage)[0] in (Reading.CUT_OFF, Reading.TOO_DEEP):
         return None
     tried: set[int] = set()
     for comma in _NEXT_OBJECT.finditer(scanner.body, damage):
-        if scanner.exhausted:
+        start = comma.end()
+        if not scanner.spend(0) or len(extents) > MAX_ELEMENTS:
             return None
-        if comma.end() in tried:
+        if start in tried or scanner.read(start)[0] is not Reading.COMPLETE:
             continue
-        extents, stop = _values(scanner, comma.end())
-        if stop is None and scanner.read(comma.end()) == (Reading.COMPLETE, extents[0][1]):
-            return comma.start(), extents
-        tried.update(start for start, _ in extents)
+        known = bisect_left(extents, (start, 0))
+        if stop is None and known < len(extents) and extents[known][0] == start:
+            return comma.start(), chain, known
+        rest = _values(scanner, start)
+        if rest.stop is None:
+            return comma.start(), rest, 0
+        tried.update(extent[0] for extent in rest.extents)
     return None
 
 
@@ -230,8 +252,9 @@ def _lenient_lines(scanner: Scanner, start: int) -> Split:
     value written over several lines, and must not become an element of its own.
     """
     body, pieces = scanner.body, _Pieces(scanner.body)
-    end = scanner.value_end(start)
-    if end and scanner.space(end) == len(body) and scanner.read(start)[0] is Reading.COMPLETE:
+    reading, end = scanner.read(start)
+    whole = reading is Reading.COMPLETE and scanner.space(end) == len(body)
+    if whole and body[start : start + 1] == b"{":
         pieces.values([(start, end)])
         return pieces.split()
     extents, objects = _lines(scanner, start)
@@ -255,7 +278,7 @@ def _lines(scanner: Scanner, start: int) -> tuple[list[tuple[int, int]], int]:
         if not scanner.spend(0) or len(extents) >= MAX_ELEMENTS:
             break
         end = begin + len(line[0].rstrip())
-        if scanner.value_end(begin) == end and scanner.read(begin) == (Reading.COMPLETE, end):
+        if scanner.value_end(begin) == end:
             extents.append((begin, end))
             objects += body[begin] == ord("{")
     return extents, objects

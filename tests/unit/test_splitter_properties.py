@@ -1,0 +1,143 @@
+"""What holds for every body."""
+
+import json
+from enum import Enum
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from producer_gateway.scanner import Scanner
+from producer_gateway.splitter import Damaged, Element, split
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | st.text(st.characters(exclude_categories=()))
+    | st.sampled_from(['"},{"', "],[", '\\"', ',{"a":1},', "\x00", "\ud800"])
+)
+
+
+class Encoding(Enum):
+    """How text outside of ASCII is written."""
+
+    ASCII = "escapes"
+    UTF_8 = "bytes"
+
+
+ENCODINGS = st.sampled_from(Encoding)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(st.text(min_size=1), VALUES, min_size=1, max_size=5)
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:"), (",\r\n  ", ": ")])
+JSON_LIKE = st.lists(
+    st.sampled_from(
+        [
+            *(b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"a", b"1", b" ", b"\n"),
+            *(b"null", b"NaN", b'"a"', b'{"a":1}', b',{"b":2}', b"\xff", b"\xef\xbb\xbf"),
+        ]
+    ),
+    max_size=60,
+).map(b"".join)
+
+
+def dump(value: object, separators: tuple[str, str], encoding: Encoding) -> bytes:
+    """The value as Python's json writes it; lone surrogates may become bytes that are not UTF-8."""
+    text = json.dumps(value, separators=separators, ensure_ascii=encoding is Encoding.ASCII)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def raws(body: bytes) -> list[bytes]:
+    """The bytes of the elements; a damaged region is a failure."""
+    pieces = split(body).pieces
+    assert not [piece for piece in pieces if isinstance(piece, Damaged)]
+    return [piece.raw for piece in pieces]
+
+
+@given(st.lists(VALUES, max_size=6), SEPARATORS, ENCODINGS)
+def test_a_list_is_cut_into_what_was_dumped(
+    values: list[object], separators: tuple[str, str], encoding: Encoding
+) -> None:
+    dumps = [dump(value, separators, encoding) for value in values]
+    comma = separators[0].encode()
+    assert raws(b"[" + comma.join(dumps) + b"]") == [raw for raw in dumps if raw != b"null"]
+
+
+@given(st.lists(OBJECTS, max_size=6), ENCODINGS, st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
+def test_lines_are_cut_into_what_was_dumped(
+    values: list[object], encoding: Encoding, newline: bytes
+) -> None:
+    dumps = [dump(value, (", ", ": "), encoding) for value in values]
+    assert raws(b"".join(raw + newline for raw in dumps)) == dumps
+
+
+@given(OBJECTS, SEPARATORS, ENCODINGS)
+def test_a_single_object_is_one_element(
+    value: object, separators: tuple[str, str], encoding: Encoding
+) -> None:
+    raw = dump(value, separators, encoding)
+    assert raws(raw) == [raw]
+
+
+@given(
+    st.lists(OBJECTS, min_size=1, max_size=5),
+    st.data(),
+    st.sampled_from([b'"', b"{", b"}", b"[", b"]"]),
+    st.sampled_from(["missing", "too much"]),
+)
+def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
+    values: list[object], data: st.DataObject, character: bytes, fault: str
+) -> None:
+    dumps, insert = (
+        [dump(value, (", ", ": "), Encoding.ASCII) for value in values],
+        fault != "missing",
+    )
+    index = data.draw(st.integers(0, len(dumps) - 1))
+    victim = dumps[index]
+    places = [at for at in range(len(victim)) if insert or victim[at : at + 1] == character]
+    if not places:
+        return
+    at = data.draw(st.sampled_from(places))
+    broken = victim[:at] + (character if insert else b"") + victim[at + (not insert) :]
+    body = b"[" + b", ".join([*dumps[:index], broken, *dumps[index + 1 :]]) + b"]"
+    elements = [piece.raw for piece in split(body).pieces if isinstance(piece, Element)]
+    damaged = [piece.raw for piece in split(body).pieces if isinstance(piece, Damaged)]
+    neighbours = [*dumps[:index], *dumps[index + 1 :]]
+    if not damaged:
+        assert set(neighbours) <= set(elements)
+    for neighbour in neighbours:
+        assert neighbour in elements or any(neighbour in region for region in damaged)
+    # Nothing that nobody sent at the top becomes an element that could be billed.
+    for raw in elements:
+        assert raw in neighbours or broken.startswith(raw) or broken in raw or raw[:1] != b"{"
+
+
+@given(st.binary(max_size=200) | JSON_LIKE)
+@example(b"[")
+@example(b"[}")
+@example(b'[{"a":1')
+@example(b'[{"a":1}x{"b":2}]')
+def test_any_body_is_cut_into_slices_in_order_and_no_byte_that_matters_is_lost(body: bytes) -> None:
+    pieces, nulls = split(body)
+    position, spans = 0, [(0, 0)]
+    for piece in pieces:
+        position = body.index(piece.raw, position)
+        spans.append((position, position + len(piece.raw)))
+        position += len(piece.raw)
+    between = [body[end:start] for (_, end), (start, _) in pairwise([*spans, (len(body), 0)])]
+    left = b"".join(between).removeprefix(b"\xef\xbb\xbf").replace(b"null", b"", nulls)
+    assert left.strip(b"[], \t\r\n\x0b\x0c") == b""
+
+
+@given(VALUES, SEPARATORS)
+def test_both_readings_find_the_end_of_a_value(value: object, separators: tuple[str, str]) -> None:
+    raw = dump(value, separators, Encoding.UTF_8)
+    scanner = Scanner(b"[" + raw + b" ,")
+    end = 1 + len(raw)
+    assert scanner.value_end(1) == end
+    assert scanner.read(1)[1] == end
