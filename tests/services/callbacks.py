@@ -50,7 +50,7 @@ def payload(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not ...}
 
 
-def element(number: str | None = None, **fields: object) -> bytes:
+def element(number: str | None = None, /, **fields: object) -> bytes:
     """The bytes of `payload(**fields)`; the text `number` stands where a field is `NUMBER`."""
     text = json.dumps(payload(**fields))
     return (text if number is None else text.replace(f'"{NUMBER}"', number)).encode()
@@ -98,29 +98,29 @@ def policy(
     )
 
 
-def verdict(value: bytes, **operator: Any) -> Decision:
-    """The decision about an element; `operator` as for `policy`."""
-    return decide(record(value), policy(**operator))
+def verdict(value: bytes, rules: Policy | None = None) -> Decision:
+    """The decision about an element, by the default policy unless another is given."""
+    return decide(record(value), rules or policy())
 
 
-def charged(value: bytes, **operator: Any) -> Charge:
+def charged(value: bytes, rules: Policy | None = None) -> Charge:
     """The charge that an element must become."""
-    decision = verdict(value, **operator)
+    decision = verdict(value, rules)
     assert isinstance(decision, Charge), decision
     return decision
 
 
 def decided(
     value: bytes,
+    rules: Policy | None = None,
     *,
     offset: int | None = None,
     partition: int = 0,
     source: str | None = None,
-    **operator: Any,
 ) -> Decided:
     """A record that holds `value`, with the decision about it."""
     taken = record(value, offset=offset, partition=partition, source=source)
-    return Decided(taken, decide(taken, policy(**operator)))
+    return Decided(taken, decide(taken, rules or policy()))
 
 
 def usage_unit(**fields: object) -> Mapping[str, object]:

@@ -1,10 +1,11 @@
 """A running deployment, seen from outside: HTTP in, metrics, SQL and Kafka out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 ADDRESSES = (
@@ -107,27 +108,33 @@ class Deployment:
 
     def outcomes(self) -> dict[str, float]:
         """`billing_consumer_records_total` by outcome."""
-        return self._samples(
-            self.consumer_metrics_url, "billing_consumer_records_total", by="outcome"
-        )
+        found: dict[str, float] = {}
+        for family in self._families(self.consumer_metrics_url):
+            for sample in family.samples:
+                if sample.name == "billing_consumer_records_total":
+                    outcome = sample.labels["outcome"]
+                    found[outcome] = found.get(outcome, 0) + sample.value
+        return found
 
-    def lives(self) -> dict[str, float]:
-        """When each process started, by its metrics address: changes when one was restarted."""
-        return {
-            url: self._samples(url, "process_start_time_seconds", by="")[""]
-            for url in (self.gateway_metrics_url, self.consumer_metrics_url)
-        }
+    def counted(self) -> dict[str, float]:
+        """Every counter of both processes; one that goes back tells of a restart.
+
+        Raises:
+            httpx.HTTPError: one of them does not answer, or says that it does not live.
+        """
+        found: dict[str, float] = {}
+        for url in (self.gateway_metrics_url, self.consumer_metrics_url):
+            httpx.get(f"{url}/livez", timeout=10, trust_env=False).raise_for_status()
+            for family in self._families(url):
+                if family.type == "counter":
+                    for sample in family.samples:
+                        found[f"{url} {sample.name} {sample.labels}"] = sample.value
+        return found
 
     @staticmethod
-    def _samples(url: str, name: str, by: str) -> dict[str, float]:
+    def _families(url: str) -> Iterable[Metric]:
         text = httpx.get(f"{url}/metrics", timeout=10, trust_env=False).raise_for_status().text
-        found: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name:
-                    label = sample.labels.get(by, "")
-                    found[label] = found.get(label, 0) + sample.value
-        return found
+        return text_string_to_metric_families(text)
 
 
 def given_deployment() -> Deployment | None:

@@ -1,5 +1,6 @@
 """The project's own stack for the system ring: gateway, consumer and, if asked for, LiteLLM."""
 
+import json
 import os
 import secrets
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from tests.services.captures import FREE_MODELS
 from tests.services.deployment import ADDRESSES, Deployment
-from tests.services.process import Server
+from tests.services.process import Server, ServerError
 from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,10 @@ def running_stack(
 
     server.start()
     try:
-        eventually(ready, "the stack to be ready", START_SECONDS)
+        try:
+            eventually(ready, "the stack to be ready", START_SECONDS)
+        except (ServerError, TimeoutError) as failed:
+            raise ServerError(f"{failed}\n{_last_words(directory)}") from failed
         lines = written.read_text().splitlines()
         described = {**environment, **dict(line.split("=", 1) for line in lines)}
         missing = [name for name in ADDRESSES if name not in described]
@@ -74,3 +78,10 @@ def running_stack(
         yield Deployment.described_by(described)
     finally:
         server.stop(STOP_SECONDS)
+
+
+def _last_words(directory: Path) -> str:
+    """What the stack says about its end, for the person who reads the failed test."""
+    state = directory / "state.json"
+    message = json.loads(state.read_text()).get("message", "") if state.exists() else ""
+    return message or f"its logs are in {directory / 'logs'}"
