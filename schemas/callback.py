@@ -8,7 +8,7 @@ welcome. Source of the shapes: LiteLLM 1.81.12 to 1.109.1, `StandardLoggingPaylo
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic_core import PydanticCustomError
 
 MAX_COST_USD: Final = Decimal(10) ** 9
@@ -24,7 +24,7 @@ def _exact_cost(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
         raise PydanticCustomError("contract_broken", "response_cost must be a JSON number or null")
     cost = Decimal(value)
-    if not cost.is_finite() or cost.adjusted() > 308:  # noqa: PLR2004 - a float overflows beyond 1e308
+    if not cost.is_finite() or (cost and cost.adjusted() > 308):  # noqa: PLR2004 - a float overflows beyond 1e308
         raise PydanticCustomError("non_finite_cost", "response_cost must be finite")
     if cost < 0:
         raise PydanticCustomError("negative_cost", "response_cost must not be negative")
@@ -81,7 +81,7 @@ class Metadata(_Part):
     user_api_key_user_id: str | None = None
     requester_custom_headers: RequesterHeaders | None = None
     usage_object: UsageObject | None = None
-    is_silent_experiment: bool | None = None
+    is_silent_experiment: StrictBool | None = None
 
 
 class ProviderHeaders(_Part):
@@ -110,8 +110,8 @@ class Callback(_Part):
     response_cost: Cost | None = None
     litellm_call_id: str | None = None
     call_type: str | None = None
-    stream: bool | None = None
-    cache_hit: bool | None = None
+    stream: StrictBool | None = None
+    cache_hit: StrictBool | None = None
     saved_cache_cost: Cost | None = None
     cost_breakdown: CostBreakdown | None = None
     custom_llm_provider: str | None = None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from types import UnionType
-from typing import Any, Final, TypeAlias, TypedDict, get_args
+from typing import Any, Final, Self, TypeAlias, TypedDict, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -64,7 +64,23 @@ BILLING_FIELDS: Final[Fields] = _fields(Callback)
 _decoder: Final = msgspec.json.Decoder(_wire_type("CallbackWire", BILLING_FIELDS))
 
 
-def _number(text: str) -> Decimal | int:
+class _TextFloat(float):
+    """A float, as strict reading has it, that keeps the digits it was read from."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        read = super().__new__(cls, text)
+        read.text = text
+        return read
+
+
+def _integer(text: str) -> int | _TextFloat:
+    return int(text) if len(text) <= _MAX_NUMBER_CHARACTERS else _TextFloat("NaN")
+
+
+def _number(text: str) -> Decimal:
     if len(text) > _MAX_NUMBER_CHARACTERS:
         return Decimal("NaN")
     try:
@@ -104,18 +120,26 @@ def _without_lone_surrogates(text: str) -> str:
 def _project(value: object, fields: Fields) -> object:
     if not isinstance(value, dict):
         return value
-    return {
+    wire = {
         name: _project(value[name], nested) if nested is not None else value[name]
         for name, nested in fields.items()
         if name in value
     }
+    for field in _EXACT & wire.keys():
+        if isinstance(read := wire[field], _TextFloat):
+            wire[field] = _number(read.text)
+    return wire
 
 
 def _read_leniently(element: bytes) -> Wire:
     text = _without_lone_surrogates(element.decode("utf-8-sig", "replace"))
     try:
         value = json.loads(
-            text, strict=False, parse_float=_number, parse_int=_number, parse_constant=Decimal
+            text,
+            strict=False,
+            parse_float=_TextFloat,
+            parse_int=_integer,
+            parse_constant=_TextFloat,
         )
     except (ValueError, RecursionError) as error:
         raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error

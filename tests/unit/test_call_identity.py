@@ -241,7 +241,7 @@ def test_both_rooms_know_a_call_by_the_same_names(fields: dict[str, object]) -> 
     try:
         known = identify(value)
     except ContractError:
-        assume(False)  # noqa: FBT003 - hypothesis' own signature
+        assume(False)
     assert identity_of(read_wire(value)[0]) == known
     assert len(known.run_id.encode()) <= MAX_TEXT_BYTES
     decision = verdict(value)
