@@ -1,0 +1,73 @@
+"""The run directory: what is private, what survives, who holds it."""
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "deep" / "run")
+    directory.create()
+    return directory
+
+
+def test_only_its_owner_can_enter_and_read(directory: RunDirectory) -> None:
+    directory.write_environment({"BILLING_INGEST_TOKEN": "secret"})
+    assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(directory.environment_file.stat().st_mode) == 0o600
+
+
+def test_an_existing_directory_is_closed_to_others(tmp_path: Path) -> None:
+    open_directory = tmp_path / "open"
+    open_directory.mkdir(mode=0o755)
+    RunDirectory(open_directory).create()
+    assert stat.S_IMODE(open_directory.stat().st_mode) == 0o700
+
+
+def test_the_environment_is_read_as_it_was_written(directory: RunDirectory) -> None:
+    values = {"DATABASE_URL": "postgresql://u:p@h/d?sslmode=disable", "GATEWAY_URL": "http://h:1"}
+    directory.write_environment(values)
+    assert directory.read_environment() == values
+    assert directory.environment_file.read_text().splitlines()[1] == "GATEWAY_URL=http://h:1"
+
+
+def test_the_state_is_read_as_it_was_written(directory: RunDirectory) -> None:
+    assert directory.read_state() is None
+    row = ServiceState(name="kafka", phase="ready", pid=1, born=2.5)
+    state = StackState(phase="ready", pid=3, services=[row], scratch=["/somewhere"])
+    directory.write_state(state)
+    assert directory.read_state() == state
+
+
+def test_it_is_held_by_one_at_a_time(directory: RunDirectory) -> None:
+    assert not directory.is_held()
+    with directory.hold():
+        assert directory.is_held()
+        with pytest.raises(AlreadyRunningError, match="already runs"), directory.hold():
+            pytest.fail("held twice")
+    assert not directory.is_held()
+
+
+def test_looking_does_not_keep_a_supervisor_out(directory: RunDirectory) -> None:
+    with directory.hold():
+        pass
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            directory.is_held()
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(200):
+            with directory.hold():
+                pass
+    finally:
+        stop.set()
+        watcher.join()

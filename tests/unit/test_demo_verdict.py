@@ -1,0 +1,128 @@
+"""The demo checks itself: each broken promise is seen and named."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from demo.calls import Answer, Call, plan
+from demo.ledger import Deferred, Ledger, Receipt, Run, SubAgent
+from demo.verdict import judge
+
+TINY = Call(kind="tiny", model="real-tiny", account="acme")
+STREAM = Call(kind="tiny, streamed", model="real-tiny", account="acme", stream=True)
+UNPRICED = Call(kind="unknown", model="real-unpriced", account="acme", outcome="deferred")
+FAILED = Call(kind="fails", model="real-err500", account="acme", outcome="skipped")
+
+ANSWERS = (
+    Answer(call=TINY, status=200, call_id="a", cost="1.25e-06"),
+    Answer(call=STREAM, status=200, call_id="b", cost=None),
+    Answer(call=UNPRICED, status=200, call_id="c", cost="0.0"),
+    Answer(call=FAILED, status=500, call_id="d", cost="0"),
+)
+
+
+def receipt(call_id: str) -> Receipt:
+    return Receipt(
+        litellm_call_id=call_id,
+        billing_account_id="acme",
+        run_id=None,
+        sub_agent_id=None,
+        model="real-tiny",
+        stream=None,
+        tokens_in=8,
+        tokens_out=4,
+        charge_reason="usage",
+        response_cost_usd=Decimal("0.00000125"),
+        charged_usd=Decimal("0.00000125"),
+        charged_credits=13,
+    )
+
+
+RUN = Run(
+    run_id=None,
+    calls=2,
+    response_cost_usd=Decimal("0.0000025"),
+    charged_usd=Decimal("0.0000025"),
+    charged_credits=26,
+)
+SUB_AGENT = SubAgent(
+    run_id=None,
+    calls=2,
+    response_cost_usd=Decimal("0.00000250"),
+    charged_usd=Decimal("0.0000025"),
+    charged_credits=26,
+    sub_agent_id=None,
+    parent_sub_agent_id=None,
+)
+WAITING = Deferred(
+    litellm_call_id="c",
+    model="real-unpriced",
+    reason="suspicious_zero",
+    tokens_in=8,
+    tokens_out=4,
+    suggested_cost_usd=None,
+)
+LEDGER = Ledger(
+    receipts=(receipt("a"), receipt("b")),
+    deferred=(WAITING,),
+    runs=(RUN,),
+    sub_agents=(SUB_AGENT,),
+    records={("created", "usage"): 2, ("deferred", "suspicious_zero"): 1, ("skipped", "failed"): 1},
+)
+
+
+def broken(answers: tuple[Answer, ...] = ANSWERS, ledger: Ledger = LEDGER) -> str:
+    return "\n".join(f"{c.sentence}: {c.seen}" for c in judge(answers, ledger) if not c.holds)
+
+
+def test_everything_holds() -> None:
+    assert broken() == ""
+
+
+def test_a_missing_receipt_is_named() -> None:
+    assert "tiny, streamed" in broken(ledger=replace(LEDGER, receipts=LEDGER.receipts[:1]))
+
+
+def test_a_second_receipt_of_a_call_is_named() -> None:
+    doubled = replace(LEDGER, receipts=(*LEDGER.receipts, receipt("a")))
+    assert "tiny has no receipt or too much" in broken(ledger=doubled)
+
+
+def test_a_receipt_for_a_deferred_call_is_named() -> None:
+    placeholder = replace(
+        receipt("c"), response_cost_usd=Decimal(0), charged_usd=Decimal(0), charged_credits=0
+    )
+    assert "unknown" in broken(ledger=replace(LEDGER, receipts=(*LEDGER.receipts, placeholder)))
+
+
+def test_a_failed_call_that_was_not_skipped_is_named() -> None:
+    assert "skipped" in broken(ledger=replace(LEDGER, records={}))
+
+
+def test_a_cost_that_differs_in_the_last_digit_is_named() -> None:
+    off = replace(receipt("b"), response_cost_usd=Decimal("0.000001250000001"))
+    assert "last digit" in broken(ledger=replace(LEDGER, receipts=(receipt("a"), off)))
+
+
+def test_a_streamed_answer_with_a_cost_header_is_named() -> None:
+    answers = (ANSWERS[0], replace(ANSWERS[1], cost="1.25e-06"), *ANSWERS[2:])
+    assert "no streamed answer" in broken(answers)
+
+
+def test_credits_rounded_down_are_named() -> None:
+    down = replace(receipt("a"), charged_credits=12)
+    assert "rounded up once" in broken(ledger=replace(LEDGER, receipts=(down, receipt("b"))))
+
+
+def test_sums_that_differ_are_named() -> None:
+    more = replace(RUN, charged_usd=Decimal("0.0000025000000001"))
+    assert "add up" in broken(ledger=replace(LEDGER, runs=(more,)))
+
+
+def test_an_error_for_a_client_that_should_have_had_an_answer_is_named() -> None:
+    assert "tiny: 502" in broken((replace(ANSWERS[0], status=502), *ANSWERS[1:]))
+
+
+def test_every_streamed_model_of_the_plan_is_also_called_plainly() -> None:
+    calls = plan()
+    plain = {call.model for call in calls if not call.stream}
+    assert {call.model for call in calls if call.stream} <= plain
