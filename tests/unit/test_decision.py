@@ -1,0 +1,369 @@
+"""The decision table, row by row and in its order, and what no payload can bring about."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from consumer.charge import HEALTH_CHECK
+from consumer.decision import SELF_TEST_MODEL, decide, is_free
+from consumer.record import Charge, Deferred, Parked, Skipped, Usage
+from schemas.receipt import ChargeReason
+from schemas.record import Reason
+from tests.services.callbacks import (
+    NUMBER,
+    USAGE_UNITS,
+    charged,
+    costing,
+    element,
+    policy,
+    record,
+    usage_unit,
+    verdict,
+)
+
+ZERO: dict[str, Any] = {"response_cost": 0}
+FREE: dict[str, Any] = {"model_group": "free-1", "model": "openai/whatever"}
+PROBE: dict[str, Any] = {"metadata": {"user_api_key_alias": HEALTH_CHECK}}
+SHADOW: dict[str, Any] = {"metadata": {"is_silent_experiment": True}}
+FAILED: dict[str, Any] = {"status": "failure"}
+HIT: dict[str, Any] = {"cache_hit": True}
+FILE: dict[str, Any] = {"call_type": "acreate_file"}
+
+
+def outcome(**fields: object) -> str:
+    """The decision in one word, with its reason and the amount if it is a charge."""
+    match verdict(element(**fields)):
+        case Charge(receipt):
+            amount = "0" if receipt.response_cost_usd == 0 else "cost"
+            return f"receipt {receipt.charge_reason} {amount} {receipt.billing_account_id}"
+        case Deferred(reason) | Skipped(reason) as decision:
+            return f"{type(decision).__name__.lower()} {reason}"
+        case Parked(reason):
+            return f"parked {reason}"
+    raise AssertionError("a callback is no usage unit")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # parked comes before everything
+        ({"id": None}, "parked no_usable_id"),
+        ({"id": None, **FAILED}, "parked no_usable_id"),
+        ({"id": "", "model": SELF_TEST_MODEL}, "parked no_usable_id"),
+        ({"response_cost": -1, "model": SELF_TEST_MODEL}, "parked negative_cost"),
+        ({"response_cost": "0.1"}, "parked contract_broken"),
+        ({"response_cost": True, **FAILED}, "parked contract_broken"),
+        ({"response_cost": -1e-9, **HIT}, "parked negative_cost"),
+        ({"response_cost": float("nan"), **FREE}, "parked non_finite_cost"),
+        ({"response_cost": float("inf")}, "parked non_finite_cost"),
+        ({"response_cost": 2e9}, "parked cost_out_of_range"),
+        ({"status": None}, "parked contract_broken"),
+        # the self-test
+        ({"model": SELF_TEST_MODEL, "response_cost": 0}, "skipped self_test"),
+        ({"model": SELF_TEST_MODEL}, "skipped self_test"),
+        ({"model": SELF_TEST_MODEL, **FAILED}, "skipped self_test"),
+        ({"model_group": SELF_TEST_MODEL}, "receipt usage cost acct-1"),
+        # a cost, whatever else is said
+        ({}, "receipt usage cost acct-1"),
+        (FAILED, "receipt partial cost acct-1"),
+        ({"status": "cancelled"}, "receipt partial cost acct-1"),
+        (HIT, "receipt usage cost acct-1"),
+        (FREE, "receipt usage cost acct-1"),
+        (FILE, "receipt usage cost acct-1"),
+        ({**FILE, **FAILED}, "receipt partial cost acct-1"),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, "receipt usage cost acct-1"),
+        ({"call_type": None, "model": None, "model_group": None}, "receipt usage cost acct-1"),
+        (PROBE, "receipt health_probe cost internal"),
+        ({"metadata": {"user_api_key_team_id": HEALTH_CHECK}}, "receipt health_probe cost internal"),
+        (SHADOW, "receipt silent_experiment cost internal"),
+        ({**PROBE, **FAILED}, "receipt health_probe cost internal"),
+        # nothing to charge for a failure
+        ({"response_cost": 0, **FAILED}, "skipped failed_call"),
+        ({"response_cost": None, **FAILED}, "skipped failed_call"),
+        ({"response_cost": 0, **FAILED, **HIT}, "skipped failed_call"),
+        ({"response_cost": 0, **FAILED, **FREE}, "skipped failed_call"),
+        ({"response_cost": 0, "status": "SUCCESS"}, "skipped failed_call"),
+        # zeros with a reason
+        ({"response_cost": 0, **HIT}, "receipt cache_hit 0 acct-1"),
+        ({"response_cost": 0, **HIT, **FREE}, "receipt cache_hit 0 acct-1"),
+        ({"response_cost": 0, **HIT, **FILE}, "receipt cache_hit 0 acct-1"),
+        ({"response_cost": None, **HIT}, "deferred missing_cost"),
+        ({"response_cost": 0, **FREE}, "receipt free_model 0 acct-1"),
+        ({"response_cost": None, **FREE}, "receipt free_model 0 acct-1"),
+        ({"response_cost": ..., **FREE}, "receipt free_model 0 acct-1"),
+        ({"response_cost": 0, **FREE, **FILE}, "receipt free_model 0 acct-1"),
+        (ZERO | {"model_group": None, "model": "free-2"}, "receipt free_model 0 acct-1"),
+        (ZERO | {"model_group": "", "model": "free-2"}, "receipt free_model 0 acct-1"),
+        # no inference
+        ({"response_cost": 0, **FILE}, "skipped not_billable"),
+        ({"response_cost": 0.0, "call_type": "aget_responses"}, "skipped not_billable"),
+        ({"response_cost": None, **FILE}, "deferred missing_cost"),
+        (
+            {"response_cost": 0, "call_type": "aretrieve_batch", "prompt_tokens": 0,
+             "completion_tokens": 0},
+            "skipped not_billable",
+        ),
+        ({"response_cost": 0, "call_type": "aretrieve_batch"}, "deferred suspicious_zero"),
+        # zeros without one
+        ({"response_cost": 0}, "deferred suspicious_zero"),
+        ({"response_cost": -0.0}, "deferred suspicious_zero"),
+        (ZERO | {"model_group": "paid", "model": "free-1"}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "model_group": "FREE-1"}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "model_group": "not-free-1"}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "cache_hit": False}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "cache_hit": "True"}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "cache_hit": 1}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "call_type": None}, "deferred suspicious_zero"),
+        ({"response_cost": 0, "model": None, "model_group": None}, "deferred suspicious_zero"),
+        ({"response_cost": None}, "deferred missing_cost"),
+        ({"response_cost": ...}, "deferred missing_cost"),
+    ],
+)  # fmt: skip
+def test_the_first_line_of_the_table_that_fits(fields: dict[str, Any], expected: str) -> None:
+    assert outcome(**fields) == expected
+
+
+def test_only_a_success_with_an_error_is_marked_as_left_by_its_client() -> None:
+    left = charged(element(error_str="Client disconnected the request")).receipt
+    broken = charged(element(error_str="boom", **FAILED)).receipt
+    assert left.charge_reason is ChargeReason.USAGE
+    assert left.marks == ["client_disconnected"]
+    assert broken.marks == ["partial"]
+
+
+def test_a_cache_hit_keeps_what_it_saved_and_is_marked() -> None:
+    charge = charged(element("0.000036", response_cost=0, saved_cache_cost=NUMBER, **HIT))
+    assert charge.saved_cache_cost == Decimal("0.000036")
+    assert charge.receipt.marks == ["cache_hit"]
+    assert charged(element(saved_cache_cost=0.5)).saved_cache_cost is None
+
+
+def test_a_probe_stays_on_the_house_and_says_that_it_is_partial() -> None:
+    receipt = charged(element(**PROBE, **FAILED)).receipt
+    assert {"health_probe", "partial"} <= set(receipt.marks)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"request_tags": [HEALTH_CHECK]},
+        {"end_user": HEALTH_CHECK},
+        {"metadata": {"user_api_key_user_id": HEALTH_CHECK}},
+        {"metadata": {"spend_logs_metadata": {"user_api_key_alias": HEALTH_CHECK}}},
+        {"metadata": {"requester_metadata": {"user_api_key_alias": HEALTH_CHECK}}},
+        {"metadata": {"requester_custom_headers": {"x-litellm-tags": HEALTH_CHECK}}},
+        {"metadata": {"spend_logs_metadata": {"is_silent_experiment": True}}},
+        {"is_silent_experiment": True},
+        {"metadata": {"is_silent_experiment": "true"}},
+        {"metadata": {"is_silent_experiment": 1}},
+    ],
+)
+def test_no_client_moves_its_bill_to_the_house(claim: dict[str, Any]) -> None:
+    receipt = charged(element(**claim)).receipt
+    assert receipt.charge_reason is ChargeReason.USAGE
+    assert receipt.billing_account_id != "internal"
+
+
+FIGURES = st.one_of(
+    st.none(),
+    st.floats(allow_nan=True),
+    st.text(max_size=5),
+    st.fixed_dictionaries({"total_cost": st.floats(), "original_cost": st.floats()}),
+    st.fixed_dictionaries({"response_cost": st.floats(), "model_map_value": st.none()}),
+)
+
+
+@given(
+    cost=st.sampled_from(["0.000036", "0", "null", "1e-9"]),
+    figures=st.fixed_dictionaries(
+        {
+            "cost_breakdown": FIGURES,
+            "hidden_params": FIGURES,
+            "model_map_information": FIGURES,
+            "response_cost_failure_debug_info": FIGURES,
+            "zero_cost_diagnostic": FIGURES,
+            "cost_finalized": st.booleans(),
+            "saved_cache_cost": st.floats(),
+            "autorouter_savings": FIGURES,
+        }
+    ),
+)
+def test_COST_ORACLE_IS_LITELLM_no_other_figure_changes_the_outcome(
+    cost: str, figures: dict[str, Any]
+) -> None:
+    plain, loaded = verdict(costing(cost)), verdict(costing(cost, **figures))
+    assert type(plain) is type(loaded)
+    if isinstance(plain, Charge) and isinstance(loaded, Charge):
+        ignored = {"marks"}  # a bare NaN makes the text lenient, and that is marked
+        assert loaded.receipt.model_dump(exclude=ignored) == plain.receipt.model_dump(
+            exclude=ignored
+        )
+        assert loaded.content_hash == plain.content_hash
+    if isinstance(plain, Deferred) and isinstance(loaded, Deferred):
+        assert loaded.reason == plain.reason
+
+
+@pytest.mark.parametrize(
+    ("total", "suggested"),
+    [("3.6e-05", "0.000036"), ("0", None), ("-1", None), ("NaN", None), ('"1"', None)],
+)
+def test_a_positive_breakdown_of_a_deferred_call_is_a_suggestion(
+    total: str, suggested: str | None
+) -> None:
+    deferred = verdict(element(total, response_cost=0, cost_breakdown={"total_cost": NUMBER}))
+    assert isinstance(deferred, Deferred)
+    assert deferred.suggested_cost_usd == (Decimal(suggested) if suggested else None)
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**21), 10**21),
+    st.floats(),
+    st.text(max_size=10),
+    st.sampled_from(["success", "failure", "run/3", "free-1", "\x00", "\ud800", " ", "a" * 505]),
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["run_id", "attempt"]), inner)
+    ),
+    max_leaves=6,
+)
+COST_TEXTS = st.sampled_from(
+    ["0", "0.0", "-0", "null", "1e-6", "0.000036", "-1", "NaN", "Infinity", "1e400", "1e-400",
+     '"0.1"', "true", "[]", "{}", "9" * 500, "1000000001"]
+)  # fmt: skip
+LIKELY: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.sampled_from(["x", "", None]) | ANYTHING,
+    "litellm_call_id": ANYTHING,
+    "status": st.sampled_from(["success", "failure"]) | ANYTHING,
+    "model": st.sampled_from(["free-1", "", SELF_TEST_MODEL]) | ANYTHING,
+    "model_group": st.sampled_from(["free-1", "paid", ""]) | ANYTHING,
+    "cache_hit": st.booleans() | ANYTHING,
+    "call_type": st.sampled_from(["acreate_file", "aretrieve_batch"]) | ANYTHING,
+    "metadata": ANYTHING
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "spend_logs_metadata": ANYTHING,
+            "user_api_key_alias": st.just(HEALTH_CHECK) | ANYTHING,
+            "is_silent_experiment": ANYTHING,
+            "usage_object": ANYTHING,
+            "requester_custom_headers": ANYTHING,
+        },
+    ),
+}
+OTHERS = (
+    "stream", "saved_cache_cost", "cost_breakdown", "custom_llm_provider", "prompt_tokens",
+    "completion_tokens", "startTime", "endTime", "completionStartTime", "end_user",
+    "request_tags", "error_str", "hidden_params",
+)  # fmt: skip
+WHOLE = LIKELY | dict.fromkeys(OTHERS, ANYTHING)
+
+
+def the_only_zeros(value: bytes, charge: Charge) -> bool:
+    """Whether a receipt of zero has one of the reasons that allow it."""
+    sent = json.loads(value)
+    free = is_free(charge.receipt.model or "", ("free-*",))
+    return free or sent.get("cache_hit") is True
+
+
+@given(cost=COST_TEXTS, fields=st.fixed_dictionaries({}, optional=WHOLE))
+@example(cost="0", fields={"cache_hit": "yes"})
+@example(cost="0", fields={"metadata": {"user_api_key_alias": HEALTH_CHECK}})
+@example(cost="null", fields={"cache_hit": True})
+@example(cost="0", fields={"model_group": " ", "model": "free-1"})
+@example(cost="0", fields={"model_group": "\x00", "model": "free-1"})
+@example(cost="1e-6", fields={"end_user": "\x00", "endTime": 1e300, "startTime": -1})
+def test_NO_ZERO_RECEIPTS_FOR_PAID_MODELS_nor_placeholders_nor_exceptions(
+    cost: str, fields: dict[str, Any]
+) -> None:
+    value = costing(cost, **fields)
+    decision = verdict(value)
+    assert isinstance(decision, Charge | Deferred | Skipped | Parked)
+    if isinstance(decision, Parked):
+        assert decision.reason in set(Reason)
+    if not isinstance(decision, Charge):
+        return
+    receipt = decision.receipt
+    # NO_PLACEHOLDER_RECEIPTS: the amount is the number in the text, or a zero with a reason.
+    exact = Decimal(0) if cost == "null" else Decimal(cost)
+    assert receipt.response_cost_usd == exact
+    assert (receipt.charged_credits > 0) == (exact > 0)
+    assert exact > 0 or the_only_zeros(value, decision)
+
+
+@given(st.binary(max_size=60))
+@example(b"")
+@example(b"null")
+@example(b'{"id": "x", "status": "success", "response_cost": 1' + b" " * 10)
+def test_any_bytes_at_all_are_decided(value: bytes) -> None:
+    assert isinstance(verdict(value), Charge | Deferred | Skipped | Parked)
+    assert isinstance(decide(record(value, topic=USAGE_UNITS), policy()), Usage | Parked)
+
+
+def test_the_names_of_a_refusal_hold_nothing_of_the_content() -> None:
+    for value in (
+        element(id=None, messages="CANARY"),
+        element(status=["CANARY"]),
+        element(response_cost="CANARY"),
+        element(messages="CANARY")[:-9] + b"CANARY}",
+        b'"CANARY"',
+        b'["CANARY"]',
+    ):
+        parked = verdict(value)
+        assert isinstance(parked, Parked), value
+        assert "CANARY" not in parked.detail
+
+
+def test_ADAPTERS_NEVER_BILL_a_usage_unit_is_kept_and_costs_nothing() -> None:
+    unit = json.dumps(usage_unit()).encode()
+    assert isinstance(decide(record(unit, topic=USAGE_UNITS), policy()), Usage)
+    # The same bytes among the callbacks are no callback, and a callback among the units is no unit.
+    assert isinstance(verdict(unit), Parked)
+    assert isinstance(decide(record(element(), topic=USAGE_UNITS), policy()), Parked)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"unit_id": "no uuid"},
+        {"run_id": ""},
+        {"run_id": "r" * 513},
+        {"attempt": -1},
+        {"tokens_in": -1},
+        {"tokens_in": 10**20},
+        {"finished_at": "2026-11-22T10:00:00"},
+        {"finished_at": None},
+        {"response_cost": 1},
+        {"executor": "  "},
+    ],
+)
+def test_a_usage_unit_that_breaks_its_contract_is_parked(fault: dict[str, Any]) -> None:
+    unit = json.dumps(usage_unit(**fault)).encode()
+    parked = decide(record(unit, topic=USAGE_UNITS), policy())
+    assert isinstance(parked, Parked)
+    assert parked.reason == "contract_broken"
+
+
+@pytest.mark.parametrize(
+    ("model", "pattern", "free"),
+    [
+        ("free-1", "free-*", True),
+        ("free-1", "free-1", True),
+        ("free-1", "free", False),
+        ("openai/free-1", "*/free-*", True),
+        ("a[1]", "a[[]1]", True),
+        ("Free-1", "free-*", False),
+        ("", "*", True),
+        ("x", "", False),
+    ],
+)
+def test_free_models_are_globs_over_the_whole_name(model: str, pattern: str, *, free: bool) -> None:
+    assert is_free(model, (pattern,)) == free
