@@ -30,7 +30,9 @@ class Database:
     """
 
     def __init__(self, directory: Path, port: int) -> None:
-        """Choose the place: `directory`, or for root a fresh directory in a temporary one.
+        """Choose the place: `directory`, or for root a name in a temporary directory.
+
+        Nothing is made yet.
 
         Args:
             directory: where the cluster goes for an ordinary user; created when missing.
@@ -43,7 +45,10 @@ class Database:
         self.account = _unprivileged() if os.geteuid() == 0 else None
         self.directory = _place(self.account) if self.account else directory
         self._password = secrets.token_urlsafe(24)
-        self._programs = _installed_programs()
+        self._installed = self._programs = _installed_programs()
+        if self.account and not _reachable(self._installed / "bin" / "postgres", self.account):
+            copy = self.directory / "programs"
+            self._programs = copy / self._installed.parent.name / self._installed.name
         self.url = f"postgresql://{_ROLE}:{self._password}@{LOOPBACK}:{port}/{_DATABASE}"
 
     def prepare(self) -> None:
@@ -51,10 +56,14 @@ class Database:
 
         Raises:
             StackError: with PostgreSQL's own words when it cannot.
+            FileExistsError: when the directory is there already.
         """
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.account and not _reachable(self._programs / "bin" / "postgres", self.account):
-            self._programs = _copy_programs(self._programs, self.directory, self.account)
+        # Never one that exists: somebody else could have put it there.
+        self.directory.mkdir(parents=True, mode=0o700)
+        if self.account:
+            os.chown(self.directory, self.account.uid, self.account.gid)
+        if self.account and self._programs != self._installed:
+            _copy_programs(self._installed, self._programs, self.account)
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
@@ -157,13 +166,11 @@ def _unprivileged() -> Account:
 
 
 def _place(account: Account) -> Path:
-    """Make a private directory of `account` where it can reach it."""
-    candidates = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")]  # noqa: S108 - mkdtemp makes it private
+    """Name a directory that does not exist yet where `account` can reach it."""
+    candidates = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")]  # noqa: S108 - a random name, made private
     for parent in candidates:
         if parent.is_dir() and _reachable(parent, account):
-            path = Path(tempfile.mkdtemp(prefix="billing-stream-postgres-", dir=parent))
-            os.chown(path, account.uid, account.gid)
-            return path
+            return parent / f"billing-stream-postgres-{secrets.token_hex(8)}"
     raise StackError(
         f"PostgreSQL refuses to run as root, and the user `{account.name}` can enter none of "
         f"{', '.join(map(str, candidates))}. Set TMPDIR to a directory that every user can enter, "
@@ -186,15 +193,12 @@ def _reachable(path: Path, account: Account) -> bool:
     return all(may_enter(level) for level in (resolved, *resolved.parents))
 
 
-def _copy_programs(programs: Path, directory: Path, account: Account) -> Path:
-    """Give `account` a copy of the server (about 40 MB); return the copy's `pginstall`."""
-    package = programs.parent
-    copy = directory / "programs"
-    shutil.copytree(programs, copy / package.name / programs.name, symlinks=True)
-    libraries = package.with_name(f"{package.name}.libs")  # found relative to the programs
+def _copy_programs(installed: Path, copy: Path, account: Account) -> None:
+    """Give `account` a copy of the server, about 40 MB, and of the libraries beside its package."""
+    shutil.copytree(installed, copy, symlinks=True)
+    libraries = installed.parent.with_name(f"{installed.parent.name}.libs")
     if libraries.is_dir():
-        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
-    for parent, _, names in os.walk(copy):
-        for path in (parent, *(os.path.join(parent, name) for name in names)):  # noqa: PTH118 - Path.walk is 3.12
+        shutil.copytree(libraries, copy.parent.with_name(libraries.name), symlinks=True)
+    for parent, _, names in os.walk(copy.parent.parent):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
-    return copy / package.name / programs.name
