@@ -22,6 +22,8 @@ _MAX_BIGINT: Final = 9_223_372_036_854_775_807
 _MAX_INTEGER: Final = 2_147_483_647
 _LATEST_TIME: Final = 253_402_300_799.0
 _NO_METADATA: Final = Metadata()
+_MAX_TAGS: Final = 100
+"""A client sends the tags, and a receipt's event has to fit its topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,10 @@ def _times(callback: Callback, terms: ChargeTerms) -> dict[str, Any]:
     }
 
 
+def _tags(callback: Callback) -> list[str]:
+    return callback.request_tags or []
+
+
 def _names(callback: Callback, metadata: Metadata, texts: _Texts) -> dict[str, Any]:
     raw = metadata.spend_logs_metadata
     spend = raw if isinstance(raw, dict) else {}
@@ -176,7 +182,7 @@ def _names(callback: Callback, metadata: Metadata, texts: _Texts) -> dict[str, A
         "provider_model": texts.clean(callback.model),
         "provider": texts.clean(callback.custom_llm_provider),
         "call_type": texts.clean(callback.call_type),
-        "tags": [kept for tag in callback.request_tags or () if (kept := texts.clean(tag))],
+        "tags": [kept for tag in _tags(callback)[:_MAX_TAGS] if (kept := texts.clean(tag))],
     }
 
 
@@ -221,6 +227,7 @@ def build_charge(
             {
                 "unattributed_account": named is None,
                 "text_replaced": texts.replaced,
+                "tags_cut": len(_tags(callback)) > _MAX_TAGS,
             },
         ),
         stream=bool(callback.stream),

@@ -28,6 +28,7 @@ from tests.services.callbacks import (
 ZERO: dict[str, Any] = {"response_cost": 0}
 FREE: dict[str, Any] = {"model_group": "free-1", "model": "openai/whatever"}
 PROBE: dict[str, Any] = {"metadata": {"user_api_key_alias": HEALTH_CHECK}}
+PROBE_TEAM: dict[str, Any] = {"metadata": {"user_api_key_team_id": HEALTH_CHECK}}
 SHADOW: dict[str, Any] = {"metadata": {"is_silent_experiment": True}}
 FAILED: dict[str, Any] = {"status": "failure"}
 HIT: dict[str, Any] = {"cache_hit": True}
@@ -78,7 +79,7 @@ def outcome(**fields: object) -> str:
         ({"prompt_tokens": 0, "completion_tokens": 0}, "receipt usage cost acct-1"),
         ({"call_type": None, "model": None, "model_group": None}, "receipt usage cost acct-1"),
         (PROBE, "receipt health_probe cost internal"),
-        ({"metadata": {"user_api_key_team_id": HEALTH_CHECK}}, "receipt health_probe cost internal"),
+        (PROBE_TEAM, "receipt health_probe cost internal"),
         (SHADOW, "receipt silent_experiment cost internal"),
         ({**PROBE, **FAILED}, "receipt health_probe cost internal"),
         # nothing to charge for a failure

@@ -1,0 +1,356 @@
+"""Every column of a receipt from a payload, and what odd payloads leave of it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.decision import decide
+from consumer.record import Charge, Deferred
+from schemas.receipt import to_kafka
+from schemas.text import MAX_TEXT_BYTES
+from schemas.topics import load_topics
+from tests.services import captures
+from tests.services.callbacks import (
+    ENDED,
+    NUMBER,
+    RECEIVED_MS,
+    charged,
+    element,
+    policy,
+    record,
+    verdict,
+)
+
+
+def receipt(**fields: object) -> dict[str, Any]:
+    """The receipt of a payload, as plain values."""
+    return dict(charged(element(**fields)).receipt)
+
+
+def test_every_field_that_the_payload_has_is_on_the_receipt() -> None:
+    spend = {
+        "run_id": "run-1",
+        "attempt": 3,
+        "graph_id": "langgraph:poet",
+        "sub_agent_id": "writer",
+        "parent_sub_agent_id": "editor",
+        "tool_call_id": "tool-1",
+    }
+    usage = {
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    }
+    charge = charged(
+        element(
+            metadata={"spend_logs_metadata": spend, "usage_object": usage},
+            hidden_params={"additional_headers": {"llm_provider-x-request-id": "req-1"}},
+            request_tags=["blue", "User-Agent: x"],
+        )
+    )
+    assert charge.provider_call_id == "req-1"
+    found = dict(charge.receipt)
+    assert isinstance(found.pop("id"), UUID)
+    assert found == {
+        "source_system": "litellm",
+        "call_key": "call-1|chatcmpl-1",
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "source_reference": "run-1/3/call-1|chatcmpl-1",
+        "run_id": "run-1",
+        "attempt": 3,
+        "billing_account_id": "acct-1",
+        "response_cost_usd": Decimal("0.000036"),
+        "charged_usd": Decimal("0.000036"),
+        "charged_credits": 360,
+        "cost_source": "litellm_callback",
+        "charge_reason": "usage",
+        "marks": [],
+        "occurred_at": datetime.fromtimestamp(ENDED, UTC),
+        "model": "gpt-4o-mini",
+        "provider_model": "openai/gpt-4o-mini",
+        "provider": "openai",
+        "call_type": "acompletion",
+        "stream": True,
+        "tokens_in": 120,
+        "tokens_out": 30,
+        "tokens_cached_in": 64,
+        "tokens_reasoning": 7,
+        "latency_ms": 1_500,
+        "ttft_ms": 250,
+        "graph_id": "langgraph:poet",
+        "sub_agent_id": "writer",
+        "parent_sub_agent_id": "editor",
+        "tool_call_id": "tool-1",
+        "tags": ["blue", "User-Agent: x"],
+    }
+
+
+def test_the_source_of_the_token_is_part_of_the_identity() -> None:
+    here, there = (
+        decide(record(element(), source=source), policy()) for source in (None, "litellm/eu")
+    )
+    assert isinstance(here, Charge)
+    assert isinstance(there, Charge)
+    assert (here.receipt.source_system, there.receipt.source_system) == ("litellm", "litellm/eu")
+    assert here.receipt.call_key == there.receipt.call_key
+    assert here.receipt.id != there.receipt.id
+
+
+HEADER = {"requester_custom_headers": {"x-litellm-end-user-id": "by-header"}}
+PROXY = {"user_api_key_team_id": "team", "user_api_key_user_id": "user"}
+
+
+@pytest.mark.parametrize(
+    ("end_user", "metadata", "account"),
+    [
+        ("acct", {**HEADER, **PROXY}, "acct"),
+        (" ", {**HEADER, **PROXY}, "by-header"),
+        (None, {**HEADER, **PROXY}, "by-header"),
+        ("", PROXY, "team"),
+        ("run-1/2", {**HEADER, **PROXY}, "by-header"),
+        ("run-1/2", PROXY, "team"),
+        (5, PROXY, "team"),
+        (["acct"], PROXY, "team"),
+        (None, {"user_api_key_user_id": "user", "user_api_key_team_id": ""}, "user"),
+        (None, {"requester_custom_headers": {"x-litellm-end-user-id": "\t"}, **PROXY}, "team"),
+        (None, {"requester_custom_headers": ["x"], **PROXY}, "team"),
+        (None, {"user_api_key_alias": "alias", "user_api_key_org_id": "org"}, "unattributed"),
+        ("run-1/2", {}, "unattributed"),
+        (None, {}, "unattributed"),
+    ],
+)
+def test_the_account_is_the_first_that_is_there(
+    end_user: object, metadata: Mapping[str, object], account: str
+) -> None:
+    found = receipt(end_user=end_user, metadata=metadata)
+    assert found["billing_account_id"] == account
+    assert ("unattributed_account" in found["marks"]) == (account == "unattributed")
+
+
+def test_a_run_attempt_is_no_account_but_names_the_run() -> None:
+    found = receipt(end_user="run-9/4", metadata=PROXY)
+    assert (found["run_id"], found["attempt"]) == ("run-9", 4)
+    assert found["billing_account_id"] == "team"
+
+
+@pytest.mark.parametrize(
+    ("order", "account"),
+    [
+        (("user_api_key_team_id", "end_user"), "team"),
+        (("user_api_key_user_id",), "user"),
+        (("user_api_key_org_id", "x-litellm-end-user-id"), "by-header"),
+        (("user_api_key_org_id",), "unattributed"),
+        ((), "unattributed"),
+    ],
+)
+def test_the_operator_chooses_where_the_account_comes_from(
+    order: tuple[str, ...], account: str
+) -> None:
+    value = element(end_user="forged", metadata={**HEADER, **PROXY})
+    found = charged(value, policy(account_from=order)).receipt
+    assert found.billing_account_id == account
+
+
+def test_a_call_without_a_run_is_marked_and_stands_for_itself() -> None:
+    found = receipt(metadata=None)
+    assert found["run_id"] == found["call_key"] == "call-1|chatcmpl-1"
+    assert found["source_reference"] == "call-1|chatcmpl-1/0/call-1|chatcmpl-1"
+    assert "unattributed_run" in found["marks"]
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached", "reasoning"),
+    [
+        ({"cache_read_input_tokens": 9}, 9, None),
+        ({"cache_read_input_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0}}, 0, None),
+        ({"prompt_tokens_details": None, "completion_tokens_details": None}, None, None),
+        ({"completion_tokens_details": {"reasoning_tokens": 5}}, None, 5),
+        ({"prompt_tokens_details": {"cached_tokens": -1}}, None, None),
+        ({"prompt_tokens_details": {"cached_tokens": 10**20}}, None, None),
+        ({"prompt_tokens_details": [1]}, None, None),
+        ([], None, None),
+        (None, None, None),
+    ],
+)
+def test_tokens_of_each_class_where_the_provider_names_them(
+    usage: object, cached: int | None, reasoning: int | None
+) -> None:
+    found = receipt(metadata={"usage_object": usage})
+    assert (found["tokens_cached_in"], found["tokens_reasoning"]) == (cached, reasoning)
+
+
+@pytest.mark.parametrize("count", [-1, 10**20, 1.5, "many", None, [], float("nan")])
+def test_a_count_that_is_none_is_left_out_and_the_call_is_billed(count: object) -> None:
+    found = receipt(prompt_tokens=count, completion_tokens=count)
+    assert (found["tokens_in"], found["tokens_out"]) == (None, None)
+    assert found["charged_credits"] == 360
+
+
+@pytest.mark.parametrize(
+    ("times", "occurred", "latency"),
+    [
+        ({}, ENDED, 1_500),
+        ({"startTime": None}, ENDED, None),
+        ({"endTime": None}, ENDED - 1.5, None),
+        ({"startTime": None, "endTime": None}, RECEIVED_MS / 1_000, None),
+        ({"startTime": "x", "endTime": [1]}, RECEIVED_MS / 1_000, None),
+        ({"startTime": ENDED + 10}, ENDED, None),
+        ({"endTime": 1e300}, ENDED - 1.5, None),
+        ({"endTime": float("inf")}, ENDED - 1.5, None),
+        ({"endTime": float("nan")}, ENDED - 1.5, None),
+        ({"endTime": 0}, ENDED - 1.5, None),
+        ({"startTime": 1.0}, ENDED, 1_795_312_941_750),
+        ({"endTime": 253_402_300_798.9999}, 253_402_300_798.9999, 2_147_483_647),
+        ({"endTime": -5.0, "startTime": -6.0}, RECEIVED_MS / 1_000, None),
+    ],
+)
+def test_times_of_any_kind(times: dict[str, Any], occurred: float, latency: int | None) -> None:
+    found = receipt(**times)
+    assert found["occurred_at"] == datetime.fromtimestamp(occurred, UTC)
+    assert found["latency_ms"] == (None if latency is None else min(latency, 2_147_483_647))
+
+
+def test_only_a_stream_has_a_time_to_first_token() -> None:
+    assert receipt(stream=None)["ttft_ms"] is None
+    assert receipt(completionStartTime=None)["ttft_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("end_user", "billing_account_id"),
+        ("model_group", "model"),
+        ("model", "provider_model"),
+        ("custom_llm_provider", "provider"),
+        ("call_type", "call_type"),
+        ("id", "response_id"),
+        ("litellm_call_id", "litellm_call_id"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [("a\x00b", "a\ufffdb"), ("\x00", "\ufffd"), ("\ud800x", "\ufffdx")],
+)
+def test_text_that_postgresql_refuses_is_replaced_and_marked_and_billed(
+    name: str, field: str, sent: str, stored: str
+) -> None:
+    found = receipt(**{name: sent})
+    assert found[field] == stored
+    assert found["charged_credits"] == 360
+    if "\ud800" not in sent:  # mended in reading, and marked so
+        assert "text_replaced" in found["marks"]
+    assert {"text_replaced", "lenient_json"} & set(found["marks"])
+
+
+def test_a_nul_in_a_run_id_is_replaced_and_marked() -> None:
+    found = receipt(metadata={"spend_logs_metadata": {"run_id": "run\x001"}})
+    assert found["run_id"] == "run\ufffd1"
+    assert "text_replaced" in found["marks"]
+
+
+HOSTILE_TEXT = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(
+        ["\x00", "\ud800", " ", "\x7f", "\r\n", "\u2028", "=?utf-8?", "%00", '"', "\\"]
+    ),
+    st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=3), st.just(800)),
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(
+                ("id", "litellm_call_id", "end_user", "model", "model_group",
+                 "custom_llm_provider", "call_type"),
+                HOSTILE_TEXT,
+            ),
+            "request_tags": st.lists(HOSTILE_TEXT, max_size=3),
+            "metadata": st.fixed_dictionaries(
+                {
+                    "spend_logs_metadata": st.fixed_dictionaries(
+                        {},
+                        optional=dict.fromkeys(
+                            ("run_id", "graph_id", "sub_agent_id", "tool_call_id"), HOSTILE_TEXT
+                        ),
+                    ),
+                    "user_api_key_team_id": HOSTILE_TEXT,
+                }
+            ),
+        },
+    )
+)  # fmt: skip
+def test_whatever_the_text_the_row_and_the_event_take_it(fields: dict[str, Any]) -> None:
+    decision = verdict(element(**fields))
+    if not isinstance(decision, Charge):
+        return
+    for value in decision.receipt.model_dump(mode="json").values():
+        for text in value if isinstance(value, list) else [value]:
+            assert "\x00" not in str(text)
+            assert len(str(text).encode()) <= 2 * MAX_TEXT_BYTES + 20
+    message = to_kafka(decision.receipt)
+    assert json.loads(message.value)["call_key"] == decision.receipt.call_key
+
+
+def test_an_event_fits_its_topic_whatever_the_client_tags() -> None:
+    """A client sends the tags. An event that the broker refuses would stop its partition."""
+    charge = charged(
+        element(
+            request_tags=["\x01" * 1_000 + str(n) for n in range(20_000)],
+            end_user="\x01" * 5_000,
+            model="\x01" * 5_000,
+            metadata={"spend_logs_metadata": {"run_id": "\x01" * 5_000, "graph_id": "é" * 5_000}},
+        )
+    )
+    message = to_kafka(charge.receipt)
+    headers = sum(len(name) + len(value) for name, value in message.headers.items())
+    assert len(message.value) + headers < load_topics().receipts.max_message_bytes - 10_000
+    assert len(charge.receipt.tags) >= 50
+    assert "tags_cut" in charge.receipt.marks
+
+
+def test_a_hash_tells_different_billing_content_apart_and_nothing_else() -> None:
+    plain = charged(element()).content_hash
+    same = [
+        element("0.0000360", response_cost=NUMBER),
+        element("3.6e-5", response_cost=NUMBER),
+        element(endTime=1.0),
+        element(request_tags=[]),
+        element(metadata={"spend_logs_metadata": {"run_id": "another"}}),
+    ]
+    different = [
+        element("0.0000360000000000000000000000000000000001", response_cost=NUMBER),
+        element(prompt_tokens=121),
+        element(completion_tokens=None),
+        element(model_group="another"),
+        element(end_user="another"),
+        element(metadata={"usage_object": {"cache_read_input_tokens": 1}}),
+    ]
+    assert {charged(value).content_hash for value in same} == {plain}
+    hashes = [charged(value).content_hash for value in different]
+    assert plain not in hashes
+    assert len(set(hashes)) == len(different)
+
+
+def test_a_deferral_names_the_call() -> None:
+    deferred = verdict(element(response_cost=0, model="\x00", model_group=None))
+    assert isinstance(deferred, Deferred)
+    assert (deferred.call_key, deferred.run_id) == ("call-1|chatcmpl-1", "run-1")
+    assert (deferred.tokens_in, deferred.tokens_out) == (120, 30)
+    assert (deferred.model, deferred.provider) == ("\ufffd", "openai")
+    assert deferred.occurred_at == datetime.fromtimestamp(ENDED, UTC)
+
+
+@pytest.mark.parametrize("file", captures.files())
+def test_the_decision_about_a_real_payload_is_the_same_each_time(file: str) -> None:
+    for value in captures.elements(file):
+        taken = record(value)
+        assert decide(taken, policy()) == decide(taken, policy())
