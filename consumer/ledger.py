@@ -93,6 +93,7 @@ class Ledger:
             )
             if self._role:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
+            connection.execute(query("begin_session"))
             connection.execute(query("create_incoming"))
             self._connection = connection
         return self._connection

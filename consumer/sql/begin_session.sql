@@ -1,0 +1,5 @@
+-- A member that freezes inside its transaction must not hold the keys of a batch that another member
+-- has taken over; and whoever waits for such keys gives up in time to keep its place in the group.
+SET idle_in_transaction_session_timeout = '5s';
+SET lock_timeout = '10s';
+SET statement_timeout = '60s';

@@ -1,0 +1,112 @@
+"""The fleet under test: real broker, real database, a gateway, several consumers, as processes."""
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from schemas.topics import load_topics
+from tests.services.apache_kafka import ApacheKafka
+from tests.services.embedded_postgres import EmbeddedPostgres
+from tests.services.process import Server, free_port
+from tests.services.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+MEMBERS = 3
+SESSION_TIMEOUT_MS = 6_000
+
+
+class Fleet:
+    """Everything that can be hurt. Topics of their own, a database of their own.
+
+    Args:
+        kafka: a broker that runs.
+        postgres: a database server that runs.
+        directory: for logs.
+    """
+
+    def __init__(self, kafka: ApacheKafka, postgres: EmbeddedPostgres, directory: Path) -> None:
+        self.kafka = kafka
+        self.postgres = postgres
+        self._directory = directory
+        self.prefix = f"chaos{secrets.token_hex(4)}."
+        self.topics = load_topics(self.prefix)
+        self.token = secrets.token_urlsafe(32)
+        self.gateway_port = free_port()
+        self.gateway_url = f"http://127.0.0.1:{self.gateway_port}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("BILLING_", "GATEWAY_"))},
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+            "DATABASE_URL": postgres.url,
+            "BILLING_TOPIC_PREFIX": self.prefix,
+            "BILLING_INGEST_TOKEN": self.token,
+            "GATEWAY_PORT": str(self.gateway_port),
+            "GATEWAY_METRICS_PORT": "0",
+            "GATEWAY_DELIVERY_TIMEOUT_MS": "4000",
+            "CONSUMER_GROUP": f"{self.prefix}consumer",
+            "CONSUMER_METRICS_PORT": "0",
+            "CONSUMER_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+            "CONSUMER_TRANSACTION_TIMEOUT_MS": "6000",
+            "CONSUMER_RETRY_MAX_MS": "1000",
+        }
+        self.gateway = self._server("gateway", "producer_gateway", "run")
+        self.members = [self._server(f"consumer-{n}", "consumer", "run") for n in range(MEMBERS)]
+
+    def _server(self, name: str, *module: str) -> Server:
+        command = [sys.executable, "-m", *module]
+        log = self._directory / f"{name}.log"
+        return Server(name, command, log, env=self.environment, cwd=ROOT)
+
+    def crashing_member(self, number: int, step: str, batch: int) -> Server:
+        """A consumer, not started, that kills itself at `step` of its `batch`-th batch."""
+        return self._server(f"consumer-{number}", "tests.chaos.crash", step, str(batch))
+
+    def start(self) -> None:
+        """Prepare the schema and the topics, start the rooms, wait until they serve."""
+        for command in (["migrate"], ["topics", "--apply"]):
+            subprocess.run(
+                [sys.executable, "-m", "consumer", *command],
+                env=self.environment, cwd=ROOT, check=True, capture_output=True, timeout=120,
+            )  # fmt: skip
+        self.gateway.start()
+        for member in self.members:
+            member.start()
+        self.wait_for_gateway()
+
+    def wait_for_gateway(self, deadline_seconds: float = 60) -> None:
+        """Wait until the gateway answers at its door."""
+
+        def answers() -> bool:
+            self.gateway.check()
+            try:
+                return httpx.get(f"{self.gateway_url}/", trust_env=False).status_code > 0
+            except httpx.TransportError:
+                return False
+
+        eventually(answers, "the gateway to answer", deadline_seconds)
+
+    def mend(self) -> None:
+        """Start again whatever a fault has ended."""
+        for server in (self.gateway, *self.members):
+            if not alive(server):
+                server.kill()
+                server.start()
+        self.wait_for_gateway()
+
+    def stop(self) -> None:
+        """End the rooms, in order."""
+        for server in (self.gateway, *self.members):
+            server.stop()
+
+
+def alive(server: Server) -> bool:
+    """Whether the process runs."""
+    try:
+        os.kill(server.pid, 0)
+        server.check()
+    except (RuntimeError, ProcessLookupError):
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""Rounds: load, a fault, mending, a probe, and the audit of the books."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Self
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from tests.chaos.books import Books, Call, Fate, Sender
+from tests.chaos.faults import FAULTS
+from tests.chaos.fleet import Fleet
+from tests.chaos.witness import Witness
+from tests.services.waiting import eventually
+
+SETTLED_SECONDS = 90.0
+PROBE_SECONDS = 90.0
+LOAD_SECONDS = 0.4
+
+
+@dataclass
+class Tally:
+    """What the rounds of one fault came to. Recovery is in seconds, one entry a fault."""
+
+    faults: int = 0
+    accepted: int = 0
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    recovery: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The differences between the books and the world; empty lists where they agree."""
+
+    lost: list[str]
+    doubled: list[str]
+    wrong: list[str]
+    conflicts: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything agrees."""
+        return not (self.lost or self.doubled or self.wrong or self.conflicts)
+
+
+class Rounds:
+    """Injects faults into a fleet under load and audits after each."""
+
+    def __init__(self, fleet: Fleet, seed: int) -> None:
+        self._fleet = fleet
+        self._chance = random.Random(seed)  # noqa: S311 - a schedule, no secret
+        self.books = Books(seed)
+        self._sender = Sender(fleet.gateway_url, fleet.token, self.books)
+        self._witness = Witness(
+            fleet.kafka.bootstrap, fleet.topics.receipts.name, fleet.topics.dead_letters.name
+        )
+        self._settled = self._found = self._letters = 0
+        self.tallies: dict[str, Tally] = {name: Tally() for name in FAULTS}
+
+    def __enter__(self) -> Self:
+        """Begin to watch the topics."""
+        self._witness.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the load and the watch."""
+        self._sender.stop()
+        self._witness.stop()
+
+    def run(self, name: str) -> Audit:
+        """One fault under load: inject, mend, measure the recovery, wait, audit."""
+        tally = self.tallies[name]
+        self.books.turn_over()
+        self._letters = len(self._witness.letters)
+        self._sender.start()
+        try:
+            time.sleep(self._chance.uniform(0, LOAD_SECONDS))
+            FAULTS[name](self._fleet, self._chance)
+            self._fleet.mend()
+            tally.recovery.append(self._recovery())
+        finally:
+            self._sender.stop()
+        tally.faults += 1
+        tally.accepted += len(self.books.accepted)
+        audit = self._settle_and_audit()
+        tally.lost += len(audit.lost)
+        tally.doubled += len(audit.doubled)
+        tally.wrong += len(audit.wrong) + audit.conflicts
+        self._settled += self._found
+        return audit
+
+    def _recovery(self) -> float:
+        """Seconds from the end of the fault to the receipts of new calls in every partition."""
+        began = time.monotonic()
+        probes = [self.books.make(Fate.RECEIPT) for _ in range(4 * self._partitions())]
+        self._sender.post_until_taken(probes, PROBE_SECONDS)
+        keys = [probe.response_id for probe in probes]
+
+        def there() -> bool:
+            found = self._rows(
+                "SELECT count(*) FROM billing.charge_receipts WHERE response_id = ANY(%s)", keys
+            )
+            return bool(found == [(len(keys),)])
+
+        eventually(there, "the receipts of the probes", PROBE_SECONDS)
+        return time.monotonic() - began
+
+    def _partitions(self) -> int:
+        return self._fleet.topics.callbacks.partitions
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Ask the database; nothing while it is away."""
+        try:
+            with psycopg.connect(
+                self._fleet.postgres.url, row_factory=tuple_row, connect_timeout=2
+            ) as connection:
+                return connection.execute(sql.encode(), values).fetchall()
+        except psycopg.OperationalError:
+            return []
+
+    def _settle_and_audit(self) -> Audit:
+        """Wait until everything accepted is accounted for, then look for anything that is not."""
+        settled = _until(lambda: self._audit().clean, SETTLED_SECONDS)
+        return Audit([], [], [], 0) if settled else self._audit()
+
+    def _audit(self) -> Audit:
+        """Compare this round with its books, and everything with the sum of all rounds."""
+        runs = self.books.runs
+        receipts = self._rows(
+            "SELECT response_id, response_cost_usd::text, id::text FROM billing.charge_receipts "
+            "WHERE run_id = ANY(%s)",
+            runs,
+        )
+        deferred = self._rows(
+            "SELECT response_id FROM billing.deferred_calls WHERE run_id = ANY(%s)", runs
+        )
+        totals = self._rows(
+            "SELECT (SELECT count(*) FROM billing.charge_receipts), "
+            "(SELECT count(*) FROM billing.receipt_conflicts)"
+        )
+        all_receipts, conflicts = (int(str(n)) for n in totals[0]) if totals else (-1, -1)
+        accepted = self.books.accepted.values()
+        events = self._witness.events
+        lost = [
+            *_missing(accepted, Fate.RECEIPT, {row[0] for row in receipts}),
+            *_missing(accepted, Fate.DEFERRED, {row[0] for row in deferred}),
+            *(f"no event for {row[0]}" for row in receipts if str(row[2]) not in events),
+            *self._missing_letters(),
+        ]
+        wrong = _wrong(receipts, deferred, {**self.books.doubtful, **self.books.accepted}, events)
+        if all_receipts != self._settled + len(receipts) or len(events) != all_receipts:
+            wrong.append(
+                f"{all_receipts} receipts and {len(events)} events in all, "
+                f"{self._settled} + {len(receipts)} in the books"
+            )
+        doubled = [*self._witness.doubled, *_repeated(row[0] for row in receipts)]
+        self._found = len(receipts)
+        return Audit(lost, doubled, wrong, conflicts)
+
+    def _missing_letters(self) -> list[str]:
+        """Each acceptance of a bad call is one record, so it is one dead letter at the least."""
+        bad = sum(call.fate is Fate.PARKED for call in self.books.accepted.values())
+        letters = len(self._witness.letters) - self._letters
+        return [f"{bad} parked, {letters} letters"] if letters < bad else []
+
+
+def _missing(calls: Iterable[Call], fate: Fate, there: set[object]) -> list[str]:
+    return [
+        f"no {fate} for {call.response_id}"
+        for call in calls
+        if call.fate is fate and call.response_id not in there
+    ]
+
+
+def _repeated(names: Iterable[object]) -> list[str]:
+    return [f"{name}: {count} receipts" for name, count in Counter(names).items() if count > 1]
+
+
+def _wrong(
+    receipts: list[tuple[object, ...]],
+    deferred: list[tuple[object, ...]],
+    books: dict[str, Call],
+    events: dict[str, str],
+) -> list[str]:
+    """Whatever nobody sent, or has another amount than the books, digit for digit."""
+    found = []
+    for response_id, cost, receipt_id in receipts:
+        call = books.get(str(response_id))
+        if call is None or call.fate is not Fate.RECEIPT:
+            found.append(f"a receipt for {response_id}, which is none")
+        elif Decimal(str(cost)) != Decimal(call.cost):
+            found.append(f"{response_id}: {cost} in the table, {call.cost} in the books")
+        elif Decimal(events.get(str(receipt_id), call.cost)) != Decimal(call.cost):
+            found.append(f"{response_id}: {events[str(receipt_id)]} on the topic, not {call.cost}")
+    found += [
+        f"a deferral for {response_id}, which is none"
+        for (response_id,) in deferred
+        if str(response_id) not in books or books[str(response_id)].fate is not Fate.DEFERRED
+    ]
+    return found
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether `condition` became true in time."""
+    try:
+        return eventually(condition, "the books to agree", seconds)
+    except TimeoutError:
+        return False
