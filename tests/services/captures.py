@@ -122,7 +122,8 @@ class Calls:
         event["metadata"]["spend_logs_metadata"] = {"run_id": self.name("run")}
         event.update(fields)
         change(event)
-        return Call(json.dumps(event).encode(), event["id"], event["litellm_call_id"])
+        element = json.dumps(event).encode()
+        return Call(element, str(event.get("id")), str(event.get("litellm_call_id")))
 
     def with_cost(self, literal: str, **fields: object) -> Call:
         """A call whose `response_cost` is this JSON text, digit for digit, valid or not."""

@@ -1,9 +1,9 @@
-"""noida-db's Kafka: a broker from a wheel, in memory. For machines with Python only."""
+"""The demo's Kafka from a wheel, in memory: for machines with Python only."""
 
 import importlib.metadata
-from importlib.resources import files
 from pathlib import Path
 
+from demo.broker import Broker
 from tests.services.apache_kafka import answers
 from tests.services.process import Server, free_port
 from tests.services.waiting import eventually
@@ -18,12 +18,11 @@ class EmbeddedKafka:
 
     def __init__(self, directory: Path) -> None:
         self.version = importlib.metadata.version("noida-db")
-        port = free_port()
-        self.bootstrap = f"127.0.0.1:{port}"
-        command = [str(files("noida_db").joinpath("noida-db")), "start", "--only", "kafka"]
-        command += ["--host", "127.0.0.1", "--kafka-port", str(port)]
-        command += ["--data-dir", str(directory / "data")]
-        self._server = Server(f"noida-db {self.version}", command, directory / "broker.log")
+        broker = Broker(directory / "data", free_port())
+        self.bootstrap = broker.bootstrap_servers
+        self._server = Server(
+            f"noida-db {self.version}", broker.command(), directory / "broker.log"
+        )
 
     def start(self) -> None:
         """Start the broker and wait until it answers."""

@@ -1,17 +1,16 @@
 """Kafka, read from outside: what is on a topic, and what a group has finished."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.services.deployment import Deployment
 from tests.services.waiting import eventually
 
 SECONDS = 20.0
+READ_SECONDS = 0.05
 Ends: TypeAlias = dict[int, int]
 """The next offset of each partition."""
 
@@ -36,18 +35,26 @@ class Topics:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self._reader = self._consumer(f"tests-{uuid.uuid4().hex}", "read_committed")
+        # Never subscribes, so it is no member: it asks what the group has committed, and where a
+        # topic ends with the records of transactions that are still open.
+        self._asker = self._consumer(deployment.group, "read_uncommitted")
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._reader.close()
+        self._asker.close()
 
     def ends(self, name: str) -> Ends:
         """The end of each partition of a topic."""
         topic = self._deployment.topic(name)
-        with self._consumer() as consumer:
-            partitions = consumer.list_topics(topic, timeout=SECONDS).topics[topic].partitions
-            return {
-                number: consumer.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=SECONDS
-                )[1]
-                for number in partitions
-            }
+        partitions = self._asker.list_topics(topic, timeout=SECONDS).topics[topic].partitions
+        return {
+            number: self._asker.get_watermark_offsets(
+                TopicPartition(topic, number), timeout=SECONDS
+            )[1]
+            for number in partitions
+        }
 
     def since(self, name: str, before: Ends) -> list[TopicRecord]:
         """Every committed record between `before` and the present end, by partition and offset.
@@ -58,24 +65,28 @@ class Topics:
         """
         topic = self._deployment.topic(name)
         ends = self.ends(name)
-        open_partitions = {p: end for p, end in ends.items() if end > before.get(p, 0)}
+        unread = {number: end for number, end in ends.items() if end > before.get(number, 0)}
         found: list[TopicRecord] = []
-        with self._consumer() as consumer:
-            consumer.assign([TopicPartition(topic, p, before.get(p, 0)) for p in open_partitions])
 
-            def read_on() -> bool:
-                for message in consumer.consume(500, timeout=0.5):
-                    error = message.error()
-                    assert error is None, error
+        def read_on() -> bool:
+            for message in self._reader.consume(500, timeout=READ_SECONDS):
+                error = message.error()
+                if error is None:
                     found.append(_record(message))
-                # The position passes over transaction markers, which are no records.
-                for at in consumer.position([TopicPartition(topic, p) for p in open_partitions]):
-                    if at.offset >= open_partitions.get(at.partition, 0):
-                        open_partitions.pop(at.partition, None)
-                return not open_partitions
+                    continue
+                assert error.code() == KafkaError._PARTITION_EOF, error  # noqa: SLF001 - its name
+                # Behind the last record there may be transaction markers, so only this tells.
+                number, at = message.partition(), message.offset()
+                if number is not None and at is not None and at >= unread.get(number, 0):
+                    unread.pop(number, None)
+            return not unread
 
-            if open_partitions:
+        if unread:
+            self._reader.assign([TopicPartition(topic, p, before.get(p, 0)) for p in unread])
+            try:
                 eventually(read_on, f"the end of {topic}")
+            finally:
+                self._reader.unassign()
         found = [record for record in found if record.offset < ends[record.partition]]
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
@@ -83,32 +94,29 @@ class Topics:
         """Return when the deployment's group has committed all that is on the topic now."""
         topic = self._deployment.topic(name)
         ends = {number: end for number, end in self.ends(name).items() if end > 0}
-        with self._consumer(self._deployment.group) as consumer:
 
-            def left() -> dict[int, int]:
-                asked = [TopicPartition(topic, number) for number in ends]
-                committed = consumer.committed(asked, timeout=SECONDS)
-                behind = {at.partition: ends[at.partition] - max(at.offset, 0) for at in committed}
-                return {number: count for number, count in behind.items() if count > 0}
+        def left() -> dict[int, int]:
+            asked = [TopicPartition(topic, number) for number in ends]
+            committed = self._asker.committed(asked, timeout=SECONDS)
+            behind = {at.partition: ends[at.partition] - max(at.offset, 0) for at in committed}
+            return {number: count for number, count in behind.items() if count > 0}
 
-            eventually(lambda: not left(), f"{self._deployment.group} to finish {topic}")
+        eventually(lambda: not left(), f"{self._deployment.group} to finish {topic}")
 
-    @contextmanager
-    def _consumer(self, group: str = "") -> Iterator[Consumer]:
-        consumer = Consumer(
+    def _consumer(self, group: str, isolation: str) -> Consumer:
+        return Consumer(
             {
                 "bootstrap.servers": self._deployment.bootstrap,
-                "group.id": group or f"tests-{uuid.uuid4().hex}",
+                "group.id": group,
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "fetch.message.max.bytes": 16 * 1024 * 1024,
+                # An answer without records must not take half a second, the default.
+                "fetch.wait.max.ms": 20,
             }
         )
-        try:
-            yield consumer
-        finally:
-            consumer.close()
 
 
 def _record(message: Message) -> TopicRecord:

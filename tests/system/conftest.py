@@ -54,6 +54,8 @@ def doubling(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     """A second stack of our own, with BILLING_MARKUP=2."""
+    if given_deployment() is not None:
+        pytest.skip("needs a second deployment with BILLING_MARKUP=2")
     with (
         fresh_database(request.getfixturevalue("database_server")) as url,
         running_stack(
@@ -68,9 +70,11 @@ def doubling(
 
 
 @pytest.fixture(scope="session")
-def topics(deployment: Deployment) -> Topics:
+def topics(deployment: Deployment) -> Iterator[Topics]:
     """The deployment's topics."""
-    return Topics(deployment)
+    topics = Topics(deployment)
+    yield topics
+    topics.close()
 
 
 @pytest.fixture(scope="session")

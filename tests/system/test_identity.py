@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.services import captures
 from tests.services.captures import Call, Calls
 from tests.services.deployment import OLDER_PATH, Deployment
@@ -156,6 +158,8 @@ def test_NO_PLACEHOLDER_RECEIPTS_a_deferred_call_is_settled_by_a_later_cost(
 def test_two_sources_have_ledgers_of_their_own(
     deployment: Deployment, topics: Topics, ledger: Ledger, calls: Calls
 ) -> None:
+    if not deployment.sources:
+        pytest.skip("needs a further token source in BILLING_INGEST_TOKENS")
     source, token = next(iter(deployment.sources.items()))
     call = calls.make()
     deployment.accept(captures.array([call.element]))

@@ -176,7 +176,9 @@ def test_MONEY_IS_EXACT_a_markup_of_two_doubles_before_it_rounds(
         return call.element.replace(b'"@cost@"', b"1.25e-06")
 
     doubling.accept(captures.array([cheap(), cheap()]))
-    Topics(doubling).wait_until_consumed()
+    topics = Topics(doubling)
+    topics.wait_until_consumed()
+    topics.close()
     rows = Ledger(doubling.database_url).receipts(run_id=run)
     assert [row["cost_text"] for row in rows] == ["0.00000125", "0.00000125"]
     assert [row["charged_credits"] for row in rows] == [25, 25]

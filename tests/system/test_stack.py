@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,12 @@ KEYS = [
     "DATABASE_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
 ]
+GUARD = """
+import os, subprocess, sys, time
+while os.getppid() == int(sys.argv[1]):
+    time.sleep(0.5)
+subprocess.run(sys.argv[2:])
+"""
 GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_")
 
 
@@ -78,18 +85,35 @@ class Stack:
         return [int(kafka), *(urlsplit(url).port or 0 for url in urls)]
 
 
+@contextmanager
+def guarded(directory: Path) -> Iterator[Stack]:
+    """A stack that is stopped in the end, even when this test run is killed."""
+    down = [sys.executable, "-m", "demo", "down", "--directory", str(directory)]
+    guard = subprocess.Popen(
+        [sys.executable, "-S", "-c", GUARD, str(os.getpid()), *down],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    stack = Stack(directory)
+    try:
+        yield stack
+    finally:
+        stack.command("down")
+        guard.kill()
+        guard.wait()
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "run")
-    yield stack
-    stack.command("down")
+    with guarded(tmp_path / "run") as stack:
+        yield stack
 
 
 @pytest.fixture
 def neighbour(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "neighbour")
-    yield stack
-    stack.command("down")
+    with guarded(tmp_path / "neighbour") as stack:
+        yield stack
 
 
 def gone(pids: dict[str, int]) -> bool:
@@ -165,21 +189,9 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert stack.command("status").returncode == 1
 
 
-def test_death_of_the_supervisor_leaves_no_orphans(stack: Stack) -> None:
-    stack.up()
-    servers = stack.servers()
-    os.kill(servers["supervisor"], signal.SIGKILL)
-    eventually(lambda: gone(servers), "every process to follow its supervisor", 30)
-
-    assert stack.command("status").returncode == 1
-    stack.up()
-    assert set(stack.servers()) == set(servers)
-
-
-def test_a_server_that_dies_is_told(stack: Stack) -> None:
-    stack.up()
-    os.kill(stack.servers()["gateway"], signal.SIGKILL)
-
+def test_a_death_is_told_and_that_of_the_supervisor_leaves_no_orphans(stack: Stack) -> None:
+    servers = stack.up().servers()
+    os.kill(servers["gateway"], signal.SIGKILL)
     eventually(lambda: stack.state()["phase"] == "degraded", "the supervisor to notice", 30)
     told = stack.command("status")
     assert told.returncode == 1
@@ -187,7 +199,11 @@ def test_a_server_that_dies_is_told(stack: Stack) -> None:
     again = stack.command("up")
     assert again.returncode == 1
     assert "make down" in again.stderr
-    assert stack.command("down").returncode == 0
+
+    os.kill(servers["supervisor"], signal.SIGKILL)
+    eventually(lambda: gone(servers), "every process to follow its supervisor", 30)
+    assert stack.command("status").returncode == 1
+    assert set(stack.up().servers()) == set(servers)
 
 
 def test_a_wrong_token_fails_and_stops_everything(stack: Stack) -> None:
