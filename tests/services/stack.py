@@ -16,7 +16,7 @@ from tests.services.waiting import eventually
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240.0
 STOP_SECONDS = 90.0
-FURTHER_SOURCES = ("shuffled",)
+FURTHER_SOURCES = ("second", "shuffled")
 
 
 @contextmanager
