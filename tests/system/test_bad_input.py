@@ -265,6 +265,15 @@ def test_of_a_truncated_list_the_whole_elements_are_billed(traffic: Traffic, cal
     assert traffic.ledger.receipts(response_id=cut.response_id) == []
 
 
+def test_of_a_list_that_lacks_only_its_end_everything_is_billed(
+    traffic: Traffic, calls: Calls
+) -> None:
+    whole = [calls.make(), calls.make()]
+    body = captures.array([call.element for call in whole])[:-1]
+    assert traffic.deployment.accept(body)["accepted"] == 2
+    traffic.assert_billed(*whole)
+
+
 @pytest.mark.parametrize("spend_logs", [["a"], "text", 10**20, None, {}, {"run_id": 7}])
 def test_metadata_of_any_shape_does_not_stop_the_bill(
     traffic: Traffic, calls: Calls, spend_logs: object
