@@ -34,8 +34,8 @@ _TOKEN: Final = re.compile(
 )
 _CLOSER: Final = bytes.maketrans(b"[{", b"]}")
 
-_STEP_COST: Final = 64
-"""A step of a loop here costs about as much time as the pattern engine needs for 64 bytes."""
+_STEP_COST: Final = 128
+"""A step of a loop here costs about as much time as the pattern engine needs for 128 bytes."""
 _WORK_FACTOR: Final = 4
 """Times that each byte of a body may be read. One reading suffices unless the body is damaged."""
 _WORK_FLOOR: Final = 16 * 1024 * 1024

@@ -145,13 +145,15 @@ class Settings(BaseSettings):
     @field_validator("ingest_tokens")
     @classmethod
     def _pairs(cls, value: SecretStr | None) -> SecretStr | None:
-        for pair in _pairs_in(value):
+        for index, pair in enumerate(_pairs_in(value), 1):
             name, equals, _ = pair.partition("=")
             if not equals:
                 raise ValueError("BILLING_INGEST_TOKENS must be name=token, comma-separated")
             if not _SOURCE_NAME.fullmatch(name):
+                # Not shown: where somebody forgot the name, this is the token.
                 raise ValueError(
-                    f"source name {name!r} must be lower-case letters, digits, '.', '_' or '-'"
+                    f"the name of source number {index} must be lower-case letters, digits, "
+                    "'.', '_' or '-'"
                 )
         return value
 

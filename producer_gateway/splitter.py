@@ -28,7 +28,7 @@ _list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _value_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _LINE: Final = re.compile(rb"[^\r\n]++")
 _NEXT_OBJECT: Final = re.compile(
-    rb',[ \t\r\n]*+(?=\{[ \t\r\n]*+"[^"\\\x00-\x1f]{1,200}"[ \t\r\n]*+:)'
+    rb',[ \t\r\n]*+(?=\{[ \t\r\n]*+"(?:[^"\\\x00-\x1f]|\\.){0,200}"[ \t\r\n]*+:)'
 )
 
 

@@ -199,7 +199,7 @@ def test_a_list_longer_than_any_proxy_sends_does_not_become_millions_of_records(
         b"\n",
     ],
 )
-@pytest.mark.parametrize("start", [b"", b"[", b"[{x ", b'{"a":'])
+@pytest.mark.parametrize("start", [b"[", b"[{x "])
 def test_hostile_bodies_cost_bounded_time(start: bytes, pattern: bytes) -> None:
     size = 2 * MEBIBYTE
     began = time.process_time()

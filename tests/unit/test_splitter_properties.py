@@ -112,8 +112,9 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
         assert set(neighbours) <= set(elements)
     for neighbour in neighbours:
         assert neighbour in elements or any(neighbour in region for region in damaged)
-    # Nothing that nobody sent at the top becomes an element that could be billed.
-    for raw in elements:
+    # Nothing that nobody sent at the top becomes an element that could be billed. (A `{` too much
+    # behind a comma is an element boundary where a `}` is missing: nobody can tell the two apart.)
+    for raw in elements if (character, fault) != (b"{", "too much") else ():
         assert raw in neighbours or broken.startswith(raw) or broken in raw or raw[:1] != b"{"
 
 
@@ -124,13 +125,14 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
 @example(b'[{"a":1}x{"b":2}]')
 def test_any_body_is_cut_into_slices_in_order_and_no_byte_that_matters_is_lost(body: bytes) -> None:
     pieces, nulls = split(body)
+    body = body.removeprefix(b"\xef\xbb\xbf")
     position, spans = 0, [(0, 0)]
     for piece in pieces:
         position = body.index(piece.raw, position)
         spans.append((position, position + len(piece.raw)))
         position += len(piece.raw)
     between = [body[end:start] for (_, end), (start, _) in pairwise([*spans, (len(body), 0)])]
-    left = b"".join(between).removeprefix(b"\xef\xbb\xbf").replace(b"null", b"", nulls)
+    left = b"".join(between).replace(b"null", b"", nulls)
     assert left.strip(b"[], \t\r\n\x0b\x0c") == b""
 
 
