@@ -2,10 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg import Connection, Cursor, DataError, IntegrityError, OperationalError, sql
+from psycopg import (
+    Connection,
+    Cursor,
+    DataError,
+    Error,
+    IntegrityError,
+    OperationalError,
+    sql,
+)
 from psycopg.rows import dict_row
 
 from consumer.queries import query
@@ -48,18 +56,21 @@ class Ledger:
         On return the transaction is committed (synchronously durable as far as the server is
         configured to). Raises `psycopg.OperationalError` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
-        for its content is parked; its neighbours are written.
+        for its content is parked; its neighbours are written. Raises any other `psycopg.Error`
+        where the fault is the installation's, such as a role that does not exist.
         """
+        connection = self._connect()
         try:
-            return self._write(batch)
+            return self._write(connection, batch)
         except (DataError, IntegrityError) as error:
             if len(batch) == 1:
                 return [_refused(batch[0], error)]
         middle = len(batch) // 2
         return self.write(batch[:middle]) + self.write(batch[middle:])
 
-    def _write(self, batch: Sequence[Decided]) -> list[Outcome]:
-        connection = self._connect()
+    def _write(
+        self, connection: Connection[tuple[Any, ...]], batch: Sequence[Decided]
+    ) -> list[Outcome]:
         try:
             with connection.transaction(), connection.cursor() as cursor:
                 return _merge(cursor, batch)
@@ -69,16 +80,22 @@ class Ledger:
 
     def ping(self) -> None:
         """Raise `psycopg.OperationalError` unless the database answers."""
+        self._ask("SELECT 1")
+
+    def open_deferred(self) -> tuple[int, float]:
+        """Return the number of open deferrals and the age of the oldest in seconds.
+
+        Raises `psycopg.OperationalError` unless the database answers.
+        """
+        row = self._ask(query("open_deferred"))
+        return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
+    def _ask(self, question: LiteralString) -> tuple[Any, ...] | None:
         try:
-            self._connect().execute("SELECT 1")
+            return self._connect().execute(question).fetchone()
         except OperationalError:
             self.close()
             raise
-
-    def open_deferred(self) -> tuple[int, float]:
-        """Return the number of open deferrals and the age of the oldest in seconds."""
-        row = self._connect().execute(query("open_deferred")).fetchone()
-        return (int(row[0]), float(row[1])) if row else (0, 0.0)
 
     def close(self) -> None:
         """Drop the connection; the next use makes a new one."""
@@ -91,10 +108,14 @@ class Ledger:
             connection = Connection.connect(
                 self._url, autocommit=True, connect_timeout=5, application_name="billing-consumer"
             )
-            if self._role:
-                connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
-            connection.execute(query("begin_session"))
-            connection.execute(query("create_incoming"))
+            try:
+                if self._role:
+                    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
+                connection.execute(query("begin_session"))
+                connection.execute(query("create_incoming"))
+            except Error:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 

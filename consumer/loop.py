@@ -4,6 +4,7 @@ A crash at any line is healed by reading the batch again: receipts are idempoten
 this very record wrote before the crash are published again.
 """
 
+import itertools
 import random
 import threading
 import time
@@ -18,19 +19,20 @@ from consumer import metrics
 from consumer.account import Accountant
 from consumer.decision import Policy, decide
 from consumer.health import Health
-from consumer.ledger import Ledger
+from consumer.ledger import Ledger, Outcome
 from consumer.limit import DeadLetterLimit
-from consumer.publisher import Publisher, TransactionAbortedError
+from consumer.publisher import Publisher, PublishError, first_offsets, next_offsets
 from consumer.record import Decided, Record
 from consumer.settings import Settings
 
 log = structlog.get_logger("consumer")
 
 _POLL_WHILE_WAITING_SECONDS: Final = 0.1
+_COMMITTED_SECONDS: Final = 10.0
 
 
 class BatchLostError(Exception):
-    """The partitions of the batch in hand went to another member, which settles it."""
+    """The batch in hand is given up: whoever holds its partitions next settles it."""
 
 
 class Loop:
@@ -61,6 +63,7 @@ class Loop:
         )
         self._stop = threading.Event()
         self._batch_lost = False
+        self._publisher_failed = False
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand."""
@@ -92,52 +95,91 @@ class Loop:
         self._batch_lost = False
         decided = [Decided(record, decide(record, self._policy)) for record in batch]
         self._limit.admit(decided)
-        attempt = 0
-        while True:
-            try:
-                with metrics.BATCH_SECONDS.labels("write").time():
-                    outcomes = self._ledger.write(decided)
-                with metrics.BATCH_SECONDS.labels("publish").time():
-                    self._publisher.publish(outcomes, self._consumer)
-                break
-            except (OperationalError, TransactionAbortedError) as error:
-                attempt += 1
-                try:
-                    self._wait(error, attempt)
-                except BatchLostError:
-                    return self._discard(batch)
+        try:
+            with metrics.BATCH_SECONDS.labels("write").time():
+                outcomes = self._write(decided)
+            with metrics.BATCH_SECONDS.labels("publish").time():
+                self._publisher.publish(outcomes, self._consumer)
+        except BatchLostError as lost:
+            return self._go_back(batch, lost)
+        except PublishError as failure:
+            self._publisher_failed = True
+            return self._go_back(batch, failure, outcomes)
         self._health.settled()
         return self._accountant.count(outcomes)
 
-    def _wait(self, error: Exception, attempt: int) -> None:
+    def _write(self, decided: Sequence[Decided]) -> list[Outcome]:
+        for attempt in itertools.count(1):
+            try:
+                return self._ledger.write(decided)
+            except OperationalError as error:
+                self._wait("postgresql", error, attempt)
+                if self._batch_lost or self._stop.is_set():
+                    raise BatchLostError from error
+        raise AssertionError
+
+    def _go_back(
+        self, batch: Sequence[Record], cause: Exception, outcomes: Sequence[Outcome] = ()
+    ) -> None:
+        """Give the batch up and read on from where the group's committed offsets are.
+
+        They alone say whether a Kafka transaction of unknown end took effect; if it did, the batch
+        is counted after all. Returns early when the loop is to stop: nothing was committed then
+        that is not whole.
+        """
+        metrics.DISCARDED.inc()
+        for attempt in itertools.count(1):
+            if self._publisher_failed:
+                self._wait("kafka", cause, attempt)
+            if self._stop.is_set():
+                return
+            try:
+                if self._publisher_failed:
+                    self._publisher.renew()
+                    self._publisher_failed = False
+                took_effect = self._seek_to_committed(batch)
+                break
+            except KafkaException as error:
+                cause = error
+                self._wait("kafka", error, attempt)
+        self._resume()
+        if outcomes and took_effect and not self._batch_lost:
+            self._accountant.count(outcomes)
+        log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
+
+    def _seek_to_committed(self, batch: Sequence[Record]) -> bool:
+        """Set the positions of the batch's partitions; whether all are past the batch."""
+        first = first_offsets(batch)
+        ends = next_offsets(batch)
+        took_effect = True
+        for part in self._consumer.committed(ends, timeout=_COMMITTED_SECONDS):
+            key = (part.topic, part.partition)
+            offset = part.offset if part.offset >= 0 else first[key]
+            took_effect = took_effect and offset > first[key]
+            if key in self.assigned:
+                self._consumer.seek(TopicPartition(*key, offset))
+        return took_effect
+
+    def _wait(self, dependency: str, error: Exception, attempt: int) -> None:
         """Wait out a failure that may heal, still polling so that the group keeps this member."""
-        missing = "kafka" if isinstance(error, TransactionAbortedError) else "postgresql"
-        self._health.missing = missing
-        metrics.RETRIES.labels(missing).inc()
-        ceiling = min(0.1 * 2**attempt, self._settings.consumer_retry_max_ms / 1_000)
+        self._health.missing = dependency
+        metrics.RETRIES.labels(dependency).inc()
+        ceiling = min(0.1 * 2 ** min(attempt, 16), self._settings.consumer_retry_max_ms / 1_000)
         pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
         log.warning(
             "batch will be tried again",
-            dependency=missing,
+            dependency=dependency,
             attempt=attempt,
             pause_seconds=round(pause, 2),
             error=type(error).__name__,
             detail=str(error).strip()[:300],
         )
-        held = [TopicPartition(topic, part) for topic, part in self.assigned]
-        self._consumer.pause(held)
         until = time.monotonic() + pause
-        while time.monotonic() < until and not self._batch_lost:
-            if self._stop.is_set():
-                raise BatchLostError
+        while time.monotonic() < until and not self._stop.is_set():
             self._health.turned()
+            self._consumer.pause([TopicPartition(topic, part) for topic, part in self.assigned])
             self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
-        if self._batch_lost:
-            raise BatchLostError
         self._resume()
-
-    def _resume(self) -> None:
-        self._consumer.resume([TopicPartition(topic, part) for topic, part in self.assigned])
 
     def _put_back(self, message: Message | None) -> None:
         """Undo the reading of a message from a partition that was assigned during a wait."""
@@ -147,18 +189,8 @@ class Loop:
             self._consumer.pause([position])
             self._consumer.seek(position)
 
-    def _discard(self, batch: Sequence[Record]) -> None:
-        """Give a batch up whole and go back to its beginning where partitions are still ours."""
-        metrics.DISCARDED.inc()
-        first: dict[tuple[str, int], int] = {}
-        for record in batch:
-            key = (record.topic, record.partition)
-            first[key] = min(first.get(key, record.offset), record.offset)
-        for (topic, partition), offset in first.items():
-            if (topic, partition) in self.assigned:
-                self._consumer.seek(TopicPartition(topic, partition, offset))
-        self._resume()
-        log.info("batch discarded", records=len(batch), partitions=len(first))
+    def _resume(self) -> None:
+        self._consumer.resume([TopicPartition(topic, part) for topic, part in self.assigned])
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned |= {(part.topic, part.partition) for part in partitions}

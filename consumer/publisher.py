@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-import structlog
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from consumer import VERSION
@@ -19,15 +18,13 @@ from schemas.receipt import to_kafka
 from schemas.record import Headers
 from schemas.topics import Topics
 
-log = structlog.get_logger("consumer")
-
-_INIT_SECONDS: Final = 30.0
-_COMMIT_SECONDS: Final = 30.0
+_INIT_SECONDS: Final = 10.0
+_COMMIT_SECONDS: Final = 10.0
 _MAX_DETAIL: Final = 500
 
 
-class TransactionAbortedError(Exception):
-    """The Kafka transaction was rolled back: none of it is visible; settle the batch again."""
+class PublishError(Exception):
+    """The transaction failed, or nobody knows: the group's committed offsets tell after `renew`."""
 
 
 def dead_letter_headers(record: Record, parked: Parked, group: str) -> Headers:
@@ -46,6 +43,15 @@ def dead_letter_headers(record: Record, parked: Parked, group: str) -> Headers:
     return [*record.headers, *added_bytes]
 
 
+def first_offsets(records: Sequence[Record]) -> dict[tuple[str, int], int]:
+    """Return, for each topic and partition, the offset of the first record."""
+    first: dict[tuple[str, int], int] = {}
+    for record in records:
+        key = (record.topic, record.partition)
+        first[key] = min(first.get(key, record.offset), record.offset)
+    return first
+
+
 def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
     """Return, for each partition, the offset after the last record."""
     last: dict[tuple[str, int], int] = {}
@@ -56,27 +62,36 @@ def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
 
 
 class Publisher:
-    """Owns the transactional producer. Not safe for threads."""
+    """Owns the transactional producer. Not safe for threads.
+
+    There is one way back from any failure: `renew`, which fences the failed producer. The broker
+    then finishes what it was committing and rolls back everything else, and the offsets that the
+    group has committed say which of the two happened.
+    """
 
     def __init__(self, config: dict[str, Any], topics: Topics, group: str) -> None:
-        self._producer = Producer(config)
+        self._config = config
         self._topics = topics
         self._group = group
-        self._open = False
-        self._producer.init_transactions(_INIT_SECONDS)
+        self._producer = self._new()
+
+    def _new(self) -> Producer:
+        producer = Producer(self._config)
+        producer.init_transactions(_INIT_SECONDS)
+        return producer
+
+    def renew(self) -> None:
+        """Replace the producer by one of the same transactional id. Raises `KafkaException`."""
+        self._producer.purge()
+        self._producer = self._new()
 
     def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        Raises `TransactionAbortedError` when the batch has to be settled again, and
-        `KafkaException` when this producer can do no more (fenced, or a fatal error): then the
-        process has to end, because another member owns the work.
+        Raises `PublishError`; then `renew` comes before anything else.
         """
         try:
-            if self._open:
-                self._roll_back()
             self._producer.begin_transaction()
-            self._open = True
             for outcome in outcomes:
                 self._send(outcome)
             self._producer.send_offsets_to_transaction(
@@ -85,12 +100,8 @@ class Publisher:
                 _COMMIT_SECONDS,
             )
             self._commit()
-            self._open = False
         except KafkaException as error:
-            if error.args[0].fatal():
-                raise
-            self._try_to_roll_back()
-            raise TransactionAbortedError(str(error.args[0])) from error
+            raise PublishError(error.args[0].str()) from error
 
     def _send(self, outcome: Outcome) -> None:
         if outcome.receipt is not None:
@@ -124,22 +135,8 @@ class Publisher:
             try:
                 self._producer.commit_transaction(_COMMIT_SECONDS)
             except KafkaException as error:
-                # Retriable means that the broker may or may not have it: only asking again tells.
+                # Retriable: the broker may or may not have it, and asking again is harmless.
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise
             else:
                 return
-
-    def _try_to_roll_back(self) -> None:
-        try:
-            self._roll_back()
-        except KafkaException as error:
-            if error.args[0].fatal():
-                raise
-            # The broker is away. The transaction stays open here and is rolled back before the
-            # next one begins; the broker itself ends it after the transaction timeout.
-            log.warning("transaction not rolled back yet", detail=error.args[0].str())
-
-    def _roll_back(self) -> None:
-        self._producer.abort_transaction(_COMMIT_SECONDS)
-        self._open = False

@@ -1,5 +1,6 @@
 """The composition root: builds the consumer from its settings and runs it."""
 
+import logging
 import signal
 import uuid
 from functools import partial
@@ -28,6 +29,9 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of the consumer has in common."""
     return settings.kafka_client() | {
         "client.id": f"billing-consumer-{VERSION}",
+        "logger": logging.getLogger("librdkafka"),
+        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.max.ms": 2_000,
         "error_cb": partial(_on_error, None),
     }
 

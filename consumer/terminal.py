@@ -50,4 +50,13 @@ def settings(*needed: str) -> Settings:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    logging.getLogger("librdkafka").addHandler(_Forward())
+    logging.getLogger("librdkafka").propagate = False
     return found
+
+
+class _Forward(logging.Handler):
+    """Puts the Kafka client's own lines among ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger("librdkafka").warning(record.getMessage())

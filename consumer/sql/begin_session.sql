@@ -3,3 +3,5 @@
 SET idle_in_transaction_session_timeout = '5s';
 SET lock_timeout = '10s';
 SET statement_timeout = '60s';
+-- A receipt that is read back for its event must be the event that was lost, zone included.
+SET TIME ZONE 'UTC';

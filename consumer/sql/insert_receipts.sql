@@ -1,5 +1,7 @@
 -- Merge the batch's charges into the ledger. Keys are taken in order so that two members which meet
--- on the same keys cannot deadlock. Returns the ordinals of the receipts that are new.
+-- on the same keys cannot deadlock. ON CONFLICT names no constraint: the id follows from the key, so
+-- whoever comes second in the same instant may meet either of the two. Returns the ordinals of the
+-- receipts that are new.
 WITH first AS (
     SELECT DISTINCT ON (source_system, call_key) *
     FROM incoming_receipts
@@ -17,7 +19,7 @@ created AS (
         charge_reason, marks, content_hash, kafka_topic, kafka_partition, kafka_offset, occurred_at
     FROM first
     ORDER BY source_system, call_key
-    ON CONFLICT ON CONSTRAINT one_receipt_per_call DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id
 ),
 detailed AS (
