@@ -1,0 +1,307 @@
+"""The gateway's answers, with a store in memory."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import httpx
+import pytest
+
+from producer_gateway.app import Gateway
+from producer_gateway.metrics import Metrics
+from producer_gateway.routes import CALLBACKS_ALIAS, CALLBACKS_PATH, USAGE_UNITS_PATH, application
+from producer_gateway.settings import Settings
+from producer_gateway.store import NotStoredError, Record, Stored
+from schemas.record import header
+from schemas.topics import load_topics
+from tests.services import captures
+from tests.services.callbacks import element, usage_unit
+
+TOKEN = "t" * 32
+PREVIOUS = "p" * 32
+EUROPE = "e" * 32
+MAX_BODY_BYTES = 100_000
+ONE = captures.array([element()])
+
+
+class MemoryStore:
+    """Keeps records in memory, or refuses them all."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.refuses = False
+
+    async def store(self, records: Sequence[Record]) -> Stored:
+        """Keep `records`."""
+        if self.refuses:
+            raise NotStoredError("delivery_failed", "the broker is gone")
+        self.records += records
+        return Stored(len(records), 0)
+
+
+class House:
+    """A gateway in memory: its store, its metrics, and a client's view of it."""
+
+    def __init__(self) -> None:
+        environment = {
+            "BILLING_INGEST_TOKEN": TOKEN,
+            "BILLING_INGEST_TOKEN_PREVIOUS": PREVIOUS,
+            "BILLING_INGEST_TOKENS": f"eu={EUROPE}",
+            "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+            "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
+            "GATEWAY_MAX_INFLIGHT_BYTES": str(MAX_BODY_BYTES),
+            "GATEWAY_BODY_TIMEOUT_S": "0.2",
+        }
+        self.metrics = Metrics()
+        self.store = MemoryStore()
+        settings = Settings.model_validate(environment)
+        gateway = Gateway(settings, load_topics(), self.metrics, self.store)
+        self._app = application(gateway.callbacks, gateway.usage_units)
+
+    def request(
+        self,
+        body: bytes | AsyncIterator[bytes] = ONE,
+        *,
+        path: str = CALLBACKS_PATH,
+        token: str | None = TOKEN,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send one request."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                return await client.request(method, path, content=body, headers=sent)
+
+        return asyncio.run(send())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric, 0 where nothing counted yet."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def house() -> House:
+    """A gateway that stores in memory."""
+    return House()
+
+
+@pytest.mark.parametrize("path", [CALLBACKS_PATH, CALLBACKS_ALIAS])
+def test_202_says_how_many(house: House, path: str) -> None:
+    answer = house.request(captures.array([element(), b"null", b"7"]), path=path)
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 1, "parked": 1, "spooled": 0}
+    assert len(house.store.records) == 2
+    for outcome in ("accepted", "parked", "null"):
+        assert house.metric("billing_gateway_elements_total", outcome=outcome) == 1
+    assert house.metric("billing_gateway_parked_total", reason="not_an_object") == 1
+    assert house.metric("billing_gateway_requests_total", route="callbacks", status="202") == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"[null]"])
+def test_nothing_posted_is_accepted_and_stores_nothing(house: House, body: bytes) -> None:
+    answer = house.request(body)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 0)
+    assert house.store.records == []
+
+
+@pytest.mark.parametrize(
+    ("token", "source"), [(TOKEN, "litellm"), (PREVIOUS, "litellm"), (EUROPE, "litellm/eu")]
+)
+def test_every_active_token_opens_and_names_its_source(
+    house: House, token: str, source: str
+) -> None:
+    assert house.request(token=token).status_code == 202
+    assert header(house.store.records[0].headers, "source") == source
+
+
+@pytest.mark.parametrize(
+    ("authorization", "reason"),
+    [
+        (None, "missing"),
+        ("", "malformed"),
+        ("Bearer", "malformed"),
+        (f"Basic {TOKEN}", "malformed"),
+        (TOKEN, "malformed"),
+        ("Bearer wrong", "wrong"),
+        (f"Bearer {TOKEN}x", "wrong"),
+        (f"Bearer {TOKEN[:-1]}", "wrong"),
+        (f"Bearer {TOKEN.upper()}", "wrong"),
+    ],
+)
+@pytest.mark.parametrize("path", [CALLBACKS_PATH, CALLBACKS_ALIAS, USAGE_UNITS_PATH])
+def test_401_stores_nothing_and_is_counted(
+    house: House, path: str, authorization: str | None, reason: str
+) -> None:
+    headers = {} if authorization is None else {"authorization": authorization}
+    answer = house.request(path=path, token=None, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["error"] == reason
+    assert house.store.records == []
+    assert house.metric("billing_gateway_auth_failures_total", reason=reason) == 1
+
+
+def test_the_scheme_is_read_in_any_case(house: House) -> None:
+    assert (
+        house.request(token=None, headers={"authorization": f"bearer {TOKEN}"}).status_code == 202
+    )
+
+
+async def chunks(size: int, count: int) -> AsyncIterator[bytes]:
+    """A body that comes in pieces, without a declared length."""
+    for _ in range(count):
+        yield b" " * size
+
+
+def endless() -> AsyncIterator[bytes]:
+    """A body that would fill any memory."""
+    return chunks(10_000, 10**9)
+
+
+@pytest.mark.parametrize("body", [lambda: b" " * (MAX_BODY_BYTES + 1), endless])
+def test_413_over_the_bound_declared_or_not(
+    house: House, body: Callable[[], bytes | AsyncIterator[bytes]]
+) -> None:
+    answer = house.request(body())
+    assert answer.status_code == 413
+    assert house.metric("billing_gateway_inflight_bytes") == 0
+    assert house.metric("billing_gateway_requests_total", route="callbacks", status="413") == 1
+
+
+@pytest.mark.parametrize("body", [lambda: b" " * MAX_BODY_BYTES, lambda: chunks(10_000, 10)])
+def test_a_body_of_just_the_bound_is_taken(
+    house: House, body: Callable[[], bytes | AsyncIterator[bytes]]
+) -> None:
+    assert house.request(body()).status_code == 202
+    assert house.metric("billing_gateway_received_bytes_total") == MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, gzip", "br"])
+def test_415_for_an_encoding_that_is_not_offered(house: House, encoding: str) -> None:
+    answer = house.request(gzip.compress(ONE), headers={"content-encoding": encoding})
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "identity"
+    assert house.store.records == []
+
+
+def test_gzip_without_saying_so_is_parked(house: House) -> None:
+    body = gzip.compress(ONE)
+    assert house.request(body, headers={"content-encoding": "identity"}).json()["parked"] == 1
+    assert house.store.records[0].value == body
+
+
+def test_503_where_nothing_could_be_stored(house: House) -> None:
+    house.store.refuses = True
+    answer = house.request()
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert house.metric("billing_gateway_not_stored_total", reason="delivery_failed") == 1
+    assert house.metric("billing_gateway_elements_total", outcome="accepted") == 0
+
+
+def test_503_where_too_many_bytes_are_in_hand(house: House) -> None:
+    async def both() -> list[httpx.Response]:
+        reading, held = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield ONE + b" " * (MAX_BODY_BYTES - 2 * len(ONE))
+            reading.set()
+            await held.wait()
+
+        transport = httpx.ASGITransport(house._app)  # noqa: SLF001 - the loop must be shared
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            first = asyncio.create_task(
+                client.post(CALLBACKS_PATH, content=slow(), headers=headers)
+            )
+            await reading.wait()
+            second = await client.post(CALLBACKS_PATH, content=ONE * 2, headers=headers)
+            held.set()
+            return [await first, second]
+
+    first, second = asyncio.run(both())
+    assert (first.status_code, second.status_code) == (202, 503)
+    assert second.headers["retry-after"] == "1"
+    assert house.metric("billing_gateway_inflight_bytes") == 0
+    assert house.metric("billing_gateway_not_stored_total", reason="inflight") == 1
+
+
+def test_a_body_that_does_not_arrive_is_given_up(house: House) -> None:
+    async def stuck() -> AsyncIterator[bytes]:
+        yield ONE
+        await asyncio.Event().wait()
+
+    assert house.request(stuck()).status_code == 503
+    assert house.metric("billing_gateway_abandoned_requests_total") == 1
+    assert house.metric("billing_gateway_inflight_bytes") == 0
+    assert house.store.records == []
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (TRACE, TRACE),
+        (TRACE.upper(), None),
+        (f"ff{TRACE[2:]}", None),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", None),
+        (f"{TRACE}-more", None),
+        ("hello", None),
+        ("", None),
+    ],
+)
+def test_a_valid_traceparent_is_passed_on(house: House, given: str, kept: str | None) -> None:
+    house.request(headers={"traceparent": given})
+    assert header(house.store.records[0].headers, "traceparent") == kept
+
+
+def test_a_content_type_of_any_kind_and_length_is_noted(house: House) -> None:
+    house.request(headers={"content-type": "text/plain; " + "x" * 5_000})
+    noted = header(house.store.records[0].headers, "content-type")
+    assert noted is not None
+    assert noted.startswith("text/plain; x")
+    assert len(noted) < 500
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_only_post_counts(house: House, method: str) -> None:
+    assert house.request(method=method).status_code == 405
+    assert house.request(path="/elsewhere").status_code == 404
+
+
+def test_usage_units_are_stored_under_their_run(house: House) -> None:
+    units = [usage_unit(run_id="run-1"), usage_unit(run_id="run-2")]
+    answer = house.request(json.dumps(units).encode(), path=USAGE_UNITS_PATH)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 2)
+    assert [record.key for record in house.store.records] == [b"run-1", b"run-2"]
+    assert {record.topic for record in house.store.records} == {"billing.usage-units.v1"}
+    assert json.loads(house.store.records[0].value)["executor"] == "tests"
+    assert house.request(json.dumps(units[0]).encode(), path=USAGE_UNITS_PATH).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"{", []),
+        (b"7", []),
+        (json.dumps(usage_unit(cost=1)).encode(), ["cost"]),
+        (json.dumps([usage_unit(), usage_unit(run_id="")]).encode(), [1, "run_id"]),
+        (json.dumps(usage_unit(finished_at="2026-11-22T10:00:00")).encode(), ["finished_at"]),
+    ],
+)
+def test_422_says_which_field_of_which_unit_is_wrong(
+    house: House, body: bytes, where: list[str | int]
+) -> None:
+    answer = house.request(body, path=USAGE_UNITS_PATH)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == where
+    assert house.store.records == []
