@@ -46,6 +46,12 @@ def run() -> None:
         fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         fail("the database has no ledger yet: run `python -m consumer migrate`")
+    except psycopg.errors.InsufficientPrivilege as error:
+        role = found.consumer_database_role
+        fail(
+            f"PostgreSQL: {str(error).strip()}. Run `python -m consumer migrate`; if DATABASE_URL "
+            f"names another user here, run `GRANT {role} TO` that user"
+        )
     except psycopg.Error as error:
         fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and CONSUMER_DATABASE_ROLE")
     except OSError as error:
@@ -67,6 +73,8 @@ def migrate(
             out.print(f"pending: {', '.join(pending)}" if pending else "the schema is up to date")
             raise typer.Exit(1 if pending else 0)
         migration.migrate(url)
+    except migration.NewerSchemaError as error:
+        fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
     except (psycopg.Error, DBAPIError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         fail(f"PostgreSQL: {str(cause).strip()}. Check DATABASE_URL and the user's rights")

@@ -1,22 +1,35 @@
 """Bringing the database to the schema that this release needs, with Alembic."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import Connection, errors
 
-_DRIVER_SCHEME = "postgresql+psycopg://"
+_CONNECT_SECONDS = 5
+
+
+class NewerSchemaError(Exception):
+    """The database has a revision that this release does not know."""
 
 
 def _config(database_url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("consumer").joinpath("migrations")))
     config.set_main_option("path_separator", "os")
-    config.attributes["url"] = _DRIVER_SCHEME + database_url.split("://", 1)[1]
+    # The driver reads the URL, not SQLAlchemy, which knows no list of hosts.
+    config.attributes["connect"] = partial(_connect, database_url)
     return config
+
+
+def _connect(database_url: str) -> Connection[tuple[Any, ...]]:
+    return Connection.connect(
+        database_url, connect_timeout=_CONNECT_SECONDS, application_name="billing-migrate"
+    )
 
 
 def migrate(database_url: str) -> None:
@@ -30,13 +43,17 @@ def migrate(database_url: str) -> None:
 def pending(database_url: str) -> Sequence[str]:
     """Return the revisions that are not applied yet, oldest first; changes nothing.
 
-    Raises `psycopg.OperationalError` where the database cannot be reached.
+    Raises `psycopg.OperationalError` where the database cannot be reached, and `NewerSchemaError`.
     """
     scripts = ScriptDirectory.from_config(_config(database_url))
     known = [script.revision for script in scripts.walk_revisions()][::-1]
-    with Connection.connect(database_url) as connection:
+    with _connect(database_url) as connection:
         try:
             row = connection.execute("SELECT version_num FROM billing.schema_migrations").fetchone()
         except (errors.UndefinedTable, errors.InvalidSchemaName):
             return known
-    return known[known.index(row[0]) + 1 :] if row and row[0] in known else known
+    if row is None:
+        return known
+    if row[0] not in known:
+        raise NewerSchemaError(f"the schema is at {row[0]}, this release knows it to {known[-1]}")
+    return known[known.index(row[0]) + 1 :]

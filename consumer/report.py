@@ -52,7 +52,7 @@ def print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None
 def report(database_url: str, tables: list[str], limit: int, console: Console) -> None:
     """Print `tables` (keys of `TABLES`), `limit` rows each. Raises `psycopg.Error`."""
     connection: Connection[DictRow]
-    with Connection.connect(database_url, row_factory=dict_row) as connection:
+    with Connection.connect(database_url, row_factory=dict_row, connect_timeout=5) as connection:
         for name in tables:
             file, title = TABLES[name]
             rows = connection.execute(query(file), {"limit": limit}).fetchall()

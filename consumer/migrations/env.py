@@ -7,7 +7,11 @@ VERSION_SCHEMA = "billing"
 # Any number does, as long as every migration of this schema takes the same one.
 ADVISORY_LOCK = 4_815_162_342
 
-engine = create_engine(context.config.attributes["url"], poolclass=pool.NullPool)
+engine = create_engine(
+    "postgresql+psycopg://",
+    creator=context.config.attributes["connect"],
+    poolclass=pool.NullPool,
+)
 with engine.begin() as connection:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}"))

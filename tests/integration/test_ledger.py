@@ -152,21 +152,18 @@ def test_the_record_that_wrote_a_receipt_is_replayed_with_the_same_event(
 ) -> None:
     """A crash between PostgreSQL and Kafka: the event goes out, and it is the same event."""
     with psycopg.connect(migrated_database_url, autocommit=True) as connection:
-        connection.execute("ALTER ROLE CURRENT_USER SET TimeZone = 'Asia/Kolkata'")
-    try:
-        spend = {"run_id": "läuft", "attempt": 3, "sub_agent_id": "writer"}
-        value = element(
-            "1.2500e-06",
-            response_cost=NUMBER,
-            metadata={"spend_logs_metadata": spend},
-            request_tags=["a,b", 'c"d', "NULL", ""],
-        )
-        first = ledger.write([decided(value, policy(markup="1.50"), offset=5)])
-        ledger.close()
-        again = ledger.write([decided(value, policy(markup="1.50"), offset=5)])
-    finally:
-        with psycopg.connect(migrated_database_url, autocommit=True) as connection:
-            connection.execute("ALTER ROLE CURRENT_USER RESET TimeZone")
+        zone = sql.SQL("ALTER DATABASE {} SET TimeZone = 'Asia/Kolkata'")
+        connection.execute(zone.format(sql.Identifier(connection.info.dbname)))
+    spend = {"run_id": "läuft", "attempt": 3, "sub_agent_id": "writer"}
+    value = element(
+        "1.2500e-06",
+        response_cost=NUMBER,
+        metadata={"spend_logs_metadata": spend},
+        request_tags=["a,b", 'c"d', "NULL", ""],
+    )
+    first = ledger.write([decided(value, policy(markup="1.50"), offset=5)])
+    ledger.close()
+    again = ledger.write([decided(value, policy(markup="1.50"), offset=5)])
     assert outcomes(again) == ["duplicate replayed"]
     assert first[0].receipt is not None
     assert again[0].receipt is not None

@@ -1,0 +1,288 @@
+"""Migrations: from nothing, again, at once, by whom, and what the roles may do afterwards."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from consumer.ledger import Ledger
+from tests.services.callbacks import decided, element
+from tests.services.ledger import TABLES
+
+SECONDS = 60
+REVISIONS = "0001, 0002, 0003"
+
+
+def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run `python -m consumer`; its exit code, and what it said."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", *arguments],
+        env={**kept, "DATABASE_URL": url, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def schema(url: str) -> list[tuple[object, ...]]:
+    """Every column, constraint, index, trigger and right of the schema."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            """
+            SELECT table_name, column_name, data_type, is_nullable, column_default
+            FROM information_schema.columns WHERE table_schema = 'billing'
+            UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
+            FROM pg_constraint WHERE connamespace = 'billing'::regnamespace
+            UNION ALL SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes
+            WHERE schemaname = 'billing'
+            UNION ALL SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), '', ''
+            FROM pg_trigger WHERE NOT tgisinternal
+            UNION ALL SELECT table_name, grantee, privilege_type, '', ''
+            FROM information_schema.role_table_grants WHERE table_schema = 'billing'
+            ORDER BY 1, 2, 3
+            """
+        ).fetchall()
+
+
+def test_from_nothing_and_again(database_url: str) -> None:
+    assert run(database_url, "migrate", "--check") == (1, f"pending: {REVISIONS}")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT to_regnamespace('billing')").fetchone() == (None,)
+    assert run(database_url, "migrate") == (0, f"applied: {REVISIONS}")
+    before = schema(database_url)
+    assert before
+    assert run(database_url, "migrate", "--check") == (0, "the schema is up to date")
+    assert run(database_url, "migrate") == (0, "the schema is up to date")
+    assert schema(database_url) == before
+
+
+def test_from_several_places_at_once(database_url: str, migrated_database_url: str) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: run(database_url, "migrate"), range(3)))
+    assert [code for code, _ in found] == [0, 0, 0], found
+    assert schema(database_url) == schema(migrated_database_url)
+
+
+def test_a_release_older_than_the_schema_says_so(migrated_database_url: str) -> None:
+    with psycopg.connect(migrated_database_url) as connection:
+        connection.execute("UPDATE billing.schema_migrations SET version_num = '9999'")
+    for arguments in (["migrate", "--check"], ["migrate"]):
+        code, said = run(migrated_database_url, *arguments)
+        assert code == 1
+        assert "9999" in said
+        assert "newer" in said
+
+
+def test_a_failure_leaves_nothing_behind(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA billing")
+        connection.execute("CREATE TABLE billing.usage_units (mine int)")
+    code, said = run(database_url, "migrate")
+    assert code == 1
+    assert "usage_units" in said
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'billing'"
+        ).fetchall()
+    assert found == [("usage_units",)]
+
+
+def test_a_url_for_several_hosts_is_a_url(database_url: str) -> None:
+    """Libpq takes several hosts and options; so does everything here."""
+    parts = urlsplit(database_url)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        hosts = f"127.0.0.1:{closed.getsockname()[1]},{parts.hostname}:{parts.port}"
+        url = (
+            f"postgresql://{parts.username}:{parts.password}@{hosts}{parts.path}"
+            "?target_session_attrs=read-write&application_name=a%20b"
+        )
+        assert run(url, "migrate") == (0, f"applied: {REVISIONS}")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["migrate"], ["migrate", "--check"], ["report"], ["deferred", "list"]]
+)
+def test_a_database_that_is_away_is_told_in_time(arguments: list[str]) -> None:
+    with socket.socket() as silent, socket.socket() as closed:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        closed.bind(("127.0.0.1", 0))
+        for server in (silent, closed):
+            url = f"postgresql://user:secret@127.0.0.1:{server.getsockname()[1]}/billing"
+            began = time.monotonic()
+            code, said = run(url, *arguments)
+            assert time.monotonic() - began < 30
+            assert code == 1
+            assert "PostgreSQL" in said
+            assert "DATABASE_URL" in said
+            assert "secret" not in said
+
+
+@pytest.fixture
+def owner_url(database_url: str) -> Iterator[str]:
+    """The database's URL as its owner: an ordinary role that may create roles."""
+    name, password = f"owner_{secrets.token_hex(4)}", secrets.token_hex(8)
+    parts = urlsplit(database_url)
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}").format(
+                sql.Identifier(name), sql.Literal(password)
+            )
+        )
+        admin.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                sql.Identifier(parts.path[1:]), sql.Identifier(name)
+            )
+        )
+        yield database_url.replace(f"{parts.username}:{parts.password}@", f"{name}:{password}@")
+        admin.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def without_roles(database_server: str) -> Iterator[None]:
+    """A server on which nobody has made our roles yet; other databases keep their rights."""
+    with psycopg.connect(database_server, autocommit=True) as admin:
+        rename(admin, {"billing_consumer": "kept_consumer", "billing_reader": "kept_reader"})
+        yield
+        # The database in which they had rights is gone by now.
+        admin.execute("DROP ROLE IF EXISTS billing_consumer, billing_reader")
+        rename(admin, {"kept_consumer": "billing_consumer", "kept_reader": "billing_reader"})
+
+
+def rename(admin: psycopg.Connection[tuple[object, ...]], roles: dict[str, str]) -> None:
+    """Rename roles where they exist."""
+    for old, new in roles.items():
+        if admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [old]).fetchone() is not None:
+            admin.execute(
+                sql.SQL("ALTER ROLE {} RENAME TO {}").format(
+                    sql.Identifier(old), sql.Identifier(new)
+                )
+            )
+
+
+def writes(url: str) -> bool:
+    """Whether the consumer can work with this URL."""
+    with closing(Ledger(url, "billing_consumer")) as ledger:
+        return ledger.write([decided(element())])[0].outcome == "created"
+
+
+@pytest.mark.usefixtures("without_roles")
+def test_the_owner_of_the_database_may_migrate_and_consume(owner_url: str) -> None:
+    """No superuser is needed, and the consumer may take the role that the migration made."""
+    assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
+    assert writes(owner_url)
+
+
+@pytest.mark.usefixtures("migrated_template")
+def test_an_owner_whom_an_administrator_gave_the_roles_may_migrate_and_consume(
+    owner_url: str, database_url: str
+) -> None:
+    owner = urlsplit(owner_url).username or ""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        name = sql.Identifier(owner)
+        admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(name))
+        admin.execute(sql.SQL("GRANT billing_consumer, billing_reader TO {}").format(name))
+    assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
+    assert writes(owner_url)
+
+
+@pytest.mark.usefixtures("without_roles")
+def test_an_owner_who_may_not_create_roles_is_told_what_an_administrator_has_to_do(
+    owner_url: str, database_url: str
+) -> None:
+    owner = urlsplit(owner_url).username or ""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(sql.Identifier(owner)))
+    code, said = run(owner_url, "migrate")
+    assert code == 1
+    assert "CREATE ROLE billing_consumer NOLOGIN" in said
+    assert f"GRANT billing_consumer TO {owner}" in said
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT to_regnamespace('billing')").fetchone() == (None,)
+
+
+@pytest.mark.usefixtures("migrated_template")
+def test_a_user_that_may_only_migrate_migrates_and_is_told_when_it_consumes(
+    owner_url: str, database_url: str
+) -> None:
+    """Two users, one for the schema and one for the consumer, are an ordinary wish."""
+    owner = urlsplit(owner_url).username or ""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(sql.Identifier(owner)))
+    assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
+    assert writes(database_url)
+    code, said = run(owner_url, "run", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert code == 1
+    assert "GRANT billing_consumer TO" in said
+
+
+def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> None:
+    with psycopg.connect(migrated_database_url) as connection:
+        granted = connection.execute(
+            "SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
+            " FROM information_schema.role_table_grants WHERE table_schema = 'billing'"
+            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') GROUP BY 1, 2"
+        ).fetchall()
+        columns = connection.execute(
+            "SELECT grantee, table_name, column_name FROM information_schema.column_privileges"
+            " WHERE table_schema = 'billing' AND privilege_type = 'UPDATE'"
+            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') ORDER BY 3"
+        ).fetchall()
+        logins = connection.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'billing\\_%' AND (rolcanlogin"
+            " OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)"
+            " AND rolname <> current_user"
+        ).fetchall()
+    expected = {("billing_reader", table, "SELECT") for table in (*TABLES, "schema_migrations")}
+    expected |= {("billing_consumer", table, "INSERT SELECT") for table in TABLES}
+    expected |= {("billing_consumer", "schema_migrations", "SELECT")}
+    assert set(granted) == expected
+    assert columns == [
+        ("billing_consumer", "deferred_calls", name)
+        for name in ("resolution", "resolution_note", "resolved_at", "resolved_by")
+    ]
+    assert logins == []
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("billing_reader", "INSERT INTO billing.usage_units DEFAULT VALUES"),
+        ("billing_reader", "UPDATE billing.deferred_calls SET resolution = 'x'"),
+        ("billing_reader", "DELETE FROM billing.deferred_calls"),
+        ("billing_reader", "CREATE TABLE billing.mine (id int)"),
+        ("billing_consumer", "UPDATE billing.deferred_calls SET suggested_cost_usd = 0"),
+        ("billing_consumer", "UPDATE billing.usage_units SET tokens_in = 0"),
+        ("billing_consumer", "DELETE FROM billing.deferred_calls"),
+        ("billing_consumer", "DELETE FROM billing.usage_units"),
+        ("billing_consumer", "TRUNCATE billing.usage_units"),
+        ("billing_consumer", "CREATE TABLE billing.mine (id int)"),
+        ("billing_consumer", "ALTER TABLE billing.charge_receipts DISABLE TRIGGER ALL"),
+        ("billing_consumer", "DROP TRIGGER append_only ON billing.charge_receipts"),
+        ("billing_consumer", "UPDATE billing.schema_migrations SET version_num = '0'"),
+    ],
+)
+def test_ONE_LEDGER_WRITER_who_may_not_do_more(
+    migrated_database_url: str, role: str, statement: str
+) -> None:
+    with psycopg.connect(migrated_database_url) as connection:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
