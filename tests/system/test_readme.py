@@ -1,0 +1,319 @@
+"""Every command of the README and of the how-to pages does what the page says.
+
+What needs Docker, a cluster or a registry is held against the files that it would use.
+"""
+
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import helm_python as helm
+import httpx
+import psycopg
+import pytest
+import yaml
+
+from tests.services.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
+from tests.services.process import Server
+from tests.services.waiting import eventually
+
+CAPTURES: Final = ROOT / "schemas/examples/litellm"
+PAGES: Final = (
+    "README.md",
+    "docs/operations.md",
+    "docs/subscribers.md",
+    "docs/security.md",
+    "docs/docker.md",
+    "docs/kubernetes.md",
+    "deploy/litellm/README.md",
+    "tests/README.md",
+)
+Check: TypeAlias = Callable[[Shell, Command], None]
+
+
+def sql(shell: Shell, query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query in the stack's database."""
+    with psycopg.connect(shell.environment["DATABASE_URL"]) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def post(shell: Shell, capture: str) -> None:
+    """Send a captured body to the stack."""
+    answer = httpx.post(
+        f"{shell.environment['GATEWAY_URL']}/v1/callbacks/litellm",
+        content=(CAPTURES / capture).read_bytes(),
+        headers={"Authorization": f"Bearer {shell.environment['BILLING_INGEST_TOKEN']}"},
+        trust_env=False,
+        timeout=30,
+    )
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+
+
+def described(stack: Shell) -> dict[str, str]:
+    """What `make up` left in `.run/env`."""
+    lines = (stack.directory / ".run/env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A checkout after `make up`, with two deferred calls that wait for a person."""
+    with checkout() as directory:
+        shell = Shell(directory, tmp_path_factory.mktemp("readme") / "environment")
+        try:
+            shell.run("make up")
+            shell.environment |= described(shell)
+            post(shell, "real-unknown-price.json")
+            post(shell, "mock-unknown-price.json")
+            calls = "SELECT FROM billing.deferred_calls"
+            eventually(lambda: len(sql(shell, calls)) == 2, "two deferred calls")
+            yield shell
+        finally:
+            shell.run("make down")
+        assert not (directory / ".run/env").exists(), "the stack still says that it runs"
+
+
+def ran(stack: Shell, command: Command) -> None:
+    """The command succeeds and prints what the page shows."""
+    printed = stack.run(command.text)
+    missing = Counter(shape(command.output)) - Counter(shape(printed))
+    assert not missing, f"$ {command.text}\nthe page shows {list(missing)}, printed was\n{printed}"
+
+
+def ran_if_installed(stack: Shell, command: Command) -> None:
+    """As `ran`; on a machine without the tool only its syntax is checked."""
+    if shutil.which(command.text.split()[0]):
+        ran(stack, command)
+    else:
+        stack.run(f"bash -n -c {shlex.quote(command.text)}")
+
+
+def posted(stack: Shell, command: Command) -> None:
+    """The callback becomes a receipt."""
+    ran_if_installed(stack, command)
+    if shutil.which("curl") is None:
+        post(stack, "real-stream-usageopt.json")
+    eventually(lambda: sql(stack, "SELECT FROM billing.charge_receipts"), "the receipt")
+
+
+def account_setting(stack: Shell, command: Command) -> None:
+    """The consumer takes the setting."""
+    stack.run(
+        f"{command.text} && .venv/bin/python -m consumer deferred list && unset {named(command)}"
+    )
+
+
+def named(command: Command) -> str:
+    """The variable that an `export` sets."""
+    return command.text.removeprefix("export ").partition("=")[0]
+
+
+def target(_: Shell, command: Command) -> None:
+    """The Makefile has it. `make demo` has a test of its own; `make test` would begin anew."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{command.text.split()[1]}:.*## ", makefile, re.MULTILINE)
+
+
+def pytest_path(_: Shell, command: Command) -> None:
+    """There are tests where the page says."""
+    assert list((ROOT / command.text.split()[1]).glob("test_*.py"))
+
+
+@cache
+def compose() -> dict[str, Any]:
+    """The compose file, which follows the Compose specification."""
+    schema = ("--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    subprocess.run([sys.executable, "-m", "check_jsonschema", *schema], cwd=ROOT, check=True)
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def composed(stack: Shell, command: Command) -> None:
+    """Profiles, services and variables are those of the file; the room's command runs."""
+    words = shlex.split(command.text)
+    variables = words[: words.index("docker")]
+    words = words[words.index("docker") + 2 :]
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert all("${" + variable.partition("=")[0] in text for variable in variables)
+    services = compose()["services"]
+    while words[0] == "--profile":
+        assert any(words[1] in service.get("profiles", []) for service in services.values())
+        words = words[2:]
+    known = {"up": {"--build", "--detach"}, "down": {"--volumes"}, "ps": set(), "run": {"--rm"}}
+    options = {word for word in words if word.startswith("--")}
+    assert options <= known[words[0]], command.text
+    arguments = [word for word in words[1:] if word not in options]
+    if words[0] == "run":
+        assert arguments[0] in services
+        stack.run(shlex.join([".venv/bin/python", "-m", *arguments[1:]]))
+    else:
+        assert not arguments, command.text
+
+
+def image(stack: Shell, command: Command) -> None:
+    """The Dockerfile is there, the tag is this version's, and the room's command runs."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for part in command.text.split(" && "):
+        words = shlex.split(part)[1:]
+        name = next(word for word in words if "billing-stream:" in word)
+        assert name.endswith(f"billing-stream:{version}")
+        if words[0] == "run":
+            assert 'ENTRYPOINT ["python", "-m"]' in (ROOT / "Dockerfile").read_text()
+            arguments = words[words.index(name) + 1 :]
+            stack.run(shlex.join([".venv/bin/python", "-m", *arguments]))
+        else:
+            assert words[0] in {"build", "push"}
+            assert (ROOT / "Dockerfile").exists()
+
+
+def rendered(command: Command) -> list[dict[str, Any]]:
+    """What `helm install` would send to the cluster."""
+    words = shlex.split(command.text)
+    assert words[:2] == ["helm", "install"]
+    values: dict[str, Any] = {}
+    for option, setting in zip(words[4::2], words[5::2], strict=True):
+        assert option == "--set", command.text
+        path, _, value = setting.partition("=")
+        *parents, leaf = path.split(".")
+        part = values
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        part[leaf] = value
+    with helm.Chart.load(ROOT / words[3]) as chart:
+        texts = chart.render(values, name=words[2], namespace="default")
+    return [
+        document
+        for path, text in texts.items()
+        if not path.endswith("NOTES.txt")
+        for document in yaml.safe_load_all(text)
+        if document is not None
+    ]
+
+
+def charted(_: Shell, command: Command) -> None:
+    """Helm's engine renders the rooms and the jobs with these values."""
+    kinds = Counter(document["kind"] for document in rendered(command))
+    assert kinds["Deployment"] == 2
+    assert kinds["Job"] == 2
+
+
+def secret(_: Shell, command: Command) -> None:
+    """The chart, installed as the page says, reads this key of this Secret."""
+    words = shlex.split(command.text)
+    assert words[:4] == ["kubectl", "create", "secret", "generic"]
+    key = words[5].removeprefix("--from-literal=").partition("=")[0]
+    (install,) = [c for c in commands("docs/kubernetes.md") if c.text.startswith("helm install")]
+    reads = re.findall(r"'secretKeyRef': ({[^}]*})", str(rendered(install)))
+    assert any(f"'{words[4]}'" in read and f"'{key}'" in read for read in reads), command.text
+
+
+CHECKS: Final[dict[str, Check]] = {
+    r"make (demo|test|up|down)": target,  # `stack` runs up and down
+    r"set -a; \. \.run/env; set \+a": ran,
+    r"curl .*/v1/callbacks/litellm\"": posted,
+    r"curl .*": ran_if_installed,
+    r"psql .*": ran_if_installed,
+    r"openssl rand -hex 32": ran_if_installed,
+    r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
+    r"\.venv/bin/python -m consumer (report|deferred|replay|topics|migrate)\b.*": ran,
+    r"export BILLING_ACCOUNT_FROM=.*": account_setting,
+    r"\.venv/bin/pytest .*": pytest_path,
+    r"(\w+=\S+ )?docker compose .*": composed,
+    r"docker (build|run) .*": image,
+    r"helm install .*": charted,
+    r"kubectl create secret generic .*": secret,
+}
+
+
+def check_of(command: Command) -> Check:
+    """How the command is checked; an unknown one is a failure."""
+    for pattern, check in CHECKS.items():
+        if re.fullmatch(pattern, command.text):
+            return check
+    raise AssertionError(f"nobody checks this command: say how in CHECKS\n$ {command.text}")
+
+
+@pytest.fixture(scope="module")
+def seen() -> set[Command]:
+    """Commands that an earlier page had; each takes seconds."""
+    return set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_page_works(
+    stack: Shell, seen: set[Command], page: str, tmp_path: Path
+) -> None:
+    shell = Shell(stack.directory, tmp_path / "environment")
+    shell.environment |= described(stack)
+    for command in commands(page):
+        if command not in seen:
+            check_of(command)(shell, command)
+            seen.add(command)
+
+
+def test_every_page_with_commands_is_among_them() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    pages.append(ROOT / "tests/README.md")
+    names = {str(page.relative_to(ROOT)) for page in pages}
+    assert {name for name in names if commands(name)} <= set(PAGES)
+
+
+def test_every_check_is_needed() -> None:
+    texts = [command.text for page in PAGES for command in commands(page)]
+    assert all(any(re.fullmatch(pattern, text) for text in texts) for pattern in CHECKS)
+
+
+def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
+    with checkout() as directory:
+        printed = Shell(directory, tmp_path / "environment").run("make demo")
+    (shown,) = blocks("README.md", "text")
+    missing = Counter(shape(shown)) - Counter(shape(printed))
+    assert not missing, f"the README shows {list(missing)}, printed was\n{printed}"
+    assert "FAILED" not in printed
+
+
+def test_the_subscriber_of_the_contract_counts_each_receipt_once(
+    stack: Shell, tmp_path: Path
+) -> None:
+    post(stack, "real-stream-usageopt.json")
+    post(stack, "mock-claude.json")
+    (example,) = blocks("docs/subscribers.md", "python")
+
+    def read_all(group: str) -> dict[str, int]:
+        """Run the example until it has printed every receipt; what its books say then."""
+        (tmp_path / "subscriber.py").write_text(example.replace("credits-by-account", group))
+        log = tmp_path / f"{group}.log"
+        command = [sys.executable, "subscriber.py"]
+        server = Server("subscriber", command, log, env=stack.environment, cwd=tmp_path)
+        server.start()
+        total = "SELECT billing_account_id, charged_credits FROM billing.charge_receipts"
+        eventually(
+            lambda: (
+                {f"{name} {credit}" for name, credit in sql(stack, total)}
+                <= set(log.read_text().splitlines())
+            ),
+            "the subscriber to see every receipt",
+        )
+        server.check()
+        server.stop()
+        with closing(sqlite3.connect(tmp_path / "credits.db")) as books:
+            return dict(books.execute("SELECT account, total FROM credits"))
+
+    eventually(lambda: len(sql(stack, "SELECT FROM billing.charge_receipts")) >= 2, "receipts")
+    sums = (
+        "SELECT billing_account_id, sum(charged_credits)::int "
+        "FROM billing.charge_receipts GROUP BY billing_account_id"
+    )
+    first = read_all("credits-by-account")
+    assert first == dict(sql(stack, sums))
+    assert read_all("the-same-from-the-start") == first, "an event that is read twice counts twice"
