@@ -93,7 +93,8 @@ def _resend(
         span.since(since)
     if until:
         span.until(until)
-    resender = replaying.Resender(config, topics.callbacks.name) if apply else None
+    sender = service.sender_config(found)
+    resender = replaying.Resender(sender, topics.callbacks.name) if apply else None
     counts: Counter[tuple[str, bool]] = Counter()
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("reading dead letters", total=span.records)
@@ -185,9 +186,9 @@ def settle(
     cost_usd = _cost(cost)
     with _explained(found), _connect(found) as connection:
         open_call = settlement.find(connection, call)
-        config = service.kafka_config(found)
-        record = settlement.original(config, open_call)
-        settlement.send(config, record, cost_usd, by or getpass.getuser(), note)
+        record = settlement.original(service.kafka_config(found), open_call)
+        sender = service.sender_config(found)
+        settlement.send(sender, record, cost_usd, by or getpass.getuser(), note)
     out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
 
 

@@ -55,9 +55,7 @@ class Resender:
     """Sends dead letters to the callbacks topic with their own key, bytes and headers."""
 
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
-        self._producer = Producer(
-            dict(config) | {"acks": "all", "enable.idempotence": True, "linger.ms": 5}
-        )
+        self._producer = Producer(dict(config))
         self._topic = topic
         self.failed = 0
 

@@ -43,6 +43,19 @@ def _on_error(health: Health | None, error: KafkaError) -> None:
     log.warning("kafka client", code=error.name(), detail=error.str())
 
 
+def sender_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of a producer for the callbacks topic, outside any transaction.
+
+    The partitioner is that of Java clients and of the gateway: ONE_RUN_ONE_PARTITION.
+    """
+    return kafka_config(settings) | {
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+    }
+
+
 def consumer_config(settings: Settings) -> dict[str, Any]:
     """Return the group member's configuration: nothing is committed or stored by itself."""
     return kafka_config(settings) | {

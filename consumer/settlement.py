@@ -108,7 +108,7 @@ def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, not
         if error is not None:
             failures.append(error)
 
-    producer = Producer(config | {"acks": "all", "enable.idempotence": True})
+    producer = Producer(config)
     headers: Any = [
         *record.headers,
         (names.SETTLED_BY, by.encode()),
