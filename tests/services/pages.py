@@ -74,13 +74,17 @@ def checkout() -> Iterator[Path]:
 class Shell:
     """Bash in a checkout; what a command exports stays for those after it.
 
-    Begins without any variable of ours.
+    Begins without any variable of ours. `make` finds the environment that is installed already:
+    uv would otherwise take the checkout's for another one and make it anew under the test run.
     """
 
     def __init__(self, directory: Path, state: Path) -> None:
         self.directory = directory
         self._state = state
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        installed = ROOT / ".venv"
+        self.environment["UV_PROJECT_ENVIRONMENT"] = str(installed)
+        self.environment["PYTHON"] = str((installed / "bin/python").resolve())
 
     def run(self, command: str) -> str:
         """What `command` prints; it must succeed."""
