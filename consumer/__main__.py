@@ -22,6 +22,7 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.command()(replay)
 app.add_typer(deferred, name="deferred", no_args_is_help=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -67,7 +67,10 @@ class Cluster:
         }
 
     def apply(self, differences: Sequence[Difference]) -> None:
-        """Create what is missing, add partitions, set what differs. Raises `KafkaException`."""
+        """Create what is missing, add partitions, set what differs. Raises `KafkaException`.
+
+        A topic that somebody else created in the meantime is taken as it is.
+        """
         missing = [_new(d.topic, self._replication_factor) for d in differences if not d.exists]
         growing = [NewPartitions(d.topic.name, d.topic.partitions) for d in differences if d.grows]
         changed = [_changed(d) for d in differences if d.config]
@@ -83,7 +86,11 @@ class Cluster:
         if changed:
             futures += self._admin.incremental_alter_configs(changed).values()
         for future in futures:
-            future.result(_TIMEOUT_SECONDS)
+            try:
+                future.result(_TIMEOUT_SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
 
 
 def _new(topic: Topic, replication_factor: int) -> NewTopic:
