@@ -1,0 +1,354 @@
+"""The consumer as a process: callbacks in, receipts, events and dead letters out, once."""
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.decision import decide
+from consumer.ledger import Ledger
+from consumer.record import Decided
+from tests.services import captures
+from tests.services.callbacks import costing, element, policy, record, usage_unit
+from tests.services.consuming import (
+    CALLBACKS,
+    DEAD_LETTERS,
+    USAGE_UNITS,
+    Consuming,
+    Member,
+    assigned,
+)
+from tests.services.gate import Gate
+from tests.services.waiting import eventually
+
+
+@pytest.fixture
+def consuming(
+    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Consuming]:
+    """Topics and tables of this test; no member runs yet."""
+    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
+        yield made
+
+
+def counts(member: Member) -> Counter[str]:
+    """`billing_consumer_records_total` by outcome."""
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "billing_consumer_records_total":
+                found[sample.labels["outcome"]] += int(sample.value)
+    return +found
+
+
+def in_run(number: int, **fields: object) -> bytes:
+    """A paid call of its own in one of seven runs."""
+    spend = {"run_id": f"run-{number % 7}", "attempt": 0}
+    name = f"call-{number}"
+    return element(id=name, litellm_call_id=name, metadata={"spend_logs_metadata": spend}, **fields)
+
+
+HOSTILE = [
+    b"",
+    b"null",
+    b"[1, 2]",
+    b"{",
+    b"\xff\x00",
+    costing("-1"),
+    costing("1e400"),
+    costing('"0.1"'),
+    element(id=None),
+    b"[" * 100_000,
+]
+
+
+def test_NOTHING_VANISHES(consuming: Consuming) -> None:
+    """Consumed = created + duplicate + conflict + deferred + skipped + parked."""
+    rng = random.Random(7)  # noqa: S311 - a test's shuffle
+    values = captures.all_elements() * 3 + HOSTILE * 2 + [costing("1"), costing("2")]
+    rng.shuffle(values)
+    member = consuming.member(BILLING_FREE_MODELS=captures.FREE_MODELS)
+    consuming.send(*values)
+    consuming.settled()
+    lines = Counter(line.verdict for line in captures.expectations())
+    eventually(lambda: counts(member).total() == len(values), f"{len(values)} counted records")
+    found = counts(member)
+    assert found["created"] == lines["RECEIPT"] + 1
+    assert found["deferred"] == lines["DEFER"]
+    assert found["conflict"] == 1
+    assert found["skipped"] == 3 * lines["SKIP"]
+    assert found["parked"] == 2 * len(HOSTILE)
+    consuming.every_receipt_is_published_once(lines["RECEIPT"] + 1)
+    assert Counter(letter.value for letter in consuming.dead_letters()) == Counter(HOSTILE * 2)
+    assert member.end() == 0
+
+
+def test_ONE_RUN_ONE_PARTITION_for_callbacks_and_receipts(consuming: Consuming) -> None:
+    consuming.send(*(in_run(number) for number in range(70)))
+    consuming.member()
+    consuming.settled()
+    for records in (consuming.topics.since(CALLBACKS, {}), consuming.events()):
+        homes: dict[bytes, set[int]] = {}
+        for one in records:
+            homes.setdefault(one.key, set()).add(one.partition)
+        assert set(homes) == {f"run-{n}".encode() for n in range(7)}
+        assert all(len(partitions) == 1 for partitions in homes.values())
+        assert len(set.union(*homes.values())) > 1
+    events = {one.key: one.partition for one in consuming.events()}
+    callbacks = {one.key: one.partition for one in consuming.topics.since(CALLBACKS, {})}
+    assert events == callbacks
+
+
+def test_a_dead_letter_is_the_record_and_says_why_and_where(consuming: Consuming) -> None:
+    consuming.member()
+    headers = [("source", b"litellm/eu"), ("x", b"one"), ("x", b"\xff two"), ("empty", b"")]
+    consuming.send(costing("-1"), headers=headers)
+    consuming.settled()
+    [letter] = consuming.dead_letters()
+    [sent] = consuming.topics.since(CALLBACKS, {})
+    assert (letter.key, letter.value) == (sent.key, costing("-1"))
+    assert {name: letter.headers[name] for name in ("source", "x", "empty")} == {
+        "source": b"litellm/eu",
+        "x": b"\xff two",
+        "empty": b"",
+    }
+    assert letter.headers["reason"] == b"negative_cost"
+    assert letter.headers["original-topic"] == f"{consuming.prefix}{CALLBACKS}".encode()
+    assert int(letter.headers["original-partition"]) == sent.partition
+    assert int(letter.headers["original-offset"]) == sent.offset
+    assert abs(int(letter.headers["original-timestamp"]) / 1_000 - time.time()) < 600
+    assert letter.headers["consumer-group"] == consuming.group.encode()
+    assert letter.headers["application-version"]
+    assert consuming.tables.receipts() == []
+
+
+def test_the_largest_record_that_the_topic_takes_can_be_a_dead_letter(
+    consuming: Consuming,
+) -> None:
+    consuming.member()
+    value = b'{"id": 5, "x": "' + b"y" * (10_485_760 - 10_000) + b'"}'
+    many = [(f"header-{number}", b"h" * 100) for number in range(50)]
+    consuming.send(value, in_run(1), headers=many)
+    consuming.settled()
+    [letter] = consuming.dead_letters()
+    assert letter.value == value
+    consuming.every_receipt_is_published_once(1)
+
+
+def test_a_hostile_client_stops_nobody(consuming: Consuming) -> None:
+    """Tags without end would make an event that no topic takes, and a partition that stands."""
+    consuming.member()
+    tags = [f"{number}-{'x' * 1_000}" for number in range(3_000)]
+    consuming.send(in_run(1, request_tags=tags), in_run(8), in_run(15))
+    consuming.settled()
+    consuming.every_receipt_is_published_once(3)
+
+
+def test_two_calls_of_125_hundred_millionths_with_markup_two_cost_25_credits_each(
+    consuming: Consuming,
+) -> None:
+    consuming.member(BILLING_MARKUP="2")
+    consuming.send(costing("1.25e-06", id="a"), costing("0.00000125", id="b"))
+    consuming.settled()
+    assert [row["charged_credits"] for row in consuming.tables.receipts()] == [25, 25]
+    for event in consuming.events():
+        data = json.loads(event.value)
+        assert (data["charged_credits"], data["response_cost_usd"]) == (25, "0.00000125")
+
+
+def test_a_later_callback_with_a_cost_settles_the_deferral(consuming: Consuming) -> None:
+    consuming.member()
+    consuming.send(element(response_cost=0))
+    consuming.settled()
+    [row] = consuming.tables.deferred()
+    assert (row["reason"], row["resolved_at"]) == ("suspicious_zero", None)
+    assert consuming.events() == []
+    consuming.send(element())
+    consuming.settled()
+    [row] = consuming.tables.deferred()
+    assert row["resolution"] == "callback"
+    consuming.every_receipt_is_published_once(1)
+
+
+def test_ADAPTERS_NEVER_BILL_usage_units_are_kept_and_bad_ones_parked(
+    consuming: Consuming,
+) -> None:
+    consuming.member()
+    for value in (json.dumps(usage_unit()).encode(), b'{"unit_id": "x"}', element()):
+        consuming.produce(USAGE_UNITS, b"run-1", value)
+    consuming.flush()
+    consuming.topics.wait_until_consumed(USAGE_UNITS)
+    assert len(consuming.tables.usage_units()) == 1
+    assert consuming.tables.receipts() == []
+    assert len(consuming.dead_letters()) == 2
+
+
+def crash_after_the_write(consuming: Consuming, count: int) -> None:
+    """What a member leaves that is killed between PostgreSQL's commit and Kafka's."""
+    sent = consuming.topics.since(CALLBACKS, {})
+    topic = consuming.prefix + CALLBACKS
+    decisions = []
+    for one in sent[:count]:
+        taken = record(one.value, offset=one.offset, partition=one.partition, topic=topic)
+        decisions.append(Decided(taken, decide(taken, policy())))
+    with closing(Ledger(consuming.database_url, "billing_consumer")) as ledger:
+        found = ledger.write(decisions)
+    assert {outcome.outcome for outcome in found} == {"created"}
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_after_a_crash_between_the_two_commits(
+    consuming: Consuming,
+) -> None:
+    consuming.send(*(in_run(number) for number in range(30)))
+    crash_after_the_write(consuming, 20)
+    before = consuming.tables.snapshot()["charge_receipts"]
+    # The same calls from the sender again, as other records: duplicates, not published again.
+    consuming.send(*(in_run(number) for number in range(30)))
+    member = consuming.member()
+    consuming.settled()
+    consuming.every_receipt_is_published_once(30)
+    assert set(before) <= set(consuming.tables.snapshot()["charge_receipts"])
+    eventually(lambda: counts(member).total() == 60, "sixty counted records")
+    assert counts(member) == {"created": 10, "duplicate": 50}
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_over_kills_without_warning(consuming: Consuming) -> None:
+    """SIGKILL in the middle of work, again and again; a subscriber sees each receipt once."""
+    rng = random.Random(11)  # noqa: S311 - a test's choice of moments
+    total = 0
+    for _ in range(4):
+        member = consuming.member(
+            ready=False, CONSUMER_BATCH_RECORDS="25", CONSUMER_TRANSACTION_TIMEOUT_MS="3000"
+        )
+        for _ in range(20):
+            consuming.send(*(in_run(total + number) for number in range(25)))
+            total += 25
+        wanted = rng.randint(1, 400) + total - 500
+        eventually(
+            lambda: len(consuming.tables.receipts()) >= wanted,  # noqa: B023 - called at once
+            "some of the receipts",
+        )
+        member.end(signal.SIGKILL)
+    survivor = consuming.member()
+    consuming.settled()
+    consuming.every_receipt_is_published_once(total)
+    assert consuming.dead_letters() == []
+    assert survivor.end() == 0
+
+
+def test_COMMIT_AFTER_WRITE_offsets_stand_still_while_the_database_is_away(
+    consuming: Consuming,
+) -> None:
+    parts = urlsplit(consuming.database_url)
+    gate = Gate(parts.port or 5432)
+    url = consuming.database_url.replace(f":{parts.port}/", f":{gate.port}/")
+    member = consuming.member(DATABASE_URL=url)
+    consuming.send(*(in_run(number) for number in range(10)))
+    consuming.settled()
+    before = consuming.committed()
+    gate.shut()
+    consuming.send(*(in_run(number) for number in range(10, 20)), costing("-1", id="bad"))
+    eventually(lambda: member.said("batch will be tried again", 5), "five tries of the member")
+    assert member.probe("/readyz") == 503
+    assert member.probe("/livez") == 200
+    assert len(consuming.tables.receipts()) == 10
+    assert len(consuming.events()) == 10
+    assert consuming.dead_letters() == []
+    assert consuming.committed() == before
+    gate.open()
+    consuming.settled()
+    consuming.every_receipt_is_published_once(20)
+    assert len(consuming.dead_letters()) == 1
+    eventually(lambda: member.probe("/readyz") == 200, "the member to be ready again")
+    assert member.end() == 0
+    gate.shut()
+
+
+def test_terminated_sessions_under_load_cost_nothing(consuming: Consuming) -> None:
+    member = consuming.member(CONSUMER_BATCH_RECORDS="20")
+    for start in range(0, 400, 100):
+        consuming.send(*(in_run(number) for number in range(start, start + 100)))
+        with psycopg.connect(consuming.database_url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'billing-consumer' AND datname = current_database()"
+            )
+    consuming.settled()
+    consuming.every_receipt_is_published_once(400)
+    assert consuming.dead_letters() == []
+    assert member.end() == 0
+
+
+def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consuming) -> None:
+    member = consuming.member()
+    consuming.send(*(in_run(number) for number in range(200)))
+    assert member.end(signal.SIGTERM) == 0
+    assert [line["event"] for line in member.lines()][-1] == "consumer stopped"
+    successor = consuming.member()
+    consuming.settled()
+    consuming.every_receipt_is_published_once(200)
+    assert successor.end(signal.SIGINT) == 0
+
+
+def test_a_member_that_waits_for_the_database_stops_when_asked(consuming: Consuming) -> None:
+    parts = urlsplit(consuming.database_url)
+    gate = Gate(parts.port or 5432)
+    url = consuming.database_url.replace(f":{parts.port}/", f":{gate.port}/")
+    member = consuming.member(DATABASE_URL=url)
+    gate.shut()
+    consuming.send(in_run(1))
+    eventually(lambda: member.said("batch will be tried again"), "the member to notice")
+    assert member.end(signal.SIGTERM) == 0
+    consuming.member()
+    consuming.settled()
+    consuming.every_receipt_is_published_once(1)
+
+
+def test_two_members_share_and_the_work_of_a_killed_one_moves(consuming: Consuming) -> None:
+    first, second = consuming.member(), consuming.member()
+    eventually(
+        lambda: sum(assigned([first, second])) == 18 and min(assigned([first, second])) >= 8,
+        "both members to hold their share of the eighteen partitions",
+    )
+    for start in range(0, 300, 100):
+        consuming.send(*(in_run(number) for number in range(start, start + 100)))
+    first.end(signal.SIGKILL)
+    consuming.send(*(in_run(number) for number in range(300, 400)))
+    consuming.settled()
+    eventually(lambda: assigned([second]) == [18], "the survivor to hold all partitions")
+    consuming.every_receipt_is_published_once(400)
+    assert consuming.dead_letters() == []
+    assert second.end() == 0
+
+
+def test_a_member_without_topics_says_what_is_missing(
+    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as consuming:
+        member = consuming.member(ready=False, BILLING_TOPIC_PREFIX=f"{topic_prefix}absent.")
+        eventually(lambda: member.said("kafka reported an error"), "the member to notice")
+        assert member.probe("/readyz") == 503
+        assert member.end() == 0
+
+
+def test_the_dead_letter_limit_stops_the_member_with_nothing_committed(
+    consuming: Consuming,
+) -> None:
+    member = consuming.member(ready=False, CONSUMER_DEAD_LETTER_RUN="5")
+    for _ in range(8):
+        consuming.produce(CALLBACKS, b"one", b"{")
+    consuming.flush()
+    assert member.process.wait(60) == 1
+    assert "CONSUMER_DEAD_LETTER_RUN" in member.log.read_text()
+    assert consuming.topics.since(DEAD_LETTERS, {}) == []

@@ -1,0 +1,223 @@
+"""Consumers as real processes on topics of their own, and what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from consumer.cluster import Cluster
+from schemas.identity import identify
+from schemas.record import SOURCE, Headers
+from schemas.topics import load_topics
+from tests.services.deployment import Deployment
+from tests.services.ledger import Ledger
+from tests.services.process import free_port
+from tests.services.topics import TopicRecord, Topics
+from tests.services.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+CALLBACKS = "billing.callbacks.v1"
+DEAD_LETTERS = "billing.callbacks.v1.dlq"
+RECEIPTS = "billing.receipts.v1"
+USAGE_UNITS = "billing.usage-units.v1"
+QUICK = {
+    "CONSUMER_SESSION_TIMEOUT_MS": "6000",
+    "CONSUMER_RETRY_MAX_MS": "500",
+    "CONSUMER_TRANSACTION_TIMEOUT_MS": "10000",
+    "CONSUMER_DEAD_LETTER_SHARE": "1",
+}
+"""Settings that let a test see in seconds what takes longer in production."""
+
+
+@dataclass
+class Member:
+    """One `python -m consumer run`."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    metrics_url: str
+
+    def lines(self) -> list[dict[str, object]]:
+        """What it logged."""
+        text = self.log.read_text(errors="replace")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def said(self, event: str, times: int = 1) -> bool:
+        """Whether it logged this event so often; fails when it has ended."""
+        assert self.process.poll() is None, self.log.read_text(errors="replace")[-3_000:]
+        return sum(line.get("event") == event for line in self.lines()) >= times
+
+    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+        """Send a signal and wait; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise
+
+    def probe(self, path: str) -> int:
+        """The status of a probe."""
+        url = self.metrics_url + path
+        return httpx.get(url, timeout=10, trust_env=False).status_code
+
+
+@dataclass
+class Consuming:
+    """Topics, tables and members of one test; `prefix` keeps them apart from all others."""
+
+    bootstrap: str
+    database_url: str
+    prefix: str
+    directory: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Create the topics."""
+        cluster = Cluster({"bootstrap.servers": self.bootstrap}, replication_factor=1)
+        cluster.apply(cluster.differences(load_topics(self.prefix)))
+        self.group = f"{self.prefix}consumer"
+        self.members: list[Member] = []
+        self.tables = Ledger(self.database_url)
+        self.topics = Topics(
+            Deployment(
+                gateway_url="",
+                gateway_metrics_url="",
+                consumer_metrics_url="",
+                token="",
+                database_url=self.database_url,
+                bootstrap=self.bootstrap,
+                topic_prefix=self.prefix,
+                group=self.group,
+            )
+        )
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "partitioner": "murmur2_random",
+                "acks": "all",
+                "message.max.bytes": 16 * 1024 * 1024,
+            }
+        )
+
+    def close(self) -> None:
+        """End what is left."""
+        for member in self.members:
+            if member.process.poll() is None:
+                member.end(signal.SIGKILL)
+        self.topics.close()
+
+    def member(self, *, ready: bool = True, **settings: str) -> Member:
+        """Start a member; `ready` waits until it has partitions."""
+        port = free_port()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("BILLING_", "CONSUMER_"))}
+        environment = {
+            **kept,
+            **QUICK,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "DATABASE_URL": self.database_url,
+            "BILLING_TOPIC_PREFIX": self.prefix,
+            "CONSUMER_GROUP": self.group,
+            "CONSUMER_METRICS_PORT": str(port),
+            **self.settings,
+            **settings,
+        }
+        path = self.directory / f"member-{len(self.members)}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "consumer", "run"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        member = Member(process, path, f"http://127.0.0.1:{port}")
+        self.members.append(member)
+        if ready:
+            eventually(lambda: member.said("partitions assigned"), "partitions for the member")
+        return member
+
+    def send(self, *values: bytes, source: str = "", headers: Headers | None = None) -> None:
+        """Produce callbacks as the gateway does: keyed by run, in order."""
+        for value in values:
+            try:
+                key = identify(value).run_id.encode()
+            except ValueError:
+                key = b"unreadable"
+            self.produce(CALLBACKS, key, value, source=source, headers=headers)
+        self.flush()
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        *,
+        source: str = "",
+        headers: Headers | None = None,
+    ) -> None:
+        """Produce one record; `flush` waits for it."""
+        added: Headers = [(SOURCE, source.encode())] if source else []
+        every = [*(headers or []), *added]
+        self._producer.produce(self.prefix + topic, value, key, headers=every)  # type: ignore[arg-type]
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything."""
+        assert self._producer.flush(30) == 0
+
+    def settled(self) -> None:
+        """Wait until the group has committed everything that was sent."""
+        self.topics.wait_until_consumed()
+
+    def committed(self) -> int:
+        """How many callbacks the group has committed."""
+        asker = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group})
+        topic = self.prefix + CALLBACKS
+        asked = [TopicPartition(topic, number) for number in self.topics.ends(CALLBACKS)]
+        try:
+            return sum(max(at.offset, 0) for at in asker.committed(asked, timeout=20))
+        finally:
+            asker.close()
+
+    def events(self) -> list[TopicRecord]:
+        """What a `read_committed` subscriber sees on the receipts topic."""
+        return self.topics.since(RECEIPTS, {})
+
+    def dead_letters(self) -> list[TopicRecord]:
+        """What a `read_committed` reader sees among the dead letters."""
+        return self.topics.since(DEAD_LETTERS, {})
+
+    def every_receipt_is_published_once(self, count: int) -> None:
+        """RECEIPTS_PUBLISHED_EXACTLY_ONCE: the events are the receipts, one for one."""
+        written = {str(row["id"]): row["cost_text"] for row in self.tables.receipts()}
+        published = Counter(event.headers["ce_id"].decode() for event in self.events())
+        assert len(written) == count
+        assert published == dict.fromkeys(written, 1)
+        for event in self.events():
+            data = json.loads(event.value)
+            assert written[data["id"]] == data["response_cost_usd"]
+
+
+def assigned(members: Sequence[Member]) -> list[int]:
+    """How many partitions each member says it holds."""
+    found = []
+    for member in members:
+        text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+        line = next(
+            line
+            for line in text.splitlines()
+            if line.startswith("billing_consumer_assigned_partitions ")
+        )
+        found.append(int(float(line.split()[1])))
+    return found
