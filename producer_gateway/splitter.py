@@ -182,7 +182,8 @@ def _values(scanner: Scanner, position: int) -> _Chain:
         if end is None:
             break
         after = scanner.space(end)
-        if body[after : after + 1] not in (b",", b"]"):
+        # A text that ends behind a whole value lacks no more than its end.
+        if body[after : after + 1] not in (b",", b"]", b""):
             break
         extents.append((position, end))
         position = after

@@ -216,3 +216,10 @@ def test_RAW_BYTES_SURVIVE_of_captured_bodies(file: str) -> None:
     assert all(isinstance(piece, Element) and not piece.lenient for piece in pieces)
     assert [piece.raw for piece in pieces] == captures.elements(file)
     assert all(piece.raw in body for piece in pieces)
+
+
+@pytest.mark.parametrize("end", [b"", b",", b" ,\n", b"\n"])
+def test_a_list_that_lacks_only_its_end_gives_all_its_elements(end: bytes) -> None:
+    whole = b'{"id": "a", "metadata": {"b": [1]}}'
+    pieces, _ = split(b"[" + whole + b", " + whole + end)
+    assert pieces == [Element(whole, lenient=False)] * 2
