@@ -81,7 +81,8 @@ def test_ONE_BILLING_PATH_a_settled_call_is_charged_through_the_topic(
         "CONSUMER_GROUP": topic,
         "CONSUMER_METRICS_PORT": "0",
     }
-    producer = Producer({"bootstrap.servers": environment["KAFKA_BOOTSTRAP_SERVERS"]})
+    client = {"bootstrap.servers": environment["KAFKA_BOOTSTRAP_SERVERS"]}
+    producer = Producer(client | {"partitioner": "murmur2_random"})
     producer.produce(topic, UNPRICED.read_bytes()[1:-1], key=b"run-7f3a")
     assert producer.flush(20) == 0
     waiting = "SELECT id FROM billing.deferred_calls WHERE resolved_at IS NULL"
@@ -97,6 +98,11 @@ def test_ONE_BILLING_PATH_a_settled_call_is_charged_through_the_topic(
         rows = eventually(lambda: found(migrated_database_url, receipts), "the receipt")
     assert rows == [("operator", 125_000, topic)]
     assert found(migrated_database_url, waiting) == []
+    partitions = (
+        "SELECT kafka_partition FROM billing.charge_receipts "
+        "UNION SELECT kafka_partition FROM billing.deferred_calls"
+    )
+    assert len(found(migrated_database_url, partitions)) == 1, "the run is on two partitions"
 
 
 def test_ONE_LEDGER_WRITER_nobody_else_may_add_receipts(migrated_database_url: str) -> None:
