@@ -136,6 +136,7 @@ class Settings(KafkaConnection):
             "user_api_key_team_id",
             "user_api_key_user_id",
         ),
+        min_length=1,
         description="Where the account comes from, the first that is there. The client can forge "
         "`end_user` and the header unless it is trusted; it cannot forge `user_api_key_*`.",
     )
