@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from consumer.record import Charge, Deferred, Record, Usage
-from schemas.text import storable
+from schemas.text import identifier
 
 RECEIPT_COLUMNS: Final = (
     "ordinal", "id", "source_system", "call_key", "litellm_call_id", "response_id",
@@ -50,9 +50,12 @@ def deferred_row(ordinal: int, record: Record, deferred: Deferred) -> tuple[Any,
 
 
 def usage_row(record: Record, usage: Usage) -> dict[str, Any]:
-    """Return a usage unit as the parameters of `insert_usage_unit`."""
+    """Return a usage unit as the parameters of `insert_usage_unit`.
+
+    Its ids have the form that they have on receipts, so that the two can be compared.
+    """
     values = {
-        name: storable(value) if isinstance(value, str) else value
+        name: identifier(value) if isinstance(value, str) else value
         for name, value in usage.unit.model_dump().items()
     }
     provenance = {

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.text import identifier
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"\S")]
 
 
@@ -36,8 +38,8 @@ class UsageUnit(BaseModel):
     finished_at: AwareDatetime
 
     def key(self) -> bytes:
-        """Return the Kafka key: the run id, as on the callbacks topic."""
-        return self.run_id.encode()
+        """Return the Kafka key: the run id in the form that it has on the callbacks topic."""
+        return identifier(self.run_id).encode()
 
     @property
     def occurred_at(self) -> datetime:

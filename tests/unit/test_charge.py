@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.decision import decide
-from consumer.record import Charge, Deferred
+from consumer.record import Charge, Deferred, Usage
+from consumer.rows import usage_row
 from schemas.receipt import to_kafka
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
@@ -21,10 +22,12 @@ from tests.services.callbacks import (
     ENDED,
     NUMBER,
     RECEIVED_MS,
+    USAGE_UNITS,
     charged,
     element,
     policy,
     record,
+    usage_unit,
     verdict,
 )
 
@@ -354,3 +357,14 @@ def test_the_decision_about_a_real_payload_is_the_same_each_time(file: str) -> N
     for value in captures.elements(file):
         taken = record(value)
         assert decide(taken, policy()) == decide(taken, policy())
+
+
+@pytest.mark.parametrize("run_id", ["run-1", "läuft/1", "a\x00b", "\N{ROCKET}" * 500])
+def test_a_usage_unit_knows_its_run_by_the_name_on_the_receipt(run_id: str) -> None:
+    """Else the two could not be compared, and would lie on different partitions."""
+    taken = record(json.dumps(usage_unit(run_id=run_id)).encode(), topic=USAGE_UNITS)
+    usage = decide(taken, policy())
+    assert isinstance(usage, Usage)
+    billed = charged(element(metadata={"spend_logs_metadata": {"run_id": run_id}})).receipt
+    assert usage_row(taken, usage)["run_id"] == billed.run_id
+    assert usage.unit.key() == billed.run_id.encode()
