@@ -31,7 +31,7 @@ down: install ## Stop what `make up` started
 	@$(RUN) python -m demo down
 
 test: install ## Run everything that needs no cluster
-	@$(RUN) pytest tests/unit tests/integration tests/system
+	@$(RUN) pytest tests/unit tests/integration tests/system tests/chaos
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .
@@ -46,8 +46,8 @@ format: install ## Let the formatters write
 schemas: install ## Write again what is generated from the code: JSON Schemas, OpenAPI, configuration page
 	@$(RUN) python -m docs.generate
 
-bench: install ## Measure against limits of the same run
-	@$(RUN) pytest tests/bench
+bench: install ## Measure the consumer's core against limits of the same run
+	@$(RUN) python -m tests.bench
 
-chaos: install ## Kill and cut
-	@$(RUN) pytest tests/chaos
+chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
+	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s tests/chaos
