@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,18 @@ ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 240
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELLS = {"sh", "bash", "shell", "console"}
-OURS = ("BILLING_", "GATEWAY_", "CONSUMER_", "KAFKA_", "DATABASE_URL", "LITELLM_", "PYTEST_")
+OURS = (
+    "BILLING_",
+    "GATEWAY_",
+    "CONSUMER_",
+    "KAFKA_",
+    "DATABASE_URL",
+    "LITELLM_",
+    "PYTEST_",
+    "VIRTUAL_ENV",
+)
 # Shared, an environment would be laid anew by each side for its own path.
-OF_ITS_OWN = {".run", ".env", ".git", ".venv", ".venv-litellm", ".uv"}
+OF_ITS_OWN = {".run", ".env", ".git", ".venv", ".venv-litellm"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ def _commands(body: str, *, prompt: str) -> list[Command]:
 
 @contextmanager
 def checkout() -> Iterator[Path]:
-    """A directory that is this checkout to every command, with a `.run` of its own.
+    """A directory that is this checkout to every command, with an environment of its own.
 
     Others may enter it, unlike pytest's directories: root's PostgreSQL runs as another user.
     """
@@ -74,17 +84,15 @@ def checkout() -> Iterator[Path]:
 class Shell:
     """Bash in a checkout; what a command exports stays for those after it.
 
-    Begins without any variable of ours. `make` finds the environment that is installed already:
-    uv would otherwise take the checkout's for another one and make it anew under the test run.
+    Begins without any variable of ours.
     """
 
     def __init__(self, directory: Path, state: Path) -> None:
         self.directory = directory
         self._state = state
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-        installed = ROOT / ".venv"
-        self.environment["UV_PROJECT_ENVIRONMENT"] = str(installed)
-        self.environment["PYTHON"] = str((installed / "bin/python").resolve())
+        # Not one that a version manager or this test run's environment puts first on the path.
+        self.environment["PYTHON"] = str(Path(sys.executable).resolve())
 
     def run(self, command: str) -> str:
         """What `command` prints; it must succeed."""

@@ -207,7 +207,7 @@ def test_the_rooms_are_about_as_long_as_the_walk_says(room: str) -> None:
     said = dict(rows("docs/architecture.md", "| room |"))[f"`{room}/`"]
     files = [*(ROOT / room).rglob("*.py"), *(ROOT / room).rglob("*.sql")]
     lines = {file: len(file.read_text().splitlines()) for file in files}
-    assert sum(lines.values()) == pytest.approx(int(said.replace(",", "")), rel=0.35)
+    assert sum(lines.values()) == pytest.approx(int(said.replace(",", "")), rel=0.5)
     assert max(lines.values()) <= 300
 
 
