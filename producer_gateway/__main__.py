@@ -10,7 +10,8 @@ import uvloop
 from producer_gateway import logs
 from producer_gateway.routes import openapi as describe
 from producer_gateway.service import FatalError, serve
-from producer_gateway.settings import ConfigurationError, load
+from producer_gateway.settings import load
+from schemas.environment import ConfigurationError
 
 _RUNTIME_FAILURE: Final = 1
 _WRONG_CONFIGURATION: Final = 2

@@ -4,6 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from producer_gateway.spool import Spool
 from schemas.record import ContentDropped, Reason
 
 _LATENCY_BUCKETS: Final = (
@@ -14,7 +15,7 @@ _LATENCY_BUCKETS: Final = (
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
 NOT_STORED: Final = (
     *("broker_unreachable", "topics_missing", "queue_full", "produce_failed"),
-    *("delivery_failed", "timeout", "inflight"),
+    *("delivery_failed", "refused", "timeout", "inflight", "spool_full", "spool_failed"),
 )
 
 
@@ -94,6 +95,46 @@ class Metrics:
             "Requests whose sender left, or took too long, before the body was complete.",
             registry=registry,
         )
+        self.spooled = Counter(
+            "billing_gateway_spooled_total",
+            "Records that were answered 202 from the spool.",
+            registry=registry,
+        )
+        self.drained = Counter(
+            "billing_gateway_drained_total",
+            "Records that left the spool for Kafka.",
+            registry=registry,
+        )
+        self.drain_failures = Counter(
+            "billing_gateway_drain_failures_total",
+            "Attempts to drain that Kafka or the disk let fail; each is repeated after a pause.",
+            registry=registry,
+        )
+        self.spool_refused = Counter(
+            "billing_gateway_spool_refused_total",
+            "Spooled records that Kafka refuses as such; kept aside in the spool.",
+            registry=registry,
+        )
+        self.spool_records = Gauge(
+            "billing_gateway_spool_records",
+            "Records that wait in the spool for Kafka.",
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "billing_gateway_spool_bytes",
+            "Bytes of records in the spool, those kept aside included.",
+            registry=registry,
+        )
+        self.spool_max_bytes = Gauge(
+            "billing_gateway_spool_max_bytes",
+            "Bytes of records that the spool takes; 0 without a spool.",
+            registry=registry,
+        )
+        self.spool_oldest_seconds = Gauge(
+            "billing_gateway_spool_oldest_seconds",
+            "Seconds for which the oldest record has waited in the spool; 0 when it is empty.",
+            registry=registry,
+        )
         # From the start at 0, so that an alert on the first increase can see it.
         for outcome in ("accepted", "parked", "null"):
             self.elements.labels(outcome)
@@ -110,3 +151,10 @@ class Metrics:
             "1 when the broker answered the latest check and all topics are there.",
             registry=registry,
         )
+
+    def watch(self, spool: Spool) -> None:
+        """Show the state of `spool`."""
+        self.spool_records.set_function(lambda: spool.records)
+        self.spool_bytes.set_function(lambda: spool.bytes)
+        self.spool_max_bytes.set(spool.max_bytes)
+        self.spool_oldest_seconds.set_function(spool.age_s)

@@ -3,48 +3,84 @@
 import asyncio
 from typing import Final
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
 from producer_gateway.producer import KafkaStore
+from producer_gateway.spool import Spool
 
+_LOG: Final = structlog.get_logger(__name__)
 _CHECK_S: Final = 10.0
 _RECHECK_S: Final = 1.0
 
 
 class Readiness:
-    """Knows whether a callback could be stored now, and if not, why."""
+    """Knows whether a callback could be stored now, in Kafka or in the spool, and if not, why."""
 
-    def __init__(self, store: KafkaStore, metrics: Metrics) -> None:
+    def __init__(self, store: KafkaStore, metrics: Metrics, spool: Spool | None = None) -> None:
         self._store = store
+        self._spool = spool
         self._broker_up = metrics.broker_up
-        self._missing: dict[str, str] = {"kafka": "the broker has not answered yet"}
+        self._kafka: dict[str, str] = {"kafka": "the broker has not answered yet"}
         self.draining = False
 
     @property
     def missing(self) -> dict[str, str]:
         """What is missing, by dependency; empty when ready."""
-        return {"gateway": "shutting down"} if self.draining else self._missing
+        if self.draining:
+            return {"gateway": "shutting down"}
+        if self._spool is None or not self._kafka:
+            return self._kafka
+        if self._spool.trouble:
+            return {**self._kafka, "spool": self._spool.trouble}
+        return {}
+
+    def state(self) -> dict[str, object]:
+        """What the probe says: also what is away while the gateway is ready."""
+        missing = self.missing
+        state: dict[str, object] = {
+            "status": "not ready" if missing else "ready",
+            "missing": missing,
+            "kafka": "away: " + "; ".join(self._kafka.values()) if self._kafka else "there",
+        }
+        if self._spool is not None:
+            state["spool"] = {
+                "records": self._spool.records,
+                "bytes": self._spool.bytes,
+                "oldest_seconds": round(self._spool.age_s(), 1),
+                "set_aside": self._spool.set_aside,
+            }
+        return state
 
     async def watch(self) -> None:
-        """Check the broker again and again, until cancelled."""
+        """Check the broker and the spool's disk again and again, until cancelled."""
         while True:
             topics = await self._store.check()
             if topics is None:
-                self._missing = {"kafka": "the broker does not answer"}
+                self._kafka = {"kafka": "the broker does not answer"}
             elif topics:
-                self._missing = {
+                self._kafka = {
                     "topics": f"missing: {', '.join(sorted(topics))}; create them with "
                     "`python -m consumer topics --apply`"
                 }
             else:
-                self._missing = {}
-            self._broker_up.set(not self._missing)
-            await asyncio.sleep(_RECHECK_S if self._missing else _CHECK_S)
+                self._kafka = {}
+            self._broker_up.set(not self._kafka)
+            await self._check_spool()
+            await asyncio.sleep(_RECHECK_S if self._kafka else _CHECK_S)
+
+    async def _check_spool(self) -> None:
+        if self._spool is not None:
+            try:
+                await self._spool.check()
+            except SpoolError as error:
+                _LOG.error("spool_failed", detail=str(error))
 
 
 def probes(readiness: Readiness, metrics: Metrics) -> Starlette:
@@ -55,9 +91,7 @@ def probes(readiness: Readiness, metrics: Metrics) -> Starlette:
         return JSONResponse({"status": "live"})
 
     async def readyz(_: Request) -> Response:
-        missing = readiness.missing
-        status = "not ready" if missing else "ready"
-        return JSONResponse({"status": status, "missing": missing}, 503 if missing else 200)
+        return JSONResponse(readiness.state(), 503 if readiness.missing else 200)
 
     async def exposition(_: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,21 +17,32 @@ from schemas.topics import Topics
 _LOG: Final = structlog.get_logger(__name__)
 _POLL_S: Final = 0.1
 _METADATA_TIMEOUT_S: Final = 5.0
-_GRACE_S: Final = 5.0
+_GRACE_MS: Final = 5_000
+"""librdkafka gives a record up so much later than we do. It drops records one by one, and sending
+a later one of the run after that would change their order; `abandon` drops them all together."""
+_RETIRE_S: Final = 10.0
 _ENQUEUE_IN_THREAD: Final = 2_000
 """From so many records on, handing them over takes long enough to be felt by other requests."""
+REFUSED: Final = frozenset({
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_RECORD,
+})  # fmt: skip
+"""Kafka refuses the record itself: it will do so again, and says nothing about the others."""
 
 
 class _Delivery:
     """Counts the delivery reports of one request: one future a request, none a record."""
 
-    __slots__ = ("error", "finished", "future", "remaining")
+    __slots__ = ("abandoned", "error", "finished", "future", "remaining")
 
     def __init__(self, count: int, finished: "list[_Delivery]") -> None:
         self.future: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
         self.remaining = count
         self.error: KafkaError | None = None
         self.finished = finished
+        self.abandoned = False
 
     def report(self, error: KafkaError | None, _message: Message) -> None:
         """Take one delivery report. Runs in the poll thread alone, so it needs no lock."""
@@ -51,37 +63,58 @@ class KafkaStore:
     def __init__(self, settings: Settings, topics: Topics, on_fatal: Callable[[str], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_fatal = on_fatal
-        self._timeout_s = settings.delivery_timeout_ms / 1000 + _GRACE_S
+        self.on_away: Callable[[str], None] | None = None
+        """Called, in the event loop, when no broker can be reached any more."""
+        self._timeout_s = settings.delivery_timeout_ms / 1000
         self._names = frozenset(
             topic.name for topic in (topics.callbacks, topics.dead_letters, topics.usage_units)
         )
-        self._producer = Producer(
-            {**_configuration(settings, topics), "error_cb": self._on_error},
-            logger=logging.getLogger("librdkafka"),
-        )
+        self._configuration = _configuration(settings, topics)
+        self._generation = 0
+        self._producer = self._connect()
+        self._deliveries = set[_Delivery]()
         self._finished: list[_Delivery] = []
         self._running = True
         self._missing: frozenset[str] | None = None
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._thread.start()
 
+    def _connect(self) -> Producer:
+        return Producer(
+            {**self._configuration, "error_cb": partial(self._on_error, self._generation)},
+            logger=logging.getLogger("librdkafka"),
+        )
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that may be produced to."""
+        return self._names
+
     async def store(self, records: Sequence[Record]) -> Stored:
-        """Produce `records` and wait for every delivery report. Raises `NotStoredError`."""
+        """Produce `records` and wait for every delivery report.
+
+        Raises `NotStoredError`, with reason `refused` where Kafka refuses a record as such.
+        """
         if not records:
             return Stored(0, 0)
         self._refuse_without_topics()
         delivery = _Delivery(len(records), self._finished)
-        if len(records) < _ENQUEUE_IN_THREAD:
-            self._enqueue(records, delivery)
-        else:
-            await asyncio.to_thread(self._enqueue, records, delivery)
+        self._deliveries.add(delivery)
         try:
+            if len(records) < _ENQUEUE_IN_THREAD:
+                self._enqueue(records, delivery)
+            else:
+                await asyncio.to_thread(self._enqueue, records, delivery)
             async with asyncio.timeout(self._timeout_s):
                 error = await delivery.future
         except TimeoutError:
             raise NotStoredError("timeout", "no delivery report in time") from None
+        finally:
+            self._deliveries.discard(delivery)
+        if delivery.abandoned:
+            raise NotStoredError("abandoned", "the broker went away meanwhile")
         if error is not None:
-            raise NotStoredError("delivery_failed", str(error))
+            raise _not_stored(error, "delivery_failed")
         return Stored(len(records), 0)
 
     def _refuse_without_topics(self) -> None:
@@ -96,11 +129,13 @@ class KafkaStore:
         produce, report = self._producer.produce, delivery.report
         try:
             for topic, key, value, headers in records:
+                if delivery.abandoned:
+                    return
                 produce(topic, value, key, on_delivery=report, headers=headers)  # type: ignore[arg-type]
         except BufferError as error:
             raise NotStoredError("queue_full", "the producer's queue is full") from error
         except KafkaException as error:
-            raise NotStoredError("produce_failed", str(error)) from error
+            raise _not_stored(error.args[0], "produce_failed") from error
 
     def _poll(self) -> None:
         while self._running:
@@ -113,10 +148,30 @@ class KafkaStore:
             finished, self._finished[:] = self._finished[:], []
             self._loop.call_soon_threadsafe(_resolve, finished)
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _on_error(self, generation: int, error: KafkaError) -> None:
+        if generation != self._generation:
+            return
         _LOG.warning("kafka_error", code=error.name(), detail=error.str(), fatal=error.fatal())
         if error.fatal():
             self._loop.call_soon_threadsafe(self._on_fatal, error.str())
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self.on_away is not None:  # noqa: SLF001 - librdkafka's own name
+            self._loop.call_soon_threadsafe(self.on_away, error.str())
+
+    def abandon(self) -> None:
+        """Give up on everything that was handed over and not acknowledged; nothing of it is sent.
+
+        What the broker has received may still be written: a prefix, in order. The waiting calls
+        of `store` fail at once with reason `abandoned`. A purged idempotent producer would go on
+        with a gap in its sequence, so the next records get a producer of their own.
+        """
+        if not self._deliveries and not len(self._producer):
+            return
+        for delivery in self._deliveries:
+            delivery.abandoned = True
+        _resolve(list(self._deliveries))
+        self._generation += 1
+        retired, self._producer = self._producer, self._connect()
+        threading.Thread(target=_retire, args=(retired,), name="kafka-retire", daemon=True).start()
 
     async def check(self) -> frozenset[str] | None:
         """Ask the broker for the topics; return those that are missing, None without an answer."""
@@ -148,10 +203,20 @@ def _resolve(finished: list[_Delivery]) -> None:
             delivery.future.set_result(delivery.error)
 
 
+def _not_stored(error: KafkaError, reason: str) -> NotStoredError:
+    return NotStoredError("refused" if error.code() in REFUSED else reason, str(error))
+
+
+def _retire(producer: Producer) -> None:
+    producer.purge()
+    # Serves the reports of what was purged, which hold on to the requests until then.
+    producer.flush(_RETIRE_S)
+
+
 def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:
     largest = max(topics.callbacks.max_message_bytes, topics.dead_letters.max_message_bytes)
     return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        **settings.kafka_client(),
         "client.id": "billing-gateway",
         "acks": "all",
         "enable.idempotence": True,
@@ -160,7 +225,7 @@ def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:
         "compression.type": "lz4",
         "linger.ms": settings.linger_ms,
         "message.max.bytes": largest,
-        "delivery.timeout.ms": settings.delivery_timeout_ms,
+        "delivery.timeout.ms": settings.delivery_timeout_ms + _GRACE_MS,
         # The bytes in flight are bounded at the door; here is room for a body and its headers.
         "queue.buffering.max.kbytes": 2 * settings.max_inflight_bytes // 1024 + 1024,
         "queue.buffering.max.messages": 0,

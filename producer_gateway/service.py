@@ -13,17 +13,21 @@ from starlette.types import ASGIApp
 
 from producer_gateway import VERSION
 from producer_gateway.app import Gateway
+from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
 from producer_gateway.probes import Readiness, probes
-from producer_gateway.producer import KafkaStore
 from producer_gateway.routes import application
 from producer_gateway.settings import Settings
+from producer_gateway.storage import Storage
 from schemas.topics import load_topics
 
 _LOG: Final = structlog.get_logger(__name__)
 _KEEP_ALIVE_S: Final = 75
 """Longer than LiteLLM's flush interval (5 s): closing an idle connection at the moment at which
 the sender uses it again would lose the body."""
+
+_FRONT_SHARE: Final = 0.8
+"""Of the time to stop in, what requests in hand get; the rest is for flushing what they left."""
 
 
 class FatalError(Exception):
@@ -71,8 +75,9 @@ def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: f
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in hand.
 
-    Order of stopping: not ready, no new connections, requests in hand answered, producer flushed,
-    probes last. Raises `FatalError` where a port is taken or the producer is beyond repair.
+    Order of stopping: not ready, no new connections, requests in hand answered (at half time from
+    the spool), producer flushed, spool closed, probes last. Raises `FatalError` where a port is
+    taken, the spool cannot be opened or the producer is beyond repair.
     """
     stop, fatal = asyncio.Event(), list[str]()
 
@@ -83,12 +88,15 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     topics, metrics = load_topics(settings.topic_prefix), Metrics()
-    store = KafkaStore(settings, topics, stop_because)
-    readiness = Readiness(store, metrics)
-    gateway = Gateway(settings, topics, metrics, store)
+    try:
+        storage = Storage(settings, topics, metrics, stop_because)
+    except SpoolError as error:
+        raise FatalError(str(error)) from error
+    readiness = Readiness(storage.kafka, metrics, storage.spool)
+    gateway = Gateway(settings, topics, metrics, storage.store)
     timeout_s = settings.shutdown_timeout_s
     app = application(gateway.callbacks, gateway.usage_units)
-    front = _server("callbacks", app, settings.host, settings.port, timeout_s)
+    front = _server("callbacks", app, settings.host, settings.port, _FRONT_SHARE * timeout_s)
     back = _server(
         "probes", probes(readiness, metrics), settings.metrics_host, settings.metrics_port, 1
     )
@@ -100,9 +108,11 @@ async def serve(settings: Settings) -> None:
 
     readiness.draining = True
     front.should_exit = True
+    ending = asyncio.get_running_loop().time() + timeout_s
+    if (await asyncio.wait({serving}, timeout=timeout_s / 2))[1]:
+        storage.hurry()
     await serving
-    if left := await store.close(timeout_s):
-        _LOG.error("records_left", count=left, note="none of them was answered 202")
+    await storage.close(max(0.0, ending - asyncio.get_running_loop().time()))
     watching.cancel()
     back.should_exit = True
     await probing

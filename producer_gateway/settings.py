@@ -1,19 +1,20 @@
 """The gateway's settings, read from the environment in this one place."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from schemas.environment import KafkaConnection, read
 
 SOURCE: Final = "litellm"
 MIN_TOKEN_CHARACTERS: Final = 32
 _MAX_TOKENS_PER_SOURCE: Final = 2
-_CLIENT_VARIABLES: Final = frozenset({"GATEWAY_URL", "GATEWAY_METRICS_URL"})
+_CLIENT_VARIABLES: Final = ("GATEWAY_URL", "GATEWAY_METRICS_URL")
 """Where clients look for a running gateway; `.run/env` holds them, so they may be set here too."""
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -27,7 +28,7 @@ class Content(StrEnum):
     DROP = "drop"
 
 
-class Settings(BaseSettings):
+class Settings(KafkaConnection):
     """Settings of `python -m producer_gateway run`, by environment variable."""
 
     model_config = SettingsConfigDict(
@@ -48,11 +49,6 @@ class Settings(BaseSettings):
         alias="BILLING_INGEST_TOKENS",
         description="Tokens of further proxies, `eu=token,us=token`: their source is "
         "`litellm/<name>`. A name may occur twice for rotation.",
-    )
-    kafka_bootstrap_servers: str = Field(
-        alias="KAFKA_BOOTSTRAP_SERVERS",
-        min_length=1,
-        description="Kafka brokers to begin with, `host:port`, comma-separated.",
     )
     topic_prefix: str = Field(
         default="",
@@ -107,8 +103,8 @@ class Settings(BaseSettings):
         alias="GATEWAY_DELIVERY_TIMEOUT_MS",
         ge=100,
         le=600_000,
-        description="Milliseconds Kafka may take to acknowledge a record before the answer is "
-        "503; long enough to sit out the election of a new partition leader.",
+        description="Milliseconds Kafka may take to acknowledge a record before it goes to the "
+        "spool (without one: 503); long enough to sit out the election of a partition leader.",
     )
     linger_ms: float = Field(
         default=2.0,
@@ -118,12 +114,26 @@ class Settings(BaseSettings):
         description="Milliseconds a record waits for others to share its batch. A sender up to "
         "LiteLLM 1.106 loses what it collects while it waits for the answer, so keep it small.",
     )
+    spool_dir: Path | None = Field(
+        default=None,
+        alias="GATEWAY_SPOOL_DIR",
+        description="Directory of the spool that takes records while Kafka is away, one for each "
+        "gateway; it is made where it is missing. Must outlive the process (no tmpfs): what waits "
+        "in it has been answered 202. Empty: no spool, the answer is 503.",
+    )
+    spool_max_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        alias="GATEWAY_SPOOL_MAX_BYTES",
+        ge=1024,
+        description="Bytes of records that the spool takes; beyond it 503. The file keeps the "
+        "size it once had; allow half as much again on the disk, and 256 MiB.",
+    )
     shutdown_timeout_s: float = Field(
         default=25.0,
         alias="GATEWAY_SHUTDOWN_TIMEOUT_S",
         gt=0,
-        description="Seconds that requests in hand have to finish after SIGTERM; keep it under "
-        "the pod's termination grace period.",
+        description="Seconds to stop in after SIGTERM; requests that still wait for Kafka at "
+        "half time go to the spool. Keep it under the pod's termination grace period.",
     )
     log_level: str = Field(
         default="info",
@@ -176,30 +186,9 @@ class Settings(BaseSettings):
         return tokens
 
 
-class ConfigurationError(Exception):
-    """The environment does not make a configuration; the text says what to change."""
-
-
 def load() -> Settings:
-    """Read the settings from the environment. Raises `ConfigurationError`; shows no secret."""
-    if unknown := _unknown_variables(os.environ):
-        raise ConfigurationError(
-            f"unknown variable(s) {', '.join(unknown)}: the gateway would ignore them. Correct or "
-            "unset them; in Kubernetes set `enableServiceLinks: false`."
-        )
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise ConfigurationError("; ".join(problems)) from None
-
-
-def _unknown_variables(names: Iterable[str]) -> list[str]:
-    known = {field.alias for field in Settings.model_fields.values()} | _CLIENT_VARIABLES
-    return sorted(name for name in names if name.startswith("GATEWAY_") and name not in known)
+    """Read the settings. Raises `schemas.environment.ConfigurationError`; shows no secret."""
+    return read(Settings, "GATEWAY_", *_CLIENT_VARIABLES)
 
 
 def _pairs_in(value: SecretStr | None) -> list[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from producer_gateway.settings import ConfigurationError, Settings, load
+from producer_gateway.settings import Settings, load
+from schemas.environment import ConfigurationError
 
 TOKEN = "t" * 32
 OTHER = "o" * 32
