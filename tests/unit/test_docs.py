@@ -136,6 +136,7 @@ def test_every_page_can_be_found() -> None:
         (page.parent / target.partition("#")[0]).resolve()
         for page in WRITTEN
         for target in LINK.findall(PAGES[page])
+        if not target.startswith("#")
     }
     folders = {path for path in linked if path.is_dir()}
     lost = {page for page in PAGES if page not in linked and page.parent not in folders}
