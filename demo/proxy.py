@@ -23,7 +23,7 @@ SAMPLE = ROOT / "deploy" / "litellm"
 _MODELS = Path(__file__).with_name("models.yaml")
 _VENV = ".venv-litellm"
 _INSTALL_SECONDS = 900
-_START_SECONDS = 180
+_START_SECONDS = 300
 
 
 class Proxy:
