@@ -1,8 +1,8 @@
 """Faults under load on real Apache Kafka and PostgreSQL: nothing lost, nothing doubled.
 
-`make chaos` runs CHAOS_FAULTS=500 and writes docs/reliability.md; `make test` runs a short seeded
-selection. The seed is printed; CHAOS_SEED repeats a schedule, CHAOS_ONLY takes the faults whose
-name holds it.
+`make chaos` injects CHAOS_FAULTS=500 and writes docs/reliability.md; by itself, this injects one
+fault of each kind. The seed is printed; CHAOS_SEED repeats a schedule, CHAOS_ONLY takes the faults
+whose name holds it.
 """
 
 import os
