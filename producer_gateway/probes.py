@@ -12,8 +12,7 @@ from starlette.routing import Route
 
 from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
-from producer_gateway.producer import KafkaStore
-from producer_gateway.spool import Spool
+from producer_gateway.storage import Storage
 
 _LOG: Final = structlog.get_logger(__name__)
 _CHECK_S: Final = 10.0
@@ -23,9 +22,9 @@ _RECHECK_S: Final = 1.0
 class Readiness:
     """Knows whether a callback could be stored now, in Kafka or in the spool, and if not, why."""
 
-    def __init__(self, store: KafkaStore, metrics: Metrics, spool: Spool | None = None) -> None:
-        self._store = store
-        self._spool = spool
+    def __init__(self, storage: Storage, metrics: Metrics) -> None:
+        self._storage = storage
+        self._spool = storage.spool
         self._broker_up = metrics.broker_up
         self._kafka: dict[str, str] = {"kafka": "the broker has not answered yet"}
         self.draining = False
@@ -35,19 +34,23 @@ class Readiness:
         """What is missing, by dependency; empty when ready."""
         if self.draining:
             return {"gateway": "shutting down"}
-        if self._spool is None or not self._kafka:
-            return self._kafka
-        if self._spool.trouble:
-            return {**self._kafka, "spool": self._spool.trouble}
-        return {}
+        away = self._away()
+        if away and self._spool is not None:
+            return {**away, "spool": self._spool.trouble} if self._spool.trouble else {}
+        return away
+
+    def _away(self) -> dict[str, str]:
+        # The requests know earlier than the next check that the broker has gone.
+        away = self._storage.away()
+        return self._kafka or ({"kafka": away} if away else {})
 
     def state(self) -> dict[str, object]:
         """What the probe says: also what is away while the gateway is ready."""
-        missing = self.missing
+        missing, away = self.missing, self._away()
         state: dict[str, object] = {
             "status": "not ready" if missing else "ready",
             "missing": missing,
-            "kafka": "away: " + "; ".join(self._kafka.values()) if self._kafka else "there",
+            "kafka": "away: " + "; ".join(away.values()) if away else "there",
         }
         if self._spool is not None:
             state["spool"] = {
@@ -61,7 +64,7 @@ class Readiness:
     async def watch(self) -> None:
         """Check the broker and the spool's disk again and again, until cancelled."""
         while True:
-            topics = await self._store.check()
+            topics = await self._storage.kafka.check()
             if topics is None:
                 self._kafka = {"kafka": "the broker does not answer"}
             elif topics:

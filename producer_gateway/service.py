@@ -92,7 +92,7 @@ async def serve(settings: Settings) -> None:
         storage = Storage(settings, topics, metrics, stop_because)
     except SpoolError as error:
         raise FatalError(str(error)) from error
-    readiness = Readiness(storage.kafka, metrics, storage.spool)
+    readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)
     timeout_s = settings.shutdown_timeout_s
     app = application(gateway.callbacks, gateway.usage_units)

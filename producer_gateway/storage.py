@@ -49,6 +49,10 @@ class Storage:
         self._draining = asyncio.create_task(drain.run())
         self._draining.add_done_callback(lambda task: _ended(task, on_fatal))
 
+    def away(self) -> str | None:
+        """Return why records go to the spool; None when they go to Kafka, or without a spool."""
+        return self._failover.away if self._failover else None
+
     def hurry(self) -> None:
         """Spool what still waits for Kafka, so that its requests end now."""
         if self._failover is not None:
