@@ -73,7 +73,9 @@ def start(
     try:
         _follow_start(directory, console, supervisor)
     except BaseException:
-        supervisor.terminate()
+        if supervisor.poll() is None:
+            console.print("stopping what was started")
+            supervisor.terminate()
         supervisor.wait(_STOP_SECONDS)
         raise
     return True

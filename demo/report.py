@@ -11,6 +11,7 @@ from demo.calls import Answer
 from demo.ledger import Ledger, Run, SubAgent
 from demo.verdict import Check
 
+_WIDE = 106  # columns that all of a receipt takes; the tables after it name the runs as well
 _NO_RUN = "(no run)"
 _FLOATS = (
     "LiteLLM computes in floats; its figure is billed as it is, to the last digit, then rounded up "
@@ -41,7 +42,7 @@ def add_call(table: Table, answer: Answer) -> None:
 def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger) -> None:
     """Print what became of the calls."""
     console.print()
-    console.print(_receipts(answers, ledger))
+    console.print(_receipts(answers, ledger, wide=console.width >= _WIDE))
     console.print(Text(_FLOATS, style="dim"))
     console.print()
     console.print(_deferred(answers, ledger))
@@ -83,26 +84,17 @@ def show_next(console: Console) -> None:
     console.print(table)
 
 
-def _receipts(answers: tuple[Answer, ...], ledger: Ledger) -> Table:
+def _receipts(answers: tuple[Answer, ...], ledger: Ledger, *, wide: bool) -> Table:
     kinds = {answer.call_id: answer.call.kind for answer in answers}
-    columns = (
-        "call",
-        "account",
-        "run",
-        "sub-agent",
-        "in>",
-        "out>",
-        "LiteLLM's cost, USD>",
-        "credits>",
-        "why",
-    )
-    table = _table("Receipts", *columns)
+    runs = ("run", "sub-agent") if wide else ()
+    figures = ("in>", "out>", "LiteLLM's cost, USD>", "credits>", "why")
+    table = _table("Receipts", "call", "account", *runs, *figures)
     for row in ledger.receipts:
+        names = (row.run_id, row.sub_agent_id) if wide else ()
         table.add_row(
             kinds[row.litellm_call_id],
             row.billing_account_id,
-            row.run_id or Text("-", style="dim"),
-            row.sub_agent_id or Text("-", style="dim"),
+            *(name or Text("-", style="dim") for name in names),
             str(row.tokens_in),
             str(row.tokens_out),
             _usd(row.response_cost_usd),
@@ -153,12 +145,12 @@ def _runs(rows: Sequence[Run]) -> Table:
 
 
 def _sub_agents(rows: Sequence[SubAgent]) -> Table:
-    columns = ("run", "sub-agent", "under", "calls>", "cost, USD>", "charged, USD>", "credits>")
+    columns = ("run", "sub-agent", "under", "calls>", "charged, USD>", "credits>")
     table = _table("Cost per sub-agent", *columns)
     for row in rows:
         if row.run_id is not None:
             names = (row.sub_agent_id or "(the run itself)", row.parent_sub_agent_id or "")
-            table.add_row(row.run_id, *names, str(row.calls), *_sums(row))
+            table.add_row(row.run_id, *names, str(row.calls), *_sums(row)[1:])
     return table
 
 
