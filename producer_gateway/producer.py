@@ -16,7 +16,8 @@ from schemas.topics import Topics
 
 _LOG: Final = structlog.get_logger(__name__)
 _POLL_S: Final = 0.1
-_METADATA_TIMEOUT_S: Final = 5.0
+_METADATA_TIMEOUT_S: Final = 2.0
+"""Also what a stop may have to wait for."""
 _GRACE_MS: Final = 5_000
 """librdkafka gives a record up so much later than we do. It drops records one by one, and sending
 a later one of the run after that would change their order; `abandon` drops them all together."""
