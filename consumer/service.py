@@ -65,6 +65,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": settings.consumer_session_timeout_ms,
+        # Also how long the group waits for a member that left in the middle of a rebalance.
+        "max.poll.interval.ms": max(120_000, settings.consumer_session_timeout_ms),
         "isolation.level": "read_committed",
         "fetch.message.max.bytes": 16_777_216,
         "queued.max.messages.kbytes": 65_536,
