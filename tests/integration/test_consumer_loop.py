@@ -229,7 +229,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_over_kills_without_warning(consuming: C
     """SIGKILL in the middle of work, again and again; a subscriber sees each receipt once."""
     rng = random.Random(11)  # noqa: S311 - a test's choice of moments
     total = 0
-    for _ in range(4):
+    for _ in range(2):
         member = consuming.member(
             ready=False, CONSUMER_BATCH_RECORDS="25", CONSUMER_TRANSACTION_TIMEOUT_MS="3000"
         )

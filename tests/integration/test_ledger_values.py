@@ -1,0 +1,107 @@
+"""What is written is what stands in the tables: text, money, usage units."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from consumer.decision import decide
+from consumer.ledger import Ledger
+from consumer.record import Decided
+from schemas.receipt import plain
+from tests.services.callbacks import (
+    USAGE_UNITS,
+    costing,
+    decided,
+    element,
+    policy,
+    record,
+    usage_unit,
+)
+from tests.services.ledger import Ledger as Tables
+from tests.services.writing import write
+
+EDGES = [
+    "tab\there",
+    "line\nfeed",
+    "carriage\rreturn",
+    "\\N",
+    "\\.",
+    "back\\slash",
+    "\\t",
+    '"quoted"',
+    "a,b",
+    "{curly}",
+    "NULL",
+    "null",
+    " lead and trail ",
+    "läuft \N{ROCKET} \N{HEBREW LETTER ALEF}",
+    "\x01\x1f\x7f",
+    "a\u2028b",
+    "x" * 1_024,
+    "\N{ROCKET}" * 256,
+]
+
+
+@pytest.mark.parametrize("text", EDGES, ids=lambda text: repr(text)[:20])
+def test_text_arrives_in_the_tables_as_it_is(ledger: Ledger, tables: Tables, text: str) -> None:
+    spend = {"run_id": text, "graph_id": text, "sub_agent_id": text}
+    fields: dict[str, Any] = {
+        "id": text,
+        "end_user": text,
+        "model": text,
+        "model_group": text,
+        "request_tags": [text, text + "2"[: 1024 - len(text.encode())]],
+        "metadata": {"spend_logs_metadata": spend},
+    }
+    assert write(ledger, decided(element(**fields))) == ["created usage"]
+    assert write(ledger, decided(element(**fields))) == ["duplicate receipt"]
+    assert write(ledger, decided(element(**{**fields, "id": text[:-1] + "0"}, response_cost=0)))
+    row = tables.receipt(response_id=text)
+    for column in ("billing_account_id", "run_id", "model", "graph_id", "sub_agent_id"):
+        assert row[column] == text, column
+    assert row["tags"][0] == text
+    assert tables.deferred()[0]["run_id"] == text
+
+
+@pytest.mark.parametrize(
+    ("cost", "credited"),
+    [
+        ("1e-60", 1),
+        ("0.1234567890123456789012345678901234", 1_234_568),
+        ("1000000000", 10**16),
+        (
+            "999999999.000000000000000000000000000000000000000000000000000000000001",
+            9999999990000001,
+        ),
+        ("1.2500e-06", 13),
+    ],
+)
+def test_MONEY_IS_EXACT_in_the_tables(
+    ledger: Ledger, tables: Tables, cost: str, credited: int
+) -> None:
+    write(ledger, decided(costing(cost)))
+    row = tables.receipt()
+    assert row["cost_text"] == plain(Decimal(cost))
+    assert row["charged_credits"] == credited
+
+
+def test_the_largest_charge_fits(ledger: Ledger, tables: Tables) -> None:
+    assert write(ledger, decided(costing("1000000000"), policy(markup="100"))) == ["created usage"]
+    assert tables.receipt()["charged_credits"] == 10**18
+
+
+def test_a_usage_unit_is_kept_once(ledger: Ledger, tables: Tables) -> None:
+    unit = decided_unit(run_id="run\x001", executor="läuft", tokens_in=2**53 - 1)
+    assert write(ledger, unit) == ["unit new"]
+    assert write(ledger, unit, decided_unit(executor="another")) == ["unit known"] * 2
+    [row] = tables.usage_units()
+    assert (row["run_id"], row["executor"]) == ("run\ufffd1", "läuft")
+    assert tables.receipts() == []
+
+
+def decided_unit(**fields: object) -> Decided:
+    """A usage unit as a record, with the decision about it."""
+    taken = record(json.dumps(usage_unit(**fields)).encode(), topic=USAGE_UNITS)
+    return Decided(taken, decide(taken, policy()))

@@ -1,0 +1,18 @@
+"""Writing batches straight into the ledger, without Kafka."""
+
+from collections.abc import Sequence
+
+from consumer.ledger import Ledger, Outcome
+from consumer.record import Decided
+
+ROLE = "billing_consumer"
+
+
+def outcomes(found: Sequence[Outcome]) -> list[str]:
+    """What became of each record, in the order of the batch."""
+    return [f"{outcome.outcome} {outcome.reason}" for outcome in found]
+
+
+def write(ledger: Ledger, *batch: Decided) -> list[str]:
+    """Write a batch and say what became of it."""
+    return outcomes(ledger.write(batch))
