@@ -149,7 +149,7 @@ def _sub_agents(rows: Sequence[SubAgent]) -> Table:
     table = _table("Cost per sub-agent", *columns)
     for row in rows:
         if row.run_id is not None:
-            names = (row.sub_agent_id or "(the run itself)", row.parent_sub_agent_id or "")
+            names = (row.sub_agent_id or "(itself)", row.parent_sub_agent_id or "")
             table.add_row(row.run_id, *names, str(row.calls), *_sums(row)[1:])
     return table
 
