@@ -73,17 +73,16 @@ def _house_reason(metadata: Metadata) -> ChargeReason | None:
 
 
 def _account(callback: Callback, metadata: Metadata, accounts: Accounts) -> str | None:
+    """Return the first account there is; what a client says of itself may be its run instead."""
+    headers = metadata.requester_custom_headers
+    by_client = {
+        "end_user": callback.end_user,
+        "x-litellm-end-user-id": headers.end_user_id if headers else None,
+    }
     for field in accounts.fields:
-        if field == "end_user":
-            value = callback.end_user
-            if run_attempt(value):
-                continue
-        elif field == "x-litellm-end-user-id":
-            headers = metadata.requester_custom_headers
-            value = headers.end_user_id if headers else None
-        else:
-            value = getattr(metadata, field)
-        if value and value.strip():
+        said = field in by_client
+        value = by_client[field] if said else getattr(metadata, field)
+        if value and value.strip() and not (said and run_attempt(value)):
             return str(value)
     return None
 

@@ -119,6 +119,11 @@ PROXY = {"user_api_key_team_id": "team", "user_api_key_user_id": "user"}
         ("", PROXY, "team"),
         ("run-1/2", {**HEADER, **PROXY}, "by-header"),
         ("run-1/2", PROXY, "team"),
+        (
+            "run-1/2",
+            {"requester_custom_headers": {"x-litellm-end-user-id": "run-1/2"}, **PROXY},
+            "team",
+        ),
         (5, PROXY, "team"),
         (["acct"], PROXY, "team"),
         (None, {"user_api_key_user_id": "user", "user_api_key_team_id": ""}, "user"),
