@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.services.broker import (
     BrokerChoice,
@@ -109,6 +110,13 @@ def _writer(config: pytest.Config) -> Callable[[str], None]:
 def _skipped(config: pytest.Config) -> list[str]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return [report.nodeid for report in reporter.stats.get("skipped", [])] if reporter else []
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """A command run inside a test sends its log to that test's stderr, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
