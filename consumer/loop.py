@@ -88,7 +88,11 @@ class Loop:
         messages = self._consumer.consume(
             self._settings.consumer_batch_records, self._settings.consumer_batch_wait_ms / 1_000
         )
-        return [Record.of(message) for message in messages if _is_record(message)]
+        records = [Record.of(message) for message in messages if _is_record(message)]
+        # A partition may be revoked while its messages are being collected. They are the next
+        # owner's: to publish them here as well would double their events, as the group takes the
+        # offsets of any partition from any of its members.
+        return [record for record in records if (record.topic, record.partition) in self.assigned]
 
     def _settle(self, batch: Sequence[Record]) -> None:
         """Bring a batch to its end: written, published, offsets committed, counted."""

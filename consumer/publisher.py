@@ -4,6 +4,7 @@ RECEIPTS_PUBLISHED_EXACTLY_ONCE for `read_committed` subscribers; COMMIT_AFTER_W
 called after PostgreSQL has committed.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,6 +21,7 @@ from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 10.0
+_PUBLISH_SECONDS: Final = 45.0
 _MAX_DETAIL: Final = 500
 
 
@@ -88,55 +90,74 @@ class Publisher:
     def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        Raises `PublishError`; then `renew` comes before anything else.
+        Raises `PublishError`, within a bounded time; then `renew` comes before anything else.
         """
-        try:
-            self._producer.begin_transaction()
-            for outcome in outcomes:
-                self._send(outcome)
-            self._producer.send_offsets_to_transaction(
-                next_offsets([outcome.decided.record for outcome in outcomes]),
-                consumer.consumer_group_metadata(),
-                _COMMIT_SECONDS,
-            )
-            self._commit()
-        except KafkaException as error:
-            raise PublishError(error.args[0].str()) from error
+        # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
+        # is given. So the transaction has a thread of its own, which is left behind in that case:
+        # its producer is fenced by `renew` and can commit nothing any more.
+        metadata = consumer.consumer_group_metadata()
+        failures: list[Exception] = []
 
-    def _send(self, outcome: Outcome) -> None:
+        def transact() -> None:
+            try:
+                self._transact(self._producer, outcomes, metadata)
+            except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+                failures.append(error)
+
+        thread = threading.Thread(target=transact, name="publish", daemon=True)
+        thread.start()
+        thread.join(_PUBLISH_SECONDS)
+        if thread.is_alive():
+            raise PublishError(f"the transaction did not end within {_PUBLISH_SECONDS:g} s")
+        for failure in failures:
+            if isinstance(failure, KafkaException):
+                raise PublishError(failure.args[0].str()) from failure
+            raise failure
+
+    def _transact(self, producer: Producer, outcomes: Sequence[Outcome], metadata: object) -> None:
+        producer.begin_transaction()
+        for outcome in outcomes:
+            self._send(producer, outcome)
+        producer.send_offsets_to_transaction(
+            next_offsets([outcome.decided.record for outcome in outcomes]),
+            metadata,
+            _COMMIT_SECONDS,
+        )
+        self._commit(producer)
+
+    def _send(self, producer: Producer, outcome: Outcome) -> None:
         if outcome.receipt is not None:
             message = to_kafka(outcome.receipt)
-            self._produce(
-                self._topics.receipts.name,
-                message.key,
-                message.value,
-                list(message.headers.items()),
-            )
+            headers = list(message.headers.items())
+            _produce(producer, self._topics.receipts.name, message.key, message.value, headers)
         elif isinstance(outcome.decided.decision, Parked):
             record = outcome.decided.record
             headers = dead_letter_headers(record, outcome.decided.decision, self._group)
-            self._produce(self._topics.dead_letters.name, record.key, record.value, headers)
+            _produce(producer, self._topics.dead_letters.name, record.key, record.value, headers)
 
-    def _produce(self, topic: str, key: bytes | str | None, value: bytes, headers: Headers) -> None:
-        while True:
-            try:
-                # Headers may repeat a name, so they are pairs and not a mapping.
-                self._producer.produce(topic, value=value, key=key, headers=headers)  # type: ignore[arg-type]
-            except BufferError:
-                # The local queue is full: the broker has to take some of it first.
-                self._producer.poll(0.1)
-            else:
-                self._producer.poll(0)
-                return
-
-    def _commit(self) -> None:
+    def _commit(self, producer: Producer) -> None:
         deadline = time.monotonic() + _COMMIT_SECONDS
         while True:
             try:
-                self._producer.commit_transaction(_COMMIT_SECONDS)
+                producer.commit_transaction(_COMMIT_SECONDS)
             except KafkaException as error:
                 # Retriable: the broker may or may not have it, and asking again is harmless.
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise
             else:
                 return
+
+
+def _produce(
+    producer: Producer, topic: str, key: bytes | str | None, value: bytes, headers: Headers
+) -> None:
+    while True:
+        try:
+            # Headers may repeat a name, so they are pairs and not a mapping.
+            producer.produce(topic, value=value, key=key, headers=headers)  # type: ignore[arg-type]
+        except BufferError:
+            # The local queue is full: the broker has to take some of it first.
+            producer.poll(0.1)
+        else:
+            producer.poll(0)
+            return

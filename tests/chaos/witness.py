@@ -30,6 +30,7 @@ class Witness:
         self.events: dict[str, str] = {}
         self.letters: set[str] = set()
         self.doubled: list[str] = []
+        self._read: set[tuple[str | None, int | None, int | None]] = set()
         self._thread = threading.Thread(target=self._run, name="witness")
 
     def start(self) -> None:
@@ -49,6 +50,10 @@ class Witness:
                     continue  # a broker that is away comes back; what is missing shows at the end
                 found: object = message.headers()
                 headers: dict[str, bytes] = dict(found if isinstance(found, list) else [])
+                at = (message.topic(), message.partition(), message.offset())
+                if at in self._read:
+                    continue  # read again after a reconnection: the same record, not another one
+                self._read.add(at)
                 if message.topic() == self._topics[0]:
                     receipt = json.loads(message.value() or b"")
                     if receipt["id"] in self.events:
