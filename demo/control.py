@@ -105,7 +105,20 @@ def stop(directory: RunDirectory, console: Console) -> bool:
                 raise StackError(f"the stack did not stop in {_STOP_SECONDS} seconds: killed")
             time.sleep(_TURN_SECONDS)
         _tell_stops(directory.read_state(), told, console, status)
+        _await_end(state.pid)
     return True
+
+
+def _await_end(pid: int) -> None:
+    """Wait for a supervisor that has given the directory back and has only to leave."""
+    try:
+        psutil.Process(pid).wait(_KILL_SECONDS)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired as late:
+        raise StackError(
+            f"the supervisor {pid} did not end: kill it with `kill -9 {pid}`"
+        ) from late
 
 
 def describe(directory: RunDirectory, console: Console) -> bool:

@@ -36,20 +36,22 @@ CREATE TABLE IF NOT EXISTS records (
 UPDATE records SET refused = NULL WHERE refused IS NOT NULL;
 COMMIT;
 """
-APPEND: Final = (
+_APPEND: Final = (
     "INSERT INTO records (stored_at, bytes, topic, key, headers, value) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _READ: Final = (
     "SELECT sequence, topic, key, value, headers FROM records "
     "WHERE refused IS NULL ORDER BY sequence LIMIT ?"
 )
-REMOVE: Final = "DELETE FROM records WHERE sequence = ?"
-REFUSE: Final = "UPDATE records SET refused = ? WHERE sequence = ?"
+_REMOVE: Final = "DELETE FROM records WHERE sequence = ?"
+_REFUSE: Final = "UPDATE records SET refused = ? WHERE sequence = ?"
 _OLDEST: Final = "SELECT stored_at FROM records WHERE refused IS NULL ORDER BY sequence LIMIT 1"
 KEYS: Final = "SELECT key, count(*), sum(bytes) FROM records GROUP BY key"
 _headers: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
+"""Must not return a cursor: another thread would free it, and with it reset a statement that the
+writing thread is just using, which SQLite answers with "API misuse"."""
 
 
 class SpoolError(Exception):
@@ -111,11 +113,30 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def rows(now: float, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
-    """Return the parameters of `APPEND` for each record; `now` in seconds since the epoch."""
+def append(connection: sqlite3.Connection, now: float, records: Sequence[Record]) -> None:
+    """Add `records` behind all others; `now` in seconds since the epoch."""
+    connection.executemany(_APPEND, _rows(now, records))
+
+
+def _rows(now: float, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
     for record in records:
         topic, key, value, headers = record
         yield now, size(record), topic, key, msgspec.msgpack.encode(headers), value
+
+
+def remove(connection: sqlite3.Connection, spooled: Sequence[Spooled]) -> None:
+    """Forget records."""
+    connection.executemany(_REMOVE, [(sequence,) for sequence, _ in spooled])
+
+
+def refuse(connection: sqlite3.Connection, sequence: int, reason: str) -> None:
+    """Set a record aside until the file is opened again."""
+    connection.execute(_REFUSE, (reason, sequence))
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Write without changing anything: it fails where the disk refuses."""
+    connection.execute("PRAGMA user_version = 1")
 
 
 def read(connection: sqlite3.Connection, max_records: int, max_bytes: int) -> list[Spooled]:

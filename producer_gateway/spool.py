@@ -83,7 +83,7 @@ class Spool:
                 self.filled.set()
                 done.set_result(None)
 
-        self._submit(lambda c: c.executemany(journal.APPEND, journal.rows(now, records)), appended)
+        self._submit(lambda c: journal.append(c, now, records), appended)
         return done
 
     async def read(self, max_records: int, max_bytes: int) -> list[Spooled]:
@@ -93,9 +93,8 @@ class Spool:
 
     async def remove(self, spooled: Sequence[Spooled]) -> None:
         """Forget records that are durable elsewhere; their bytes are free. Raises `SpoolError`."""
-        sequences = [(sequence,) for sequence, _ in spooled]
         records = [record for _, record in spooled]
-        await self._run(lambda c: c.executemany(journal.REMOVE, sequences))
+        await self._run(lambda c: journal.remove(c, spooled))
         self._count(records, sum(map(journal.size, records)), -1)
         self.trouble = None
 
@@ -105,14 +104,14 @@ class Spool:
         Raises `SpoolError`.
         """
         sequence, record = spooled
-        await self._run(lambda c: c.execute(journal.REFUSE, (reason, sequence)))
+        await self._run(lambda c: journal.refuse(c, sequence, reason))
         self._count([record], 0, -1)
         self.set_aside += 1
 
     async def check(self) -> None:
         """Write, so that `trouble` ends when the disk's does. Raises `SpoolError`."""
         if self.trouble and self.trouble != "full":
-            await self._run(lambda c: c.execute("PRAGMA user_version = 1"))
+            await self._run(journal.touch)
             self.trouble = None
 
     async def close(self, timeout_s: float) -> None:

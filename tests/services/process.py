@@ -1,6 +1,7 @@
 """Servers that the tests start: in the foreground, output in a file, gone when the tests are."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,11 +17,26 @@ class ServerError(RuntimeError):
     """A server could not be started or stopped; the text says which and why."""
 
 
+PORTS = range(15_000, 32_000)
+"""Below those that the kernel gives to outgoing connections."""
+_taken = set[int]()
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody used a moment ago; no promise that it stays so."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port on 127.0.0.1 that nobody used a moment ago, and another one at each call.
+
+    No promise that it stays free; another run of the tests may take it meanwhile.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        if port in _taken:
+            continue
+        _taken.add(port)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from producer_gateway import journal
 from producer_gateway.journal import FILE_NAME, SpoolError
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record
@@ -234,3 +235,30 @@ def test_the_file_can_be_read_when_the_process_is_gone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         assert connection.execute("SELECT count(*) FROM records").fetchone() == (3,)
     connection.close()
+
+
+def test_no_cursor_leaves_the_writing_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Freed in another thread, a cursor resets a statement in use: "API misuse", a 503."""
+    outcomes: list[object] = []
+    together = journal.together
+
+    def watched(connection: sqlite3.Connection, works: list[journal.Work]) -> list[object] | None:
+        found = together(connection, works)
+        outcomes.extend(found or [])
+        return found
+
+    monkeypatch.setattr(journal, "together", watched)
+
+    async def use(spool: Spool) -> None:
+        await spool.append(numbered(3))
+        first, *others = await spool.read(3, ROOM)
+        await spool.refuse(first, "because")
+        await spool.remove(others)
+        spool.trouble = "the disk"
+        await spool.check()
+
+    with_spool(tmp_path, use)
+    assert len(outcomes) == 5
+    assert not any(isinstance(outcome, sqlite3.Cursor) for outcome in outcomes)
