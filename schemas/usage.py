@@ -3,19 +3,42 @@
 ADAPTERS_NEVER_BILL: a usage unit is compared with receipts; it never becomes one.
 """
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.text import identifier
 
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC: there are offsets and years that the table or its readers refuse.
+
+    PostgreSQL takes offsets under sixteen hours, and Python cannot read a time back that is beyond
+    the year 9999 in the reader's zone. Raises `ValueError` outside 1970 to 9998.
+    """
+    try:
+        found = moment.astimezone(UTC)
+    except OverflowError:
+        found = None
+    if found is None or not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        raise ValueError(f"must lie in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return found
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"\S")]
 
 
 class UsageUnit(BaseModel):
-    """One call that an executor says it made. Times carry a zone; tokens are counts, not money."""
+    """One call that an executor says it made. Tokens are counts, not money.
+
+    Times carry a zone and become UTC; years from 1970 to 9998.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,8 +57,8 @@ class UsageUnit(BaseModel):
     tool_call_id: Name | None = None
     tokens_in: int | None = Field(default=None, ge=0, le=9_007_199_254_740_991)
     tokens_out: int | None = Field(default=None, ge=0, le=9_007_199_254_740_991)
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime
+    started_at: Moment | None = None
+    finished_at: Moment
 
     def key(self) -> bytes:
         """Return the Kafka key: the run id in the form that it has on the callbacks topic."""

@@ -1,10 +1,14 @@
 """What is written is what stands in the tables: text, money, usage units."""
 
 import json
+import uuid
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from consumer.decision import decide
 from consumer.ledger import Ledger
@@ -105,3 +109,41 @@ def decided_unit(**fields: object) -> Decided:
     """A usage unit as a record, with the decision about it."""
     taken = record(json.dumps(usage_unit(**fields)).encode(), topic=USAGE_UNITS)
     return Decided(taken, decide(taken, policy()))
+
+
+ZONES = st.timezones() | st.builds(
+    timezone, st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59))
+)
+
+
+@settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    finished=st.datetimes(timezones=ZONES),
+    fields=st.fixed_dictionaries(
+        {
+            "started_at": st.none() | st.datetimes(timezones=ZONES).map(datetime.isoformat),
+            "tokens_in": st.integers(-1, 2**64),
+            "attempt": st.integers(0, 2**32),
+            "model": st.text(max_size=600),
+        }
+    ),
+)
+@example(datetime.max.replace(tzinfo=timezone(timedelta(hours=-23))), {})
+@example(datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=23))), {})
+def test_a_usage_unit_that_is_taken_can_be_stored_and_read_back(
+    ledger: Ledger, tables: Tables, finished: datetime, fields: dict[str, object]
+) -> None:
+    """What PostgreSQL cannot store is refused before it: at the door, and as a dead letter."""
+    name = str(uuid.uuid4())
+    unit = decided_unit(unit_id=name, finished_at=finished.isoformat(), **fields)
+    [became] = write(ledger, unit)
+    assert became in {"unit new", "parked contract_broken"}
+    rows = tables.usage_units(unit_id=name)
+    assert len(rows) == (became == "unit new")
+    assert all(row["finished_at"] == finished for row in rows)
