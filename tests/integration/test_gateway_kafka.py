@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
@@ -16,64 +15,11 @@ from confluent_kafka.cimpl import NewTopic
 from schemas.topics import Topics, load_topics
 from tests.services import captures
 from tests.services.callbacks import element
-from tests.services.process import Server, free_port
+from tests.services.gateway import TOKEN, Gateway
+from tests.services.process import free_port
 from tests.services.waiting import eventually
 
-TOKEN = "t" * 32
-AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
 ROOT = Path(__file__).parents[2]
-
-
-class Gateway:
-    """A gateway process and a client of it."""
-
-    def __init__(self, kafka: str, prefix: str, directory: Path, **settings: str) -> None:
-        port, metrics_port = free_port(), free_port()
-        environment = {
-            **os.environ,
-            "BILLING_INGEST_TOKEN": TOKEN,
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "BILLING_TOPIC_PREFIX": prefix,
-            "GATEWAY_PORT": str(port),
-            "GATEWAY_METRICS_PORT": str(metrics_port),
-            **settings,
-        }
-        command = [sys.executable, "-m", "producer_gateway", "run"]
-        log = directory / "gateway.log"
-        self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
-        self.client = httpx.Client(trust_env=False, timeout=60)
-        self._url = f"http://127.0.0.1:{port}/v1/callbacks/litellm"
-        self._probes = f"http://127.0.0.1:{metrics_port}"
-
-    def start(self) -> None:
-        """Start it and wait until its probes answer."""
-        self.server.start()
-        eventually(lambda: self.probe("/livez") == 200, "/livez", 60)
-
-    def probe(self, path: str) -> int:
-        """The status of a probe; 0 where nobody listens."""
-        self.server.check()
-        try:
-            return self.client.get(self._probes + path).status_code
-        except httpx.TransportError:
-            return 0
-
-    def ready(self) -> None:
-        """Wait until it is ready."""
-        eventually(lambda: self.probe("/readyz") == 200, "/readyz", 60)
-
-    def text(self, path: str) -> str:
-        """What a probe says."""
-        return self.client.get(self._probes + path).text
-
-    def post(self, body: bytes) -> httpx.Response:
-        """Post a body with the token."""
-        return self.client.post(self._url, content=body, headers=AUTHORIZED)
-
-    def stop(self) -> None:
-        """End it in order."""
-        self.client.close()
-        self.server.stop()
 
 
 @pytest.fixture

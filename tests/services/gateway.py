@@ -1,0 +1,89 @@
+"""A gateway as a process, and what a client and an operator see of it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.services.process import Server, free_port
+from tests.services.waiting import eventually
+
+TOKEN = "t" * 32
+AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+CALLBACKS_PATH = "/v1/callbacks/litellm"
+ROOT = Path(__file__).parents[2]
+
+
+class Gateway:
+    """A gateway process and a client of it.
+
+    Args:
+        kafka: the brokers.
+        prefix: of its topics.
+        directory: takes its log.
+        settings: further environment, which goes before that of these tests.
+    """
+
+    def __init__(self, kafka: str, prefix: str, directory: Path, **settings: str) -> None:
+        self.port, metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            "BILLING_INGEST_TOKEN": TOKEN,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "BILLING_TOPIC_PREFIX": prefix,
+            "GATEWAY_PORT": str(self.port),
+            "GATEWAY_METRICS_PORT": str(metrics_port),
+            **settings,
+        }
+        command = [sys.executable, "-m", "producer_gateway", "run"]
+        log = directory / "gateway.log"
+        self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
+        self.client = httpx.Client(trust_env=False, timeout=60)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._probes = f"http://127.0.0.1:{metrics_port}"
+
+    def start(self) -> None:
+        """Start it and wait until its probes answer."""
+        self.server.start()
+        eventually(lambda: self.probe("/livez") == 200, "/livez", 60)
+
+    def probe(self, path: str) -> int:
+        """The status of a probe; 0 where nobody listens."""
+        self.server.check()
+        try:
+            return self.client.get(self._probes + path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def ready(self) -> None:
+        """Wait until it is ready."""
+        eventually(lambda: self.probe("/readyz") == 200, "/readyz", 60)
+
+    def text(self, path: str) -> str:
+        """What a probe says."""
+        return self.client.get(self._probes + path).text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric; 0 where nothing was counted yet."""
+        for family in text_string_to_metric_families(self.text("/metrics")):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        return 0.0
+
+    def post(
+        self,
+        body: bytes,
+        path: str = CALLBACKS_PATH,
+        headers: Mapping[str, str] = AUTHORIZED,
+    ) -> httpx.Response:
+        """Post a body, with the token unless other headers are given."""
+        return self.client.post(self.url + path, content=body, headers=headers)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.client.close()
+        self.server.stop()
