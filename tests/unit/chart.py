@@ -10,6 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "billing-stream"
 
+MAKES_PODS = {"Deployment", "StatefulSet", "Job"}
+
 Values = dict[str, Any]
 Manifest = dict[str, Any]
 
@@ -32,6 +34,7 @@ EVERYTHING: Values = {
     "serviceAccount": {"annotations": {"example.com/role": "billing"}},
     **{
         room: {
+            **extra,
             "podDisruptionBudget": {"enabled": True},
             "extraEnv": [
                 {"name": "LOG_LEVEL", "value": "debug"},
@@ -50,9 +53,10 @@ EVERYTHING: Values = {
                 }
             ],
         }
-        for room in ("gateway", "consumer")
+        for room, extra in (("gateway", {"spool": {"storageClass": "fast"}}), ("consumer", {}))
     },
 }
+NO_SPOOL: Values = {"gateway": {"spool": {"enabled": False}}}
 ALL_OFF: Values = {
     "gateway": {"enabled": False},
     "consumer": {"enabled": False},
@@ -93,9 +97,9 @@ def manifests(*layers: Values, name: str = "live") -> list[Manifest]:
 
 
 def workloads(*layers: Values) -> Iterator[tuple[str, Manifest]]:
-    """Component and pod spec of every Deployment and Job."""
+    """Component and pod spec of everything that makes pods."""
     for manifest in manifests(*layers):
-        if manifest["kind"] in {"Deployment", "Job"}:
+        if manifest["kind"] in MAKES_PODS:
             component = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
             yield component, manifest["spec"]["template"]["spec"]
 

@@ -11,6 +11,8 @@ from tests.unit.chart import (
     ALL_OFF,
     CHART,
     EVERYTHING,
+    MAKES_PODS,
+    NO_SPOOL,
     REQUIRED,
     Values,
     environment,
@@ -21,12 +23,15 @@ from tests.unit.chart import (
 )
 
 WORKLOADS = {
-    ("Deployment", "gateway"),
+    ("StatefulSet", "gateway"),
     ("Deployment", "consumer"),
     ("Job", "topics"),
     ("Job", "migrate"),
 }
 FIRST_AND_LAST_KUBERNETES = ("1.32", "1.37")
+LAYERS = pytest.mark.parametrize(
+    "values", [{}, EVERYTHING, NO_SPOOL], ids=["defaults", "everything", "no spool"]
+)
 
 
 def test_everything_disabled_renders_nothing() -> None:
@@ -44,7 +49,7 @@ def test_rooms_and_jobs_are_rendered(values: Values) -> None:
 
 
 @pytest.mark.parametrize("kubernetes", FIRST_AND_LAST_KUBERNETES)
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+@LAYERS
 def test_manifests_are_valid_kubernetes(values: Values, kubernetes: str) -> None:
     for manifest in manifests(values):
         checked_against = kubernetes_validate.validate(manifest, kubernetes, strict=True)
@@ -58,9 +63,9 @@ def test_first_kubernetes_is_the_one_the_chart_claims() -> None:
     assert last == kubernetes_validate.latest_version().removesuffix(".0")
 
 
-@pytest.mark.parametrize("values", [REQUIRED, merge(REQUIRED, EVERYTHING)])
+@LAYERS
 def test_helm_lint_has_nothing_to_say(values: Values) -> None:
-    report = helm.lint(CHART, values, strict=True)
+    report = helm.lint(CHART, merge(REQUIRED, values), strict=True)
     assert report["errors"] == []
     assert [m["error"] for m in report["messages"]] == ["icon is recommended"]
 
@@ -74,18 +79,19 @@ def test_names_fit_however_long_the_release_is() -> None:
     for manifest in manifests(EVERYTHING, name="x" * 53):
         assert len(manifest["metadata"]["name"]) <= 63
         assert manifest["metadata"]["name"].strip("-") == manifest["metadata"]["name"]
+        if manifest["kind"] == "StatefulSet":
+            # Each pod has a label of this name, a hyphen and ten characters.
+            assert len(manifest["metadata"]["name"]) <= 52
 
 
-def test_selectors_match_the_pods_of_their_component_only() -> None:
-    rendered = manifests(EVERYTHING)
+@LAYERS
+def test_selectors_match_the_pods_of_their_component_only(values: Values) -> None:
+    rendered = manifests(values)
     pods = [
-        m["spec"]["template"]["metadata"]["labels"]
-        for m in rendered
-        if m["kind"] in {"Deployment", "Job"}
+        m["spec"]["template"]["metadata"]["labels"] for m in rendered if m["kind"] in MAKES_PODS
     ]
     for manifest in rendered:
-        if manifest["kind"] in {"Deployment", "PodDisruptionBudget", "Service"}:
-            selector = manifest["spec"]["selector"]
+        if selector := manifest.get("spec", {}).get("selector"):
             wanted = selector.get("matchLabels", selector).items()
             assert len([p for p in pods if wanted <= p.items()]) == 1, manifest["metadata"]
 

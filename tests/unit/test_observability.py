@@ -11,6 +11,7 @@ import yaml
 
 import consumer.metrics
 from producer_gateway.metrics import Metrics
+from tests.unit.chart import MAKES_PODS, manifests
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TARGET_LABELS = {"job", "instance", "le"}
@@ -76,6 +77,37 @@ def test_jobs_of_the_alerts_are_scraped() -> None:
     asked = {job for rule in alerts() for job in re.findall(r'job="([^"]+)"', rule["expr"])}
     assert asked == scraped
     assert config["rule_files"] == ["alerts.yml"]
+
+
+def test_the_jobs_for_kubernetes_keep_the_pods_of_the_chart() -> None:
+    plain = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    config = yaml.safe_load((DEPLOY / "prometheus" / "kubernetes.yml").read_text())
+    kept = {}
+    for job in config["scrape_configs"]:
+        keep, name = job["relabel_configs"]
+        assert keep["action"] == "keep"
+        assert name["target_label"] == "instance"
+        assert name["source_labels"][-1] == "__meta_kubernetes_pod_name"
+        kept[job["job_name"]] = (keep["source_labels"], keep["regex"])
+    assert list(kept) == [job["job_name"] for job in plain["scrape_configs"]]
+    found = {}
+    for manifest in manifests():
+        if manifest["kind"] in MAKES_PODS:
+            pod = manifest["spec"]["template"]
+            for port in pod["spec"]["containers"][0].get("ports", []):
+                labels = {
+                    "__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", key): text
+                    for key, text in pod["metadata"]["labels"].items()
+                }
+                labels["__meta_kubernetes_pod_container_port_name"] = port["name"]
+                component = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
+                for name, (sources, regex) in kept.items():
+                    if re.fullmatch(regex, ";".join(labels[source] for source in sources)):
+                        found[name] = (component, port["name"])
+    assert found == {
+        "billing-gateway": ("gateway", "metrics"),
+        "billing-consumer": ("consumer", "metrics"),
+    }
 
 
 def test_lost_usage_has_an_alert() -> None:

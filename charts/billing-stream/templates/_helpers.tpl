@@ -5,12 +5,13 @@
 
 {{/*
 Prefix of every name: the release, with the chart's name unless the release has it already.
-46 characters leave room for the longest suffix (-consumer-metrics) in a DNS label of 63.
+44 characters leave room for -consumer-metrics in a DNS label of 63, and for -gateway in the 52 of a StatefulSet: its
+pods carry a label of its name and a hash.
 */}}
 {{- define "billing-stream.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
-{{- default $full .Values.fullnameOverride | trunc 46 | trimSuffix "-" }}
+{{- default $full .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
 {{- end }}
 
 {{/* Labels that select the pods of a component. Argument: dict root, component. */}}
@@ -93,13 +94,16 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* Probes against the port named metrics. Liveness says that the process turns, readiness that it can work. */}}
+{{/*
+Probes against the port named metrics. Liveness says that the process turns, readiness that it can work.
+Argument: dict startupSeconds (a gateway reads what is in its spool before it listens).
+*/}}
 {{- define "billing-stream.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: metrics}
   periodSeconds: 2
   timeoutSeconds: 2
-  failureThreshold: 30
+  failureThreshold: {{ div .startupSeconds 2 }}
 livenessProbe:
   httpGet: {path: /livez, port: metrics}
   periodSeconds: 10
@@ -110,6 +114,25 @@ readinessProbe:
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 3
+{{- end }}
+
+{{/* Bytes of a quantity such as 8Gi; the values schema lets no other notation through. */}}
+{{- define "billing-stream.bytes" -}}
+{{- $unit := regexFind "[A-Za-z]*$" . }}
+{{- $powers := dict "" 1 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- mul (trimSuffix $unit . | int64) (get $powers $unit | int64) }}
+{{- end }}
+
+{{/*
+The spool must be full before its volume is: as GATEWAY_SPOOL_MAX_BYTES says, half as much again and 256 MiB.
+Argument: the values of gateway.spool.
+*/}}
+{{- define "billing-stream.checkSpool" -}}
+{{- $maxBytes := .maxBytes | int64 }}
+{{- $needed := add $maxBytes (div $maxBytes 2) 268435456 }}
+{{- if lt (include "billing-stream.bytes" .size | int64) $needed }}
+{{- fail (printf "gateway.spool.size: %s is too small for gateway.spool.maxBytes: %d; half as much again and 256 MiB are needed, %dMi. Raise the size or lower maxBytes" .size $maxBytes (div (add $needed 1048575) 1048576)) }}
+{{- end }}
 {{- end }}
 
 {{- define "billing-stream.kafkaEnv" -}}
