@@ -134,6 +134,19 @@ def test_everything_mounted_and_read_is_in_the_project(services: dict[str, Servi
             assert default in named or (ROOT / default).exists(), f"{name}: {source}"
 
 
+def test_the_spool_outlives_the_container_and_belongs_to_its_user(
+    services: dict[str, Service],
+) -> None:
+    directory = services["gateway"]["environment"]["GATEWAY_SPOOL_DIR"]
+    assert services["gateway"]["volumes"] == [f"spool:{directory}"]
+    assert "spool" in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    user, group = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)[-1]
+    # Docker gives a new volume the owner of the directory in the image.
+    made = f"install --directory --owner={user} --group={group} --mode=0700 {directory}\n"
+    assert made in dockerfile[: dockerfile.rindex("\nUSER")]
+
+
 def test_images_are_pinned_to_a_version(services: dict[str, Service]) -> None:
     for name, service in services.items():
         assert re.search(r":(v?\d[\w.-]*|local)$", service["image"]), name
