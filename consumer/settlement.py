@@ -46,24 +46,17 @@ def find(connection: Connection[Any], name: str) -> OpenCall:
 
     Raises `SettlementError` when there is none, several, or it is settled already.
     """
-    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+    with connection.cursor(row_factory=class_row(OpenCall)) as cursor:
         found = cursor.execute(query("find_deferred"), {"name": name}).fetchall()
     if not found:
         raise SettlementError(f"no deferred call {name!r}; see `deferred list`")
     if len(found) > 1:
-        numbers = ", ".join(str(row.call.id) for row in found)
+        numbers = ", ".join(str(call.id) for call in found)
         raise SettlementError(f"{name!r} means several calls; name one by its number: {numbers}")
-    call = found[0].call
+    call = found[0]
     if call.resolution is not None:
         raise SettlementError(f"call {call.id} is already settled: {call.resolution}")
     return call
-
-
-class _Row:
-    """Takes the columns that a settlement needs out of a whole row."""
-
-    def __init__(self, **columns: Any) -> None:  # noqa: ANN401 - a row's columns have many types
-        self.call = OpenCall(**{name: columns[name] for name in OpenCall.__dataclass_fields__})
 
 
 def original(config: dict[str, Any], call: OpenCall) -> Record:

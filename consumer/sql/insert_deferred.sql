@@ -1,28 +1,58 @@
 -- Open a deferral for each call once; one whose receipt is already there is settled at birth, so
--- that the order in which the two callbacks arrive makes no difference. Returns the new ordinals.
+-- that the order in which the two callbacks arrive makes no difference. Who settled it by hand
+-- stands in the record that wrote the receipt, which a rebuild has in the same batch. Returns the
+-- new ordinals.
 WITH first AS (
     SELECT DISTINCT ON (source_system, call_key) *
     FROM incoming_deferred
     ORDER BY source_system, call_key, ordinal
 ),
+judged AS (
+    SELECT
+        first.*,
+        CASE
+            WHEN receipt.cost_source = 'operator' THEN 'settled'
+            WHEN receipt.id IS NOT NULL THEN 'callback'
+        END AS resolution,
+        writer.resolved_by,
+        writer.resolution_note
+    FROM first
+    LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+    LEFT JOIN incoming_receipts AS writer
+        ON (writer.source_system, writer.call_key)
+            = (receipt.source_system, receipt.call_key)
+        AND (writer.kafka_topic, writer.kafka_partition, writer.kafka_offset)
+            = (receipt.kafka_topic, receipt.kafka_partition, receipt.kafka_offset)
+),
 opened AS (
     INSERT INTO billing.deferred_calls (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, resolved_at, resolution
+        occurred_at, resolved_at, resolution, resolved_by, resolution_note
     )
     SELECT
-        first.source_system, first.call_key, first.litellm_call_id, first.response_id,
-        first.reason, first.suggested_cost_usd, first.run_id, first.model, first.provider,
-        first.tokens_in, first.tokens_out, first.kafka_topic, first.kafka_partition,
-        first.kafka_offset, first.occurred_at,
-        CASE WHEN receipt.id IS NOT NULL THEN now() END,
-        CASE WHEN receipt.id IS NOT NULL THEN 'callback' END
-    FROM first
-    LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
-    ORDER BY first.source_system, first.call_key
+        source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
+        model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
+        occurred_at, CASE WHEN resolution IS NOT NULL THEN now() END, resolution, resolved_by,
+        resolution_note
+    FROM judged
+    ORDER BY source_system, call_key
     ON CONFLICT ON CONSTRAINT one_deferral_per_call DO NOTHING
     RETURNING source_system, call_key
+),
+-- Left open by two members that wrote the deferral and the receipt in the same moment.
+settled AS (
+    UPDATE billing.deferred_calls AS deferred
+    SET
+        resolved_at = now(),
+        resolution = judged.resolution,
+        resolved_by = judged.resolved_by,
+        resolution_note = judged.resolution_note
+    FROM judged
+    WHERE deferred.source_system = judged.source_system
+        AND deferred.call_key = judged.call_key
+        AND deferred.resolved_at IS NULL
+        AND judged.resolution IS NOT NULL
 )
 SELECT first.ordinal
 FROM first

@@ -1,9 +1,20 @@
+-- A deferral whose receipt came through another partition in the same moment counts as settled.
 SELECT
-    id, deferred_at AS deferred, now() - deferred_at AS age, reason, model, provider,
-    CASE WHEN run_id <> call_key THEN run_id END AS run,
-    tokens_in AS "tokens in", tokens_out AS "tokens out", suggested_cost_usd AS "suggested USD",
-    resolution, resolved_by AS "by", resolution_note AS note
-FROM billing.deferred_calls
-WHERE resolved_at IS NULL OR %(settled)s
-ORDER BY deferred_at
+    deferred.id, deferred.deferred_at AS deferred, now() - deferred.deferred_at AS age,
+    deferred.reason, deferred.model, deferred.provider,
+    CASE WHEN deferred.run_id <> deferred.call_key THEN deferred.run_id END AS run,
+    deferred.tokens_in AS "tokens in", deferred.tokens_out AS "tokens out",
+    deferred.suggested_cost_usd AS "suggested USD",
+    coalesce(
+        deferred.resolution,
+        CASE
+            WHEN receipt.cost_source = 'operator' THEN 'settled'
+            WHEN receipt.id IS NOT NULL THEN 'callback'
+        END
+    ) AS resolution,
+    deferred.resolved_by AS "by", deferred.resolution_note AS note
+FROM billing.deferred_calls AS deferred
+LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+WHERE %(settled)s OR (deferred.resolved_at IS NULL AND receipt.id IS NULL)
+ORDER BY deferred.deferred_at
 LIMIT %(limit)s

@@ -1,7 +1,14 @@
+-- A deferral whose receipt came through another partition in the same moment counts as settled.
 SELECT
-    deferred_at AS deferred, reason, model, provider, run_id AS run, tokens_in AS "tokens in",
-    tokens_out AS "tokens out", suggested_cost_usd AS "suggested USD"
-FROM billing.deferred_calls
-WHERE resolved_at IS NULL
-ORDER BY deferred_at DESC
+    deferred.deferred_at AS deferred, deferred.reason, deferred.model, deferred.provider,
+    deferred.run_id AS run, deferred.tokens_in AS "tokens in", deferred.tokens_out AS "tokens out",
+    deferred.suggested_cost_usd AS "suggested USD"
+FROM billing.deferred_calls AS deferred
+WHERE deferred.resolved_at IS NULL
+    AND NOT EXISTS (
+        SELECT FROM billing.charge_receipts AS receipt
+        WHERE receipt.source_system = deferred.source_system
+            AND receipt.call_key = deferred.call_key
+    )
+ORDER BY deferred.deferred_at DESC
 LIMIT %(limit)s

@@ -1,0 +1,167 @@
+"""Deferrals and the receipts that settle them: the same whoever comes first, and at once too."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from consumer.decision import decide
+from consumer.ledger import Ledger
+from consumer.record import Decided, Deferred
+from consumer.settlement import OpenCall, SettlementError, find, waive
+from schemas.record import SETTLED_BY, SETTLED_NOTE
+from tests.services.callbacks import decided, element, policy, record
+from tests.services.ledger import Ledger as Tables
+from tests.services.waiting import eventually
+from tests.services.writing import ROLE, write
+
+ROOT = Path(__file__).parents[2]
+ZERO = element(response_cost=0)
+PAID = element()
+OTHER = element(response_cost=0, id="other", litellm_call_id="other")
+
+
+def settled() -> Decided:
+    """The cost of a call as `deferred settle` sends it."""
+    taken = record(PAID, headers=[(SETTLED_BY, b"ada"), (SETTLED_NOTE, b"price list")])
+    return Decided(taken, decide(taken, policy()))
+
+
+def resolutions(tables: Tables) -> list[tuple[object, ...]]:
+    """How each deferral stands."""
+    return [
+        (row["resolution"], row["resolved_by"], row["resolution_note"], row["resolved_at"] is None)
+        for row in tables.deferred()
+    ]
+
+
+def raced(url: str, receipt: Decided) -> None:
+    """Write the deferral of `ZERO` and a receipt of it so that neither sees the other.
+
+    The receipt's transaction has looked for deferrals already and waits for another key while the
+    deferral is written: what two members do when a call's callbacks are on two partitions.
+    """
+    with closing(Ledger(url, ROLE)) as first, closing(Ledger(url, ROLE)) as second:
+        with psycopg.connect(url) as holder:
+            holder.execute(
+                "INSERT INTO billing.deferred_calls (source_system, call_key, response_id, reason,"
+                " run_id, kafka_topic, kafka_partition, kafka_offset, occurred_at)"
+                " VALUES ('litellm', %s, '', 'missing_cost', '', '', 0, 0, now())",
+                [key_of(OTHER)],
+            )
+            writer = threading.Thread(target=write, args=(first, receipt, decided(OTHER)))
+            writer.start()
+            eventually(lambda: waits(url), "the receipt's transaction to wait", 30)
+            assert write(second, decided(ZERO)) == ["deferred suspicious_zero"]
+            holder.rollback()
+        writer.join(30)
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM billing.deferred_calls WHERE response_id = 'other'")
+
+
+def key_of(value: bytes) -> str:
+    """The call key of an element."""
+    decision = decided(value).decision
+    assert isinstance(decision, Deferred)
+    return decision.call_key
+
+
+def waits(url: str) -> bool:
+    """Whether a session of the consumer waits for another transaction."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'billing-consumer'"
+            " AND datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return row == (1,)
+
+
+def command(url: str, *arguments: str) -> str:
+    """What one of the consumer's commands prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_gauge_list_and_report_agree_after_a_race(
+    ledger: Ledger, migrated_database_url: str, tables: Tables
+) -> None:
+    raced(migrated_database_url, decided(PAID))
+    assert resolutions(tables) == [(None, None, None, True)], "there was no race"
+    assert ledger.open_deferred() == (0, 0.0)
+    assert "none" in command(migrated_database_url, "deferred", "list")
+    assert "none" in command(migrated_database_url, "report", "--table", "deferred")
+    assert "callback" in command(migrated_database_url, "deferred", "list", "--settled")
+
+
+def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
+    migrated_database_url: str, tables: Tables
+) -> None:
+    raced(migrated_database_url, decided(PAID))
+    [row] = tables.deferred()
+    call = OpenCall(**{name: row.get(name) for name in OpenCall.__dataclass_fields__})
+    with psycopg.connect(migrated_database_url) as connection:
+        with pytest.raises(SettlementError, match="already settled: callback"):
+            find(connection, "call-1")
+        with pytest.raises(SettlementError, match="in the meantime"):
+            waive(connection, call, "ada", "our own test")
+    assert resolutions(tables) == [(None, None, None, True)]
+
+
+@pytest.mark.parametrize("touch", [ZERO, PAID], ids=["deferral", "receipt"])
+def test_the_next_callback_of_the_call_settles_what_a_race_left_open(
+    ledger: Ledger, migrated_database_url: str, tables: Tables, touch: bytes
+) -> None:
+    raced(migrated_database_url, decided(PAID))
+    [became] = write(ledger, decided(touch))
+    assert became.startswith("duplicate")
+    assert resolutions(tables) == [("callback", None, None, False)]
+
+
+def test_a_receipt_from_a_callback_is_not_credited_to_who_settles_later(
+    ledger: Ledger, migrated_database_url: str, tables: Tables
+) -> None:
+    raced(migrated_database_url, decided(PAID))
+    assert write(ledger, settled()) == ["duplicate receipt"]
+    assert resolutions(tables) == [("callback", None, None, False)]
+
+
+@pytest.mark.parametrize("deferral_first", [True, False])
+def test_a_deferral_and_its_settlement_in_one_batch_keep_who_and_why(
+    *, ledger: Ledger, tables: Tables, deferral_first: bool
+) -> None:
+    """A rebuild takes months of callbacks in batches: both are in the same one."""
+    batch = [decided(ZERO), settled()]
+    write(ledger, *(batch if deferral_first else reversed(batch)))
+    assert resolutions(tables) == [("settled", "ada", "price list", False)]
+
+
+def test_a_deferral_after_a_settled_receipt_is_settled(ledger: Ledger, tables: Tables) -> None:
+    """Nobody knows any more who it was: that stands in the deferral alone."""
+    write(ledger, settled())
+    assert write(ledger, decided(ZERO)) == ["deferred suspicious_zero"]
+    assert resolutions(tables) == [("settled", None, None, False)]
+
+
+def test_a_waived_call_stays_waived_when_its_cost_comes_after_all(
+    ledger: Ledger, migrated_database_url: str, tables: Tables
+) -> None:
+    write(ledger, decided(ZERO))
+    with psycopg.connect(migrated_database_url) as connection:
+        waive(connection, find(connection, "call-1"), "ada", "our own test")
+    assert write(ledger, decided(PAID)) == ["created usage"]
+    assert write(ledger, decided(ZERO)) == ["duplicate deferred"]
+    assert resolutions(tables) == [("waived", "ada", "our own test", False)]
