@@ -20,6 +20,7 @@ cli = typer.Typer(
     name="producer_gateway",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="Takes LiteLLM's generic_api callbacks over HTTP and makes them durable in Kafka.",
 )
 

@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from producer_gateway.spool import Spool
 from schemas.record import ContentDropped, Reason
@@ -14,8 +22,9 @@ _LATENCY_BUCKETS: Final = (
 
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
 NOT_STORED: Final = (
-    *("broker_unreachable", "topics_missing", "queue_full", "produce_failed"),
-    *("delivery_failed", "refused", "timeout", "inflight", "spool_full", "spool_failed"),
+    *("broker_unreachable", "topics_missing", "queue_full", "produce_failed", "no_producer"),
+    *("delivery_failed", "refused", "timeout", "abandoned", "inflight"),
+    *("spool_full", "spool_failed"),
 )
 
 
@@ -24,6 +33,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
         self.requests = Counter(
             "billing_gateway_requests_total",
             "Answered requests. 401, 413 and 415 are lost usage.",
@@ -88,6 +100,11 @@ class Metrics:
             "billing_gateway_not_stored_total",
             "Requests answered 503, by reason.",
             ("reason",),
+            registry=registry,
+        )
+        self.producer_fatal = Counter(
+            "billing_gateway_producer_fatal_total",
+            "Fatal errors of the Kafka producer; after each it is replaced by a new one.",
             registry=registry,
         )
         self.abandoned = Counter(

@@ -66,7 +66,8 @@ class Readiness:
         while True:
             topics = await self._storage.kafka.check()
             if topics is None:
-                self._kafka = {"kafka": "the broker does not answer"}
+                said = self._storage.kafka.trouble
+                self._kafka = {"kafka": f"the broker does not answer{f': {said}' if said else ''}"}
             elif topics:
                 self._kafka = {
                     "topics": f"missing: {', '.join(sorted(topics))}; create them with "

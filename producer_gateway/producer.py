@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producer_gateway.metrics import Metrics
 from producer_gateway.settings import Settings
 from producer_gateway.store import NotStoredError, Record, Stored
 from schemas.topics import Topics
@@ -22,6 +24,10 @@ _GRACE_MS: Final = 5_000
 """librdkafka gives a record up so much later than we do. It drops records one by one, and sending
 a later one of the run after that would change their order; `abandon` drops them all together."""
 _RETIRE_S: Final = 10.0
+_RENEW_S: Final = 1.0
+"""A new producer at most so often: some fatal errors, such as a missing right, return at once."""
+_DOUBT_S: Final = 5.0
+"""For so long after a fatal error the producer is not trusted to work."""
 _ENQUEUE_IN_THREAD: Final = 2_000
 """From so many records on, handing them over takes long enough to be felt by other requests."""
 REFUSED: Final = frozenset({
@@ -57,15 +63,19 @@ class _Delivery:
 class KafkaStore:
     """Produces with `acks=all` and idempotence; done when every delivery report is good.
 
-    `on_fatal` is called, in the event loop, when the producer can never produce again. Must be
-    created in a running event loop. Raises `KafkaException` where the configuration is wrong.
+    A producer with a fatal error never produces again: it is replaced. Must be created in a
+    running event loop. Raises `KafkaException` where the configuration is wrong.
     """
 
-    def __init__(self, settings: Settings, topics: Topics, on_fatal: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, topics: Topics, metrics: Metrics) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_fatal = on_fatal
+        self._fatal = metrics.producer_fatal
         self.on_away: Callable[[str], None] | None = None
         """Called, in the event loop, when no broker can be reached any more."""
+        self.trouble: str | None = None
+        """What the client said last about its connections, such as a refused login."""
+        self._lost = float("-inf"), ""
+        self._renewal: asyncio.TimerHandle | None = None
         self._timeout_s = settings.delivery_timeout_ms / 1000
         self._names = frozenset(
             topic.name for topic in (topics.callbacks, topics.dead_letters, topics.usage_units)
@@ -81,6 +91,7 @@ class KafkaStore:
         self._thread.start()
 
     def _connect(self) -> Producer:
+        self._connected_at = self._loop.time()
         return Producer(
             {**self._configuration, "error_cb": partial(self._on_error, self._generation)},
             logger=logging.getLogger("librdkafka"),
@@ -118,7 +129,14 @@ class KafkaStore:
             raise _not_stored(error, "delivery_failed")
         return Stored(len(records), 0)
 
+    def lost(self) -> str | None:
+        """Return the fatal error of a moment ago; None where there was none."""
+        at, detail = self._lost
+        return detail if self._loop.time() < at + _DOUBT_S else None
+
     def _refuse_without_topics(self) -> None:
+        if self._renewal is not None:
+            raise NotStoredError("no_producer", "the producer was given up and is being replaced")
         # Producing to a topic that is not there would make a broker with auto-creation make it,
         # with one partition and a week's retention.
         if self._missing is None:
@@ -140,7 +158,15 @@ class KafkaStore:
 
     def _poll(self) -> None:
         while self._running:
-            self._producer.poll(_POLL_S)
+            producer = self._producer
+            try:
+                producer.poll(_POLL_S)
+            except KafkaException as error:
+                # The client tells fatal errors this way, and not to `error_cb`.
+                self._fatal.inc()
+                detail = error.args[0].str()
+                self._loop.call_soon_threadsafe(self._replace_lost, producer, detail)
+                time.sleep(_POLL_S)
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -152,11 +178,21 @@ class KafkaStore:
     def _on_error(self, generation: int, error: KafkaError) -> None:
         if generation != self._generation:
             return
-        _LOG.warning("kafka_error", code=error.name(), detail=error.str(), fatal=error.fatal())
-        if error.fatal():
-            self._loop.call_soon_threadsafe(self._on_fatal, error.str())
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self.on_away is not None:  # noqa: SLF001 - librdkafka's own name
+        _LOG.warning("kafka_error", code=error.name(), detail=error.str())
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own name
+            self.trouble = error.str()
+        elif self.on_away is not None:
             self._loop.call_soon_threadsafe(self.on_away, error.str())
+
+    def _replace_lost(self, producer: Producer, detail: str) -> None:
+        _LOG.error("producer_lost", detail=detail)
+        if producer is not self._producer:
+            return
+        self._lost = self._loop.time(), detail
+        if self.on_away is not None:
+            self.on_away(f"fatal: {detail}")
+        if producer is self._producer:
+            self._replace()
 
     def abandon(self) -> None:
         """Give up on everything that was handed over and not acknowledged; nothing of it is sent.
@@ -165,13 +201,30 @@ class KafkaStore:
         of `store` fail at once with reason `abandoned`. A purged idempotent producer would go on
         with a gap in its sequence, so the next records get a producer of their own.
         """
-        if not self._deliveries and not len(self._producer):
-            return
+        if self._deliveries or len(self._producer):
+            self._replace()
+
+    def _replace(self) -> None:
         for delivery in self._deliveries:
             delivery.abandoned = True
         _resolve(list(self._deliveries))
+        if self._renewal is not None:
+            return
         self._generation += 1
-        retired, self._producer = self._producer, self._connect()
+        self._producer.purge()
+        wait = self._connected_at + _RENEW_S - self._loop.time()
+        self._renewal = self._loop.call_later(max(0.0, wait), self._renew)
+
+    def _renew(self) -> None:
+        self._renewal = None
+        try:
+            renewed = self._connect()
+        except KafkaException as error:
+            # A certificate's file may be gone for a moment while it is being exchanged.
+            _LOG.error("no_producer", detail=str(error))
+            self._renewal = self._loop.call_later(_RENEW_S, self._renew)
+            return
+        retired, self._producer = self._producer, renewed
         threading.Thread(target=_retire, args=(retired,), name="kafka-retire", daemon=True).start()
 
     async def check(self) -> frozenset[str] | None:
@@ -183,6 +236,7 @@ class KafkaStore:
         except KafkaException as error:
             _LOG.warning("broker_unreachable", detail=str(error))
             return None
+        self.trouble = None
         self._missing = self._names - metadata.topics.keys()
         return self._missing
 
@@ -191,9 +245,11 @@ class KafkaStore:
 
         None of those was acknowledged to a sender.
         """
+        if self._renewal is not None:
+            self._renewal.cancel()
         self._running = False
         await asyncio.to_thread(self._thread.join)
-        left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        left = await asyncio.to_thread(_flush, self._producer, timeout_s)
         self._hand_over()
         return left
 
@@ -211,7 +267,15 @@ def _not_stored(error: KafkaError, reason: str) -> NotStoredError:
 def _retire(producer: Producer) -> None:
     producer.purge()
     # Serves the reports of what was purged, which hold on to the requests until then.
-    producer.flush(_RETIRE_S)
+    _flush(producer, _RETIRE_S)
+
+
+def _flush(producer: Producer, timeout_s: float) -> int:
+    try:
+        return producer.flush(timeout_s)
+    except KafkaException as error:
+        _LOG.warning("not_flushed", detail=str(error), count=len(producer))
+        return len(producer)
 
 
 def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:
@@ -219,6 +283,8 @@ def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:
     return {
         **settings.kafka_client(),
         "client.id": "billing-gateway",
+        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.max.ms": 2_000,
         "acks": "all",
         "enable.idempotence": True,
         # What Java clients use: one run, one partition, whoever produces (ONE_RUN_ONE_PARTITION).

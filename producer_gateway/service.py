@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+from confluent_kafka import KafkaException
 from starlette.types import ASGIApp
 
 from producer_gateway import VERSION
@@ -77,7 +78,7 @@ async def serve(settings: Settings) -> None:
 
     Order of stopping: not ready, no new connections, requests in hand answered (at half time from
     the spool), producer flushed, spool closed, probes last. Raises `FatalError` where a port is
-    taken, the spool cannot be opened or the producer is beyond repair.
+    taken, the spool cannot be opened or is not drained any more, or Kafka's settings are wrong.
     """
     stop, fatal = asyncio.Event(), list[str]()
 
@@ -92,6 +93,8 @@ async def serve(settings: Settings) -> None:
         storage = Storage(settings, topics, metrics, stop_because)
     except SpoolError as error:
         raise FatalError(str(error)) from error
+    except KafkaException as error:
+        raise FatalError(f"the KAFKA_* variables do not fit: {error.args[0].str()}") from error
     readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)
     timeout_s = settings.shutdown_timeout_s

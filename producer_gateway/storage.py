@@ -21,8 +21,9 @@ _LEAST_S: Final = 1.0
 class Storage:
     """Makes the parts and ends them in order. `store` is the one to use.
 
-    Must be created in a running event loop. Raises `SpoolError` where the spool cannot be opened.
-    `on_fatal` is called, in the event loop, when nothing can be stored ever again.
+    Must be created in a running event loop. Raises `SpoolError` where the spool cannot be opened,
+    and `KafkaException` where the connection's settings are wrong. `on_fatal` is called, in the
+    event loop, when the spool will not be drained ever again.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Storage:
         if settings.spool_dir is not None:
             self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
             metrics.watch(self.spool)
-        self.kafka = KafkaStore(settings, topics, on_fatal)
+        self.kafka = KafkaStore(settings, topics, metrics)
         self.store: KafkaStore | FailoverStore = self.kafka
         self._failover: FailoverStore | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -50,8 +51,8 @@ class Storage:
         self._draining.add_done_callback(lambda task: _ended(task, on_fatal))
 
     def away(self) -> str | None:
-        """Return why records go to the spool; None when they go to Kafka, or without a spool."""
-        return self._failover.away if self._failover else None
+        """Return why nothing goes to Kafka; None when records go there."""
+        return self._failover.away if self._failover else self.kafka.lost()
 
     def hurry(self) -> None:
         """Spool what still waits for Kafka, so that its requests end now."""
