@@ -1,0 +1,193 @@
+"""Filling the callbacks topic, and watching a real consumer process drain it."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+import psycopg
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from producer_gateway.records import Envelope, Preparer
+from schemas.topics import load_topics
+from tests.bench.payloads import Payloads, receipts_among
+from tests.bench.services import Services
+from tests.services.process import Server
+
+_POLL_SECONDS: Final = 0.02
+_START_SECONDS: Final = 90.0
+_LEAST_RATE: Final = 100.0
+"""Callbacks a second; whoever is slower is given up."""
+_WINDOW: Final = 20_000
+_NO_COORDINATOR: Final = frozenset({
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+})  # fmt: skip
+"""A group that is only just being made has none yet."""
+
+
+class DrainError(RuntimeError):
+    """The consumer did not do what it should; the text says what."""
+
+
+@dataclass
+class Drained:
+    """How a drain went: from the first commit that was seen to the last."""
+
+    callbacks: int
+    seconds: float
+    resident_mib: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Callbacks a second whose receipts, events and offsets are committed."""
+        return self.callbacks / self.seconds
+
+
+def fill(services: Services, prefix: str, payloads: Payloads, count: int) -> None:
+    """Put `count` callbacks on the topic, as the records that the gateway makes of them."""
+    preparer = Preparer(load_topics(prefix), drop_content=False)
+    envelope = Envelope("litellm", "application/json", None)
+    produce_all(
+        services.bootstrap, preparer, envelope, payloads.bodies(count, each=min(count, 100))
+    )
+
+
+def produce_all(
+    bootstrap: str, preparer: Preparer, envelope: Envelope, bodies: Iterable[bytes]
+) -> None:
+    """Produce the records of `bodies`; returns when all of them are durable."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "message.max.bytes": 16 * 1024 * 1024,
+            "queue.buffering.max.messages": 0,
+            "queue.buffering.max.kbytes": 2_000_000,
+        }
+    )
+    for body in bodies:
+        for topic, key, value, headers in preparer.prepare(body, envelope).records:
+            producer.produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
+        while len(producer) > _WINDOW:
+            producer.poll(0.01)
+    if left := producer.flush(120):
+        raise DrainError(f"{left} callbacks could not be put on the topic")
+
+
+class Progress:
+    """How far a group has come on the callbacks topic, seen from outside the consumer."""
+
+    def __init__(self, services: Services, prefix: str, group: str) -> None:
+        topic = load_topics(prefix).callbacks
+        # Never subscribes, so it is no member; an open transaction's offsets do not count.
+        self._asker = Consumer(
+            {
+                "bootstrap.servers": services.bootstrap,
+                "group.id": group,
+                "isolation.level": "read_uncommitted",
+            }
+        )
+        self._partitions = [TopicPartition(topic.name, part) for part in range(topic.partitions)]
+
+    def callbacks(self) -> int:
+        """Callbacks whose offsets are committed."""
+        try:
+            committed = self._asker.committed(self._partitions, timeout=20)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_COORDINATOR:
+                raise
+            return 0
+        return sum(max(part.offset, 0) for part in committed)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._asker.close()
+
+
+def drain(
+    services: Services,
+    prefix: str,
+    database_url: str,
+    count: int,
+    *,
+    launcher: tuple[str, ...] = (),
+    watch: Callable[[Server], None] | None = None,
+) -> Drained:
+    """Start a consumer on a full topic and wait until the last of `count` callbacks is committed.
+
+    Starting and joining the group do not count: the time runs from the first commit that is seen,
+    and so do the callbacks.
+
+    Args:
+        services: the broker and where logs go.
+        prefix: of the topics; they hold exactly `count` callbacks.
+        database_url: the ledger to write to.
+        count: of callbacks.
+        launcher: as for `Services.consumer`.
+        watch: called once with the process when the first commit was seen.
+
+    Raises:
+        DrainError: it did not finish, or the ledger does not hold what it should.
+    """
+    group = f"{prefix}{secrets.token_hex(4)}"
+    progress = Progress(services, prefix, group)
+    try:
+        with services.consumer(prefix, database_url, group, launcher) as process:
+            first = _until(process, progress, 1, _START_SECONDS)
+            began = time.perf_counter()
+            if watch:
+                watch(process)
+            memory = psutil.Process(process.pid)
+            samples = list[float]()
+            last = _until(
+                process,
+                progress,
+                count,
+                _START_SECONDS + count / _LEAST_RATE,
+                lambda: samples.append(memory.memory_info().rss / 2**20),
+            )
+            took = time.perf_counter() - began
+    finally:
+        progress.close()
+    if last == first:
+        raise DrainError("all was committed at once: more callbacks are needed for a rate")
+    return Drained(last - first, took, samples)
+
+
+def check_ledger(database_url: str, count: int) -> None:
+    """Raise `DrainError` unless calls 0 to `count` are in the ledger, each once."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM billing.charge_receipts),"
+            " (SELECT count(*) FROM billing.llm_charge_details),"
+            " (SELECT count(*) FROM billing.deferred_calls)"
+        ).fetchone()
+    receipts = receipts_among(count)
+    if row != (receipts, receipts, count - receipts):
+        raise DrainError(f"receipts, details and deferrals are {row}; {receipts} receipts expected")
+
+
+def _until(
+    process: Server,
+    progress: Progress,
+    count: int,
+    seconds: float,
+    sample: Callable[[], None] = lambda: None,
+) -> int:
+    """Wait until the group has committed `count` callbacks; how many it has."""
+    until = time.monotonic() + seconds
+    while (done := progress.callbacks()) < count:
+        process.check()
+        sample()
+        if time.monotonic() > until:
+            raise DrainError(f"{done} of {count} callbacks after {seconds:g} s\n{process.tail()}")
+        time.sleep(_POLL_SECONDS)
+    return done

@@ -1,0 +1,110 @@
+"""The consumer's rate into a ledger that holds millions of receipts, against an empty one."""
+
+from contextlib import ExitStack
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from tests.bench.draining import drain, fill
+from tests.bench.figures import Comparison, Figures, Target
+from tests.bench.payloads import Payloads
+from tests.bench.services import Services
+from tests.bench.sizes import Size
+
+_CHUNK: Final = 1_000_000
+_OWN: Final = {
+    "id": "md5('receipt ' || n)::uuid",
+    "charge_receipt_id": "md5('receipt ' || n)::uuid",
+    "call_key": "md5('call ' || n) || '|chatcmpl-' || md5('response ' || n)",
+    "litellm_call_id": "md5('call ' || n)",
+    "response_id": "'chatcmpl-' || md5('response ' || n)",
+    "run_id": "'run-' || n / 100",
+    "kafka_offset": "-n",
+}
+"""Columns that differ from receipt to receipt; all others are those of a real receipt."""
+_SAMPLE: Final = 200
+_CONSTRAINTS: Final = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'billing'::regnamespace AND contype IN ('p', 'u', 'f')
+    AND conrelid = ANY(%(tables)s::regclass[]) ORDER BY contype <> 'f', conname
+"""
+_INDEXES: Final = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = ANY(%(tables)s::regclass[])
+"""
+_TABLES: Final = ("billing.charge_receipts", "billing.llm_charge_details")
+
+
+def measure(services: Services, size: Size) -> list[Comparison]:
+    """Callbacks a second into both, with callbacks of each round's own."""
+    grown_rates, empty_rates = list[float](), list[float]()
+    with ExitStack() as stack:
+        grown = stack.enter_context(services.database())
+        with services.topics() as prefix:
+            fill(services, prefix, Payloads("sample"), _SAMPLE * 10)
+            drain(services, prefix, grown, _SAMPLE * 10)
+        grow(grown, size.grown_receipts)
+        for number in range(size.rounds):
+            with services.topics() as prefix, services.database() as empty:
+                fill(services, prefix, Payloads(f"growth {number}"), size.callbacks)
+                empty_rates.append(drain(services, prefix, empty, size.callbacks).rate)
+                grown_rates.append(drain(services, prefix, grown, size.callbacks).rate)
+    return [
+        Comparison(
+            f"growth: {size.grown_receipts:,} receipts in the table, 14 kB",
+            "callbacks/s",
+            Figures("grown ledger", tuple(grown_rates)),
+            Figures("empty ledger", tuple(empty_rates)),
+            Target(0.8),
+        )
+    ]
+
+
+def grow(url: str, count: int) -> None:
+    """Multiply a real receipt to `count`, each with ids of its own, and build the indexes anew.
+
+    Raises `psycopg.Error` where the schema has changed so that this does not fit any more.
+    """
+    tables = {"tables": list(_TABLES)}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        connection.execute("SET maintenance_work_mem = '1GB'")
+        constraints = connection.execute(_CONSTRAINTS, tables).fetchall()
+        for table, name, _ in constraints:
+            _run(connection, "ALTER TABLE {} DROP CONSTRAINT {}", table, _quoted(name))
+        indexes = connection.execute(_INDEXES, tables).fetchall()
+        for name, _ in indexes:
+            _run(connection, "DROP INDEX {}", name)
+        for first in range(0, count, _CHUNK):
+            for table in _TABLES:
+                _multiply(connection, table, first, min(first + _CHUNK, count))
+        # Foreign keys came first, to be dropped; they need the keys that they point to.
+        for table, name, definition in reversed(constraints):
+            _run(
+                connection, "ALTER TABLE {} ADD CONSTRAINT {} {}", table, _quoted(name), definition
+            )
+        for _, definition in indexes:
+            _run(connection, "{}", definition)
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
+
+
+def _multiply(connection: psycopg.Connection[Any], table: str, first: int, end: int) -> None:
+    described = connection.execute(f"SELECT * FROM {table} LIMIT 0".encode()).description or ()  # noqa: S608 - our names
+    columns = [column.name for column in described]
+    chosen = [f"{_OWN[name]} AS {name}" if name in _OWN else f"sample.{name}" for name in columns]
+    statement = (
+        f"INSERT INTO {table} SELECT {', '.join(chosen)} "  # noqa: S608 - our names
+        f"FROM (SELECT * FROM {table} LIMIT 1) AS sample, generate_series({first + 1}, {end}) AS n"
+    )
+    connection.execute(statement.encode())
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string(None)
+
+
+def _run(connection: psycopg.Connection[Any], statement: str, *parts: str) -> None:
+    """Execute a statement of the catalogue's own words."""
+    connection.execute(statement.format(*parts).encode())

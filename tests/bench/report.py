@@ -1,0 +1,144 @@
+"""The result of a run: a table for the terminal, JSON, and Markdown for the page."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import confluent_kafka
+import psutil
+from rich.table import Table
+
+from tests.bench.figures import Comparison, Figures, Verdict
+
+BEGIN: Final = "<!-- figures: written by `make bench SIZE=full` -->"
+END: Final = "<!-- end of figures -->"
+_PACKAGES: Final = ("confluent-kafka", "psycopg", "uvicorn", "uvloop", "httptools", "msgspec")
+_HEADINGS: Final = ("what", "unit", "ours", "limit", "measured against", "ratio", "target", "")
+
+
+def machine(services: Mapping[str, str]) -> dict[str, str]:
+    """What it was measured on.
+
+    Args:
+        services: versions of broker and database by name.
+    """
+    said = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        **services,
+        "librdkafka": confluent_kafka.libversion()[0],
+    }
+    said |= {package: version(package) for package in _PACKAGES}
+    return said | {"commit": _commit()}
+
+
+def number(value: float) -> str:
+    """Three digits or all before the point: 0.353, 47.1, 8,123."""
+    for least, digits in ((100, 0), (10, 1), (1, 2)):
+        if abs(value) >= least:
+            return f"{value:,.{digits}f}"
+    return f"{value:.3f}"
+
+
+def spread(figures: Figures | None) -> str:
+    """The median, with least and most where there was more than one round."""
+    if figures is None:
+        return ""
+    if len(figures.values) == 1:
+        return number(figures.median)
+    return f"{number(figures.median)} ({number(figures.least)} to {number(figures.most)})"
+
+
+def cells(row: Comparison) -> tuple[str, ...]:
+    """A row of the table, in the order of its headings."""
+    return (
+        row.what,
+        row.unit,
+        spread(row.ours),
+        spread(row.limit),
+        row.limit.name if row.limit else "",
+        spread(row.ratio),
+        str(row.target or ""),
+        row.verdict.value,
+    )
+
+
+def table(rows: Sequence[Comparison], title: str) -> Table:
+    """The rows for the terminal."""
+    made = Table(title=title, show_lines=True)
+    for heading in _HEADINGS:
+        right = heading in {"ours", "limit", "ratio", "target"}
+        made.add_column(heading, justify="right" if right else "left")
+    colours = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.NONE: ""}
+    for row in rows:
+        made.add_row(*cells(row)[:-1], f"[{colours[row.verdict] or 'default'}]{row.verdict.value}")
+    return made
+
+
+def markdown(rows: Sequence[Comparison], about: Mapping[str, str], title: str) -> str:
+    """The rows for a page, with what they were measured on."""
+    lines = [
+        f"{title}.",
+        "",
+        f"| {' | '.join(_HEADINGS)} |",
+        "| --- | --- | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    lines += ["", "; ".join(f"{name} {value}" for name, value in about.items()) + "."]
+    return "\n".join(lines)
+
+
+def write_page(page: Path, text: str) -> None:
+    """Put `text` between the markers on `page`.
+
+    Raises:
+        ValueError: the page has no markers.
+    """
+    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    block = f"{BEGIN}\n{text}\n{END}"
+    written, count = re.subn(pattern, lambda _: block, page.read_text("utf-8"), flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"{page} must have the markers {BEGIN} and {END} once")
+    page.write_text(written, "utf-8")
+
+
+def write_json(
+    file: Path,
+    rows: Sequence[Comparison],
+    about: Mapping[str, str],
+    failures: Mapping[str, str],
+    size: str,
+) -> None:
+    """Write every figure of every round."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "size": size,
+        "machine": dict(about),
+        "failures": dict(failures),
+        "rows": [row.as_json() for row in rows],
+    }
+    file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except FileNotFoundError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
