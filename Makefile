@@ -11,6 +11,7 @@ PYTHON ?= $(shell for name in python3.11 python3; do \
 # A uv of our own when the machine has none: a fresh machine needs only Python, git and make.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
+SIZE ?= small
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
@@ -48,8 +49,8 @@ format: install ## Let the formatters write
 schemas: install ## Write again what is generated from the code: JSON Schemas, OpenAPI, configuration page
 	@$(RUN) python -m docs.generate
 
-bench: install ## Measure the consumer's core against limits of the same run
-	@$(RUN) python -m tests.bench
+bench: install ## Measure everything against limits of the same run; SIZE=full writes docs/performance.md
+	@$(RUN) python -m tests.bench --size $(SIZE)
 
 chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s tests/chaos

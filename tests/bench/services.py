@@ -56,7 +56,7 @@ class Services:
         try:
             yield prefix
         finally:
-            admin = AdminClient({"bootstrap.servers": self.bootstrap})
+            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 4})
             names = [topic.name for topic in declared.all()]
             for deleted in admin.delete_topics(names, operation_timeout=30).values():
                 deleted.result(60)
