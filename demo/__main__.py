@@ -57,7 +57,10 @@ def up(directory: Directory = DEFAULT_DIRECTORY, *, litellm: WithLiteLLM = False
 
 @app.command()
 def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Stop the stack: gateway, consumer, broker, database. Deletes embedded data, keeps logs."""
+    """Stop the stack: gateway, consumer, broker, database. Deletes embedded data, keeps logs.
+
+    Callbacks that wait in the gateway's spool, because Kafka was away, are kept for the next `up`.
+    """
     run_directory, console = RunDirectory(directory), _console()
     stopped = control.stop(run_directory, console)
     what = "stopped; embedded data deleted, logs kept" if stopped else "nothing runs"

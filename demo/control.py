@@ -13,6 +13,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from demo import spool
 from demo.process import StackError, inherited
 from demo.settings import ROOT, StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
@@ -84,6 +85,8 @@ def start(
 def stop(directory: RunDirectory, console: Console) -> bool:
     """Stop the stack in `directory`, bounded in time, and delete its embedded data.
 
+    Says what is kept because it waits in the gateway's spool, also when nothing was running.
+
     Returns:
         False when nothing was running there.
 
@@ -91,7 +94,9 @@ def stop(directory: RunDirectory, console: Console) -> bool:
         StackError: when the supervisor did not end in time and was killed with its processes.
     """
     if not directory.path.exists() or not directory.is_held():
-        return _clear(directory, console)
+        left = _clear(directory, console)
+        _tell_kept(directory, console)
+        return left
     state = _current(directory)
     os.kill(state.pid, signal.SIGTERM)
     told: set[str] = set()
@@ -106,7 +111,17 @@ def stop(directory: RunDirectory, console: Console) -> bool:
             time.sleep(_TURN_SECONDS)
         _tell_stops(directory.read_state(), told, console, status)
         _await_end(state.pid)
+    _tell_kept(directory, console)
     return True
+
+
+def _tell_kept(directory: RunDirectory, console: Console) -> None:
+    if kept := spool.waiting(directory.spool):
+        console.print(
+            f"kept: {kept} in {directory.spool}: answered 202, not yet in Kafka. The next start "
+            "brings them there; delete the directory if they should never be billed",
+            soft_wrap=True,
+        )
 
 
 def _await_end(pid: int) -> None:

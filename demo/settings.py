@@ -40,6 +40,10 @@ class StackSettings(BaseSettings):
     gateway_metrics_port: int | None = Field(
         default=None, description="Port of the gateway's probes and metrics; a free one when unset."
     )
+    gateway_spool_dir: Path | None = Field(
+        default=None,
+        description="Directory of the gateway's spool; `spool` in the run directory when unset.",
+    )
     consumer_metrics_host: str = Field(
         default=LOOPBACK, description="Address of the consumer's probes and metrics."
     )

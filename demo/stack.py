@@ -65,7 +65,8 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
     }
     base = inherited()
     services = tuple(part.service(base) for part in (database, broker) if part is not None)
-    services += _rooms({**base, **environment}, addresses, services)
+    spool = {"GATEWAY_SPOOL_DIR": str(settings.gateway_spool_dir or directory.spool)}
+    services += _rooms({**base, **environment, **spool}, addresses, services)
     if litellm:
         proxy = Proxy(settings, directory, environment, ports)
         services += proxy.services(base)

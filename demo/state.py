@@ -60,6 +60,7 @@ class RunDirectory:
         self.environment_file = self.path / "env"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
+        self.spool = self.path / "spool"
         self._state_file = self.path / "state.json"
         self._lock_file = self.path / "lock"
 

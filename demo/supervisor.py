@@ -12,6 +12,7 @@ from types import FrameType
 
 import psutil
 
+from demo import spool
 from demo.process import Child, StackError
 from demo.stack import Stack
 from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
@@ -179,6 +180,8 @@ class Supervisor:
 def clear_leftovers(directory: RunDirectory) -> list[str]:
     """End what a dead supervisor left behind and delete the embedded data; needs the lock.
 
+    Callbacks that wait in the gateway's spool have been answered 202: they are kept.
+
     Returns:
         The names of the processes that were still there.
     """
@@ -188,6 +191,7 @@ def clear_leftovers(directory: RunDirectory) -> list[str]:
     directory.environment_file.unlink(missing_ok=True)
     for path in (directory.data, *(Path(text) for text in (state.scratch if state else ()))):
         shutil.rmtree(path, ignore_errors=True)
+    spool.remove(directory.spool)
     return names
 
 

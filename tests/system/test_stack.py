@@ -144,6 +144,19 @@ def receipts(url: str) -> int:
     return int(row[0]) if row else 0
 
 
+def post(environment: dict[str, str]) -> dict[str, int]:
+    """Send a captured callback; the counts of the answer."""
+    answer = httpx.post(
+        f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
+        content=body(CAPTURE),
+        headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
+        timeout=60,
+    )
+    assert answer.status_code == 202, answer.text
+    counts: dict[str, int] = answer.json()
+    return counts
+
+
 def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     stack.up()
     environment = stack.environment()
@@ -159,12 +172,7 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert environment["GATEWAY_URL"] in told.stdout
     assert environment["BILLING_INGEST_TOKEN"] not in told.stdout
 
-    answer = httpx.post(
-        f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
-        content=body(CAPTURE),
-        headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
-    )
-    assert answer.status_code == 202, answer.text
+    assert post(environment)["spooled"] == 0
     eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
 
     again = stack.command("up")
@@ -182,6 +190,7 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert all(free(port) for port in ports)
     assert not (stack.directory / "env").exists()
     assert not (stack.directory / "data").exists()
+    assert not (stack.directory / "spool").exists()
 
     nothing = stack.command("down")
     assert nothing.returncode == 0
@@ -204,6 +213,27 @@ def test_a_death_is_told_and_that_of_the_supervisor_leaves_no_orphans(stack: Sta
     eventually(lambda: gone(servers), "every process to follow its supervisor", 30)
     assert stack.command("status").returncode == 1
     assert set(stack.up().servers()) == set(servers)
+
+
+def test_what_was_taken_without_a_broker_is_billed_after_the_next_up(stack: Stack) -> None:
+    servers = stack.up().servers()
+    os.kill(servers["kafka"], signal.SIGKILL)
+    eventually(lambda: stack.state()["phase"] == "degraded", "the supervisor to notice", 30)
+    assert post(stack.environment()) == {"accepted": 1, "parked": 0, "spooled": 1}
+
+    kept = "kept: 1 record(s), "
+    down = stack.command("down")
+    assert down.returncode == 0, down.stderr
+    assert kept in down.stdout
+    assert str(stack.directory / "spool") in down.stdout
+    assert not (stack.directory / "data").exists()
+    assert kept in stack.command("down").stdout
+
+    database = stack.up().environment()["DATABASE_URL"]
+    eventually(lambda: receipts(database) == 1, "the receipt")
+    down = stack.command("down")
+    assert "kept" not in down.stdout.replace("logs kept", "")
+    assert not (stack.directory / "spool").exists()
 
 
 def test_a_wrong_token_fails_and_stops_everything(stack: Stack) -> None:
