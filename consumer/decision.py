@@ -6,6 +6,7 @@ The table of the design, the first line that fits. Nothing here computes a cost
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -19,7 +20,7 @@ from schemas.callback import Callback
 from schemas.element import ContractError, check, read_wire
 from schemas.identity import identity_of
 from schemas.receipt import ChargeReason
-from schemas.record import SETTLED_BY, SETTLED_NOTE, SOURCE, header
+from schemas.record import RECEIVED_AT, SETTLED_BY, SETTLED_NOTE, SOURCE, header
 from schemas.text import identifier, storable
 from schemas.usage import UsageUnit
 
@@ -72,6 +73,17 @@ def _settlement(record: Record) -> Settlement | None:
     return Settlement(identifier(by), storable(note)) if by else None
 
 
+def _received_ms(record: Record) -> int:
+    """When the gateway took the callback: unlike Kafka's time, a replay does not change it."""
+    try:
+        received = datetime.fromisoformat(header(record.headers, RECEIVED_AT) or "")
+    except ValueError:
+        return record.timestamp_ms
+    if received.tzinfo is None:
+        return record.timestamp_ms
+    return max(min(round(received.timestamp() * 1_000), record.timestamp_ms), 0)
+
+
 def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skipped:
     wire, lenient = read_wire(record.value)
     who = identity_of(wire)
@@ -81,7 +93,7 @@ def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skip
     terms = ChargeTerms(
         source_system=identifier(header(record.headers, SOURCE) or DEFAULT_SOURCE),
         identity=who,
-        fallback_time_ms=record.timestamp_ms,
+        fallback_time_ms=_received_ms(record),
         lenient=lenient,
         settlement=_settlement(record),
     )

@@ -64,11 +64,11 @@ def replay(
 ) -> None:
     """Send dead letters through the front again, or rebuild the tables from a range of callbacks.
 
-    Without --from-time and --from-offset: dead letters (--reason, --since, --until) go back to the
-    callbacks topic with their own key, bytes and headers. With one of them: callbacks from there up
-    to what the group has committed are decided and written again; nothing is published, receipts
-    keep their ids. Both are idempotent, and a dry run unless --apply is given. A time without a
-    zone is local.
+    Without --from-time and --from-offset: dead letters (--reason, --since, --until) go back to
+    where they came from with their own key, bytes and headers. With one of them: callbacks from
+    there up to what the group has committed are decided and written again; nothing is published,
+    receipts keep their ids. Both are idempotent, and a dry run unless --apply is given. A time
+    without a zone is local.
     """
     found = settings(KAFKA, DATABASE)
     with _explained(found):
@@ -94,7 +94,7 @@ def _resend(
     if until:
         span.until(until)
     sender = service.sender_config(found)
-    resender = replaying.Resender(sender, topics.callbacks.name) if apply else None
+    resender = replaying.Resender(sender, topics) if apply else None
     counts: Counter[tuple[str, bool]] = Counter()
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("reading dead letters", total=span.records)
@@ -115,11 +115,11 @@ def _resend(
 def _conclude(counts: Counter[tuple[str, bool]], resender: replaying.Resender | None) -> None:
     whole = sum(count for (_, complete), count in counts.items() if complete)
     if resender is None:
-        out.print(f"dry run: add --apply to send {whole} back to the callbacks topic")
+        out.print(f"dry run: add --apply to send {whole} back to where they came from")
     elif lost := resender.finish():
-        fail(f"{lost} of {whole} did not reach the callbacks topic; run the same again")
+        fail(f"{lost} of {whole} did not arrive; run the same again")
     else:
-        out.print(f"sent {whole} back to the callbacks topic")
+        out.print(f"sent {whole} back to where they came from")
 
 
 def _rebuild(

@@ -15,6 +15,7 @@ from consumer.ledger import Ledger
 from consumer.record import Charge, Decided, Deferred, Parked, Record, Skipped
 from schemas import record as names
 from schemas.record import header
+from schemas.topics import Topics
 
 REPLAYED_FROM: Final = "replayed-from"
 _ADDED: Final = frozenset({
@@ -52,11 +53,14 @@ def dead_letters(batches: Iterable[list[Record]], reasons: set[str]) -> Iterator
 
 
 class Resender:
-    """Sends dead letters to the callbacks topic with their own key, bytes and headers."""
+    """Sends dead letters back with their own key, bytes and headers.
 
-    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+    Usage units go to their own topic; everything else, also what the gateway parked, is a callback.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topics: Topics) -> None:
         self._producer = Producer(dict(config))
-        self._topic = topic
+        self._topics = topics
         self.failed = 0
 
     def send(self, letter: DeadLetter) -> None:
@@ -65,10 +69,12 @@ class Resender:
         origin = f"{record.topic}/{record.partition}/{record.offset}"
         kept = [(name, value) for name, value in record.headers if name not in _ADDED]
         headers: Any = [*kept, (REPLAYED_FROM, origin.encode())]
+        units = self._topics.usage_units.name
+        is_unit = header(record.headers, names.ORIGINAL_TOPIC) == units
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    units if is_unit else self._topics.callbacks.name,
                     value=record.value,
                     key=record.key,
                     headers=headers,

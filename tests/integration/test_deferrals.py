@@ -112,7 +112,7 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
 ) -> None:
     raced(migrated_database_url, decided(PAID))
     [row] = tables.deferred()
-    call = OpenCall(**{name: row.get(name) for name in OpenCall.__dataclass_fields__})
+    call = OpenCall(row["id"], row["call_key"], row["run_id"], "", 0, 0, None)
     with psycopg.connect(migrated_database_url) as connection:
         with pytest.raises(SettlementError, match="already settled: callback"):
             find(connection, "call-1")

@@ -117,25 +117,35 @@ class Consuming:
                 member.end(signal.SIGKILL)
         self.topics.close()
 
-    def member(self, *, ready: bool = True, **settings: str) -> Member:
-        """Start a member; `ready` waits until it has partitions."""
-        port = free_port()
+    def environment(self, **settings: str) -> dict[str, str]:
+        """What a process of this consumer is started with."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("BILLING_", "CONSUMER_"))}
-        environment = {
+        return {
             **kept,
             **QUICK,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "DATABASE_URL": self.database_url,
             "BILLING_TOPIC_PREFIX": self.prefix,
             "CONSUMER_GROUP": self.group,
-            "CONSUMER_METRICS_PORT": str(port),
+            "CONSUMER_METRICS_PORT": "0",
             **self.settings,
             **settings,
         }
+
+    def member(
+        self,
+        *,
+        ready: bool = True,
+        program: Sequence[str] = ("consumer", "run"),
+        **settings: str,
+    ) -> Member:
+        """Start a member; `ready` waits until it has partitions; `program` is another release."""
+        port = free_port()
+        environment = self.environment(CONSUMER_METRICS_PORT=str(port), **settings)
         path = self.directory / f"member-{len(self.members)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "consumer", "run"],
+                [sys.executable, "-m", *program],
                 cwd=ROOT,
                 env=environment,
                 stdout=log,
@@ -146,6 +156,20 @@ class Consuming:
         if ready:
             eventually(lambda: member.said("partitions assigned"), "partitions for the member")
         return member
+
+    def command(self, *arguments: str, **settings: str) -> str:
+        """Run a command of the consumer that must succeed; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "consumer", *arguments],
+            cwd=ROOT,
+            env=self.environment(**settings),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def send(self, *values: bytes, source: str = "", headers: Headers | None = None) -> None:
         """Produce callbacks as the gateway does: keyed by run, in order."""

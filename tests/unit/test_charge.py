@@ -15,6 +15,7 @@ from consumer.decision import decide
 from consumer.record import Charge, Deferred, Usage
 from consumer.rows import usage_row
 from schemas.receipt import to_kafka
+from schemas.record import RECEIVED_AT
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
 from tests.services import captures
@@ -223,6 +224,28 @@ def test_times_of_any_kind(times: dict[str, Any], occurred: float, latency: int 
     found = receipt(**times)
     assert found["occurred_at"] == datetime.fromtimestamp(occurred, UTC)
     assert found["latency_ms"] == (None if latency is None else min(latency, 2_147_483_647))
+
+
+@pytest.mark.parametrize(
+    ("header", "occurred_ms"),
+    [
+        (b"2026-11-20T10:00:00.250Z", 1_795_168_800_250),
+        (b"2026-11-20T10:00:00.250", RECEIVED_MS),
+        (b"yesterday", RECEIVED_MS),
+        (b"", RECEIVED_MS),
+        (b"\xff", RECEIVED_MS),
+        (b"9999-12-31T23:59:59-23:59", RECEIVED_MS),
+        (b"0001-01-01T00:00:00+23:59", 0),
+    ],
+)
+def test_a_call_without_times_happened_when_the_gateway_took_it(
+    header: bytes, occurred_ms: int
+) -> None:
+    """Kafka's time changes when a record is sent again, by a replay or a settlement."""
+    taken = record(element(startTime=None, endTime=None), headers=[(RECEIVED_AT, header)])
+    decision = decide(taken, policy())
+    assert isinstance(decision, Charge)
+    assert decision.receipt.occurred_at == datetime.fromtimestamp(occurred_ms / 1_000, UTC)
 
 
 def test_only_a_stream_has_a_time_to_first_token() -> None:

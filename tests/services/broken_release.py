@@ -1,0 +1,27 @@
+"""A release with a bug: `python -m tests.services.broken_release` is a consumer that parks all.
+
+It is broken from outside, so that the consumer's own code carries no switch for tests.
+"""
+
+import sys
+
+from consumer import loop
+from consumer.__main__ import app
+from consumer.decision import Policy
+from consumer.record import Decision, Parked, Record
+from schemas.record import Reason
+
+
+def park(record: Record, policy: Policy) -> Decision:
+    """Decide as a release does that cannot read what LiteLLM sends."""
+    return Parked(Reason.CONTRACT_BROKEN, f"a bug, under markup {policy.markup}: {record.offset}")
+
+
+def main() -> None:
+    """Run the consumer with the decision replaced."""
+    vars(loop)["decide"] = park
+    app(["run"], prog_name=sys.argv[0])
+
+
+if __name__ == "__main__":
+    main()
