@@ -13,6 +13,7 @@ from consumer.cluster import Cluster, Difference, reason
 from consumer.limit import DeadLetterLimitError
 from consumer.operations import deferred, replay
 from consumer.report import TABLES, report
+from consumer.settings import Settings
 from consumer.terminal import DATABASE, KAFKA, fail, out, settings
 from schemas.topics import load_topics
 
@@ -44,7 +45,7 @@ def run() -> None:
             "CONSUMER_DEAD_LETTER_RUN or CONSUMER_DEAD_LETTER_SHARE to let it be parked"
         )
     except KafkaException as error:
-        fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
+        fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         fail("the database has no ledger yet: run `python -m consumer migrate`")
     except psycopg.errors.InsufficientPrivilege as error:
@@ -108,6 +109,15 @@ def topics(
             out.print("dry run: add --apply to bring this about")
     except KafkaException as error:
         fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
+
+
+def _cause(found: Settings, error: KafkaException) -> str:
+    """Return what Kafka said, or why it does not answer at all, which timeouts do not tell."""
+    try:
+        Cluster(service.kafka_config(found), found.billing_topic_replication_factor).ask()
+    except KafkaException as unreachable:
+        return f"{reason(error)}; {reason(unreachable)}"
+    return reason(error)
 
 
 def _differences_table(differences: list[Difference]) -> Table:

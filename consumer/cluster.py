@@ -7,12 +7,14 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from schemas.topics import Topic, Topics
 
 _TIMEOUT_SECONDS: Final = 15.0
+_ASK_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,13 @@ class Cluster:
     """Compares and brings about. Never deletes a topic, never takes partitions away."""
 
     def __init__(self, config: dict[str, Any], replication_factor: int) -> None:
-        self._admin = AdminClient(config)
+        self._said = ""
+        self._admin = AdminClient(config | {"error_cb": self._note})
         self._replication_factor = replication_factor
 
     def differences(self, topics: Topics) -> list[Difference]:
         """Return one entry for each declared topic. Raises `KafkaException`."""
-        known = self._admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+        known = self._topics(_TIMEOUT_SECONDS)
         found = []
         for topic in topics.all():
             if topic.name not in known:
@@ -54,6 +57,27 @@ class Cluster:
             partitions = len(known[topic.name].partitions)
             found.append(Difference(topic, True, partitions, self._config_difference(topic)))
         return found
+
+    def ask(self) -> None:
+        """Ask whether the cluster answers. Raises `KafkaException` that says why it does not."""
+        self._topics(_ASK_SECONDS)
+
+    def _topics(self, timeout_seconds: float) -> dict[str, TopicMetadata]:
+        try:
+            return self._admin.list_topics(timeout=timeout_seconds).topics
+        except KafkaException as error:
+            self._admin.poll(0)
+            if not self._said:
+                raise
+            # A refused login or certificate is no answer for the client, which goes on trying.
+            cause = error.args[0]
+            raise KafkaException(
+                KafkaError(cause.code(), f"{cause.str()}: {self._said}")
+            ) from error
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own name
+            self._said = error.str()
 
     def _config_difference(self, topic: Topic) -> dict[str, tuple[str, str]]:
         resource = ConfigResource(ResourceType.TOPIC, topic.name)

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AclOperation, ResourceType
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
 
 from schemas.topics import Topics, load_topics
 from tests.services import captures
@@ -149,3 +151,109 @@ def test_a_call_becomes_a_receipt_over_tls_with_a_login(
         member.stop()
     logs = gateway.server.log.read_text() + member.log.read_text()
     assert not [secret for secret in (*passwords.values(), TOKEN) if secret in logs]
+
+
+@pytest.mark.parametrize("spool", [False, True])
+def test_a_gateway_that_may_not_write_goes_on_and_works_once_it_may(
+    broker: SecuredKafka, topics: Topics, topic_prefix: str, tmp_path: Path, *, spool: bool
+) -> None:
+    # Kafka gives such a producer no identity, which its client takes as fatal, again and again.
+    user = f"{topic_prefix}gateway"
+    settings = login(broker, user, broker.add_user(user))
+    if spool:
+        settings["GATEWAY_SPOOL_DIR"] = str(tmp_path / "spool")
+    made = consumer(
+        *("topics", "--apply"),
+        **environment(topic_prefix, {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}),
+    )
+    assert made.returncode == 0, made.stderr
+    broker.grant(user, *(Grant(ResourceType.TOPIC, t.name, [SEES]) for t in topics.all()))
+    gateway = Gateway("", topic_prefix, tmp_path, **settings)
+    body = captures.array([element()])
+    lost = "billing_gateway_producer_fatal_total"
+    try:
+        gateway.start()
+        begun, before = time.monotonic(), gateway.metric(lost)
+        eventually(lambda: gateway.metric(lost) > before + 2, "fatal errors", 60)
+        assert gateway.metric(lost) - before <= time.monotonic() - begun + 2
+        answer = gateway.post(body)
+        if spool:
+            assert (answer.status_code, answer.json()["spooled"]) == (202, 1)
+        else:
+            assert answer.status_code == 503
+            eventually(lambda: "uthorization failed" in gateway.text("/readyz"), "the reason", 30)
+        broker.grant(user, *of_the_gateway(topics))
+
+        def stored() -> bool:
+            gateway.server.check()
+            answer = gateway.post(body)
+            return answer.status_code == 202 and answer.json()["spooled"] == 0
+
+        eventually(stored, "an answer from Kafka", 60)
+        eventually(lambda: gateway.metric("billing_gateway_spool_records") == 0, "the drain", 30)
+        gateway.ready()
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "command"),
+    [
+        (
+            {"KAFKA_SASL_PASSWORD": "wrong-password-of-a-test"},
+            "invalid credentials with SASL mechanism SCRAM",
+            "run",
+        ),
+        ({"KAFKA_SSL_CA_LOCATION": "stranger"}, "certificate could not be verified", "topics"),
+    ],
+    ids=["password", "authority"],
+)
+def test_what_is_wrong_with_the_login_is_said(
+    broker: SecuredKafka,
+    *,
+    topic_prefix: str,
+    migrated_database_url: str,
+    tmp_path: Path,
+    change: dict[str, str],
+    said: str,
+    command: str,
+) -> None:
+    user = f"{topic_prefix}user"
+    settings = login(broker, user, broker.add_user(user)) | change
+    if "KAFKA_SSL_CA_LOCATION" in change:
+        settings["KAFKA_SSL_CA_LOCATION"] = str(broker.stranger)
+    gateway = Gateway("", topic_prefix, tmp_path, **settings)
+    try:
+        gateway.start()
+        eventually(lambda: said in gateway.text("/readyz"), "the reason", 30)
+    finally:
+        gateway.stop()
+    settings |= {"DATABASE_URL": migrated_database_url, "CONSUMER_METRICS_PORT": str(free_port())}
+    ended = consumer(command, **environment(topic_prefix, settings))
+    assert ended.returncode == 1
+    assert said in ended.stderr.splitlines()[-1]
+    assert settings["KAFKA_SASL_PASSWORD"] not in gateway.server.log.read_text() + ended.stderr
+
+
+def test_a_certificate_file_that_is_not_there_is_a_message(topic_prefix: str) -> None:
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "KAFKA_SECURITY_PROTOCOL": "SSL",
+        "KAFKA_SSL_CA_LOCATION": "/nowhere.pem",
+        "BILLING_INGEST_TOKEN": TOKEN,
+        "GATEWAY_PORT": "0",
+        "GATEWAY_METRICS_PORT": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "producer_gateway", "run"],
+        cwd=ROOT,
+        env=environment(topic_prefix, settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "stopped: " in done.stderr
+    assert "ssl.ca.location" in done.stderr
+    assert "Traceback" not in done.stderr
