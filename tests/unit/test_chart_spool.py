@@ -63,7 +63,7 @@ def test_the_gateway_spools_onto_that_volume_and_may_write_there() -> None:
 
 def test_the_bound_reaches_the_gateway_as_it_was_written() -> None:
     assert environment("gateway")["GATEWAY_SPOOL_MAX_BYTES"] == "4294967296"
-    small = environment("gateway", spool(maxBytes=GIB, size="2Gi"))
+    small = environment("gateway", spool(maxBytes=GIB, size="3Gi"))
     assert small["GATEWAY_SPOOL_MAX_BYTES"] == str(GIB)
 
 
@@ -78,7 +78,7 @@ def test_the_storage_class_is_the_clusters_own_unless_named(
 ) -> None:
     claim = gateway(values)["spec"]["volumeClaimTemplates"][0]["spec"]
     assert claim.get("storageClassName") == named
-    assert claim["resources"] == {"requests": {"storage": "8Gi"}}
+    assert claim["resources"] == {"requests": {"storage": "10Gi"}}
 
 
 def test_an_upgrade_asks_for_nothing_that_a_stateful_set_refuses(tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ def test_an_upgrade_asks_for_nothing_that_a_stateful_set_refuses(tmp_path: Path)
 @pytest.mark.parametrize(
     ("size", "fits"),
     [
-        ("1792Mi", True),
-        ("1791Mi", False),
-        ("2Gi", True),
-        ("1Gi", False),
-        ("2G", True),
+        ("2304Mi", True),
+        ("2303Mi", False),
+        ("3Gi", True),
+        ("2Gi", False),
+        ("3G", True),
         ("1T", True),
-        (str(1792 * 1024**2), True),
-        (str(1792 * 1024**2 - 1), False),
+        (str(2304 * 1024**2), True),
+        (str(2304 * 1024**2 - 1), False),
     ],
 )
 def test_the_spool_is_full_before_its_volume_is(size: str, fits: bool) -> None:  # noqa: FBT001 - a case
@@ -111,7 +111,7 @@ def test_the_spool_is_full_before_its_volume_is(size: str, fits: bool) -> None: 
     if fits:
         assert gateway(values)["kind"] == "StatefulSet"
         return
-    with pytest.raises(helm.HelmRenderError, match=r"gateway\.spool\.size: .*1792Mi"):
+    with pytest.raises(helm.HelmRenderError, match=r"gateway\.spool\.size: .*2304Mi"):
         texts(values)
 
 

@@ -124,14 +124,15 @@ readinessProbe:
 {{- end }}
 
 {{/*
-The spool must be full before its volume is: as GATEWAY_SPOOL_MAX_BYTES says, half as much again and 256 MiB.
+The spool must be full before its volume is. Its file can take nearly twice the bytes of its records (at 1.8 kB each,
+tests/unit/test_spool_disk.py), and the log and one large transaction come on top.
 Argument: the values of gateway.spool.
 */}}
 {{- define "billing-stream.checkSpool" -}}
 {{- $maxBytes := .maxBytes | int64 }}
-{{- $needed := add $maxBytes (div $maxBytes 2) 268435456 }}
+{{- $needed := add (mul $maxBytes 2) 268435456 }}
 {{- if lt (include "billing-stream.bytes" .size | int64) $needed }}
-{{- fail (printf "gateway.spool.size: %s is too small for gateway.spool.maxBytes: %d; half as much again and 256 MiB are needed, %dMi. Raise the size or lower maxBytes" .size $maxBytes (div (add $needed 1048575) 1048576)) }}
+{{- fail (printf "gateway.spool.size: %s is too small for gateway.spool.maxBytes: %d; twice as much and 256 MiB are needed, %dMi. Raise the size or lower maxBytes" .size $maxBytes (div (add $needed 1048575) 1048576)) }}
 {{- end }}
 {{- end }}
 
