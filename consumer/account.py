@@ -12,6 +12,7 @@ from consumer import metrics
 from consumer.health import Health
 from consumer.ledger import Ledger, Outcome
 from consumer.metrics import BoundedLabel
+from consumer.offsets import Offsets
 from consumer.record import Deferred
 
 log = structlog.get_logger("consumer")
@@ -23,8 +24,9 @@ _DEFERRED_EVERY_SECONDS: Final = 5.0
 class Accountant:
     """Turns outcomes into metrics after their offsets are committed. Not safe for threads."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, offsets: Offsets) -> None:
         self._health = health
+        self._offsets = offsets
         self._model = BoundedLabel()
         self._provider = BoundedLabel(50)
         self._lag_at = 0.0
@@ -68,8 +70,18 @@ class Accountant:
         if now - self._deferred_at >= _DEFERRED_EVERY_SECONDS:
             self._deferred_at = now
             self._observe_deferred(ledger)
+            if self._health.missing != "postgresql":
+                self.remember()
             if self._health.missing == "kafka":
                 self._look_for_kafka(consumer)
+
+    def remember(self) -> None:
+        """Have the ledger remember what is published; the next batch does so in any case."""
+        try:
+            self._offsets.remember()
+        except Error as error:
+            metrics.RETRIES.labels("postgresql").inc()
+            log.warning("published offsets not written", error=type(error).__name__)
 
     def _observe_deferred(self, ledger: Ledger) -> None:
         try:

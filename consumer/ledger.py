@@ -1,6 +1,6 @@
 """The ledger: one PostgreSQL transaction a batch, receipts created once and never changed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import UUID
@@ -17,11 +17,12 @@ from psycopg import (
 from psycopg.rows import dict_row
 
 from consumer.queries import query
-from consumer.record import Charge, Decided, Deferred, Parked, Skipped, Usage
+from consumer.record import Charge, Decided, Deferred, Parked, Published, Skipped, Usage
 from consumer.rows import (
     DEFERRED_COLUMNS,
     RECEIPT_COLUMNS,
     deferred_row,
+    published_rows,
     receipt_row,
     usage_row,
 )
@@ -50,9 +51,10 @@ class Ledger:
         self._role = role
         self._connection: Connection[tuple[Any, ...]] | None = None
 
-    def write(self, batch: Sequence[Decided]) -> list[Outcome]:
+    def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
         """Write a batch in one transaction and say, record for record, what became of it.
 
+        `published` is remembered with it: up to where the partitions had been published before.
         On return the transaction is committed (synchronously durable as far as the server is
         configured to). Raises `psycopg.OperationalError` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
@@ -61,22 +63,43 @@ class Ledger:
         """
         connection = self._connect()
         try:
-            return self._write(connection, batch)
+            return self._write(connection, batch, published)
         except (DataError, IntegrityError) as error:
             if len(batch) == 1:
                 return [_refused(batch[0], error)]
         middle = len(batch) // 2
-        return self.write(batch[:middle]) + self.write(batch[middle:])
+        return self.write(batch[:middle], published) + self.write(batch[middle:])
 
     def _write(
-        self, connection: Connection[tuple[Any, ...]], batch: Sequence[Decided]
+        self,
+        connection: Connection[tuple[Any, ...]],
+        batch: Sequence[Decided],
+        published: Sequence[Published],
     ) -> list[Outcome]:
         try:
             with connection.transaction(), connection.cursor() as cursor:
+                if published:
+                    cursor.execute(query("remember_published"), published_rows(published))
                 return _merge(cursor, batch)
         except OperationalError:
             self.close()
             raise
+
+    def remember(self, published: Sequence[Published]) -> None:
+        """Write down up to where partitions are published.
+
+        Raises `psycopg.OperationalError` unless the database answers.
+        """
+        self._ask(query("remember_published"), published_rows(published))
+
+    def published(self, group: str, topic: str, partition: int) -> Published | None:
+        """Return up to where a partition is known to be published; None when nothing is known.
+
+        Raises `psycopg.OperationalError` unless the database answers.
+        """
+        place = {"group": group, "topic": topic, "partition": partition}
+        row = self._ask(query("published"), place)
+        return Published(group, topic, partition, row[0], row[1]) if row else None
 
     def ping(self) -> None:
         """Raise `psycopg.OperationalError` unless the database answers."""
@@ -90,9 +113,12 @@ class Ledger:
         row = self._ask(query("open_deferred"))
         return (int(row[0]), float(row[1])) if row else (0, 0.0)
 
-    def _ask(self, question: LiteralString) -> tuple[Any, ...] | None:
+    def _ask(
+        self, question: LiteralString, values: Mapping[str, Any] | None = None
+    ) -> tuple[Any, ...] | None:
         try:
-            return self._connect().execute(question).fetchone()
+            cursor = self._connect().execute(question, values)
+            return cursor.fetchone() if cursor.description else None
         except OperationalError:
             self.close()
             raise

@@ -21,14 +21,18 @@ from consumer.decision import Policy, decide
 from consumer.health import Health
 from consumer.ledger import Ledger, Outcome
 from consumer.limit import DeadLetterLimit
-from consumer.publisher import Publisher, PublishError, first_offsets, next_offsets
-from consumer.record import Decided, Record
+from consumer.offsets import Offsets, first_offsets, next_offsets
+from consumer.publisher import Publisher, PublishError
+from consumer.record import Decided, Published, Record
 from consumer.settings import Settings
 
 log = structlog.get_logger("consumer")
 
 _POLL_WHILE_WAITING_SECONDS: Final = 0.1
 _COMMITTED_SECONDS: Final = 10.0
+_FOR_GOOD: Final = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
+)
 
 
 class BatchLostError(Exception):
@@ -46,6 +50,7 @@ class Loop:
         ledger: Ledger,
         publisher: Publisher,
         *,
+        offsets: Offsets,
         health: Health,
     ) -> None:
         self.assigned: set[tuple[str, int]] = set()
@@ -55,7 +60,8 @@ class Loop:
         self._consumer = consumer
         self._ledger = ledger
         self._publisher = publisher
-        self._accountant = Accountant(health)
+        self._offsets = offsets
+        self._accountant = Accountant(health, offsets)
         self._limit = DeadLetterLimit(
             settings.consumer_dead_letter_run,
             settings.consumer_dead_letter_share,
@@ -64,6 +70,7 @@ class Loop:
         self._stop = threading.Event()
         self._batch_lost = False
         self._publisher_failed = False
+        self._without_offset: set[tuple[str, int]] = set()
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand."""
@@ -82,17 +89,33 @@ class Loop:
             batch = self._poll()
             if batch:
                 self._settle(batch)
+            if self._without_offset:
+                self._start_over()
             self._accountant.observe(self._consumer, self._ledger)
+        self._accountant.remember()
 
     def _poll(self) -> list[Record]:
         messages = self._consumer.consume(
             self._settings.consumer_batch_records, self._settings.consumer_batch_wait_ms / 1_000
         )
-        records = [Record.of(message) for message in messages if _is_record(message)]
+        records = [Record.of(message) for message in messages if self._is_record(message)]
         # A partition may be revoked while its messages are being collected. They are the next
         # owner's: to publish them here as well would double their events, as the group takes the
         # offsets of any partition from any of its members.
         return [record for record in records if (record.topic, record.partition) in self.assigned]
+
+    def _start_over(self) -> None:
+        """Read on where Kafka has no valid offset of the group; the client asks only once."""
+        attempt = 0
+        while (places := self._without_offset & self.assigned) and not self._stop.is_set():
+            try:
+                self._offsets.start_over(self._consumer, places)
+            except (KafkaException, OperationalError) as error:
+                attempt += 1
+                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
+                self._wait(away, error, attempt)
+            else:
+                self._without_offset -= places
 
     def _settle(self, batch: Sequence[Record]) -> None:
         """Bring a batch to its end: written, published, offsets committed, counted."""
@@ -101,7 +124,7 @@ class Loop:
         self._limit.admit(decided)
         try:
             with metrics.BATCH_SECONDS.labels("write").time():
-                outcomes = self._write(decided)
+                outcomes = self._write(decided, self._offsets.before(batch))
             with metrics.BATCH_SECONDS.labels("publish").time():
                 self._publisher.publish(outcomes, self._consumer)
         except BatchLostError as lost:
@@ -109,13 +132,14 @@ class Loop:
         except PublishError as failure:
             self._publisher_failed = True
             return self._go_back(batch, failure, outcomes)
+        self._offsets.published(batch)
         self._health.settled()
         return self._accountant.count(outcomes)
 
-    def _write(self, decided: Sequence[Decided]) -> list[Outcome]:
+    def _write(self, decided: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         for attempt in itertools.count(1):
             try:
-                return self._ledger.write(decided)
+                return self._ledger.write(decided, published)
             except OperationalError as error:
                 self._wait("postgresql", error, attempt)
                 if self._batch_lost or self._stop.is_set():
@@ -160,7 +184,7 @@ class Loop:
             key = (part.topic, part.partition)
             offset = part.offset if part.offset >= 0 else first[key]
             took_effect = took_effect and offset > first[key]
-            if key in self.assigned:
+            if key in self.assigned - self._without_offset:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 
@@ -187,7 +211,7 @@ class Loop:
 
     def _put_back(self, message: Message | None) -> None:
         """Undo the reading of a message from a partition that was assigned during a wait."""
-        if message is not None and _is_record(message):
+        if message is not None and self._is_record(message):
             record = Record.of(message)
             position = TopicPartition(record.topic, record.partition, record.offset)
             self._consumer.pause([position])
@@ -195,6 +219,20 @@ class Loop:
 
     def _resume(self) -> None:
         self._consumer.resume([TopicPartition(topic, part) for topic, part in self.assigned])
+
+    def _is_record(self, message: Message) -> bool:
+        """Whether it is no error. Raises `KafkaException` where the error is for good."""
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
+            self._without_offset.add((message.topic() or "", message.partition() or 0))
+            return False
+        metrics.KAFKA_ERRORS.labels(error.name()).inc()
+        if error.fatal() or error.code() in _FOR_GOOD:
+            raise KafkaException(error)
+        log.warning("kafka reported an error", code=error.name(), detail=error.str())
+        return False
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned |= {(part.topic, part.partition) for part in partitions}
@@ -205,6 +243,9 @@ class Loop:
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._batch_lost = True
         self.assigned -= {(part.topic, part.partition) for part in partitions}
+        for part in partitions:
+            self._offsets.forget(part.topic, part.partition)
+            self._without_offset.discard((part.topic, part.partition))
         self._accountant.forget(partitions)
         self._health.assigned = len(self.assigned)
         metrics.ASSIGNED.set(len(self.assigned))
@@ -213,17 +254,3 @@ class Loop:
 
 def _names(partitions: Sequence[TopicPartition]) -> list[str]:
     return [f"{part.topic}/{part.partition}" for part in partitions]
-
-
-def _is_record(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return True
-    metrics.KAFKA_ERRORS.labels(error.name()).inc()
-    if error.fatal() or error.code() in {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    }:
-        raise KafkaException(error)
-    log.warning("kafka reported an error", code=error.name(), detail=error.str())
-    return False

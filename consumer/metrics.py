@@ -70,6 +70,16 @@ DISCARDED: Final = Counter(
     "billing_consumer_discarded_batches_total",
     "Batches given up because their partitions moved; the new owner settles them.",
 )
+OFFSET_RESETS: Final = Counter(
+    "billing_consumer_offset_resets_total",
+    "Partitions read without a valid offset of the group, by where they were read from: first_time "
+    "and remembered cost nothing; expired, other_topic and truncated want a look.",
+    ["reset"],
+)
+EXPIRED: Final = Counter(
+    "billing_consumer_expired_records_total",
+    "Records that Kafka deleted before they were read: calls that have no outcome.",
+)
 KAFKA_ERRORS: Final = Counter(
     "billing_consumer_kafka_errors_total", "Errors reported by the Kafka client.", ["code"]
 )

@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from consumer import VERSION
 from consumer.ledger import Outcome
+from consumer.offsets import next_offsets
 from consumer.record import Parked, Record
 from schemas import record as names
 from schemas.receipt import to_kafka
@@ -43,24 +44,6 @@ def dead_letter_headers(record: Record, parked: Parked, group: str) -> Headers:
     }
     added_bytes = [(name, value.encode("utf-8", "replace")) for name, value in added.items()]
     return [*record.headers, *added_bytes]
-
-
-def first_offsets(records: Sequence[Record]) -> dict[tuple[str, int], int]:
-    """Return, for each topic and partition, the offset of the first record."""
-    first: dict[tuple[str, int], int] = {}
-    for record in records:
-        key = (record.topic, record.partition)
-        first[key] = min(first.get(key, record.offset), record.offset)
-    return first
-
-
-def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
-    """Return, for each partition, the offset after the last record."""
-    last: dict[tuple[str, int], int] = {}
-    for record in records:
-        key = (record.topic, record.partition)
-        last[key] = max(last.get(key, -1), record.offset)
-    return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
 
 
 class Publisher:

@@ -51,6 +51,20 @@ def _bytes(value: object) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """Every record of a partition below `next_offset` was published by `group`.
+
+    `topic_id` tells the topic from a later one of the same name.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    topic_id: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Who set the cost of a deferred call by hand, and why."""
 

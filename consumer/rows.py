@@ -1,8 +1,9 @@
 """Decisions as rows for COPY: column names and values in one place."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from consumer.record import Charge, Deferred, Record, Usage
+from consumer.record import Charge, Deferred, Published, Record, Usage
 from schemas.text import identifier
 
 RECEIPT_COLUMNS: Final = (
@@ -64,3 +65,14 @@ def usage_row(record: Record, usage: Usage) -> dict[str, Any]:
         "kafka_offset": record.offset,
     }
     return values | provenance
+
+
+def published_rows(published: Sequence[Published]) -> dict[str, list[Any]]:
+    """Return the columns of `remember_published`, one list each."""
+    return {
+        "groups": [one.group for one in published],
+        "topics": [one.topic for one in published],
+        "partitions": [one.partition for one in published],
+        "ids": [one.topic_id for one in published],
+        "offsets": [one.next_offset for one in published],
+    }

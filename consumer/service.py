@@ -16,6 +16,7 @@ from consumer.decision import Policy
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.loop import Loop
+from consumer.offsets import Offsets
 from consumer.probes import Probes
 from consumer.publisher import Publisher
 from consumer.settings import Settings
@@ -62,9 +63,11 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "group.id": settings.consumer_group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        "auto.offset.reset": "error",  # `Offsets` decides
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": settings.consumer_session_timeout_ms,
+        # Members learn of a rebalance from the answer to a heartbeat.
+        "heartbeat.interval.ms": min(3_000, settings.consumer_session_timeout_ms // 10),
         # Also how long the group waits for a member that left in the middle of a rebalance.
         "max.poll.interval.ms": max(120_000, settings.consumer_session_timeout_ms),
         "isolation.level": "read_committed",
@@ -114,7 +117,11 @@ def run(settings: Settings) -> None:
     health = Health(settings.consumer_stalled_after_seconds)
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
-    loop = Loop(settings, policy(settings, topics), consumer, ledger, publisher, health=health)
+    offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
+    loop = Loop(
+        settings, policy(settings, topics), consumer, ledger, publisher,
+        offsets=offsets, health=health,
+    )  # fmt: skip
     probes = Probes(
         settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
     )

@@ -20,7 +20,7 @@ from tests.services.callbacks import decided, element
 from tests.services.ledger import TABLES
 
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003"
+REVISIONS = "0001, 0002, 0003, 0004"
 
 
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -243,7 +243,7 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         columns = connection.execute(
             "SELECT grantee, table_name, column_name FROM information_schema.column_privileges"
             " WHERE table_schema = 'billing' AND privilege_type = 'UPDATE'"
-            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') ORDER BY 3"
+            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') ORDER BY 2, 3"
         ).fetchall()
         logins = connection.execute(
             "SELECT rolname FROM pg_roles WHERE rolname LIKE 'billing\\_%' AND (rolcanlogin"
@@ -253,10 +253,15 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     expected = {("billing_reader", table, "SELECT") for table in (*TABLES, "schema_migrations")}
     expected |= {("billing_consumer", table, "INSERT SELECT") for table in TABLES}
     expected |= {("billing_consumer", "schema_migrations", "SELECT")}
+    expected |= {("billing_reader", "published_offsets", "SELECT")}
+    expected |= {("billing_consumer", "published_offsets", "INSERT SELECT")}
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
         for name in ("resolution", "resolution_note", "resolved_at", "resolved_by")
+    ] + [
+        ("billing_consumer", "published_offsets", name)
+        for name in ("next_offset", "topic_id", "written_at")
     ]
     assert logins == []
 
