@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from producer_gateway.scanner import Reading, Scanner
+from schemas.element import is_strict_json, is_utf8
 
 MAX_ELEMENTS: Final = 100_000
 """Elements cut from one body. The smallest real event is 3.5 kB, so 128 MiB hold 38,000; a longer
@@ -66,7 +67,7 @@ def split(body: bytes) -> Split:
         raws = _strict(text, listed=listed)
     except (msgspec.DecodeError, RecursionError):
         return _lenient_list(scanner, start + 1) if listed else _lenient_lines(scanner, start)
-    pieces = [Element(raw, _is_not_utf8(raw)) for raw in map(bytes, raws) if raw != b"null"]
+    pieces = [Element(raw, not is_utf8(raw)) for raw in map(bytes, raws) if raw != b"null"]
     return Split(list(pieces), len(raws) - len(pieces))
 
 
@@ -83,25 +84,6 @@ def _strict(text: bytes, *, listed: bool) -> list[msgspec.Raw]:
     return raws
 
 
-def _is_not_utf8(raw: bytes) -> bool:
-    """Whether `raw` is not UTF-8, which msgspec does not check in what it skips."""
-    if raw.isascii():
-        return False
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return True
-    return False
-
-
-def _is_strict(raw: bytes) -> bool:
-    try:
-        _value_decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return not _is_not_utf8(raw)
-
-
 class _Pieces:
     """Collects pieces in order."""
 
@@ -116,7 +98,7 @@ class _Pieces:
             if raw == b"null":
                 self._nulls += 1
             else:
-                self._pieces.append(Element(raw, not _is_strict(raw)))
+                self._pieces.append(Element(raw, not is_strict_json(raw)))
 
     def damaged(self, start: int, end: int) -> None:
         if self._body[start:end].strip():
@@ -207,7 +189,7 @@ def _sound(scanner: Scanner, chain: _Chain, first: int) -> int:
         sound -= 1 if suspicious and sound > first else 0
     for index in range(first, sound):
         start, end = extents[index]
-        if not _is_strict(body[start:end]):
+        if not is_strict_json(body[start:end]):
             reading, read_to = scanner.read(start)
             if reading is not Reading.TOO_DEEP and (reading, read_to) != (Reading.COMPLETE, end):
                 return index

@@ -1,7 +1,7 @@
 """Reading an element: from the bytes that LiteLLM sent to the contract, every digit kept.
 
 Strict JSON goes through msgspec and touches only the fields that billing reads. What strict JSON
-refuses (bare `Infinity`, lone surrogates, invalid UTF-8, control characters, numbers beyond a
+Strict JSON goes through msgspec and touches only the fields that billing reads. What msgspec
 float) is read leniently instead, so that no client escapes its bill by sending `1e400` in a
 header. Where a key occurs twice, the last one counts, in both readings.
 """
@@ -62,6 +62,7 @@ BILLING_FIELDS: Final[Fields] = _fields(Callback)
 """The fields that billing reads, by JSON name; a nested mapping for an object, None for a value."""
 
 _decoder: Final = msgspec.json.Decoder(_wire_type("CallbackWire", BILLING_FIELDS))
+_strict_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class _TextFloat(float):
@@ -160,14 +161,28 @@ def read_wire(element: bytes) -> tuple[Wire, bool]:
         _restore_exact(wire)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_leniently(element), not is_strict_json(element)
-    return wire, False
+    return wire, not is_utf8(element)
 
 
 def is_strict_json(element: bytes) -> bool:
-    """Say whether a strict JSON parser takes `element` (RFC 8259, numbers within a double)."""
+    """Say whether `element` is JSON by RFC 8259: its grammar, in UTF-8, no lone surrogate.
+
+    A number may be of any size, as it may there: `1e400` is JSON, and so many parsers take it.
+    """
     try:
-        msgspec.json.decode(element)
+        _strict_decoder.decode(element)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return is_utf8(element)
+
+
+def is_utf8(element: bytes) -> bool:
+    """Say whether `element` is UTF-8, which msgspec does not check in what it skips."""
+    if element.isascii():
+        return True
+    try:
+        element.decode()
+    except UnicodeDecodeError:
         return False
     return True
 

@@ -1,5 +1,6 @@
 """What holds for every body."""
 
+import contextlib
 import json
 from enum import Enum
 from itertools import pairwise
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from producer_gateway.scanner import Scanner
 from producer_gateway.splitter import Damaged, Element, split
+from schemas.element import ContractError, is_strict_json, read_wire
 
 SCALARS = (
     st.none()
@@ -50,6 +52,14 @@ def dump(value: object, separators: tuple[str, str], encoding: Encoding) -> byte
     """The value as Python's json writes it; lone surrogates may become bytes that are not UTF-8."""
     text = json.dumps(value, separators=separators, ensure_ascii=encoding is Encoding.ASCII)
     return text.encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def dumped_or_broken(draw: st.DrawFn) -> bytes:
+    """An object as JSON; a byte of it may be another one."""
+    raw = dump(draw(OBJECTS), (", ", ": "), draw(ENCODINGS))
+    at = draw(st.integers(0, len(raw) - 1))
+    return draw(st.sampled_from([raw, raw[:at] + draw(st.binary(max_size=2)) + raw[at + 1 :]]))
 
 
 def raws(body: bytes) -> list[bytes]:
@@ -143,3 +153,21 @@ def test_both_readings_find_the_end_of_a_value(value: object, separators: tuple[
     end = 1 + len(raw)
     assert scanner.value_end(1) == end
     assert scanner.read(1)[1] == end
+
+
+@given(st.lists(dumped_or_broken(), min_size=1, max_size=3))
+@example([b'{"id":"a","x":1e400}'])
+@example([b'{"id":"a","response_cost":1e400}'])
+@example([b'{"id":"a","metadata":{"spend_logs_metadata":1e400}}', b'{"x":NaN}'])
+@example([b'{"id":"a","x":"\xff"}'])
+@example([b'{"id":"\xff"}', b'{"x":NaN}'])
+@example([b'{"id":"a","x":"\\ud800"}'])
+@example([b'{"id":"a","x":"\xed\xa0\x80"}'])
+@example([b'{"id":"a","x":' + b"[" * 1_500 + b"]" * 1_500 + b"}"])
+@example([b'{"id":"a","x":' + b"9" * 5_000 + b"}"])
+def test_gateway_and_consumer_call_the_same_elements_lenient(raws: list[bytes]) -> None:
+    for piece in split(b"[" + b",".join(raws) + b"]").pieces:
+        if isinstance(piece, Element):
+            assert piece.lenient == (not is_strict_json(piece.raw))
+            with contextlib.suppress(ContractError):
+                assert read_wire(piece.raw)[1] == piece.lenient
