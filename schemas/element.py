@@ -1,7 +1,7 @@
 """Reading an element: from the bytes that LiteLLM sent to the contract, every digit kept.
 
-Strict JSON goes through msgspec and touches only the fields that billing reads. What strict JSON
 Strict JSON goes through msgspec and touches only the fields that billing reads. What msgspec
+refuses (bare `Infinity`, lone surrogates, invalid UTF-8, control characters, numbers beyond a
 float) is read leniently instead, so that no client escapes its bill by sending `1e400` in a
 header. Where a key occurs twice, the last one counts, in both readings.
 """
