@@ -172,7 +172,7 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert environment["GATEWAY_URL"] in told.stdout
     assert environment["BILLING_INGEST_TOKEN"] not in told.stdout
 
-    assert post(environment)["spooled"] == 0
+    assert post(environment)["accepted"] == 1
     eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
 
     again = stack.command("up")
