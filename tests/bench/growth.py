@@ -27,7 +27,8 @@ _SAMPLE: Final = 200
 _CONSTRAINTS: Final = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE connamespace = 'billing'::regnamespace AND contype IN ('p', 'u', 'f')
-    AND conrelid = ANY(%(tables)s::regclass[]) ORDER BY contype <> 'f', conname
+    AND (conrelid = ANY(%(tables)s::regclass[]) OR confrelid = ANY(%(tables)s::regclass[]))
+ORDER BY contype <> 'f', conname
 """
 _INDEXES: Final = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index

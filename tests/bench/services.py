@@ -51,12 +51,17 @@ class Services:
         """Topics of their own; yields the prefix of their names, and deletes them at the end."""
         prefix = f"bench{secrets.token_hex(4)}."
         declared = load_topics(prefix)
-        cluster = Cluster({"bootstrap.servers": self.bootstrap}, replication_factor=1)
+        # Such clients live until they are collected, and would complain when the broker is gone.
+        client: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "log_level": 2,
+        }
+        cluster = Cluster(client, replication_factor=1)
         cluster.apply(cluster.differences(declared))
         try:
             yield prefix
         finally:
-            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 4})
+            admin = AdminClient(client)
             names = [topic.name for topic in declared.all()]
             for deleted in admin.delete_topics(names, operation_timeout=30).values():
                 deleted.result(60)
