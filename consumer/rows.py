@@ -14,7 +14,7 @@ RECEIPT_COLUMNS: Final = (
     "provider_model", "provider", "call_type", "stream", "tokens_in", "tokens_out",
     "tokens_cached_in", "tokens_reasoning", "latency_ms", "ttft_ms", "graph_id", "sub_agent_id",
     "parent_sub_agent_id", "tool_call_id", "tags", "saved_cache_cost",
-    "resolution", "resolved_by", "resolution_note",
+    "resolved_by", "resolution_note",
 )  # fmt: skip
 
 DEFERRED_COLUMNS: Final = (
@@ -36,7 +36,7 @@ def receipt_row(ordinal: int, record: Record, charge: Charge) -> tuple[Any, ...]
         r.tokens_in, r.tokens_out, r.tokens_cached_in, r.tokens_reasoning, r.latency_ms, r.ttft_ms,
         r.graph_id, r.sub_agent_id, r.parent_sub_agent_id, r.tool_call_id, r.tags,
         charge.saved_cache_cost,
-        "settled" if settled else "callback", settled and settled.by, settled and settled.note,
+        settled and settled.by, settled and settled.note,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@ CREATE TEMP TABLE incoming_receipts (
     ordinal integer NOT NULL,
     LIKE billing.charge_receipts,
     LIKE billing.llm_charge_details,
-    resolution text NOT NULL,
     resolved_by text,
     resolution_note text
 ) ON COMMIT DELETE ROWS;
