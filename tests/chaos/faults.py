@@ -1,13 +1,14 @@
 """The faults, by name. Each injects itself, holds, and is mended before it returns."""
 
 import random
+import resource
 import time
 from collections.abc import Callable, Mapping
 
 import psycopg
 
 from tests.chaos.crash import STEPS
-from tests.chaos.fleet import SESSION_TIMEOUT_MS, Fleet, alive
+from tests.chaos.fleet import DELIVERY_TIMEOUT_MS, SESSION_TIMEOUT_MS, Fleet, alive
 from tests.services.waiting import eventually
 
 Fault = Callable[[Fleet, random.Random], None]
@@ -114,6 +115,29 @@ def zombie(fleet: Fleet, chance: random.Random) -> None:
     member.resume()
 
 
+def spool_disk_full(fleet: Fleet, chance: random.Random) -> None:
+    """The broker does not answer, and the disk has no room for what it would have taken."""
+    files = [fleet.gateway.log, *fleet.spool.iterdir()]
+    room = max(file.stat().st_size for file in files) + chance.randint(0, 300_000)
+    fleet.kafka.suspend()
+    resource.prlimit(fleet.gateway.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    time.sleep(DELIVERY_TIMEOUT_MS / 1_000 + chance.uniform(0.5, 2))
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(fleet.gateway.pid, resource.RLIMIT_FSIZE, unlimited)
+    fleet.kafka.resume()
+
+
+def kill_gateway_with_spool(fleet: Fleet, chance: random.Random) -> None:
+    """The broker does not answer, and the gateway dies with what it has taken meanwhile."""
+    fleet.kafka.suspend()
+    time.sleep(DELIVERY_TIMEOUT_MS / 1_000 + chance.uniform(0.2, 1))
+    fleet.gateway.kill()
+    fleet.gateway.start()
+    fleet.wait_for_gateway()
+    time.sleep(chance.uniform(0, 0.5))
+    fleet.kafka.resume()
+
+
 def repeats(fleet: Fleet, chance: random.Random) -> None:
     """Nothing breaks; the sender repeats and reorders what it sends, as it always does."""
     time.sleep(chance.uniform(0.3, 1.0))
@@ -125,6 +149,8 @@ FAULTS: Mapping[str, Fault] = {
     "consumer killed at any instruction": kill_consumer,
     "gateway killed in mid-request": kill_gateway,
     "gateway stopped in mid-request": stop_gateway,
+    "gateway killed with a spool": kill_gateway_with_spool,
+    "spool's disk full": spool_disk_full,
     "broker killed and restarted": kill_broker,
     "broker frozen": freeze_broker,
     "broker slow": slow_broker,

@@ -16,7 +16,8 @@ from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = 3
-SESSION_TIMEOUT_MS = 6_000
+SESSION_TIMEOUT_MS = 3_000
+DELIVERY_TIMEOUT_MS = 2_000
 
 
 class Fleet:
@@ -25,13 +26,14 @@ class Fleet:
     Args:
         kafka: a broker that runs.
         postgres: a database server that runs.
-        directory: for logs.
+        directory: for logs and the spool.
     """
 
     def __init__(self, kafka: ApacheKafka, postgres: EmbeddedPostgres, directory: Path) -> None:
         self.kafka = kafka
         self.postgres = postgres
         self._directory = directory
+        self.spool = directory / "spool"
         self.prefix = f"chaos{secrets.token_hex(4)}."
         self.topics = load_topics(self.prefix)
         self.token = secrets.token_urlsafe(32)
@@ -45,11 +47,12 @@ class Fleet:
             "BILLING_INGEST_TOKEN": self.token,
             "GATEWAY_PORT": str(self.gateway_port),
             "GATEWAY_METRICS_PORT": "0",
-            "GATEWAY_DELIVERY_TIMEOUT_MS": "4000",
+            "GATEWAY_DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
+            "GATEWAY_SPOOL_DIR": str(self.spool),
             "CONSUMER_GROUP": f"{self.prefix}consumer",
             "CONSUMER_METRICS_PORT": "0",
             "CONSUMER_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
-            "CONSUMER_TRANSACTION_TIMEOUT_MS": "6000",
+            "CONSUMER_TRANSACTION_TIMEOUT_MS": "3000",
             "CONSUMER_RETRY_MAX_MS": "1000",
         }
         self.gateway = self._server("gateway", "producer_gateway", "run")

@@ -76,6 +76,9 @@ def broker_settings(port: int, controller_port: int, data: str) -> dict[str, str
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "4",
         "group.initial.rebalance.delay.ms": "0",
+        # Deaths are noticed in the time that the client asks for, not in that of a large cluster.
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # After a kill the node waits until its own former session has ended.
         "broker.session.timeout.ms": "4000",
         "broker.heartbeat.interval.ms": "500",
