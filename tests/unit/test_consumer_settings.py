@@ -130,7 +130,7 @@ def test_the_member_commits_nothing_by_itself_and_reads_only_what_is_committed()
     member = consumer_config(settings)
     assert member["enable.auto.commit"] is False
     assert member["enable.auto.offset.store"] is False
-    assert member["auto.offset.reset"] == "earliest"
+    assert member["auto.offset.reset"] == "error"
     assert member["isolation.level"] == "read_committed"
     producer = producer_config(settings, load_topics())
     assert producer["acks"] == "all"
