@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 import uvicorn
 from confluent_kafka import KafkaException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer_gateway import VERSION
 from producer_gateway.app import Gateway
@@ -53,11 +53,28 @@ class _Server(uvicorn.Server):
             _LOG.info("listening", name=self.name, host=host, port=port)
 
 
+def _without_gone_clients(app: ASGIApp) -> ASGIApp:
+    """Return `app` that takes an answer to somebody who has gone for what it is: no failure.
+
+    uvloop raises it as an error of ours, and uvicorn would log a stack for each.
+    """
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except RuntimeError as error:
+            if "handler is closed" not in str(error):
+                raise
+            _LOG.warning("client_gone")
+
+    return answering
+
+
 def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: float) -> _Server:
     return _Server(
         name,
         uvicorn.Config(
-            app,
+            _without_gone_clients(app),
             host=host,
             port=port,
             loop="uvloop",

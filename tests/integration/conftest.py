@@ -1,11 +1,14 @@
 """Fixtures of the integration ring."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from consumer.ledger import Ledger
+from schemas.topics import Topics, load_topics
 from tests.services.ledger import Ledger as Tables
 from tests.services.writing import ROLE
 
@@ -15,6 +18,29 @@ def ledger(migrated_database_url: str) -> Iterator[Ledger]:
     """The consumer's ledger, in the role it acts as."""
     with closing(Ledger(migrated_database_url, ROLE)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def make_topics(kafka: str) -> Callable[[str], Topics]:
+    """Creates the declared topics under a prefix."""
+
+    def make(prefix: str) -> Topics:
+        declared, admin = load_topics(prefix), AdminClient({"bootstrap.servers": kafka})
+        wanted = [
+            NewTopic(t.name, t.partitions, 1, config={k: str(v) for k, v in t.config.items()})
+            for t in declared.all()
+        ]
+        for future in admin.create_topics(wanted).values():
+            future.result(30)
+        return declared
+
+    return make
+
+
+@pytest.fixture
+def topics(make_topics: Callable[[str], Topics], topic_prefix: str) -> Topics:
+    """The declared topics under this test's prefix, created."""
+    return make_topics(topic_prefix)
 
 
 @pytest.fixture

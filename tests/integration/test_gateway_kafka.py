@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from schemas.topics import Topics, load_topics
+from schemas.topics import Topics
 from tests.services import captures
 from tests.services.callbacks import element
 from tests.services.gateway import TOKEN, Gateway
@@ -20,24 +19,6 @@ from tests.services.process import free_port
 from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> Topics:
-    """The declared topics under this test's prefix, created."""
-    declared = load_topics(topic_prefix)
-    admin = AdminClient({"bootstrap.servers": kafka})
-    made = admin.create_topics(
-        [
-            NewTopic(
-                topic.name, topic.partitions, 1, config={k: str(v) for k, v in topic.config.items()}
-            )
-            for topic in declared.all()
-        ]
-    )
-    for future in made.values():
-        future.result(30)
-    return declared
 
 
 @pytest.fixture
