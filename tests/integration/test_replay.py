@@ -20,12 +20,14 @@ from tests.services import captures
 from tests.services.callbacks import costing, element, policy, record, usage_unit
 from tests.services.consuming import CALLBACKS, USAGE_UNITS, Consuming
 from tests.services.database import fresh_database
+from tests.services.waiting import eventually
 
 Books: TypeAlias = dict[str, list[dict[str, Any]]]
 Start: TypeAlias = Callable[[str], Consuming]
 
 LIMIT: Final = 100
 """CONSUMER_DEAD_LETTER_RUN as it is unless somebody sets it."""
+UNITS: Final = 10
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
 PROVENANCE = {"kafka_topic", "kafka_partition", "kafka_offset"}
 LEFT_OUT: Final = {
@@ -101,7 +103,7 @@ def send(consuming: Consuming, values: list[bytes]) -> None:
 
 def send_units(consuming: Consuming) -> None:
     """Send usage units."""
-    for number in range(10):
+    for number in range(UNITS):
         unit = usage_unit(unit_id=f"0190c0de-0000-7000-8000-{number:012}")
         consuming.produce(USAGE_UNITS, b"run-1", json.dumps(unit).encode())
     consuming.flush()
@@ -147,6 +149,8 @@ def books(consuming: Consuming, ambiguous: set[str]) -> Books:
 
 def clean_run(consuming: Consuming) -> None:
     """Everything through a good release."""
+    send_units(consuming)
+    send(consuming, first_wave())
     good = consuming.member()
     settled(consuming)
     send(consuming, second_wave())
@@ -156,30 +160,35 @@ def clean_run(consuming: Consuming) -> None:
 
 def bad_release(consuming: Consuming) -> int:
     """A release that parks everything, until it stops by itself; how much it has parked."""
+    send_units(consuming)
     bad = consuming.member(
         ready=False, program=["tests.services.broken_release"], CONSUMER_BATCH_RECORDS="10"
     )
+    eventually(lambda: len(consuming.dead_letters()) == UNITS, "the usage units to be parked")
+    send(consuming, first_wave())
     assert bad.process.wait(60) == 1
     said = bad.log.read_text()
     assert "error: stopped by the dead-letter limit: 100 records in a row would be parked" in said
     assert "a bad release: mend it and start again" in said
     parked = len(consuming.dead_letters())
-    assert 0 < parked < LIMIT
+    assert UNITS < parked < LIMIT
     assert consuming.tables.receipts() == []
     return parked
 
 
-def replay(consuming: Consuming, parked: int, since: datetime) -> None:
-    """What an operator does: list, look at what would be done, do it."""
+def look(consuming: Consuming, parked: int, chosen: list[str]) -> None:
+    """What an operator does first: list, and see what would be done."""
+    before = consuming.topics.ends(CALLBACKS)
     listed = consuming.command("replay")
     assert re.search(rf"contract_broken\s+│\s+{parked}\b", listed), listed
     assert re.search(r"negative_cost\s+│\s+3\b", listed), listed
-    only = ["replay", "--reason", "contract_broken"]
-    only += ["--since", since.strftime("%Y-%m-%dT%H:%M:%S%z")]
-    before = consuming.topics.ends(CALLBACKS)
-    assert f"dry run: add --apply to send {parked} back" in consuming.command(*only)
+    assert f"dry run: add --apply to send {parked} back" in consuming.command("replay", *chosen)
     assert consuming.topics.ends(CALLBACKS) == before
-    assert f"sent {parked} back" in consuming.command(*only, "--apply")
+
+
+def replay(consuming: Consuming, parked: int, chosen: list[str]) -> None:
+    """And then: do it."""
+    assert f"sent {parked} back" in consuming.command("replay", *chosen, "--apply")
     settled(consuming)
 
 
@@ -189,9 +198,6 @@ def test_a_bad_release_is_stopped_and_a_replay_makes_the_tables_those_of_a_clean
 ) -> None:
     clean, hurt = start("clean"), start("hurt")
     ambiguous = told_differently(first_wave() + second_wave())
-    for consuming in (clean, hurt):
-        send(consuming, first_wave())
-        send_units(consuming)
     clean_run(clean)
     whole = books(clean, ambiguous)
 
@@ -202,16 +208,18 @@ def test_a_bad_release_is_stopped_and_a_replay_makes_the_tables_those_of_a_clean
     send(hurt, second_wave())
     settled(hurt)
     assert books(hurt, ambiguous) != whole, "nothing was missing"
-    replay(hurt, parked, began)
+    chosen = ["--reason", "contract_broken", "--since", began.strftime("%Y-%m-%dT%H:%M:%S%z")]
+    look(hurt, parked, chosen)
+    replay(hurt, parked, chosen)
 
     assert books(hurt, ambiguous) == whole
-    assert (len(whole["receipt_conflicts"]), len(whole["usage_units"])) == (10, 10)
+    assert (len(whole["receipt_conflicts"]), len(whole["usage_units"])) == (10, UNITS)
     count = len(whole["charge_receipts"])
     hurt.every_receipt_is_published_once(count)
     clean.every_receipt_is_published_once(count)
 
     before = hurt.tables.snapshot()
-    replay(hurt, parked, began)
+    replay(hurt, parked, chosen)
     assert hurt.tables.snapshot() == before
     hurt.every_receipt_is_published_once(count)
     assert len(hurt.dead_letters()) == parked + 3
