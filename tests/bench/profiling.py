@@ -27,11 +27,13 @@ from tests.bench.payloads import MEDIAN, REDACTED, Payloads
 from tests.bench.sending import send
 from tests.bench.services import Services
 
+PY_SPY: Final = str(Path(sys.executable).with_name("py-spy"))
 _RATE: Final = 250
+_IDLE_SHARE: Final = 0.97
 _TOP: Final = 40
 _MORE_SECONDS: Final = 3.0
-_CONSUMER_RATE: Final = 9_000
-"""Callbacks to prepare for each second of looking; a drain must not end before."""
+_CONSUMER_RATE: Final = {"py-spy": 4_000, "cProfile": 1_500}
+"""Callbacks to prepare for each second of looking. A faster drain ends the look before its time."""
 
 
 def _zeros() -> defaultdict[str, float]:
@@ -39,15 +41,27 @@ def _zeros() -> defaultdict[str, float]:
 
 
 @dataclass
-class Profile:
-    """Shares of the samples, 0 to 1: by function with what it calls, and in the function itself.
-
-    `processor` is CPU seconds by thread, native threads included, for each second of looking.
-    """
+class Shares:
+    """Samples, or seconds, by function: with what it calls, and in the function itself."""
 
     total: defaultdict[str, float] = field(default_factory=_zeros)
     own: defaultdict[str, float] = field(default_factory=_zeros)
     samples: float = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the thread did one thing only, which is to wait."""
+        return max(self.own.values(), default=0) > _IDLE_SHARE * self.samples
+
+
+@dataclass
+class Profile:
+    """What each thread was seen at, waiting included, by the thread's name.
+
+    `processor` is CPU seconds by thread, native threads included, for each second of looking.
+    """
+
+    threads: dict[str, Shares] = field(default_factory=dict)
     processor: dict[str, float] = field(default_factory=dict)
     how: str = "py-spy"
 
@@ -58,7 +72,7 @@ Look: TypeAlias = Callable[[Services, float], Profile]
 def may_trace() -> bool:
     """Whether py-spy may look at a process of ours."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as sleeper:
-        asked = ["py-spy", "dump", "--pid", str(sleeper.pid)]
+        asked = [PY_SPY, "dump", "--pid", str(sleeper.pid)]
         try:
             done = subprocess.run(asked, capture_output=True, check=False, timeout=20)
         except FileNotFoundError:
@@ -68,37 +82,40 @@ def may_trace() -> bool:
     return done.returncode == 0
 
 
-def collapsed(text: str) -> Profile:
-    """Read py-spy's raw output: a line a stack, frames from the outermost, then its samples."""
-    found = Profile()
+def collapsed(text: str) -> dict[str, Shares]:
+    """Read py-spy's raw output: a line a stack, thread and frames from the outermost, samples."""
+    found: dict[str, Shares] = {}
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = [_place(frame) for frame in stack.split(";")]
-        found.samples += int(count)
-        found.own[frames[-1]] += int(count)
-        for frame in set(frames):
-            found.total[frame] += int(count)
+        thread, *frames = stack.split(";")
+        shares = found.setdefault(thread.partition(": ")[2], Shares())
+        places = [_place(frame) for frame in frames] or ["(no Python)"]
+        shares.samples += int(count)
+        shares.own[places[-1]] += int(count)
+        for place in set(places):
+            shares.total[place] += int(count)
     return found
 
 
 def counted(stats: pstats.Stats) -> Profile:
-    """Read cProfile's figures: the same, in seconds instead of samples."""
-    found = Profile(how="cProfile")
+    """Read cProfile's figures, seconds of the main thread."""
+    shares = Shares()
     entries: Mapping[tuple[str, int, str], tuple[int, int, float, float, object]]
     entries = stats.stats  # type: ignore[attr-defined]
     for (file, _, function), (_, _, own, total, _) in entries.items():
         place = f"{function} ({_short(file)})"
-        found.own[place] += own
-        found.total[place] += total
-        found.samples += own
-    return found
+        shares.own[place] += own
+        shares.total[place] = max(shares.total[place], total)
+        shares.samples += own
+    return Profile({"MainThread": shares}, how="cProfile")
 
 
 def watched(pid: int, seconds: float) -> Profile:
     """Look at a running process."""
     with tempfile.NamedTemporaryFile(suffix=".txt") as out:
-        command = ["py-spy", "record", "--pid", str(pid), "--rate", str(_RATE), "--format", "raw"]
-        command += ["--duration", str(round(seconds)), "--output", out.name, "--function"]
+        command = [PY_SPY, "record", "--pid", str(pid), "--rate", str(_RATE), "--format", "raw"]
+        command += ["--duration", str(round(seconds)), "--output", out.name]
+        command += ["--function", "--full-filenames", "--threads", "--idle"]
         before = _processor(pid)
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=seconds + 60
@@ -106,15 +123,19 @@ def watched(pid: int, seconds: float) -> Profile:
         after = _processor(pid)
         if done.returncode != 0:
             raise RuntimeError(f"py-spy failed: {done.stderr[-1_000:]}")
-        found = collapsed(Path(out.name).read_text("utf-8"))
-    found.processor = {name: (used - before.get(name, 0)) / seconds for name, used in after.items()}
-    return found
+        threads = collapsed(Path(out.name).read_text("utf-8"))
+    used = {name: (total - before.get(name, 0)) / seconds for name, total in after.items()}
+    return Profile(threads, used)
 
 
 def _processor(pid: int) -> dict[str, float]:
     """CPU seconds by thread, under the name that the thread gave itself."""
     used = _zeros()
-    for thread in psutil.Process(pid).threads():
+    try:
+        threads = psutil.Process(pid).threads()
+    except psutil.NoSuchProcess:
+        return {}
+    for thread in threads:
         try:
             name = Path(f"/proc/{pid}/task/{thread.id}/comm").read_text("utf-8").strip()
         except FileNotFoundError:
@@ -125,7 +146,7 @@ def _processor(pid: int) -> dict[str, float]:
 
 def _place(frame: str) -> str:
     function, _, file = frame.strip().rpartition(" (")
-    return f"{function} ({_short(file.rstrip(')'))})"
+    return f"{function} ({_short(file.rstrip(')').rpartition(':')[0])})"
 
 
 def _short(file: str) -> str:
@@ -138,6 +159,7 @@ class _Sight:
     def __init__(self, stack: ExitStack, seconds: float) -> None:
         self.seconds = seconds
         self._tracing = may_trace()
+        self.how = "py-spy" if self._tracing else "cProfile"
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._found: list[Profile] = []
         self._thread: threading.Thread | None = None
@@ -189,9 +211,9 @@ def gateway(
 
 def consumer(each: int, services: Services, seconds: float) -> Profile:
     """Look at a consumer that drains a full topic."""
-    count = round(_CONSUMER_RATE * (seconds + _MORE_SECONDS))
     with ExitStack() as stack:
         sight = _Sight(stack, seconds)
+        count = round(_CONSUMER_RATE[sight.how] * seconds)
         with services.topics() as prefix, services.database() as url:
             fill(services, prefix, Payloads("profile", each), count)
             drain(services, prefix, url, count, launcher=sight.launcher,
@@ -214,14 +236,19 @@ PROFILES: Final[dict[str, dict[str, Look]]] = {
 def tables(title: str, found: Profile) -> list[Table]:
     """The functions that take most, alone and with what they call; CPU by thread."""
     made = []
-    sides = (("with what it calls", found.total), ("in the function itself", found.own))
-    for heading, counts in sides:
-        table = Table(title=f"{title}: share of the time, {heading} ({found.how})")
-        table.add_column("share", justify="right")
-        table.add_column("function")
-        for place, count in sorted(counts.items(), key=lambda pair: -pair[1])[:_TOP]:
-            table.add_row(f"{count / found.samples:.1%}", place)
-        made.append(table)
+    for thread, shares in found.threads.items():
+        if shares.idle:
+            continue
+        sides = (("with what it calls", shares.total), ("in the function itself", shares.own))
+        for heading, counts in sides:
+            table = Table(title=f"{title}: share of {thread}'s time, {heading} ({found.how})")
+            table.add_column("share", justify="right")
+            table.add_column("function")
+            # What is on every stack, such as `main`, tells nothing.
+            told = [pair for pair in counts.items() if pair[1] < shares.samples]
+            for place, count in sorted(told, key=lambda pair: -pair[1])[:_TOP]:
+                table.add_row(f"{count / shares.samples:.1%}", place)
+            made.append(table)
     if found.processor:
         table = Table(title=f"{title}: CPU seconds a second, by thread")
         table.add_column("CPU", justify="right")
