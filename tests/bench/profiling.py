@@ -6,6 +6,7 @@ all else: its shares are then coarser.
 """
 
 import pstats
+import re
 import subprocess
 import sys
 import tempfile
@@ -88,7 +89,9 @@ def collapsed(text: str) -> dict[str, Shares]:
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
         thread, *frames = stack.split(";")
-        shares = found.setdefault(thread.partition(": ")[2], Shares())
+        # The threads of a pool are numbered, and do the same.
+        name = re.sub(r"_\d+$", "", thread.partition(": ")[2])
+        shares = found.setdefault(name, Shares())
         places = [_place(frame) for frame in frames] or ["(no Python)"]
         shares.samples += int(count)
         shares.own[places[-1]] += int(count)

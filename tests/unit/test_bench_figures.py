@@ -169,9 +169,11 @@ def test_the_json_holds_every_round(tmp_path: Path) -> None:
 def test_a_profile_counts_a_recursive_function_once_a_sample() -> None:
     main = "thread (7): MainThread;main (/a/b/run.py:1)"
     walk = f"{main};walk (/a/b/tree.py:9);walk (/a/b/tree.py:9)"
-    threads = collapsed(f"{walk} 3\n{main} 1\nthread (8): poll;wait (/a/b/poll.py:2) 4\n")
+    waits = "thread (8): pool_0;wait (/a/b/pool.py:2) 2\nthread (9): pool_1;wait (/a/b/pool.py:2) 2"
+    threads = collapsed(f"{walk} 3\n{main} 1\n{waits}\n")
+    assert threads.keys() == {"MainThread", "pool"}
     shares = threads["MainThread"]
     assert shares.samples == 4
     assert shares.total == {"main (b/run.py)": 4, "walk (b/tree.py)": 3}
     assert shares.own == {"walk (b/tree.py)": 3, "main (b/run.py)": 1}
-    assert (shares.idle, threads["poll"].idle) == (False, True)
+    assert (shares.idle, threads["pool"].idle) == (False, True)
