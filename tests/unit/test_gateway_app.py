@@ -305,3 +305,8 @@ def test_422_says_which_field_of_which_unit_is_wrong(
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == where
     assert house.store.records == []
+
+
+def test_the_process_is_measured_too(house: House) -> None:
+    assert house.metric("process_open_fds") > 0
+    assert house.metric("python_gc_collections_total", generation="0") > 0
