@@ -240,8 +240,11 @@ class Loop:
         metrics.ASSIGNED.set(len(self.assigned))
         log.info("partitions assigned", partitions=_names(partitions))
 
-    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._batch_lost = True
+        # librdkafka keeps a pause over a rebalance: a partition that left during a wait and comes
+        # back after it would never be read again.
+        consumer.resume(partitions)
         self.assigned -= {(part.topic, part.partition) for part in partitions}
         for part in partitions:
             self._offsets.forget(part.topic, part.partition)

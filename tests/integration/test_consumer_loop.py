@@ -317,6 +317,27 @@ def test_a_member_that_waits_for_the_database_stops_when_asked(consuming: Consum
     consuming.every_receipt_is_published_once(1)
 
 
+def test_partitions_that_leave_during_a_wait_and_come_back_are_read(consuming: Consuming) -> None:
+    parts = urlsplit(consuming.database_url)
+    gate = Gate(parts.port or 5432)
+    url = consuming.database_url.replace(f":{parts.port}/", f":{gate.port}/")
+    waiting = consuming.member(DATABASE_URL=url)
+    gate.shut()
+    consuming.send(*(in_run(number) for number in range(70)))
+    eventually(lambda: waiting.said("batch will be tried again"), "the member to wait")
+    guest = consuming.member()
+    eventually(lambda: assigned([waiting, guest]) == [9, 9], "each to hold its share")
+    gate.open()
+    consuming.settled()
+    assert guest.end() == 0
+    eventually(lambda: assigned([waiting]) == [18], "the first to hold all partitions again")
+    consuming.send(*(in_run(number) for number in range(70, 140)))
+    consuming.settled()
+    consuming.every_receipt_is_published_once(140)
+    assert waiting.end() == 0
+    gate.shut()
+
+
 def test_two_members_share_and_the_work_of_a_killed_one_moves(consuming: Consuming) -> None:
     first, second = consuming.member(), consuming.member()
     eventually(
