@@ -153,6 +153,9 @@ class _Generator:
                 due += apart
             self._send_waiting()
             await asyncio.sleep(_TICK_SECONDS)
+        # At a low rate the last answer is there before the end is.
+        await asyncio.sleep(max(self._end - time.monotonic(), 0))
+        self._note_end(time.monotonic())
 
     def _send_waiting(self) -> None:
         while self._free and self._waiting:
@@ -179,6 +182,9 @@ class _Generator:
             self._send_waiting()
         elif now < self._end:
             self._send(now)
+        self._note_end(now)
+
+    def _note_end(self, now: float) -> None:
         if now >= self._end and not self._busy and not self._waiting:
             self._all_answered.set()
 
