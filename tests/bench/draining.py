@@ -70,7 +70,7 @@ def produce_all(
             "linger.ms": 20,
             "message.max.bytes": 16 * 1024 * 1024,
             "queue.buffering.max.messages": 0,
-            "queue.buffering.max.kbytes": 2_000_000,
+            "queue.buffering.max.kbytes": 2_097_151,
         }
     )
     for body in bodies:
