@@ -75,7 +75,7 @@ class Offsets:
     """Keeps the published offsets in the ledger, and reads on from them. Not safe for threads."""
 
     def __init__(self, config: dict[str, Any], group: str, ledger: Ledger) -> None:
-        self._admin = AdminClient(config)
+        self._config = config
         self._group = group
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
@@ -115,7 +115,8 @@ class Offsets:
 
     def _topic_id(self, topic: str) -> str:
         if topic not in self._topic_ids:
-            asked = self._admin.describe_topics(
+            admin = AdminClient(self._config)
+            asked = admin.describe_topics(
                 TopicCollection([topic]), request_timeout=_TIMEOUT_SECONDS
             )
             try:
@@ -155,9 +156,11 @@ class Offsets:
     def _ask(
         self, places: Collection[tuple[str, int]], which: OffsetSpec
     ) -> dict[tuple[str, int], int]:
-        # Not by the consumer, whose connection may be waiting for new records.
+        # Not by the consumer, whose connection may be waiting for new records. A client that knew
+        # the partitions before their leader was restarted would go on asking with an old epoch.
         wanted = {TopicPartition(*place): which for place in places}
-        asked = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
+        admin = AdminClient(self._config)
+        asked = admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
         return {
             (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
             for part, answer in asked.items()

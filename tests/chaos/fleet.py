@@ -4,6 +4,8 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -11,6 +13,7 @@ import httpx
 from schemas.topics import load_topics
 from tests.services.apache_kafka import ApacheKafka
 from tests.services.embedded_postgres import EmbeddedPostgres
+from tests.services.jars import fetch_jars
 from tests.services.process import Server, free_port
 from tests.services.waiting import eventually
 
@@ -103,6 +106,31 @@ class Fleet:
         """End the rooms, in order."""
         for server in (self.gateway, *self.members):
             server.stop()
+
+
+@contextmanager
+def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
+    """A fleet that serves, on a broker and a database of its own; all of it ends with the block.
+
+    Args:
+        directory: an empty one, for the broker's data, the logs and the spool.
+        settings: of the rooms, beyond those of every fleet.
+    """
+    kafka, postgres = ApacheKafka(fetch_jars(print), directory), EmbeddedPostgres()
+    try:
+        kafka.start()
+        postgres.start()
+        fleet = Fleet(kafka, postgres, directory)
+        fleet.environment.update(settings)
+        try:
+            fleet.start()
+            yield fleet
+        finally:
+            fleet.stop()
+    finally:
+        kafka.kill()
+        postgres.kill()
+        postgres.remove()
 
 
 def alive(server: Server) -> bool:

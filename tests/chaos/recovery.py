@@ -25,10 +25,7 @@ from rich.table import Table
 
 from consumer.settings import Settings
 from tests.chaos.books import Books, Call, Fate, Sender
-from tests.chaos.fleet import Fleet
-from tests.services.apache_kafka import ApacheKafka
-from tests.services.embedded_postgres import EmbeddedPostgres
-from tests.services.jars import fetch_jars
+from tests.chaos.fleet import Fleet, running_fleet
 from tests.services.process import Server
 from tests.services.waiting import eventually
 
@@ -108,30 +105,18 @@ class Probes:
 
 
 @contextmanager
-def running(timeout_ms: int, members: Path) -> Iterator[Fleet]:
-    """A fleet on a broker and a database of its own, under load."""
-    kafka = ApacheKafka(fetch_jars(console.print), members)
-    postgres = EmbeddedPostgres()
-    try:
-        kafka.start()
-        postgres.start()
-        fleet = Fleet(kafka, postgres, members)
-        # Who dies in the middle of a transaction leaves it open; until it ends, nobody is told the
-        # offsets that the partitions go on from. So the longer of the two decides.
-        for name in ("CONSUMER_SESSION_TIMEOUT_MS", "CONSUMER_TRANSACTION_TIMEOUT_MS"):
-            fleet.environment[name] = str(timeout_ms)
+def running(timeout_ms: int, directory: Path) -> Iterator[Fleet]:
+    """A fleet under load."""
+    # Who dies in the middle of a transaction leaves it open; until it ends, nobody is told the
+    # offsets that the partitions go on from. So the longer of the two decides.
+    timeouts = ("CONSUMER_SESSION_TIMEOUT_MS", "CONSUMER_TRANSACTION_TIMEOUT_MS")
+    with running_fleet(directory, **dict.fromkeys(timeouts, str(timeout_ms))) as fleet:
+        sender = Sender(fleet.gateway_url, fleet.token, Books(1))
+        sender.start()
         try:
-            fleet.start()
-            sender = Sender(fleet.gateway_url, fleet.token, Books(1))
-            sender.start()
             yield fleet
-            sender.stop()
         finally:
-            fleet.stop()
-    finally:
-        kafka.kill()
-        postgres.kill()
-        postgres.remove()
+            sender.stop()
 
 
 def assignments(member: Server) -> int:

@@ -13,12 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, running_fleet
 from tests.chaos.matrix import write_matrix
 from tests.chaos.rounds import Rounds
-from tests.services.apache_kafka import ApacheKafka
-from tests.services.embedded_postgres import EmbeddedPostgres
-from tests.services.jars import fetch_jars
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
 COUNT = int(os.environ.get("CHAOS_FAULTS", str(len(FAULTS))))
@@ -37,19 +34,9 @@ def schedule(seed: int, count: int) -> list[str]:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    kafka = ApacheKafka(fetch_jars(print), tmp_path)
-    postgres = EmbeddedPostgres()
-    kafka.start()
-    postgres.start()
-    fleet = Fleet(kafka, postgres, tmp_path)
-    try:
-        fleet.start()
+    """Everything that can be hurt."""
+    with running_fleet(tmp_path) as fleet:
         yield fleet
-        fleet.stop()
-    finally:
-        kafka.kill()
-        postgres.kill()
-        postgres.remove()
 
 
 @pytest.mark.timeout(COUNT * SECONDS_A_FAULT)
@@ -62,6 +49,6 @@ def test_ACCEPTED_IS_DURABLE_and_RECEIPTS_PUBLISHED_EXACTLY_ONCE_under_faults(
             audit = rounds.run(name)
             recovery = rounds.tallies[name].recovery[-1]
             print(f"{number}/{COUNT} {name}: {recovery:.1f} s", flush=True)
+            if MATRIX:
+                write_matrix(Path(MATRIX), rounds.tallies, SEED)
             assert audit.clean, f"seed {SEED}, fault {number} ({name}): {audit}"
-        if MATRIX:
-            write_matrix(Path(MATRIX), rounds.tallies, SEED)
