@@ -7,6 +7,7 @@ in which they were sent, and the gateway's memory must not grow with the outage.
 
 import asyncio
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -151,10 +152,9 @@ def main(
     rate: Annotated[float, typer.Option(min=1, help="Callbacks a second, of 14 kB.")] = 200,
 ) -> None:
     """Measure an outage of the broker; exit code 1 when anything is lost, disordered or grows."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        running_fleet(Path(directory), GATEWAY_SPOOL_MAX_BYTES=str(SPOOL_BYTES)) as fleet,
-    ):
+    directory = Path(tempfile.mkdtemp(prefix="outage-"))
+    console.print(f"logs and spool in {directory}")
+    with running_fleet(directory, GATEWAY_SPOOL_MAX_BYTES=str(SPOOL_BYTES)) as fleet:
         load = Load(fleet, rate)
         asyncio.run(load.run(BEFORE_SECONDS))
         fleet.kafka.kill()
@@ -168,6 +168,7 @@ def main(
         eventually(lambda: receipts(fleet) >= taken, "all receipts", 120 + taken / 100)
         drained = time.monotonic() - back
         found = verdicts(load, receipts(fleet), drained, ordered=in_order(fleet, load.taken))
+    shutil.rmtree(directory)
     table = Table("what", "found", "", title=f"{minutes:g} minutes without a broker")
     for what, value, good in found:
         table.add_row(what, value, "" if good else "MISSED")

@@ -33,6 +33,15 @@ class Tally:
     wrong: int = 0
     recovery: list[float] = field(default_factory=list)
 
+    def add(self, other: "Tally") -> None:
+        """Take over what another one has counted."""
+        self.faults += other.faults
+        self.accepted += other.accepted
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.wrong += other.wrong
+        self.recovery += other.recovery
+
 
 @dataclass(frozen=True)
 class Audit:

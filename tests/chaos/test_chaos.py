@@ -2,7 +2,7 @@
 
 `make chaos` injects CHAOS_FAULTS=500 and writes docs/reliability.md; by itself, this injects one
 fault of each kind. The seed is printed; CHAOS_SEED repeats a schedule, CHAOS_ONLY takes the faults
-whose name holds it.
+whose name holds it; CHAOS_TALLY names a file for the counts of a run (`tests.chaos.matrix`).
 """
 
 import os
@@ -10,11 +10,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.chaos.matrix import write_matrix
+from tests.chaos.matrix import Run, write_matrix
 from tests.chaos.rounds import Rounds
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
@@ -22,6 +23,7 @@ COUNT = int(os.environ.get("CHAOS_FAULTS", str(len(FAULTS))))
 SECONDS_A_FAULT = 240
 ONLY = os.environ.get("CHAOS_ONLY", "")
 MATRIX = os.environ.get("CHAOS_MATRIX")
+TALLY = os.environ.get("CHAOS_TALLY")
 
 
 def schedule(seed: int, count: int) -> list[str]:
@@ -49,6 +51,9 @@ def test_ACCEPTED_IS_DURABLE_and_RECEIPTS_PUBLISHED_EXACTLY_ONCE_under_faults(
             audit = rounds.run(name)
             recovery = rounds.tallies[name].recovery[-1]
             print(f"{number}/{COUNT} {name}: {recovery:.1f} s", flush=True)
+            run = Run(SEED, rounds.tallies)
+            if TALLY:
+                Path(TALLY).write_bytes(msgspec.json.encode(run))
             if MATRIX:
-                write_matrix(Path(MATRIX), rounds.tallies, SEED)
+                write_matrix(Path(MATRIX), [run])
             assert audit.clean, f"seed {SEED}, fault {number} ({name}): {audit}"
