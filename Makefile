@@ -34,7 +34,7 @@ down: install ## Stop what `make up` started
 	@$(RUN) python -m demo down
 
 test: install ## Run everything that needs no cluster
-	@$(RUN) pytest tests/unit tests/integration tests/system
+	@$(RUN) pytest tests/unit tests/integration tests/system tests/chaos
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .

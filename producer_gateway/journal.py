@@ -72,6 +72,9 @@ def opened(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds prompts and answers: for the owner alone, as SQLite makes its log like it.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         connection.executescript(_OPEN)
         connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")

@@ -126,7 +126,7 @@ class Settings(KafkaConnection):
         alias="GATEWAY_SPOOL_MAX_BYTES",
         ge=1024,
         description="Bytes of records that the spool takes; beyond it 503. The file keeps the "
-        "size it once had; allow half as much again on the disk, and 256 MiB.",
+        "size it once had; allow twice as much on the disk, and 256 MiB.",
     )
     shutdown_timeout_s: float = Field(
         default=25.0,

@@ -262,3 +262,14 @@ def test_no_cursor_leaves_the_writing_thread(
     with_spool(tmp_path, use)
     assert len(outcomes) == 5
     assert not any(isinstance(outcome, sqlite3.Cursor) for outcome in outcomes)
+
+
+def test_the_spool_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """It holds prompts and answers."""
+
+    async def use(spool: Spool) -> None:
+        await spool.append(numbered(1))
+        for file in tmp_path.iterdir():
+            assert file.stat().st_mode & 0o777 == 0o600, file.name
+
+    with_spool(tmp_path, use)
