@@ -22,7 +22,6 @@ from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 10.0
-_PUBLISH_SECONDS: Final = 45.0
 _MAX_DETAIL: Final = 500
 
 
@@ -58,6 +57,8 @@ class Publisher:
         self._config = config
         self._topics = topics
         self._group = group
+        # From then on the broker rolls the transaction back by itself.
+        self._deadline_seconds = float(config["transaction.timeout.ms"]) / 1_000
         self._producer = self._new()
 
     def _new(self) -> Producer:
@@ -73,7 +74,7 @@ class Publisher:
     def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        Raises `PublishError`, within a bounded time; then `renew` comes before anything else.
+        Raises `PublishError`, within the transaction's timeout; then `renew` comes before anything else.
         """
         # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
         # is given. So the transaction has a thread of its own, which is left behind in that case:
@@ -89,9 +90,9 @@ class Publisher:
 
         thread = threading.Thread(target=transact, name="publish", daemon=True)
         thread.start()
-        thread.join(_PUBLISH_SECONDS)
+        thread.join(self._deadline_seconds)
         if thread.is_alive():
-            raise PublishError(f"the transaction did not end within {_PUBLISH_SECONDS:g} s")
+            raise PublishError(f"the transaction did not end within {self._deadline_seconds:g} s")
         for failure in failures:
             if isinstance(failure, KafkaException):
                 raise PublishError(failure.args[0].str()) from failure

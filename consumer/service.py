@@ -68,8 +68,11 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": settings.consumer_session_timeout_ms,
         # Members learn of a rebalance from the answer to a heartbeat.
         "heartbeat.interval.ms": min(3_000, settings.consumer_session_timeout_ms // 10),
-        # Also how long the group waits for a member that left in the middle of a rebalance.
-        "max.poll.interval.ms": max(120_000, settings.consumer_session_timeout_ms),
+        # Longer than the loop is ever away from polling: a transaction, a new producer, the offsets.
+        # Also how long the group waits, after a broker's restart, for a member that does not join.
+        "max.poll.interval.ms": max(
+            settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
+        ),
         "isolation.level": "read_committed",
         "fetch.message.max.bytes": 16_777_216,
         "queued.max.messages.kbytes": 65_536,

@@ -81,6 +81,7 @@ class Fleet:
         for member in self.members:
             member.start()
         self.wait_for_gateway()
+        eventually(lambda: all(map(has_partitions, self.members)), "partitions for all members", 60)
 
     def wait_for_gateway(self, deadline_seconds: float = 60) -> None:
         """Wait until the gateway answers at its door."""
@@ -131,6 +132,11 @@ def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
         kafka.kill()
         postgres.kill()
         postgres.remove()
+
+
+def has_partitions(member: Server) -> bool:
+    """Whether a consumer was given partitions in any of its lives."""
+    return '"partitions assigned"' in member.log.read_text(errors="replace")
 
 
 def alive(server: Server) -> bool:

@@ -112,6 +112,8 @@ class Rounds:
         keys = [probe.response_id for probe in probes]
 
         def there() -> bool:
+            # Whoever gave up for want of a broker is started again, as a supervisor does.
+            self._fleet.mend()
             found = self._rows(
                 "SELECT count(*) FROM billing.charge_receipts WHERE response_id = ANY(%s)", keys
             )
