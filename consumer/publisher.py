@@ -74,7 +74,7 @@ class Publisher:
     def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        Raises `PublishError`, within the transaction's timeout; then `renew` comes before anything else.
+        Raises `PublishError`, within the transaction's timeout; then comes `renew`.
         """
         # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
         # is given. So the transaction has a thread of its own, which is left behind in that case:

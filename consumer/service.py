@@ -68,7 +68,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": settings.consumer_session_timeout_ms,
         # Members learn of a rebalance from the answer to a heartbeat.
         "heartbeat.interval.ms": min(3_000, settings.consumer_session_timeout_ms // 10),
-        # Longer than the loop is ever away from polling: a transaction, a new producer, the offsets.
+        # Longer than the loop is ever away from polling: a transaction, a new producer, offsets.
         # Also how long the group waits, after a broker's restart, for a member that does not join.
         "max.poll.interval.ms": max(
             settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
