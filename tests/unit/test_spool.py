@@ -269,7 +269,11 @@ def test_the_spool_is_for_its_owner_alone(tmp_path: Path) -> None:
 
     async def use(spool: Spool) -> None:
         await spool.append(numbered(1))
-        for file in tmp_path.iterdir():
-            assert file.stat().st_mode & 0o777 == 0o600, file.name
+        assert set(await asyncio.to_thread(modes, tmp_path)) == {0o600}
 
     with_spool(tmp_path, use)
+
+
+def modes(directory: Path) -> list[int]:
+    """The permissions of a directory's files."""
+    return [file.stat().st_mode & 0o777 for file in directory.iterdir()]
