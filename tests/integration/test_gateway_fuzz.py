@@ -45,7 +45,11 @@ AS_MADE_UP = settings(
     suppress_health_check=list(HealthCheck),
     verbosity=Verbosity.quiet,
 )
-pytestmark = pytest.mark.timeout(SECONDS * 2 + 200)
+pytestmark = [
+    pytest.mark.timeout(SECONDS * 2 + 200),
+    # Some of what is made up has a mebibyte, and hypothesis wants to be able to show it.
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +316,7 @@ def test_honest_requests_get_202_and_the_books_balance(fuzzed: Door) -> None:
 
 def test_lying_requests_end_in_time_and_store_only_what_is_counted(fuzzed: Door) -> None:
     @AS_MADE_UP
-    @example([EMPTY, Sent(b"\xff\xff\r\n\r\n", honest=False)], ends=False)
+    @example(sent=[EMPTY, Sent(b"\xff\xff\r\n\r\n", honest=False)], ends=False)
     @given(st.lists(honest() | lying(), min_size=1, max_size=3), st.booleans())
     def answered(sent: list[Sent], ends: bool) -> None:  # noqa: FBT001 - drawn
         raw = b"".join(one.raw for one in sent)

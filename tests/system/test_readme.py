@@ -35,6 +35,8 @@ PAGES: Final = (
     "docs/security.md",
     "docs/docker.md",
     "docs/kubernetes.md",
+    "docs/performance.md",
+    "docs/reliability.md",
     "deploy/litellm/README.md",
     "tests/README.md",
 )
@@ -217,6 +219,19 @@ def secret(_: Shell, command: Command) -> None:
     assert any(f"'{words[4]}'" in read and f"'{key}'" in read for read in reads), command.text
 
 
+def offered(shell: Shell, command: Command) -> None:
+    """What takes minutes or hours: the program is there, and takes the options of the page."""
+    text = command.text.partition(" #")[0].strip()
+    program, *options = re.split(r" (?=--)", text)
+    if program.startswith("make "):
+        assert shell.run(f"{text} --dry-run")
+    elif "-m pytest " in program:
+        assert "::test_" in shell.run(f"{program} --collect-only --quiet")
+    else:
+        told = shell.run(f"{program} --help")
+        assert all(option.split()[0] in told for option in options)
+
+
 CHECKS: Final[dict[str, Check]] = {
     r"make (demo|test|up|down)": target,  # `stack` runs up and down
     r"set -a; \. \.run/env; set \+a": ran,
@@ -228,6 +243,9 @@ CHECKS: Final[dict[str, Check]] = {
     r"\.venv/bin/python -m consumer (report|deferred|replay|topics|migrate)\b.*": ran,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
     r"\.venv/bin/pytest .*": pytest_path,
+    r"make bench.*": offered,
+    r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,
+    r"FUZZ_SECONDS=.* -m pytest .*": offered,
     r"(\w+=\S+ )?docker compose .*": composed,
     r"docker (build|run) .*": image,
     r"helm install .*": charted,
