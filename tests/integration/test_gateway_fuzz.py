@@ -264,8 +264,9 @@ def request(
 
 @st.composite
 def honest(draw: st.DrawFn) -> Sent:
-    """A request whose framing is right."""
-    body, headers = draw(bodies()), draw(ODD_HEADERS)
+    """A request whose framing is right, and whose body is not larger than is allowed."""
+    small = bodies().filter(lambda body: len(body) <= MAX_BODY_BYTES)
+    body, headers = draw(small), draw(ODD_HEADERS)
     if draw(st.booleans()):
         return Sent(request([*headers, b"Content-Length: %d" % len(body)], body), honest=True)
     extension = draw(st.sampled_from([b"", b";a=b", b';x="y"']))
