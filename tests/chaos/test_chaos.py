@@ -17,6 +17,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet, running_fleet
 from tests.chaos.matrix import Run, write_matrix
 from tests.chaos.rounds import Rounds
+from tests.services.broker import missing_for_apache
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
 COUNT = int(os.environ.get("CHAOS_FAULTS", "6"))
@@ -41,6 +42,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 @pytest.mark.timeout(COUNT * SECONDS_A_FAULT)
 def test_ACCEPTED_IS_DURABLE_and_RECEIPTS_PUBLISHED_EXACTLY_ONCE_under_faults(
     fleet: Fleet,

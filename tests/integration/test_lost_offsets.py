@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.cluster import Cluster
 from schemas.topics import load_topics
+from tests.services.broker import missing_for_apache
 from tests.services.callbacks import element
 from tests.services.consuming import CALLBACKS, Consuming, Member
 from tests.services.waiting import eventually
@@ -84,6 +85,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets
     assert counted(member, 'billing_consumer_records_total{outcome="duplicate"') == 0
 
 
+@pytest.mark.skipif(bool(missing_for_apache()), reason="noida-db gives a new topic no new id")
 def test_ACCEPTED_IS_DURABLE_although_the_topic_was_made_anew(
     consuming: Consuming, admin: AdminClient
 ) -> None:
