@@ -96,7 +96,8 @@ class Offsets:
     def remember(self) -> None:
         """Write down what is published, when there is nothing else to do.
 
-        Raises `psycopg.OperationalError` without a database; then nothing is forgotten.
+        Raises `psycopg.OperationalError` without a database; then it is written the next time. A
+        topic whose id the broker does not tell is left out, as in `before`.
         """
         if self._unwritten:
             self._ledger.remember(self._known(self._unwritten))
