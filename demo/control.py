@@ -150,7 +150,8 @@ def describe(directory: RunDirectory, console: Console) -> bool:
     for row in state.services:
         if row.phase != "done":
             log = str(directory.logs / row.log)
-            table.add_row(row.name, row.phase, str(row.pid or ""), row.address, log)
+            phase = f"{row.phase}, restarted {row.restarts} times" if row.restarts else row.phase
+            table.add_row(row.name, phase, str(row.pid or ""), row.address, log)
     console.print(f"stack: {state.phase}, supervisor pid {state.pid}")
     console.print(table)
     for key, value in directory.read_environment().items():

@@ -36,6 +36,8 @@ class Service:
 
     With `ready` it is a server: up when the probe says so. Without, it is a job: done when it
     exits with 0. `orphan_signal` is what the kernel sends it when its supervisor dies (Linux).
+    One that `restarts` is begun again when a signal ended it, as an orchestrator would: for parts
+    that are not ours. The death of one of ours is told, not hidden.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Service:
     stop_seconds: float = 15
     account: Account | None = None
     address: str = ""
+    restarts: bool = False
 
 
 class Child:
@@ -83,6 +86,10 @@ class Child:
     def exit_code(self) -> int | None:
         """Return the exit code (negative: the signal that ended it), None while it runs."""
         return self._process.poll()
+
+    def is_ready(self) -> bool:
+        """Say whether a server answers; False for a job."""
+        return self.service.ready is not None and self.service.ready()
 
     def seconds(self) -> float:
         """Return the seconds since the start."""

@@ -105,6 +105,7 @@ class Proxy:
             ready=answers(f"{url}/health/readiness"),
             deadline_seconds=_START_SECONDS,
             address=f"{LOOPBACK}:{self._port}",
+            restarts=True,
         )
 
     def _proxy_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -121,6 +122,7 @@ class Proxy:
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_TELEMETRY": "False",
             "LITELLM_LOG": "ERROR",
+            "PYTHONFAULTHANDLER": "1",  # its crashes leave a traceback in its log
         }
 
 

@@ -32,6 +32,7 @@ class ServiceState(msgspec.Struct):
     log: str = ""
     seconds: float | None = None
     exit_code: int | None = None
+    restarts: int = 0
 
 
 class StackState(msgspec.Struct):

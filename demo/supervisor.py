@@ -13,7 +13,7 @@ from types import FrameType
 import psutil
 
 from demo import spool
-from demo.process import Child, StackError
+from demo.process import Child, Service, StackError
 from demo.stack import Stack
 from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
 
@@ -103,10 +103,13 @@ class Supervisor:
         up = {row.name for row in self._state.services if row.phase in _UP}
         for service, row in zip(stack.services, self._state.services, strict=True):
             if row.phase == "waiting" and service.needs <= up:
-                child = Child(service, self._directory.logs / row.log)
-                self._children[row.name] = child
-                row.pid, row.born = child.pid, psutil.Process(child.pid).create_time()
-                self._mark(row, "starting")
+                self._start(row, service)
+
+    def _start(self, row: ServiceState, service: Service) -> None:
+        child = Child(service, self._directory.logs / row.log)
+        self._children[row.name] = child
+        row.pid, row.born = child.pid, psutil.Process(child.pid).create_time()
+        self._mark(row, "starting")
 
     def _advance(self) -> None:
         """Move on every started process that is ready; fail on one that ended or is late."""
@@ -121,7 +124,7 @@ class Supervisor:
                     self._mark(row, "failed")
                     raise StackError(self._explain(row, f"ended with exit code {code}"))
                 self._mark(row, "done", child.seconds())
-            elif row.phase == "starting" and service.ready is not None and service.ready():
+            elif row.phase == "starting" and child.is_ready():
                 self._mark(row, "ready", child.seconds())
             elif row.phase == "starting" and child.seconds() > service.deadline_seconds:
                 limit = f"{service.deadline_seconds:g} seconds"
@@ -131,13 +134,23 @@ class Supervisor:
         """Stay until asked to stop; say which process has ended meanwhile."""
         while True:
             for row in self._state.services:
-                code = self._children[row.name].exit_code()
-                if row.phase == "ready" and code is not None:
-                    row.exit_code = code
-                    self._state.phase = "degraded"
-                    self._state.message = self._explain(row, f"ended with exit code {code}")
-                    self._mark(row, "failed")
+                child = self._children[row.name]
+                code = child.exit_code()
+                if row.phase in ("starting", "ready") and code is not None:
+                    self._ended(row, child.service, code)
+                elif row.phase == "starting" and child.is_ready():
+                    self._mark(row, "ready", child.seconds())
             self._turn()
+
+    def _ended(self, row: ServiceState, service: Service, code: int) -> None:
+        if service.restarts and code < 0 and row.phase == "ready":
+            row.restarts += 1
+            self._start(row, service)
+            return
+        row.exit_code = code
+        self._state.phase = "degraded"
+        self._state.message = self._explain(row, f"ended with exit code {code}")
+        self._mark(row, "failed")
 
     def _stop(self) -> None:
         self._directory.environment_file.unlink(missing_ok=True)
