@@ -111,7 +111,7 @@ class ApacheKafka:
             stop_signal=signal.SIGTERM,
         )
 
-    def start(self, deadline_seconds: float = 60) -> None:
+    def start(self, deadline_seconds: float = 180) -> None:
         """Start the broker (format its storage the first time) and wait until it answers.
 
         Raises:
