@@ -32,7 +32,7 @@ class _Wire(TypedDict, total=False):
     metadata: _Metadata | None
 
 
-_decoder: Final = msgspec.json.Decoder(_Wire)
+_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Wire)
 
 
 class Plain(NamedTuple):
