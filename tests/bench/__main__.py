@@ -1,7 +1,7 @@
 """`make bench`: everything against limits of the same run. `python -m tests.bench --help`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -18,6 +18,9 @@ from tests.bench import (
     memory,
     profiling,
     report,
+    scale_cost,
+    scale_out,
+    scale_page,
     whole_path,
 )
 from tests.bench.figures import Comparison, Verdict
@@ -35,8 +38,11 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "fat_payload": fat_payload.measure,
     "memory": memory.measure,
     "growth": growth.measure,
+    "scale_out": scale_out.measure,
+    "scale_cost": scale_cost.measure,
 }
 PAGE: Final = Path("docs/performance.md")
+SCALING_PAGE: Final = Path("docs/scaling.md")
 RAW: Final = Path("docs/performance.json")
 _SCRATCH: Final = Path(".cache/bench")
 
@@ -54,11 +60,11 @@ def run(
         str, typer.Option(help=f"Comma-separated: {', '.join(MEASUREMENTS)}. Default: all.")
     ] = "",
 ) -> None:
-    """Measure gateway, consumer and the whole path; print and write the table.
+    """Measure gateway, consumer, the whole path and what they cost; print and write the tables.
 
-    A full run of all measurements writes docs/performance.md and .json; any other one writes to
-    .cache/bench/. Exit codes: 0 done, 1 a measurement failed, or a full run missed a target,
-    2 wrong usage.
+    A full run of all measurements writes docs/performance.md and .json and docs/scaling.md; any
+    other one writes to .cache/bench/. Exit codes: 0 done, 1 a measurement failed, or a full run
+    missed a target, 2 wrong usage.
     """
     if context.invoked_subcommand is not None:
         return
@@ -70,36 +76,66 @@ def run(
     chosen, began = SIZES[size], time.monotonic()
     with running_services() as services:
         about = report.machine(services.versions)
-        rows, failures = _measured(services, chosen, names)
+        measured, failures = _measured(services, chosen, names)
     minutes = (time.monotonic() - began) / 60
     title = f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes"
-    console.print(report.table(rows, title))
-    for name, failure in failures.items():
-        console.print(f"{name} failed: {failure}", style="bold red", markup=False)
-    whole = chosen.binding and not only and not failures
+    _print(measured, failures, title)
     _SCRATCH.mkdir(parents=True, exist_ok=True)
+    whole = chosen.binding and not only and not failures
     raw = RAW if whole else _SCRATCH / f"{size}.json"
+    rows = [row for some in measured.values() for row in some]
     report.write_json(raw, rows, about, failures, size)
-    text = report.markdown(rows, about, title)
+    texts = _texts(measured, about, title)
     if whole:
-        report.write_page(PAGE, text)
+        for page, text in texts.items():
+            report.write_page(page, text)
     else:
-        (_SCRATCH / f"{size}.md").write_text(text + "\n", "utf-8")
+        (_SCRATCH / f"{size}.md").write_text("\n\n".join(texts.values()) + "\n", "utf-8")
     console.print(f"every round: {raw}")
     missed = [row for row in rows if row.verdict is Verdict.MISSED]
     if failures or (chosen.binding and missed):
         raise typer.Exit(1)
 
 
+def _print(
+    measured: Mapping[str, list[Comparison]], failures: Mapping[str, str], title: str
+) -> None:
+    if rows := _of_performance(measured):
+        console.print(report.table(rows, title))
+    if scaled := measured.get("scale_out"):
+        console.print(report.table(scaled, f"Several processes. {title}"))
+    if cost := measured.get("scale_cost"):
+        console.print(scale_page.cost_table(cost, f"Costs. {title}"))
+    for name, failure in failures.items():
+        console.print(f"{name} failed: {failure}", style="bold red", markup=False)
+
+
+def _texts(
+    measured: Mapping[str, list[Comparison]], about: Mapping[str, str], title: str
+) -> dict[Path, str]:
+    """What each page gets; only pages whose figures were measured."""
+    texts = dict[Path, str]()
+    if rows := _of_performance(measured):
+        texts[PAGE] = report.markdown(rows, about, title)
+    if cost := measured.get("scale_cost"):
+        scaled = measured.get("scale_out", [])
+        texts[SCALING_PAGE] = scale_page.markdown(scaled, cost, about, title)
+    return texts
+
+
+def _of_performance(measured: Mapping[str, list[Comparison]]) -> list[Comparison]:
+    return [row for name, some in measured.items() if not name.startswith("scale_") for row in some]
+
+
 def _measured(
     services: Services, size: Size, names: list[str]
-) -> tuple[list[Comparison], dict[str, str]]:
-    """All rows, and for each measurement that broke off, why: the others go on."""
-    rows, failures = list[Comparison](), dict[str, str]()
+) -> tuple[dict[str, list[Comparison]], dict[str, str]]:
+    """The rows of each measurement, and for each that broke off, why: the others go on."""
+    rows, failures = dict[str, list[Comparison]](), dict[str, str]()
     for name in names:
         began = time.monotonic()
         try:
-            rows += MEASUREMENTS[name](services, size)
+            rows[name] = MEASUREMENTS[name](services, size)
         except Exception as failure:  # noqa: BLE001 - reported, and the run fails
             failures[name] = f"{type(failure).__name__}: {failure}"
             console.print(f"{name} failed: {failures[name]}", style="bold red", markup=False)

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,9 @@ from tests.bench.figures import Comparison, Figures, Verdict
 BEGIN: Final = "<!-- figures: written by `make bench SIZE=full` -->"
 END: Final = "<!-- end of figures -->"
 _PACKAGES: Final = ("confluent-kafka", "psycopg", "uvicorn", "uvloop", "httptools", "msgspec")
-_HEADINGS: Final = ("what", "unit", "ours", "limit", "measured against", "ratio", "target", "")
+HEADINGS: Final = ("what", "unit", "ours", "limit", "measured against", "ratio", "target", "")
+ALIGNED: Final = "llrrlrrl"
+"""Left or right, heading by heading."""
 
 
 def machine(services: Mapping[str, str]) -> dict[str, str]:
@@ -74,27 +76,38 @@ def cells(row: Comparison) -> tuple[str, ...]:
 
 def table(rows: Sequence[Comparison], title: str) -> Table:
     """The rows for the terminal."""
+    colours = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.NONE: "default"}
+    coloured = [(*cells(row)[:-1], f"[{colours[row.verdict]}]{row.verdict.value}") for row in rows]
+    return terminal_table(HEADINGS, ALIGNED, coloured, title)
+
+
+def terminal_table(
+    headings: Sequence[str], aligned: str, rows: Iterable[Sequence[str]], title: str
+) -> Table:
+    """Cells for the terminal; `aligned` has an l or an r for each heading."""
     made = Table(title=title, show_lines=True)
-    for heading in _HEADINGS:
-        right = heading in {"ours", "limit", "ratio", "target"}
-        made.add_column(heading, justify="right" if right else "left")
-    colours = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.NONE: ""}
+    for heading, side in zip(headings, aligned, strict=True):
+        made.add_column(heading, justify="right" if side == "r" else "left")
     for row in rows:
-        made.add_row(*cells(row)[:-1], f"[{colours[row.verdict] or 'default'}]{row.verdict.value}")
+        made.add_row(*row)
     return made
 
 
 def markdown(rows: Sequence[Comparison], about: Mapping[str, str], title: str) -> str:
     """The rows for a page, with what they were measured on."""
-    lines = [
-        f"{title}.",
-        "",
-        f"| {' | '.join(_HEADINGS)} |",
-        "| --- | --- | ---: | ---: | --- | ---: | ---: | --- |",
-    ]
-    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
-    lines += ["", "; ".join(f"{name} {value}" for name, value in about.items()) + "."]
-    return "\n".join(lines)
+    made = markdown_table(HEADINGS, ALIGNED, [cells(row) for row in rows])
+    return "\n\n".join((f"{title}.", made, machine_line(about)))
+
+
+def markdown_table(headings: Sequence[str], aligned: str, rows: Iterable[Sequence[str]]) -> str:
+    """Cells for a page; `aligned` has an l or an r for each heading."""
+    rules = ["---:" if side == "r" else "---" for side in aligned]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rules, *rows))
+
+
+def machine_line(about: Mapping[str, str]) -> str:
+    """What it was measured on, in a sentence."""
+    return "; ".join(f"{name} {value}" for name, value in about.items()) + "."
 
 
 def write_page(page: Path, text: str) -> None:

@@ -37,6 +37,7 @@ PAGES: Final = (
     "docs/kubernetes.md",
     "docs/performance.md",
     "docs/reliability.md",
+    "docs/scaling.md",
     "deploy/litellm/README.md",
     "tests/README.md",
 )
