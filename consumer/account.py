@@ -10,10 +10,10 @@ from psycopg import Error
 
 from consumer import metrics
 from consumer.health import Health
-from consumer.ledger import Ledger, Outcome
+from consumer.ledger import Ledger
 from consumer.metrics import BoundedLabel
 from consumer.offsets import Offsets
-from consumer.record import Deferred
+from consumer.record import Deferred, Outcome
 
 log = structlog.get_logger("consumer")
 

@@ -19,11 +19,11 @@ from consumer import metrics
 from consumer.account import Accountant
 from consumer.decision import Policy, decide
 from consumer.health import Health
-from consumer.ledger import Ledger, Outcome
+from consumer.ledger import Ledger
 from consumer.limit import DeadLetterLimit
 from consumer.offsets import Offsets, first_offsets, next_offsets
 from consumer.publisher import Publisher, PublishError
-from consumer.record import Decided, Published, Record
+from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
 
 log = structlog.get_logger("consumer")
@@ -70,6 +70,7 @@ class Loop:
         self._stop = threading.Event()
         self._batch_lost = False
         self._publisher_failed = False
+        self._unplaced: set[tuple[str, int]] = set()
         self._without_offset: set[tuple[str, int]] = set()
 
     def stop(self) -> None:
@@ -89,8 +90,8 @@ class Loop:
             batch = self._poll()
             if batch:
                 self._settle(batch)
-            if self._without_offset:
-                self._start_over()
+            if self._unplaced or self._without_offset:
+                self._find_places()
             self._accountant.observe(self._consumer, self._ledger)
         self._accountant.remember()
 
@@ -104,18 +105,23 @@ class Loop:
         # offsets of any partition from any of its members.
         return [record for record in records if (record.topic, record.partition) in self.assigned]
 
-    def _start_over(self) -> None:
-        """Read on where Kafka has no valid offset of the group; the client asks only once."""
+    def _find_places(self) -> None:
+        """Read on where the group's offsets could not be asked for, or are none that are valid."""
         attempt = 0
-        while (places := self._without_offset & self.assigned) and not self._stop.is_set():
+        while (self._unplaced | self._without_offset) & self.assigned and not self._stop.is_set():
             try:
-                self._offsets.start_over(self._consumer, places)
+                if unplaced := self._unplaced & self.assigned:
+                    found, missing = self._offsets.committed(self._consumer, unplaced)
+                    self._offsets.read_on(self._consumer, found)
+                    self._without_offset |= missing
+                    self._unplaced -= unplaced
+                if places := self._without_offset & self.assigned:
+                    self._offsets.start_over(self._consumer, places)
+                    self._without_offset -= places
             except (KafkaException, OperationalError) as error:
                 attempt += 1
                 away = "kafka" if isinstance(error, KafkaException) else "postgresql"
                 self._wait(away, error, attempt)
-            else:
-                self._without_offset -= places
 
     def _settle(self, batch: Sequence[Record]) -> None:
         """Bring a batch to its end: written, published, offsets committed, counted."""
@@ -184,7 +190,7 @@ class Loop:
             key = (part.topic, part.partition)
             offset = part.offset if part.offset >= 0 else first[key]
             took_effect = took_effect and offset > first[key]
-            if key in self.assigned - self._without_offset:
+            if key in self.assigned - self._without_offset - self._unplaced:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 
@@ -234,8 +240,18 @@ class Loop:
         log.warning("kafka reported an error", code=error.name(), detail=error.str())
         return False
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self.assigned |= {(part.topic, part.partition) for part in partitions}
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # The client asks for the group's offsets once, and where the coordinator has just moved it
+        # never reads these partitions (librdkafka issue 5586). So it is told where to read.
+        places = {(part.topic, part.partition) for part in partitions}
+        try:
+            found, missing = self._offsets.committed(consumer, places)
+        except KafkaException as error:
+            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+            self._unplaced |= places
+        else:
+            consumer.incremental_assign([TopicPartition(*place) for place in missing] + found)
+        self.assigned |= places
         self._health.assigned = len(self.assigned)
         metrics.ASSIGNED.set(len(self.assigned))
         log.info("partitions assigned", partitions=_names(partitions))
@@ -249,6 +265,7 @@ class Loop:
         for part in partitions:
             self._offsets.forget(part.topic, part.partition)
             self._without_offset.discard((part.topic, part.partition))
+            self._unplaced.discard((part.topic, part.partition))
         self._accountant.forget(partitions)
         self._health.assigned = len(self.assigned)
         metrics.ASSIGNED.set(len(self.assigned))

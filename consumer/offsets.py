@@ -128,6 +128,34 @@ class Offsets:
                 return ""
         return self._topic_ids[topic]
 
+    def committed(
+        self, consumer: Consumer, places: Collection[tuple[str, int]]
+    ) -> tuple[list[TopicPartition], set[tuple[str, int]]]:
+        """Return where the group reads on, and the places for which it has no offset.
+
+        Waits for transactions that are still open on these offsets. Raises `KafkaException`.
+        """
+        if not places:
+            return [], set()
+        asked = [TopicPartition(*place) for place in sorted(places)]
+        answer = consumer.committed(asked, timeout=_TIMEOUT_SECONDS)
+        for part in answer:
+            if part.error is not None:
+                raise KafkaException(part.error)
+        found = [part for part in answer if part.offset >= 0]
+        return found, set(places) - {(part.topic, part.partition) for part in found}
+
+    def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Read assigned partitions on from these offsets, whatever the client waits for there.
+
+        A seek would be refused where the fetcher of a partition never began or has stopped.
+        """
+        if places:
+            consumer.incremental_unassign(
+                [TopicPartition(part.topic, part.partition) for part in places]
+            )
+            consumer.incremental_assign(list(places))
+
     def start_over(self, consumer: Consumer, places: Collection[tuple[str, int]]) -> None:
         """Read partitions on from where the ledger says, as the group has no valid offset there.
 
@@ -147,10 +175,8 @@ class Offsets:
             )
             for topic, partition in sorted(places)
         }
-        # A seek is refused here: the fetchers of these partitions have stopped for good.
-        consumer.incremental_unassign([TopicPartition(*place) for place in found])
-        consumer.incremental_assign(
-            [TopicPartition(*place, chosen.offset) for place, chosen in found.items()]
+        self.read_on(
+            consumer, [TopicPartition(*place, chosen.offset) for place, chosen in found.items()]
         )
         _tell(found)
 

@@ -12,9 +12,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from consumer import VERSION
-from consumer.ledger import Outcome
 from consumer.offsets import next_offsets
-from consumer.record import Parked, Record
+from consumer.record import Outcome, Parked, Record
 from schemas import record as names
 from schemas.receipt import to_kafka
 from schemas.record import Headers

@@ -132,3 +132,17 @@ class Decided:
 
     record: Record
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one record.
+
+    `outcome` is created, duplicate, conflict, deferred, skipped, parked or unit
+    (NOTHING_VANISHES); `receipt` is there where its event has to be published.
+    """
+
+    decided: Decided
+    outcome: str
+    reason: str
+    receipt: Receipt | None = None

@@ -1,7 +1,6 @@
 -- Open a deferral for each call once; one whose receipt is already there is settled at birth, so
--- that the order in which the two callbacks arrive makes no difference. Who settled it by hand
--- stands in the record that wrote the receipt, which a rebuild has in the same batch. Returns the
--- new ordinals.
+-- that the order in which the two callbacks arrive makes no difference. Who settled it by hand comes
+-- with it where the same batch wrote that receipt, as a rebuild does. Returns the new ordinals.
 WITH first AS (
     SELECT DISTINCT ON (source_system, call_key) *
     FROM incoming_deferred
@@ -13,16 +12,9 @@ judged AS (
         CASE
             WHEN receipt.cost_source = 'operator' THEN 'settled'
             WHEN receipt.id IS NOT NULL THEN 'callback'
-        END AS resolution,
-        writer.resolved_by,
-        writer.resolution_note
+        END AS resolution
     FROM first
     LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
-    LEFT JOIN incoming_receipts AS writer
-        ON (writer.source_system, writer.call_key)
-            = (receipt.source_system, receipt.call_key)
-        AND (writer.kafka_topic, writer.kafka_partition, writer.kafka_offset)
-            = (receipt.kafka_topic, receipt.kafka_partition, receipt.kafka_offset)
 ),
 opened AS (
     INSERT INTO billing.deferred_calls (

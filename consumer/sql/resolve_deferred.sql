@@ -1,22 +1,12 @@
--- A cost that came after all settles the deferral of the same call. The receipt says how, not the
--- record in hand: that may be a repeat, or a person's cost for a call that had its receipt already.
-WITH met AS MATERIALIZED (
-    SELECT DISTINCT deferred.id, deferred.source_system, deferred.call_key
-    FROM billing.deferred_calls AS deferred
-    JOIN incoming_receipts USING (source_system, call_key)
-    WHERE deferred.resolved_at IS NULL
-)
+-- A cost that came after all settles the deferral of the same call.
 UPDATE billing.deferred_calls AS deferred
 SET
     resolved_at = now(),
-    resolution = CASE receipt.cost_source WHEN 'operator' THEN 'settled' ELSE 'callback' END,
-    resolved_by = writer.resolved_by,
-    resolution_note = writer.resolution_note
-FROM met
-JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
-LEFT JOIN incoming_receipts AS writer
-    ON (writer.source_system, writer.call_key) = (receipt.source_system, receipt.call_key)
-    AND (writer.kafka_topic, writer.kafka_partition, writer.kafka_offset)
-        = (receipt.kafka_topic, receipt.kafka_partition, receipt.kafka_offset)
-WHERE deferred.id = met.id
+    resolution = given.resolution,
+    resolved_by = given.resolved_by,
+    resolution_note = given.resolution_note
+FROM unnest(
+    %(sources)s::text[], %(keys)s::text[], %(resolutions)s::text[], %(by)s::text[], %(notes)s::text[]
+) AS given (source_system, call_key, resolution, resolved_by, resolution_note)
+WHERE (deferred.source_system, deferred.call_key) = (given.source_system, given.call_key)
     AND deferred.resolved_at IS NULL

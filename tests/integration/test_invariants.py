@@ -121,7 +121,7 @@ def test_ONE_LEDGER_WRITER_nobody_else_may_add_receipts(migrated_database_url: s
         for file in (ROOT / room).rglob(pattern)
         if re.search(r"(INSERT INTO|COPY)\s+(billing\.)?charge_receipts", file.read_text())
     }
-    assert inserting == {"consumer/sql/insert_receipts.sql"}
+    assert inserting == {"consumer/sql/copy_receipts.sql"}
 
 
 def test_NO_SYNCHRONOUS_RECEIPT_BARRIER_a_callback_is_taken_without_consumer_and_database(

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.ledger import Ledger, Outcome
-from consumer.record import Charge, Decided
+from consumer.ledger import Ledger
+from consumer.record import Charge, Decided, Outcome
 from schemas.receipt import ChargeReason
 from tests.services.callbacks import (
     costing,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from consumer.ledger import Ledger, Outcome
-from consumer.record import Decided
+from consumer.ledger import Ledger
+from consumer.record import Decided, Outcome
 
 ROLE = "billing_consumer"
 

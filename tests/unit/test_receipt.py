@@ -12,7 +12,7 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 
 from consumer.record import Charge, Deferred, Parked
-from consumer.rows import deferred_row, receipt_row
+from consumer.rows import deferred_row, detail_row, receipt_row
 from schemas.receipt import EVENT_TYPE, Receipt, receipt_id, to_kafka
 from tests.services import captures
 from tests.services.callbacks import NUMBER, charged, element, record, verdict
@@ -125,9 +125,10 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_rows_nor_in_refusals(file: str) -> None:
         shown = [repr(decision)]
         if isinstance(decision, Charge):
             message = to_kafka(decision.receipt)
-            shown += [repr(message), repr(receipt_row(0, taken, decision))]
+            shown += [repr(message), repr(receipt_row(taken, decision))]
+            shown += [repr(detail_row(decision))]
         elif isinstance(decision, Deferred):
-            shown += [repr(deferred_row(0, taken, decision))]
+            shown += [repr(deferred_row(0, taken, decision, None))]
         else:
             assert not isinstance(decision, Parked), file
         assert CANARY not in "".join(shown)

@@ -1,0 +1,6 @@
+-- The calls among these whose deferral is open. May name a call of another source with the same key.
+SELECT source_system, call_key
+FROM billing.deferred_calls
+WHERE source_system = ANY(%(sources)s)
+    AND call_key = ANY(%(keys)s)
+    AND resolved_at IS NULL
