@@ -1,18 +1,22 @@
 """The door: who may come in, and how much may be in hand at once."""
 
-import asyncio
 import hmac
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
+from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
 
+Headers: TypeAlias = Mapping[bytes, bytes]
+"""A request's headers by lower-case name; of equal ones the first."""
+
 _TRACEPARENT: Final = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 
 
@@ -32,17 +36,17 @@ class Authenticator:
         self._sources = [(_digest(token.encode()), source) for token, source in tokens.items()]
         self._metrics = metrics
 
-    def source(self, authorization: str | None) -> str:
+    def source(self, authorization: bytes | None) -> str:
         """Return the source of a bearer token. Raises `RefusedError` (401).
 
         Every active token is compared, each in constant time: the time taken tells nothing.
         """
         if authorization is None:
             raise self._refused("missing", "send `Authorization: Bearer <token>`")
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
             raise self._refused("malformed", "the Authorization header must be `Bearer <token>`")
-        given, found = _digest(token.strip().encode("utf-8", "replace")), ""
+        given, found = _digest(token.strip()), ""
         for digest, source in self._sources:
             if hmac.compare_digest(digest, given):
                 found = source
@@ -77,11 +81,21 @@ class InFlight:
 class Body:
     """One request's body, read within the bounds; use as a context that holds its bytes in hand."""
 
-    def __init__(self, request: Request, in_flight: InFlight, limit: int, timeout_s: float) -> None:
-        self._request = request
+    __slots__ = ("_deadline", "_headers", "_in_flight", "_limit", "_receive", "_reserved")
+
+    def __init__(
+        self,
+        headers: Headers,
+        receive: Receive,
+        in_flight: InFlight,
+        limit: int,
+        deadline: Deadline,
+    ) -> None:
+        self._headers = headers
+        self._receive = receive
         self._in_flight = in_flight
         self._limit = limit
-        self._timeout_s = timeout_s
+        self._deadline = deadline
         self._reserved = 0
 
     def __enter__(self) -> Self:
@@ -96,25 +110,28 @@ class Body:
         Never holds more than the bound: the declared length is refused before a byte is read, and
         what comes without one is counted as it arrives.
         """
-        headers = self._request.headers
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
+        encoding = self._headers.get(b"content-encoding", b"").strip().lower()
+        if encoding not in (b"", b"identity"):
             raise RefusedError(415, "encoding", "send the body without Content-Encoding")
-        declared = headers.get("content-length")
+        declared = self._headers.get(b"content-length")
         if declared is not None:
             self._reserve(int(declared))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._chunks(declared is None)
+            return await self._deadline.within(self._chunks(declared is None))
         except (TimeoutError, ClientDisconnect):
             raise RefusedError(503, "abandoned", "the body did not arrive in time") from None
 
     async def _chunks(self, count: bool) -> bytes:  # noqa: FBT001 - private, one caller
-        chunks = list[bytes]()
-        async for chunk in self._request.stream():
+        chunks, more = list[bytes](), True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             if count:
                 self._reserve(len(chunk))
-            chunks.append(chunk)
+            if chunk:
+                chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _reserve(self, count: int) -> None:
@@ -124,9 +141,9 @@ class Body:
         self._reserved += count
 
 
-def valid_traceparent(header: str | None) -> str | None:
+def valid_traceparent(header: bytes | None) -> str | None:
     """Return `header` where it is a valid traceparent (W3C Trace Context 1), else None."""
-    return header if header and _TRACEPARENT.fullmatch(header) else None
+    return header.decode() if header and _TRACEPARENT.fullmatch(header) else None
 
 
 def _digest(token: bytes) -> bytes:

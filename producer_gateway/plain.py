@@ -17,6 +17,9 @@ from schemas.identity import Identity, identity_of
 _BEGINNING: Final = re.compile(rb'\{("[^"\\]++": )"[^"\\]*+", ("[^"\\]++": )')
 """An object's first member and the name of its second: `{"id": "...", "litellm_call_id": `."""
 
+_TAIL: Final = 24
+"""Bytes at an element's end: a part of `"web_search_options": null, "file_search": null}}`."""
+
 
 class _Metadata(TypedDict, total=False):
     spend_logs_metadata: Any
@@ -50,8 +53,13 @@ def read_plain(body: bytes) -> list[Plain] | None:
     """
     if not body.isascii():
         return None
-    listed = body.startswith(b"[{") and body.endswith(b"}]")
-    pieces = _elements(body) if listed else _lines(body)
+    if not (body.startswith(b"[{") and body.endswith(b"}]")):
+        return _read(_lines(body))
+    # The longer what is searched for, the faster; elements of all captures end alike.
+    return _read(_elements(body, _TAIL)) or _read(_elements(body, len(b"}")))
+
+
+def _read(pieces: list[bytes] | None) -> list[Plain] | None:
     if pieces is None or len(pieces) > MAX_ELEMENTS:
         return None
     decode = _decoder.decode
@@ -61,21 +69,22 @@ def read_plain(body: bytes) -> list[Plain] | None:
         return None
 
 
-def _elements(body: bytes) -> list[bytes]:
-    """Cut where an object ends and another begins with the same two members as the first one."""
+def _elements(body: bytes, tail: int) -> list[bytes]:
+    """Cut where an object ends as the last one does and another begins as the first one does."""
     first = _BEGINNING.match(body, 1)
     if first is None:
         return [body[1:-1]]
-    names, boundary = first.groups(), b"}, {" + first[1]
+    names, boundary = first.groups(), body[-1 - tail : -1] + b", {" + first[1]
     pieces, start = list[bytes](), 1
-    end = body.find(boundary)
-    while end >= 0 and len(pieces) <= MAX_ELEMENTS:
-        begin = end + len(b"}, ")
+    found = body.find(boundary)
+    while found >= 0 and len(pieces) <= MAX_ELEMENTS:
+        end = found + tail
+        begin = end + len(b", ")
         following = _BEGINNING.match(body, begin)
         if following is not None and following.groups() == names:
-            pieces.append(body[start : end + 1])
+            pieces.append(body[start:end])
             start = begin
-        end = body.find(boundary, begin)
+        found = body.find(boundary, end)
     pieces.append(body[start:-1])
     return pieces
 

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
 from producer_gateway.settings import Settings
 from producer_gateway.store import NotStoredError, Record, Stored
@@ -76,7 +77,7 @@ class KafkaStore:
         """What the client said last about its connections, such as a refused login."""
         self._lost = float("-inf"), ""
         self._renewal: asyncio.TimerHandle | None = None
-        self._timeout_s = settings.delivery_timeout_ms / 1000
+        self._deadline = Deadline(settings.delivery_timeout_ms / 1000)
         self._names = frozenset(
             topic.name for topic in (topics.callbacks, topics.dead_letters, topics.usage_units)
         )
@@ -117,8 +118,7 @@ class KafkaStore:
                 self._enqueue(records, delivery)
             else:
                 await asyncio.to_thread(self._enqueue, records, delivery)
-            async with asyncio.timeout(self._timeout_s):
-                error = await delivery.future
+            error = await self._deadline.within(delivery.future)
         except TimeoutError:
             raise NotStoredError("timeout", "no delivery report in time") from None
         finally:

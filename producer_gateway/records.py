@@ -1,7 +1,7 @@
 """From a body to its records: callbacks, and dead letters for what cannot be billed."""
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
@@ -21,7 +21,7 @@ HEADROOM_BYTES: Final = 64 * 1024
 """Of a topic's `max.message.bytes`, left for key, headers and batch overhead."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """What a request says about all of its elements. Text is fit for a header."""
 
@@ -52,8 +52,8 @@ class Prepared:
     accepted: int = 0
     nulls: int = 0
     lenient: int = 0
-    parked: Counter[str] = field(default_factory=Counter)
-    content_dropped: Counter[str] = field(default_factory=Counter)
+    parked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    content_dropped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
 class Preparer:

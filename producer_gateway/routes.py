@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer_gateway import VERSION
 from schemas.usage import UsageUnit
@@ -63,8 +64,32 @@ _UNITS_BODY: Final = {
 _SECURITY: Final = [{"bearer": list[str]()}]
 
 
-def application(callbacks: Endpoint, usage_units: Endpoint) -> FastAPI:
-    """Return the ASGI application that calls the two endpoints."""
+def application(callbacks: Endpoint, usage_units: Endpoint) -> ASGIApp:
+    """Return the ASGI application that calls the two endpoints.
+
+    They are called at once: all that a framework would do in front of them costs more than they do.
+    It only describes them, and answers what is not for them.
+    """
+    endpoints = {
+        CALLBACKS_PATH: callbacks,
+        CALLBACKS_ALIAS: callbacks,
+        USAGE_UNITS_PATH: usage_units,
+    }
+    described = _described()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = endpoints.get(scope["path"])
+        if endpoint is None or scope["method"] != "POST":
+            await described(scope, receive, send)
+            return
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
+
+    return app
+
+
+def _described() -> FastAPI:
+    """Return the description as an application; it answers 404 and 405, the rest is not served."""
     app = FastAPI(
         title="billing-stream gateway",
         version=VERSION,
@@ -76,7 +101,7 @@ def application(callbacks: Endpoint, usage_units: Endpoint) -> FastAPI:
     for path, alias in ((CALLBACKS_PATH, False), (CALLBACKS_ALIAS, True)):
         app.add_api_route(
             path,
-            callbacks,
+            _described_only,
             methods=["POST"],
             status_code=202,
             response_model=None,
@@ -88,7 +113,7 @@ def application(callbacks: Endpoint, usage_units: Endpoint) -> FastAPI:
         )
     app.add_api_route(
         USAGE_UNITS_PATH,
-        usage_units,
+        _described_only,
         methods=["POST"],
         status_code=202,
         response_model=None,
@@ -102,7 +127,7 @@ def application(callbacks: Endpoint, usage_units: Endpoint) -> FastAPI:
 
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document; needs no settings and no broker."""
-    document = application(_described_only, _described_only).openapi()
+    document = _described().openapi()
     components = document.setdefault("components", {})
     components.setdefault("schemas", {})["UsageUnit"] = UsageUnit.model_json_schema()
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
