@@ -9,6 +9,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.ledger import Ledger
 from schemas.topics import Topics, load_topics
+from tests.services.apache_kafka import ApacheKafka, answers
+from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
 from tests.services.writing import ROLE
 
@@ -47,3 +49,21 @@ def topics(make_topics: Callable[[str], Topics], topic_prefix: str) -> Topics:
 def tables(migrated_database_url: str) -> Tables:
     """What the ledger wrote, read from outside."""
     return Tables(migrated_database_url)
+
+
+@pytest.fixture(scope="session")
+def hurt_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """The broker behind `broker`."""
+    kafka = ApacheKafka(fetch_jars(print), tmp_path_factory.mktemp("hurt"), heap="512m")
+    kafka.start()
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture
+def broker(hurt_kafka: ApacheKafka) -> ApacheKafka:
+    """A broker that a test may hurt; it runs, in whatever state the test before left it."""
+    if not answers(hurt_kafka.bootstrap):
+        hurt_kafka.kill()
+        hurt_kafka.start()
+    return hurt_kafka

@@ -16,7 +16,6 @@ from tests.services.broker import missing_for_apache
 from tests.services.callbacks import element
 from tests.services.consuming import Consuming, Member
 from tests.services.gate import Gate
-from tests.services.jars import fetch_jars
 from tests.services.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -27,15 +26,6 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
 ]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """A broker of this module's own, to be hurt."""
-    kafka = ApacheKafka(fetch_jars(print), tmp_path_factory.mktemp("broker"), heap="512m")
-    kafka.start()
-    yield kafka
-    kafka.stop()
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -62,13 +64,20 @@ class Gateway:
         """Wait until it is ready."""
         eventually(lambda: self.probe("/readyz") == 200, "/readyz", 60)
 
+    def state(self) -> dict[str, Any]:
+        """What `/readyz` says of Kafka and the spool."""
+        said: dict[str, Any] = self.client.get(self._probes + "/readyz").json()
+        return said
+
     def text(self, path: str) -> str:
         """What a probe says."""
         return self.client.get(self._probes + path).text
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric; 0 where nothing was counted yet."""
-        for family in text_string_to_metric_families(self.text("/metrics")):
+        """The value of a metric; 0 where nothing was counted yet. There must be one of the name."""
+        families = list(text_string_to_metric_families(self.text("/metrics")))
+        assert any(name.startswith(family.name) for family in families), name
+        for family in families:
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return float(sample.value)
@@ -83,7 +92,17 @@ class Gateway:
         """Post a body, with the token unless other headers are given."""
         return self.client.post(self.url + path, content=body, headers=headers)
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start it, wait until it is ready, and end it in every case."""
+        try:
+            self.start()
+            self.ready()
+            yield
+        finally:
+            self.stop()
+
     def stop(self) -> None:
-        """End it in order."""
+        """End it in order; for good, as its client ends as well."""
         self.client.close()
         self.server.stop()
