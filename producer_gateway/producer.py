@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -18,7 +17,8 @@ from producer_gateway.store import NotStoredError, Record, Stored
 from schemas.topics import Topics
 
 _LOG: Final = structlog.get_logger(__name__)
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.001
+_IDLE_POLL_S: Final = 0.1
 _METADATA_TIMEOUT_S: Final = 2.0
 """Also what a stop may have to wait for."""
 _GRACE_MS: Final = 5_000
@@ -43,22 +43,26 @@ REFUSED: Final = frozenset({
 class _Delivery:
     """Counts the delivery reports of one request: one future a request, none a record."""
 
-    __slots__ = ("abandoned", "error", "finished", "future", "remaining")
+    __slots__ = ("abandoned", "error", "future", "remaining")
 
-    def __init__(self, count: int, finished: "list[_Delivery]") -> None:
+    def __init__(self, count: int) -> None:
         self.future: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
         self.remaining = count
         self.error: KafkaError | None = None
-        self.finished = finished
         self.abandoned = False
 
     def report(self, error: KafkaError | None, _message: Message) -> None:
-        """Take one delivery report. Runs in the poll thread alone, so it needs no lock."""
+        """Take one delivery report."""
         if error is not None:
             self.error = error
         self.remaining -= 1
         if not self.remaining:
-            self.finished.append(self)
+            self.end()
+
+    def end(self) -> None:
+        """Wake the request. After that, reports may also come in another thread."""
+        if not self.future.done():
+            self.future.set_result(self.error)
 
 
 class KafkaStore:
@@ -85,11 +89,9 @@ class KafkaStore:
         self._generation = 0
         self._producer = self._connect()
         self._deliveries = set[_Delivery]()
-        self._finished: list[_Delivery] = []
-        self._running = True
         self._missing: frozenset[str] | None = None
-        self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
-        self._thread.start()
+        self._polling = self._loop.call_soon(self._poll)
+        self._hurried = False
 
     def _connect(self) -> Producer:
         self._connected_at = self._loop.time()
@@ -111,8 +113,10 @@ class KafkaStore:
         if not records:
             return Stored(0, 0)
         self._refuse_without_topics()
-        delivery = _Delivery(len(records), self._finished)
+        delivery = _Delivery(len(records))
         self._deliveries.add(delivery)
+        if not self._hurried:
+            self._poll_in(_POLL_S)
         try:
             if len(records) < _ENQUEUE_IN_THREAD:
                 self._enqueue(records, delivery)
@@ -157,23 +161,23 @@ class KafkaStore:
             raise _not_stored(error.args[0], "produce_failed") from error
 
     def _poll(self) -> None:
-        while self._running:
-            producer = self._producer
-            try:
-                producer.poll(_POLL_S)
-            except KafkaException as error:
-                # The client tells fatal errors this way, and not to `error_cb`.
-                self._fatal.inc()
-                detail = error.args[0].str()
-                self._loop.call_soon_threadsafe(self._replace_lost, producer, detail)
-                time.sleep(_POLL_S)
-            self._hand_over()
+        """Take delivery reports and errors, now and again.
 
-    def _hand_over(self) -> None:
-        """Wake the requests that are complete: one wake-up of the loop for all of them."""
-        if self._finished:
-            finished, self._finished[:] = self._finished[:], []
-            self._loop.call_soon_threadsafe(_resolve, finished)
+        In the event loop: a thread would have to be given the interpreter for each report.
+        """
+        self._poll_in(_POLL_S if self._deliveries else _IDLE_POLL_S)
+        producer = self._producer
+        try:
+            producer.poll(0)
+        except KafkaException as error:
+            # The client tells fatal errors this way, and not to `error_cb`.
+            self._fatal.inc()
+            self._replace_lost(producer, error.args[0].str())
+
+    def _poll_in(self, seconds: float) -> None:
+        self._polling.cancel()
+        self._polling = self._loop.call_later(seconds, self._poll)
+        self._hurried = seconds == _POLL_S
 
     def _on_error(self, generation: int, error: KafkaError) -> None:
         if generation != self._generation:
@@ -182,7 +186,8 @@ class KafkaStore:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own name
             self.trouble = error.str()
         elif self.on_away is not None:
-            self._loop.call_soon_threadsafe(self.on_away, error.str())
+            # Not from within `poll`: it may purge what is being reported.
+            self._loop.call_soon(self.on_away, error.str())
 
     def _replace_lost(self, producer: Producer, detail: str) -> None:
         _LOG.error("producer_lost", detail=detail)
@@ -207,7 +212,7 @@ class KafkaStore:
     def _replace(self) -> None:
         for delivery in self._deliveries:
             delivery.abandoned = True
-        _resolve(list(self._deliveries))
+            delivery.end()
         if self._renewal is not None:
             return
         self._generation += 1
@@ -245,19 +250,14 @@ class KafkaStore:
 
         None of those was acknowledged to a sender.
         """
+        ends = self._loop.time() + timeout_s
+        self._poll()
+        while len(self._producer) and self._loop.time() < ends:  # noqa: ASYNC110 - has no event
+            await asyncio.sleep(_POLL_S)
+        self._polling.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
-        self._running = False
-        await asyncio.to_thread(self._thread.join)
-        left = await asyncio.to_thread(_flush, self._producer, timeout_s)
-        self._hand_over()
-        return left
-
-
-def _resolve(finished: list[_Delivery]) -> None:
-    for delivery in finished:
-        if not delivery.future.done():
-            delivery.future.set_result(delivery.error)
+        return len(self._producer)
 
 
 def _not_stored(error: KafkaError, reason: str) -> NotStoredError:
@@ -267,15 +267,10 @@ def _not_stored(error: KafkaError, reason: str) -> NotStoredError:
 def _retire(producer: Producer) -> None:
     producer.purge()
     # Serves the reports of what was purged, which hold on to the requests until then.
-    _flush(producer, _RETIRE_S)
-
-
-def _flush(producer: Producer, timeout_s: float) -> int:
     try:
-        return producer.flush(timeout_s)
+        producer.flush(_RETIRE_S)
     except KafkaException as error:
         _LOG.warning("not_flushed", detail=str(error), count=len(producer))
-        return len(producer)
 
 
 def _configuration(settings: Settings, topics: Topics) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -29,6 +30,11 @@ the sender uses it again would lose the body."""
 
 _FRONT_SHARE: Final = 0.8
 """Of the time to stop in, what requests in hand get; the rest is for flushing what they left."""
+
+
+_GARBAGE_AFTER: Final = 50_000
+"""Objects made and not freed until a collection looks at the young ones. With the interpreter's 700
+it looks at requests in hand again and again, which took an eighth of all time: none is garbage."""
 
 
 class FatalError(Exception):
@@ -83,6 +89,7 @@ def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: f
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(shutdown_timeout_s)),
@@ -123,6 +130,8 @@ async def serve(settings: Settings) -> None:
     watching = asyncio.create_task(readiness.watch())
     serving = asyncio.create_task(_run(front, stop_because))
     probing = asyncio.create_task(_run(back, stop_because))
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_AFTER)
     _LOG.info("starting", version=VERSION, kafka=settings.kafka_bootstrap_servers)
     await stop.wait()
 

@@ -107,7 +107,7 @@ class Settings(KafkaConnection):
         "spool (without one: 503); long enough to sit out the election of a partition leader.",
     )
     linger_ms: float = Field(
-        default=2.0,
+        default=5.0,
         alias="GATEWAY_LINGER_MS",
         ge=0,
         le=100,
