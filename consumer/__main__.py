@@ -6,9 +6,8 @@ import psycopg
 import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
-from consumer import migration, service
+from consumer import service
 from consumer.cluster import Cluster, Difference, reason
 from consumer.limit import DeadLetterLimitError
 from consumer.operations import deferred, replay
@@ -68,6 +67,9 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to the schema that this release needs."""
+    # Alembic takes longer to import than all else together, and no other command needs it.
+    from consumer import migration  # noqa: PLC0415
+
     url = settings(DATABASE).database_url.get_secret_value()
     try:
         pending = migration.pending(url)
@@ -77,9 +79,8 @@ def migrate(
         migration.migrate(url)
     except migration.NewerSchemaError as error:
         fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
-    except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        fail(f"PostgreSQL: {str(cause).strip()}. Check DATABASE_URL and the user's rights")
+    except (psycopg.Error, migration.DatabaseError) as error:
+        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
     out.print(f"applied: {', '.join(pending)}")
 
 

@@ -1,7 +1,8 @@
 """The loop: poll a batch, decide it, write it, publish it. Offsets move last (COMMIT_AFTER_WRITE).
 
-A crash at any line is healed by reading the batch again: receipts are idempotent, and those that
-this very record wrote before the crash are published again.
+While one batch is written and published by a thread of its own, the next one is polled and decided;
+it is begun when the one before has ended. A crash at any line is healed by reading the batch again:
+receipts are idempotent, and those that this very record wrote before the crash are published again.
 """
 
 import itertools
@@ -9,7 +10,9 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from typing import Final
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,6 +20,7 @@ from psycopg import OperationalError
 
 from consumer import metrics
 from consumer.account import Accountant
+from consumer.assignment import Assignment
 from consumer.decision import Policy, decide
 from consumer.health import Health
 from consumer.ledger import Ledger
@@ -33,14 +37,21 @@ _COMMITTED_SECONDS: Final = 10.0
 _FOR_GOOD: Final = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 )
+_Settled: TypeAlias = tuple[list[Outcome], PublishError | None]
 
 
-class BatchLostError(Exception):
-    """The batch in hand is given up: whoever holds its partitions next settles it."""
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A batch that is being written and published."""
+
+    records: list[Record]
+    decided: list[Decided]
+    published: list[Published]
+    revocations: int
 
 
 class Loop:
-    """The consumer's one thread. `stop` may be called from a signal handler."""
+    """The consumer's main thread. `stop` may be called from a signal handler."""
 
     def __init__(
         self,
@@ -53,7 +64,6 @@ class Loop:
         offsets: Offsets,
         health: Health,
     ) -> None:
-        self.assigned: set[tuple[str, int]] = set()
         self._health = health
         self._settings = settings
         self._policy = policy
@@ -61,6 +71,7 @@ class Loop:
         self._ledger = ledger
         self._publisher = publisher
         self._offsets = offsets
+        self._assignment = Assignment(offsets, health)
         self._accountant = Accountant(health, offsets)
         self._limit = DeadLetterLimit(
             settings.consumer_dead_letter_run,
@@ -68,10 +79,10 @@ class Loop:
             settings.consumer_dead_letter_window,
         )
         self._stop = threading.Event()
-        self._batch_lost = False
+        self._settler = ThreadPoolExecutor(1, "settle")
+        self._flight: _Flight | None = None
+        self._settling: Future[_Settled] | None = None
         self._publisher_failed = False
-        self._unplaced: set[tuple[str, int]] = set()
-        self._without_offset: set[tuple[str, int]] = set()
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand."""
@@ -81,18 +92,23 @@ class Loop:
         """Settle batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""
         self._consumer.subscribe(
             list(topics),
-            on_assign=self._on_assign,
+            on_assign=self._assignment.gained,
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
         )
         while not self._stop.is_set():
             self._health.turned()
             batch = self._poll()
-            if batch:
-                self._settle(batch)
-            if self._unplaced or self._without_offset:
-                self._find_places()
+            revocations = self._assignment.revocations
+            decided = [Decided(record, decide(record, self._policy)) for record in batch]
+            whole = self._finish()
+            self._position()
             self._accountant.observe(self._consumer, self._ledger)
+            if batch and whole and revocations == self._assignment.revocations:
+                self._begin(batch, decided)
+            elif batch:
+                self._go_back(batch)
+        self._finish()
         self._accountant.remember()
 
     def _poll(self) -> list[Record]:
@@ -103,57 +119,75 @@ class Loop:
         # A partition may be revoked while its messages are being collected. They are the next
         # owner's: to publish them here as well would double their events, as the group takes the
         # offsets of any partition from any of its members.
-        return [record for record in records if (record.topic, record.partition) in self.assigned]
+        places = self._assignment.places
+        return [record for record in records if (record.topic, record.partition) in places]
 
-    def _find_places(self) -> None:
-        """Read on where the group's offsets could not be asked for, or are none that are valid."""
-        attempt = 0
-        while (self._unplaced | self._without_offset) & self.assigned and not self._stop.is_set():
-            try:
-                if unplaced := self._unplaced & self.assigned:
-                    found, missing = self._offsets.committed(self._consumer, unplaced)
-                    self._offsets.read_on(self._consumer, found)
-                    self._without_offset |= missing
-                    self._unplaced -= unplaced
-                if places := self._without_offset & self.assigned:
-                    self._offsets.start_over(self._consumer, places)
-                    self._without_offset -= places
-            except (KafkaException, OperationalError) as error:
-                attempt += 1
-                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
-                self._wait(away, error, attempt)
-
-    def _settle(self, batch: Sequence[Record]) -> None:
-        """Bring a batch to its end: written, published, offsets committed, counted."""
-        self._batch_lost = False
-        decided = [Decided(record, decide(record, self._policy)) for record in batch]
-        self._limit.admit(decided)
-        try:
-            with metrics.BATCH_SECONDS.labels("write").time():
-                outcomes = self._write(decided, self._offsets.before(batch))
-            with metrics.BATCH_SECONDS.labels("publish").time():
-                self._publisher.publish(outcomes, self._consumer)
-        except BatchLostError as lost:
-            return self._go_back(batch, lost)
-        except PublishError as failure:
-            self._publisher_failed = True
-            return self._go_back(batch, failure, outcomes)
-        self._offsets.published(batch)
-        self._health.settled()
-        return self._accountant.count(outcomes)
-
-    def _write(self, decided: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
+    def _position(self) -> None:
+        """Have every assigned partition read from somewhere."""
         for attempt in itertools.count(1):
             try:
-                return self._ledger.write(decided, published)
-            except OperationalError as error:
-                self._wait("postgresql", error, attempt)
-                if self._batch_lost or self._stop.is_set():
-                    raise BatchLostError from error
+                return self._assignment.position(self._consumer)
+            except (KafkaException, OperationalError) as error:
+                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
+                self._wait(away, error, attempt)
+                if self._stop.is_set():
+                    return None
         raise AssertionError
 
+    def _begin(self, batch: list[Record], decided: list[Decided]) -> None:
+        """Hand a batch over to be written and published."""
+        self._limit.admit(decided)
+        published = self._offsets.before(batch)
+        self._flight = _Flight(batch, decided, published, self._assignment.revocations)
+        self._settling = self._settler.submit(self._settle, self._flight)
+
+    def _settle(self, flight: _Flight) -> _Settled:
+        with metrics.BATCH_SECONDS.labels("write").time():
+            outcomes = self._ledger.write(flight.decided, flight.published)
+        try:
+            with metrics.BATCH_SECONDS.labels("publish").time():
+                self._publisher.publish(outcomes, self._consumer)
+        except PublishError as failure:
+            return outcomes, failure
+        return outcomes, None
+
+    def _finish(self) -> bool:
+        """Bring the batch in flight to its end; False when it was given up."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return True
+        for attempt in itertools.count(1):
+            try:
+                outcomes, failure = self._settling_of(flight).result()
+            except OperationalError as error:
+                self._settling = None
+                self._wait("postgresql", error, attempt)
+                if self._stop.is_set() or flight.revocations != self._assignment.revocations:
+                    self._go_back(flight.records)
+                    return False
+            else:
+                break
+        self._settling = None
+        if failure is not None:
+            self._publisher_failed = True
+            self._go_back(flight.records, failure, outcomes, flight.revocations)
+            return False
+        self._offsets.published(flight.records)
+        self._health.settled()
+        self._accountant.count(outcomes)
+        return True
+
+    def _settling_of(self, flight: _Flight) -> Future[_Settled]:
+        if self._settling is None:
+            self._settling = self._settler.submit(self._settle, flight)
+        return self._settling
+
     def _go_back(
-        self, batch: Sequence[Record], cause: Exception, outcomes: Sequence[Outcome] = ()
+        self,
+        batch: Sequence[Record],
+        cause: Exception | None = None,
+        outcomes: Sequence[Outcome] = (),
+        revocations: int | None = None,
     ) -> None:
         """Give the batch up and read on from where the group's committed offsets are.
 
@@ -163,7 +197,7 @@ class Loop:
         """
         metrics.DISCARDED.inc()
         for attempt in itertools.count(1):
-            if self._publisher_failed:
+            if cause is not None:
                 self._wait("kafka", cause, attempt)
             if self._stop.is_set():
                 return
@@ -175,9 +209,8 @@ class Loop:
                 break
             except KafkaException as error:
                 cause = error
-                self._wait("kafka", error, attempt)
         self._resume()
-        if outcomes and took_effect and not self._batch_lost:
+        if outcomes and took_effect and revocations == self._assignment.revocations:
             self._accountant.count(outcomes)
         log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
 
@@ -190,7 +223,7 @@ class Loop:
             key = (part.topic, part.partition)
             offset = part.offset if part.offset >= 0 else first[key]
             took_effect = took_effect and offset > first[key]
-            if key in self.assigned - self._without_offset - self._unplaced:
+            if key in self._assignment.positioned:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 
@@ -211,7 +244,7 @@ class Loop:
         until = time.monotonic() + pause
         while time.monotonic() < until and not self._stop.is_set():
             self._health.turned()
-            self._consumer.pause([TopicPartition(topic, part) for topic, part in self.assigned])
+            self._consumer.pause([TopicPartition(*place) for place in self._assignment.places])
             self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
         self._resume()
 
@@ -224,7 +257,7 @@ class Loop:
             self._consumer.seek(position)
 
     def _resume(self) -> None:
-        self._consumer.resume([TopicPartition(topic, part) for topic, part in self.assigned])
+        self._consumer.resume([TopicPartition(*place) for place in self._assignment.places])
 
     def _is_record(self, message: Message) -> bool:
         """Whether it is no error. Raises `KafkaException` where the error is for good."""
@@ -232,7 +265,7 @@ class Loop:
         if error is None:
             return True
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
-            self._without_offset.add((message.topic() or "", message.partition() or 0))
+            self._assignment.lacks_offset((message.topic() or "", message.partition() or 0))
             return False
         metrics.KAFKA_ERRORS.labels(error.name()).inc()
         if error.fatal() or error.code() in _FOR_GOOD:
@@ -240,37 +273,9 @@ class Loop:
         log.warning("kafka reported an error", code=error.name(), detail=error.str())
         return False
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # The client asks for the group's offsets once, and where the coordinator has just moved it
-        # never reads these partitions (librdkafka issue 5586). So it is told where to read.
-        places = {(part.topic, part.partition) for part in partitions}
-        try:
-            found, missing = self._offsets.committed(consumer, places)
-        except KafkaException as error:
-            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
-            self._unplaced |= places
-        else:
-            consumer.incremental_assign([TopicPartition(*place) for place in missing] + found)
-        self.assigned |= places
-        self._health.assigned = len(self.assigned)
-        metrics.ASSIGNED.set(len(self.assigned))
-        log.info("partitions assigned", partitions=_names(partitions))
-
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._batch_lost = True
-        # librdkafka keeps a pause over a rebalance: a partition that left during a wait and comes
-        # back after it would never be read again.
-        consumer.resume(partitions)
-        self.assigned -= {(part.topic, part.partition) for part in partitions}
-        for part in partitions:
-            self._offsets.forget(part.topic, part.partition)
-            self._without_offset.discard((part.topic, part.partition))
-            self._unplaced.discard((part.topic, part.partition))
+        if self._settling is not None:
+            # What is being settled may still be this member's to commit, and after this it is not.
+            wait([self._settling])
+        self._assignment.lost(consumer, partitions)
         self._accountant.forget(partitions)
-        self._health.assigned = len(self.assigned)
-        metrics.ASSIGNED.set(len(self.assigned))
-        log.info("partitions revoked", partitions=_names(partitions))
-
-
-def _names(partitions: Sequence[TopicPartition]) -> list[str]:
-    return [f"{part.topic}/{part.partition}" for part in partitions]

@@ -9,12 +9,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import Connection, errors
+from sqlalchemy.exc import DBAPIError
 
 _CONNECT_SECONDS = 5
 
 
 class NewerSchemaError(Exception):
     """The database has a revision that this release does not know."""
+
+
+class DatabaseError(Exception):
+    """A migration failed; the text is the database's."""
 
 
 def _config(database_url: str) -> Config:
@@ -35,9 +40,13 @@ def _connect(database_url: str) -> Connection[tuple[Any, ...]]:
 def migrate(database_url: str) -> None:
     """Apply what is pending, in one transaction, one process at a time.
 
-    Safe to run from several places at once and to run again. Raises `sqlalchemy.exc.DBAPIError`.
+    Safe to run from several places at once and to run again. Raises `DatabaseError` and
+    `psycopg.Error`.
     """
-    command.upgrade(_config(database_url), "head")
+    try:
+        command.upgrade(_config(database_url), "head")
+    except DBAPIError as error:
+        raise DatabaseError(str(error.orig)) from error
 
 
 def pending(database_url: str) -> Sequence[str]:

@@ -22,14 +22,17 @@ log = structlog.get_logger("consumer")
 
 _TIMEOUT_SECONDS: Final = 10.0
 
+Place: TypeAlias = tuple[str, int]
+"""A topic and one of its partitions."""
+
 Reset: TypeAlias = Literal["first_time", "remembered", "expired", "other_topic", "truncated"]
 
 _HARMLESS: Final = ("first_time", "remembered")
 
 
-def first_offsets(records: Sequence[Record]) -> dict[tuple[str, int], int]:
+def first_offsets(records: Sequence[Record]) -> dict[Place, int]:
     """Return, for each topic and partition, the offset of the first record."""
-    first: dict[tuple[str, int], int] = {}
+    first: dict[Place, int] = {}
     for record in records:
         key = (record.topic, record.partition)
         first[key] = min(first.get(key, record.offset), record.offset)
@@ -38,7 +41,7 @@ def first_offsets(records: Sequence[Record]) -> dict[tuple[str, int], int]:
 
 def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
     """Return, for each partition, the offset after the last record."""
-    last: dict[tuple[str, int], int] = {}
+    last: dict[Place, int] = {}
     for record in records:
         key = (record.topic, record.partition)
         last[key] = max(last.get(key, -1), record.offset)
@@ -79,7 +82,7 @@ class Offsets:
         self._group = group
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
-        self._unwritten: dict[tuple[str, int], int] = {}
+        self._unwritten: dict[Place, int] = {}
 
     def before(self, batch: Sequence[Record]) -> list[Published]:
         """Return what is known to be published when `batch` begins, for the ledger to remember.
@@ -107,7 +110,7 @@ class Offsets:
         """Leave a partition to its next owner."""
         self._unwritten.pop((topic, partition), None)
 
-    def _known(self, offsets: dict[tuple[str, int], int]) -> list[Published]:
+    def _known(self, offsets: dict[Place, int]) -> list[Published]:
         return [
             Published(self._group, topic, partition, topic_id, offset)
             for (topic, partition), offset in offsets.items()
@@ -129,8 +132,8 @@ class Offsets:
         return self._topic_ids[topic]
 
     def committed(
-        self, consumer: Consumer, places: Collection[tuple[str, int]]
-    ) -> tuple[list[TopicPartition], set[tuple[str, int]]]:
+        self, consumer: Consumer, places: Collection[Place]
+    ) -> tuple[list[TopicPartition], set[Place]]:
         """Return where the group reads on, and the places for which it has no offset.
 
         Waits for transactions that are still open on these offsets. Raises `KafkaException`.
@@ -156,7 +159,7 @@ class Offsets:
             )
             consumer.incremental_assign(list(places))
 
-    def start_over(self, consumer: Consumer, places: Collection[tuple[str, int]]) -> None:
+    def start_over(self, consumer: Consumer, places: Collection[Place]) -> None:
         """Read partitions on from where the ledger says, as the group has no valid offset there.
 
         All or none of them. Raises `KafkaException` or `psycopg.OperationalError` where one of the
@@ -180,9 +183,7 @@ class Offsets:
         )
         _tell(found)
 
-    def _ask(
-        self, places: Collection[tuple[str, int]], which: OffsetSpec
-    ) -> dict[tuple[str, int], int]:
+    def _ask(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
         # Not by the consumer, whose connection may be waiting for new records. A client that knew
         # the partitions before their leader was restarted would go on asking with an old epoch.
         wanted = {TopicPartition(*place): which for place in places}
@@ -194,7 +195,7 @@ class Offsets:
         }
 
 
-def _tell(found: Mapping[tuple[str, int], Start]) -> None:
+def _tell(found: Mapping[Place, Start]) -> None:
     for reset in sorted({chosen.reset for chosen in found.values()}):
         there = {place: chosen for place, chosen in found.items() if chosen.reset == reset}
         metrics.OFFSET_RESETS.labels(reset).inc(len(there))

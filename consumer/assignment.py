@@ -1,0 +1,86 @@
+"""The assignment: which partitions this member reads, and from where in each of them."""
+
+from collections.abc import Sequence
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumer import metrics
+from consumer.health import Health
+from consumer.offsets import Offsets, Place
+
+log = structlog.get_logger("consumer")
+
+
+class Assignment:
+    """Follows the group's rebalances. Not safe for threads.
+
+    `places` are read. `revocations` counts how often some were taken away: what was polled before
+    such a moment may be another member's. Both `gained` and `lost` are called by the client, from
+    within a poll.
+    """
+
+    def __init__(self, offsets: Offsets, health: Health) -> None:
+        self.places: set[Place] = set()
+        self.revocations = 0
+        self._offsets = offsets
+        self._health = health
+        self._unplaced: set[Place] = set()
+        self._without_offset: set[Place] = set()
+
+    def gained(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Take partitions on, each from where the group has committed."""
+        # The client asks for the group's offsets once, and where the coordinator has just moved it
+        # never reads these partitions (librdkafka issue 5586). So it is told where to read.
+        places = {(part.topic, part.partition) for part in partitions}
+        try:
+            found, missing = self._offsets.committed(consumer, places)
+        except KafkaException as error:
+            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+            self._unplaced |= places
+        else:
+            consumer.incremental_assign([TopicPartition(*place) for place in missing] + found)
+        self.places |= places
+        self._tell("partitions assigned", places)
+
+    def lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Give partitions up: whoever holds them next settles what is not settled."""
+        self.revocations += 1
+        # librdkafka keeps a pause over a rebalance: a partition that left during a wait and comes
+        # back after it would never be read again.
+        consumer.resume(list(partitions))
+        places = {(part.topic, part.partition) for part in partitions}
+        for mine in (self.places, self._unplaced, self._without_offset):
+            mine.difference_update(places)
+        for place in places:
+            self._offsets.forget(*place)
+        self._tell("partitions revoked", places)
+
+    def lacks_offset(self, place: Place) -> None:
+        """Note that the client finds no valid offset of the group there."""
+        self._without_offset.add(place)
+
+    @property
+    def positioned(self) -> set[Place]:
+        """The places of which it is known where to read."""
+        return self.places - self._unplaced - self._without_offset
+
+    def position(self, consumer: Consumer) -> None:
+        """Read on where the group's offsets could not be asked for, or are none that are valid.
+
+        Raises `KafkaException` or `psycopg.OperationalError` where one of the two is away; called
+        again, it goes on with what is left.
+        """
+        if unplaced := self._unplaced & self.places:
+            found, missing = self._offsets.committed(consumer, unplaced)
+            self._offsets.read_on(consumer, found)
+            self._without_offset |= missing
+            self._unplaced -= unplaced
+        if places := self._without_offset & self.places:
+            self._offsets.start_over(consumer, places)
+            self._without_offset -= places
+
+    def _tell(self, what: str, places: set[Place]) -> None:
+        self._health.assigned = len(self.places)
+        metrics.ASSIGNED.set(len(self.places))
+        log.info(what, partitions=[f"{topic}/{partition}" for topic, partition in sorted(places)])
