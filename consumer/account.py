@@ -1,6 +1,7 @@
 """The accountant: counts what became of each record, and watches lag and open deferrals."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,11 +15,13 @@ from consumer.ledger import Ledger
 from consumer.metrics import BoundedLabel
 from consumer.offsets import Offsets
 from consumer.record import Deferred, Outcome
+from schemas.receipt import Receipt
 
 log = structlog.get_logger("consumer")
 
 _LAG_EVERY_SECONDS: Final = 1.0
 _DEFERRED_EVERY_SECONDS: Final = 5.0
+_UNATTRIBUTED: Final = {"unattributed_account": "account", "unattributed_run": "run"}
 
 
 class Accountant:
@@ -34,23 +37,33 @@ class Accountant:
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Count a settled batch."""
-        now = time.time()
         metrics.BATCH_RECORDS.observe(len(outcomes))
-        for outcome in outcomes:
-            if outcome.outcome == "unit":
-                metrics.USAGE_UNITS.labels(outcome.reason).inc()
-                continue
-            metrics.RECORDS.labels(outcome.outcome, outcome.reason).inc()
-            if outcome.outcome == "created" and outcome.receipt is not None:
-                receipt = outcome.receipt
-                metrics.CHARGED_CREDITS.labels(receipt.charge_reason).inc(receipt.charged_credits)
-                delay = max(now - receipt.occurred_at.timestamp(), 0.0)
-                metrics.RECEIPT_DELAY_SECONDS.observe(delay)
-                for missing in ("account", "run"):
-                    if f"unattributed_{missing}" in receipt.marks:
-                        metrics.UNATTRIBUTED.labels(missing).inc()
-            elif outcome.outcome == "deferred":
-                self._count_deferred(outcome)
+        # A metric is looked up once for all records of a kind: lookups cost more than counting.
+        kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
+        for (outcome, reason), count in kinds.items():
+            if outcome == "unit":
+                metrics.USAGE_UNITS.labels(reason).inc(count)
+            else:
+                metrics.RECORDS.labels(outcome, reason).inc(count)
+        self._count_charged(
+            [each.receipt for each in outcomes if each.receipt and each.outcome == "created"]
+        )
+        for each in outcomes:
+            if each.outcome == "deferred":
+                self._count_deferred(each)
+
+    def _count_charged(self, receipts: Sequence[Receipt]) -> None:
+        now = time.time()
+        charged: Counter[str] = Counter()
+        unattributed: Counter[str] = Counter()
+        for receipt in receipts:
+            charged[receipt.charge_reason] += receipt.charged_credits
+            metrics.RECEIPT_DELAY_SECONDS.observe(max(now - receipt.occurred_at.timestamp(), 0.0))
+            unattributed.update(mark for mark in receipt.marks if mark in _UNATTRIBUTED)
+        for reason, credits_ in charged.items():
+            metrics.CHARGED_CREDITS.labels(reason).inc(credits_)
+        for mark, count in unattributed.items():
+            metrics.UNATTRIBUTED.labels(_UNATTRIBUTED[mark]).inc(count)
 
     def _count_deferred(self, outcome: Outcome) -> None:
         deferred = outcome.decided.decision

@@ -1,11 +1,11 @@
 """From a callback to the rows that charge or defer it. Pure."""
 
 import hashlib
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from consumer.money import charge
 from consumer.record import Charge, Deferred, Settlement
@@ -37,11 +37,15 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class ChargeTerms:
-    """What is known about a call beside its callback. Times are milliseconds since the epoch."""
+    """What is known about a call beside its callback.
+
+    `received_ms` says when the gateway took it, in milliseconds since the epoch, for a callback
+    without usable times.
+    """
 
     source_system: str
     identity: Identity
-    fallback_time_ms: int
+    received_ms: Callable[[], int]
     lenient: bool
     settlement: Settlement | None = None
 
@@ -91,22 +95,20 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-def _time(seconds: float | None) -> datetime | None:
-    if seconds is None or not math.isfinite(seconds) or not 0 < seconds < _LATEST_TIME:
-        return None
-    return datetime.fromtimestamp(seconds, UTC)
+def _is_time(seconds: float | None) -> TypeGuard[float]:
+    # A comparison with NaN is false, too.
+    return seconds is not None and 0 < seconds < _LATEST_TIME
 
 
 def _occurred_at(callback: Callback, terms: ChargeTerms) -> datetime:
-    return (
-        _time(callback.endTime)
-        or _time(callback.startTime)
-        or datetime.fromtimestamp(terms.fallback_time_ms / 1_000, UTC)
-    )
+    for said in (callback.endTime, callback.startTime):
+        if _is_time(said):
+            return datetime.fromtimestamp(said, UTC)
+    return datetime.fromtimestamp(terms.received_ms() / 1_000, UTC)
 
 
 def _milliseconds(start: float | None, end: float | None) -> int | None:
-    if _time(start) is None or _time(end) is None or start is None or end is None or end < start:
+    if not _is_time(start) or not _is_time(end) or end < start:
         return None
     return min(round((end - start) * 1_000), _MAX_INTEGER)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -93,7 +93,7 @@ def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skip
     terms = ChargeTerms(
         source_system=identifier(header(record.headers, SOURCE) or DEFAULT_SOURCE),
         identity=who,
-        fallback_time_ms=_received_ms(record),
+        received_ms=partial(_received_ms, record),
         lenient=lenient,
         settlement=_settlement(record),
     )
