@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -27,6 +28,8 @@ CONSUMERS: Final = (1, 2, 3)
 GATEWAYS: Final = (1, 2)
 SENDERS: Final = max(GATEWAYS)
 """Load generators; one gateway gets the connections of all of them."""
+_WARM_UP: Final = 1_000
+"""Callbacks that every member has some of before the time runs."""
 _JOIN_SECONDS: Final = 90.0
 _LEAST_RATE: Final = 100.0
 _TRANSACTION_MS: Final = 600_000
@@ -50,12 +53,15 @@ def _consumers(services: Services, size: Size) -> list[Comparison]:
     for number in range(size.rounds):
         for members, measured in rates.items():
             with services.topics() as prefix, services.database() as url:
-                bodies = Payloads(f"scale {number}").bodies(size.callbacks)
+                count = _WARM_UP + size.callbacks
+                bodies = Payloads(f"scale {number}").bodies(count, _WARM_UP)
                 with _group(services, prefix, url, members) as (progress, consumers):
+                    _appear(services, prefix, islice(bodies, 1))
+                    _wait_for(progress, consumers, _WARM_UP)
                     began = _appear(services, prefix, bodies)
-                    _wait_for(progress, consumers, size.callbacks)
+                    _wait_for(progress, consumers, count)
                     measured.append(size.callbacks / (time.perf_counter() - began))
-                check_ledger(url, size.callbacks)
+                check_ledger(url, count)
     partitions = load_topics().callbacks.partitions
     return _compared(f"consumers on {partitions} partitions, 14 kB", "consumer", rates)
 
