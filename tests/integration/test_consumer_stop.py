@@ -84,7 +84,7 @@ def stands_still(consuming: Consuming) -> bool:
 
 def nothing_is_lost(consuming: Consuming, count: int) -> None:
     """A successor settles what is left, and every receipt has one event."""
-    consuming.member()
+    consuming.member(CONSUMER_BATCH_RECORDS="1000")
     consuming.settled()
     consuming.every_receipt_is_published_once(count)
 

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
+from consumer.cluster import Cluster
 from schemas.topics import Topics, load_topics
 from tests.services import captures
 from tests.services.broker import missing_for_apache
@@ -162,11 +163,8 @@ def test_a_gateway_that_may_not_write_goes_on_and_works_once_it_may(
     settings = login(broker, user, broker.add_user(user))
     if spool:
         settings["GATEWAY_SPOOL_DIR"] = str(tmp_path / "spool")
-    made = consumer(
-        *("topics", "--apply"),
-        **environment(topic_prefix, {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}),
-    )
-    assert made.returncode == 0, made.stderr
+    cluster = Cluster({"bootstrap.servers": broker.bootstrap}, replication_factor=1)
+    cluster.apply(cluster.differences(topics))
     broker.grant(user, *(Grant(ResourceType.TOPIC, t.name, [SEES]) for t in topics.all()))
     gateway = Gateway("", topic_prefix, tmp_path, **settings)
     body = captures.array([element()])

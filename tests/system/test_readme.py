@@ -220,6 +220,13 @@ def secret(_: Shell, command: Command) -> None:
     assert any(f"'{words[4]}'" in read and f"'{key}'" in read for read in reads), command.text
 
 
+@cache
+def help_of(directory: Path, program: str) -> str:
+    """What a program says of itself; to ask it takes seconds."""
+    asked = shlex.split(f"{program} --help")
+    return subprocess.run(asked, cwd=directory, capture_output=True, text=True, check=True).stdout
+
+
 def offered(shell: Shell, command: Command) -> None:
     """What takes minutes or hours: the program is there, and takes the options of the page."""
     text = command.text.partition(" #")[0].strip()
@@ -229,7 +236,7 @@ def offered(shell: Shell, command: Command) -> None:
     elif "-m pytest " in program:
         assert "::test_" in shell.run(f"{program} --collect-only --quiet")
     else:
-        told = shell.run(f"{program} --help")
+        told = help_of(shell.directory, program)
         assert all(option.split()[0] in told for option in options)
 
 
