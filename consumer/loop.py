@@ -47,6 +47,7 @@ class _Flight:
     records: list[Record]
     decided: list[Decided]
     published: list[Published]
+    metadata: object
     revocations: int
 
 
@@ -137,8 +138,10 @@ class Loop:
     def _begin(self, batch: list[Record], decided: list[Decided]) -> None:
         """Hand a batch over to be written and published."""
         self._limit.admit(decided)
+        # The client does not tell this to another thread while it is in a rebalance callback.
+        metadata = self._consumer.consumer_group_metadata()
         published = self._offsets.before(batch)
-        self._flight = _Flight(batch, decided, published, self._assignment.revocations)
+        self._flight = _Flight(batch, decided, published, metadata, self._assignment.revocations)
         self._settling = self._settler.submit(self._settle, self._flight)
 
     def _settle(self, flight: _Flight) -> _Settled:
@@ -146,7 +149,7 @@ class Loop:
             outcomes = self._ledger.write(flight.decided, flight.published)
         try:
             with metrics.BATCH_SECONDS.labels("publish").time():
-                self._publisher.publish(outcomes, self._consumer)
+                self._publisher.publish(outcomes, flight.metadata)
         except PublishError as failure:
             return outcomes, failure
         return outcomes, None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 
 from consumer import VERSION
 from consumer.offsets import next_offsets
@@ -70,15 +70,16 @@ class Publisher:
         self._producer.purge()
         self._producer = self._new()
 
-    def publish(self, outcomes: Sequence[Outcome], consumer: Consumer) -> None:
+    def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        Raises `PublishError`, within the transaction's timeout; then comes `renew`.
+        `metadata` is the consumer's group metadata: the broker refuses offsets of a member that is
+        of an older generation. Raises `PublishError`, within the transaction's timeout; then comes
+        `renew`.
         """
         # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
         # is given. So the transaction has a thread of its own, which is left behind in that case:
         # its producer is fenced by `renew` and can commit nothing any more.
-        metadata = consumer.consumer_group_metadata()
         failures: list[Exception] = []
 
         def transact() -> None:
