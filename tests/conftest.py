@@ -37,6 +37,8 @@ def in_ci() -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the broker once, before anything runs."""
+    # The processes that the tests start would compile every module anew, seconds of each start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         config.stash[BROKER] = choose_broker()
     except BrokerError as wrong:
