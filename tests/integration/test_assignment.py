@@ -1,0 +1,100 @@
+"""Partitions are read from where the group has committed, also when its coordinator moves."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from consumer.assignment import Assignment
+from consumer.health import Health
+from consumer.ledger import Ledger
+from consumer.offsets import Offsets
+from tests.services.consuming import CALLBACKS, Consuming
+from tests.services.waiting import eventually
+
+PARTITION = 3
+RECORDS = 5
+COMMITTED = 2
+
+
+class Moving(Consumer):
+    """A client whose coordinator has just moved: the first questions for offsets are refused."""
+
+    def __init__(self, config: dict[str, object], refusals: int) -> None:
+        super().__init__(config)
+        self.refusals = refusals
+        self.told: dict[int, int] = {}
+
+    def committed(
+        self, partitions: list[TopicPartition], timeout: float = -1
+    ) -> list[TopicPartition]:
+        if self.refusals:
+            self.refusals -= 1
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+        return super().committed(partitions, timeout=timeout)
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.told |= {part.partition: part.offset for part in partitions}
+        super().incremental_assign(partitions)
+
+
+@pytest.fixture
+def consuming(
+    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Consuming]:
+    """Topics and tables of this test."""
+    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def topic(consuming: Consuming) -> str:
+    """A topic with records in one partition, of which the group has committed some."""
+    name = consuming.prefix + CALLBACKS
+    producer = Producer({"bootstrap.servers": consuming.bootstrap})
+    for number in range(RECORDS):
+        producer.produce(name, str(number).encode(), partition=PARTITION)
+    assert producer.flush(20) == 0
+    config = {"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group}
+    with closing(Consumer(config)) as before:
+        before.commit(offsets=[TopicPartition(name, PARTITION, COMMITTED)], asynchronous=False)
+    return name
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
+    consuming: Consuming, topic: str, refusals: int
+) -> None:
+    kafka = {"bootstrap.servers": consuming.bootstrap}
+    member = Moving(
+        kafka
+        | {
+            "group.id": consuming.group,
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "enable.auto.commit": False,
+        },
+        refusals,
+    )
+    with closing(member), closing(Ledger(consuming.database_url, "")) as ledger:
+        assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
+        member.subscribe([topic], on_assign=assignment.gained, on_revoke=assignment.lost)
+        found: list[int] = []
+
+        def read() -> bool:
+            message = member.poll(0.2)
+            if message is not None and message.error() is None:
+                found.append(message.offset() or 0)
+            return bool(assignment.places)
+
+        eventually(read, "the partitions")
+        place = (topic, PARTITION)
+        assert (place in assignment.positioned) is (refusals == 0)
+        assert (PARTITION in member.told) is (refusals == 0)
+        assignment.position(member)
+        assert place in assignment.positioned
+        assert member.told[PARTITION] == COMMITTED
+        eventually(lambda: read() and len(found) == RECORDS - COMMITTED, "the records")
+        assert found == list(range(COMMITTED, RECORDS))
