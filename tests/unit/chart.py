@@ -24,7 +24,12 @@ REQUIRED: Values = {
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
-    "kafka": {"topicPrefix": "staging."},
+    "kafka": {
+        "topicPrefix": "staging.",
+        "securityProtocol": "SASL_SSL",
+        "sasl": {"mechanism": "SCRAM-SHA-512", "existingSecret": "billing-kafka"},
+        "tls": {"existingSecret": "kafka-authority", "clientCertificate": True},
+    },
     "migrations": {"existingSecret": "billing-owner"},
     "billing": {
         "markup": "1.25",

@@ -1,6 +1,7 @@
 """How the chart's values reach the rooms, and which values it refuses."""
 
 import json
+from pathlib import PurePosixPath
 
 import helm_python as helm
 import pytest
@@ -15,6 +16,7 @@ from tests.unit.chart import (
     environment,
     manifests,
     texts,
+    workloads,
 )
 
 
@@ -58,6 +60,39 @@ def test_secrets_are_references_and_each_room_gets_only_its_own() -> None:
     assert not [m for m in manifests(EVERYTHING) if m["kind"] == "Secret"]
 
 
+@pytest.mark.parametrize("component", ["gateway", "consumer", "topics"])
+def test_whoever_speaks_to_kafka_logs_in_and_has_the_certificates(component: str) -> None:
+    found = environment(component, EVERYTHING)
+    assert found["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert found["KAFKA_SASL_MECHANISM"] == "SCRAM-SHA-512"
+    for key in ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"):
+        assert found[key] == {"secretKeyRef": {"name": "billing-kafka", "key": key}}
+    pod = dict(workloads(EVERYTHING))[component]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["kafka-tls"]["secret"] == {"secretName": "kafka-authority"}
+    for file in ("CA", "CERTIFICATE", "KEY"):
+        path = PurePosixPath(found[f"KAFKA_SSL_{file}_LOCATION"])
+        assert str(path.parent) == mounts["kafka-tls"]
+        assert path.name == {"CA": "ca.crt", "CERTIFICATE": "tls.crt", "KEY": "tls.key"}[file]
+
+
+def test_kafka_without_tls_has_no_certificates_and_the_database_never_has_kafkas() -> None:
+    plain = environment("consumer")
+    assert plain["KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT"
+    assert not [name for name in plain if name.startswith(("KAFKA_SASL", "KAFKA_SSL"))]
+    for values in ({}, EVERYTHING):
+        migrate = dict(workloads(values))["migrate"]
+        assert [volume["name"] for volume in migrate["volumes"]] == ["tmp"]
+        assert not [name for name in environment("migrate", values) if name.startswith("KAFKA")]
+
+
+@pytest.mark.parametrize("lacking", ["mechanism", "existingSecret"])
+def test_a_login_without_what_it_takes_is_refused(lacking: str) -> None:
+    with pytest.raises(helm.HelmRenderError, match=f"kafka.sasl.{lacking}"):
+        texts(EVERYTHING, {"kafka": {"sasl": {lacking: ""}}})
+
+
 def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     reserved = schema["definitions"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
@@ -82,7 +117,10 @@ def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
         ({"ingestTokens": {"token": "x" * 32}}, "token"),
         ({"image": {"digest": "latest"}}, "digest"),
         ({"gateway": {"extraEnv": [{"name": "DATABASE_URL", "value": "x"}]}}, "extraEnv"),
-        ({"gateway": {"extraEnv": [{"name": "KAFKA_SASL_PASSWORD", "value": "x"}]}}, "valueFrom"),
+        (
+            {"gateway": {"extraEnv": [{"name": "KAFKA_SSL_KEY_PASSWORD", "value": "x"}]}},
+            "valueFrom",
+        ),
         ({"consumer": {"extraEnv": [{"name": "NEITHER"}]}}, "extraEnv"),
     ],
     ids=str,

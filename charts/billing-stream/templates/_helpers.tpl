@@ -143,6 +143,45 @@ Argument: the values of gateway.spool.
 - name: BILLING_TOPIC_PREFIX
   value: {{ . | quote }}
 {{- end }}
+{{- $protocol := .Values.kafka.securityProtocol }}
+- name: KAFKA_SECURITY_PROTOCOL
+  value: {{ $protocol | quote }}
+{{- if hasPrefix "SASL_" $protocol }}
+- name: KAFKA_SASL_MECHANISM
+  value: {{ required "kafka.sasl.mechanism: name it, such as SCRAM-SHA-512" .Values.kafka.sasl.mechanism | quote }}
+{{- $secret := required "kafka.sasl.existingSecret: name a Secret with KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" .Values.kafka.sasl.existingSecret }}
+{{- range $key := list "KAFKA_SASL_USERNAME" "KAFKA_SASL_PASSWORD" }}
+- name: {{ $key }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret | quote }}, key: {{ $key }}}
+{{- end }}
+{{- end }}
+{{- if .Values.kafka.tls.existingSecret }}
+- name: KAFKA_SSL_CA_LOCATION
+  value: /etc/kafka-tls/ca.crt
+{{- if .Values.kafka.tls.clientCertificate }}
+- name: KAFKA_SSL_CERTIFICATE_LOCATION
+  value: /etc/kafka-tls/tls.crt
+- name: KAFKA_SSL_KEY_LOCATION
+  value: /etc/kafka-tls/tls.key
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Certificates, behind the volumes of "billing-stream.pod" and the mounts of "billing-stream.container". */}}
+{{- define "billing-stream.kafkaVolume" -}}
+{{- with .Values.kafka.tls.existingSecret }}
+- name: kafka-tls
+  secret: {secretName: {{ . | quote }}}
+{{- end }}
+{{- end }}
+
+{{- define "billing-stream.kafkaMount" -}}
+{{- if .Values.kafka.tls.existingSecret }}
+- name: kafka-tls
+  mountPath: /etc/kafka-tls
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{/* Argument: dict root, secret (its name wins over database.existingSecret). */}}
@@ -194,7 +233,7 @@ spec:
 
 {{/*
 A Job before each install and upgrade. The last one stays until the next, so that its log can be read.
-Argument: dict root, component, args (list), env (text), weight, job (its values).
+Argument: dict root, component, args (list), env (text), kafka (whether it speaks to Kafka), weight, job (its values).
 */}}
 {{- define "billing-stream.job" -}}
 apiVersion: batch/v1
@@ -219,11 +258,17 @@ spec:
       restartPolicy: Never
       serviceAccountName: {{ include "billing-stream.jobServiceAccountName" .root }}
       {{- include "billing-stream.pod" .root | nindent 6 }}
+      {{- with .kafka | ternary (include "billing-stream.kafkaVolume" .root) "" | trim }}
+        {{- . | nindent 8 }}
+      {{- end }}
       containers:
         - name: {{ .component }}
           args:
             {{- toYaml .args | nindent 12 }}
           {{- include "billing-stream.container" .root | nindent 10 }}
+          {{- with .kafka | ternary (include "billing-stream.kafkaMount" .root) "" | trim }}
+            {{- . | nindent 12 }}
+          {{- end }}
           env:
             {{- .env | nindent 12 }}
           {{- with .job.resources }}
