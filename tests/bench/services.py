@@ -155,7 +155,7 @@ def running_services() -> Iterator[Services]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="billing-bench-")))
         broker_directory = directory / "broker"
         broker_directory.mkdir()
-        broker = make_broker(choice, broker_directory)
+        broker = make_broker(choice, broker_directory, measured=True)
         broker.start()
         stack.callback(broker.stop)
         database = make_database(choose_database())

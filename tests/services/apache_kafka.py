@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -85,6 +86,10 @@ def broker_settings(port: int, controller_port: int, data: str) -> dict[str, str
     }
 
 
+FAST_START: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+FULL: Final[tuple[str, ...]] = ()
+
+
 class ApacheKafka:
     """One broker that keeps its port and its data over stops, kills and restarts.
 
@@ -92,9 +97,16 @@ class ApacheKafka:
         jars: directory of the broker's jars.
         directory: an empty directory for its data, its configuration and its log.
         heap: the bound of its heap, in Java's notation.
+        compiler: how the JVM compiles; `FAST_START` costs a short run least, `FULL` a long one.
     """
 
-    def __init__(self, jars: Path, directory: Path, heap: str = "1g") -> None:
+    def __init__(
+        self,
+        jars: Path,
+        directory: Path,
+        heap: str = "1g",
+        compiler: tuple[str, ...] = FAST_START,
+    ) -> None:
         self.version = kafka_version()
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -102,7 +114,7 @@ class ApacheKafka:
         self._data = directory / "data"
         settings = broker_settings(self.port, free_port(), str(self._data))
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
-        self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}"]
+        self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}", *compiler]
         self._java += [f"-Dlog4j2.configurationFile={LOG4J}"]
         self._server = Server(
             f"Apache Kafka {self.version}",

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tests.services.apache_kafka import JAVA_AT_LEAST, ApacheKafka, java_version
+from tests.services.apache_kafka import (
+    FAST_START,
+    FULL,
+    JAVA_AT_LEAST,
+    ApacheKafka,
+    java_version,
+)
 from tests.services.docker import DockerKafka, engine_answers
 from tests.services.embedded_kafka import EmbeddedKafka
 from tests.services.jars import JarsError, cached_jars, fetch_jars, kafka_version
@@ -145,11 +151,15 @@ def prepare_broker(choice: BrokerChoice, say: Callable[[str], None], *, ci: bool
     return choice
 
 
-def make_broker(choice: BrokerChoice, directory: Path) -> Broker:
-    """The broker that was chosen and prepared, not yet started; its data go to `directory`."""
+def make_broker(choice: BrokerChoice, directory: Path, *, measured: bool = False) -> Broker:
+    """The broker that was chosen and prepared, not yet started; its data go to `directory`.
+
+    One that is measured has all of its compilers, which cost more than a test would gain by them.
+    """
     match choice.kind:
         case "apache":
-            return ApacheKafka(cached_jars(), directory)
+            compiler = FULL if measured else FAST_START
+            return ApacheKafka(cached_jars(), directory, compiler=compiler)
         case "docker":
             return DockerKafka()
         case "embedded":
