@@ -182,7 +182,8 @@ class ApacheKafka:
         self.start()
 
     def _format(self) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # The tool takes an id that begins with a dash for an option: one in sixty-four would.
+        cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = [*self._java, "kafka.tools.StorageTool", "format"]
         command += ["--cluster-id", cluster, "--config", str(self._properties)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
