@@ -32,7 +32,7 @@ from tests.services.waiting import eventually
 from tests.services.wire import Answer, converse
 from tests.unit.test_splitter_properties import JSON_LIKE, OBJECTS, VALUES, Encoding, dump
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS") or 8)
+SECONDS = float(os.environ.get("FUZZ_SECONDS") or 30)
 ANYWHERE = secrets.randbelow(2**31) if "FUZZ_SECONDS" in os.environ else 20_261_122
 SEED = int(os.environ.get("FUZZ_SEED") or ANYWHERE)
 DEADLINE_SECONDS = 20.0
