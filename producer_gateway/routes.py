@@ -79,7 +79,7 @@ def application(callbacks: Endpoint, usage_units: Endpoint) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = endpoints.get(scope["path"])
-        if endpoint is None or scope["method"] != "POST":
+        if endpoint is None or scope.get("method") != "POST":
             await described(scope, receive, send)
             return
         response = await endpoint(Request(scope, receive))

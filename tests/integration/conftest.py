@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -10,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.ledger import Ledger
 from schemas.topics import Topics, load_topics
 from tests.services.apache_kafka import ApacheKafka, answers
+from tests.services.consuming import Consuming
 from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
 from tests.services.writing import ROLE
@@ -49,6 +51,15 @@ def topics(make_topics: Callable[[str], Topics], topic_prefix: str) -> Topics:
 def tables(migrated_database_url: str) -> Tables:
     """What the ledger wrote, read from outside."""
     return Tables(migrated_database_url)
+
+
+@pytest.fixture
+def consuming(
+    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Consuming]:
+    """Topics and tables of this test; no member of the group runs yet."""
+    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

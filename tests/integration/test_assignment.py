@@ -1,8 +1,6 @@
 """Partitions are read from where the group has committed, also when its coordinator moves."""
 
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -38,15 +36,6 @@ class Moving(Consumer):
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.told |= {part.partition: part.offset for part in partitions}
         super().incremental_assign(partitions)
-
-
-@pytest.fixture
-def consuming(
-    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Consuming]:
-    """Topics and tables of this test."""
-    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psycopg
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.decision import decide
@@ -30,15 +28,6 @@ from tests.services.consuming import (
 )
 from tests.services.gate import Gate
 from tests.services.waiting import eventually
-
-
-@pytest.fixture
-def consuming(
-    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Consuming]:
-    """Topics and tables of this test; no member runs yet."""
-    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
-        yield made
 
 
 def counts(member: Member) -> Counter[str]:

@@ -1,9 +1,5 @@
 """A group whose offsets Kafka has lost reads on where it had published, or tells what is amiss."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import httpx
 import pytest
 from confluent_kafka import TopicPartition
@@ -17,15 +13,6 @@ from tests.services.consuming import CALLBACKS, Consuming, Member
 from tests.services.waiting import eventually
 
 DEADLINE_SECONDS = 30.0
-
-
-@pytest.fixture
-def consuming(
-    kafka: str, migrated_database_url: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Consuming]:
-    """Topics and tables of this test; no member runs yet."""
-    with closing(Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)) as made:
-        yield made
 
 
 @pytest.fixture
