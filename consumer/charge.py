@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeGuard
 
+import msgspec
+
 from consumer.money import charge
 from consumer.record import Charge, Deferred, Settlement
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Identity, run_attempt
 from schemas.receipt import ChargeReason, Receipt, plain, receipt_id
-from schemas.text import REPLACEMENT, bounded, storable
+from schemas.text import REPLACEMENT, SURELY_WHOLE, bounded, storable
 
 HEALTH_CHECK: Final = "litellm-internal-health-check"
 COST_SOURCE: Final = "litellm_callback"
@@ -35,8 +37,7 @@ class Accounts:
     unattributed: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeTerms:
+class ChargeTerms(msgspec.Struct, frozen=True):
     """What is known about a call beside its callback.
 
     `received_ms` says when the gateway took it, in milliseconds since the epoch, for a callback
@@ -53,14 +54,16 @@ class ChargeTerms:
 class _Texts:
     """Cleans text for the tables and remembers whether anything had to be replaced."""
 
+    __slots__ = ("replaced",)
+
     def __init__(self) -> None:
         self.replaced = False
 
     def clean(self, text: object) -> str | None:
-        if not isinstance(text, str) or not text:
+        if not text or not isinstance(text, str):
             return None
-        if text.isascii() and text.isprintable():
-            return bounded(text)
+        if len(text) <= SURELY_WHOLE and text.isascii() and text.isprintable():
+            return text
         stored = storable(text)
         self.replaced |= stored != text
         return bounded(stored)
@@ -127,20 +130,20 @@ def _content_hash(receipt: Receipt) -> str:
 
 
 def _marks(
-    callback: Callback, terms: ChargeTerms, reason: ChargeReason, extra: dict[str, bool]
+    callback: Callback, terms: ChargeTerms, reason: ChargeReason, *more: tuple[str, bool]
 ) -> list[str]:
-    marks = {
-        reason.value: reason is not ChargeReason.USAGE,
-        "partial": callback.status != "success",
-        "client_disconnected": callback.status == "success" and bool(callback.error_str),
-        "unattributed_run": not terms.identity.attributed,
-        "lenient_json": terms.lenient,
-        **extra,
-    }
-    return sorted(name for name, holds in marks.items() if holds)
+    marks = (
+        (reason.value, reason is not ChargeReason.USAGE),
+        ("partial", callback.status != "success"),
+        ("client_disconnected", callback.status == "success" and bool(callback.error_str)),
+        ("unattributed_run", not terms.identity.attributed),
+        ("lenient_json", terms.lenient),
+        *more,
+    )
+    return sorted({name for name, holds in marks if holds})
 
 
-def _tokens(callback: Callback, usage: UsageObject | None) -> dict[str, int | None]:
+def _tokens(callback: Callback, usage: UsageObject | None) -> dict[str, Any]:
     """Count each class of tokens, where the payload says; OpenAI and Anthropic name them apart."""
     cached = reasoning = None
     if usage:
@@ -225,11 +228,9 @@ def build_charge(
             callback,
             terms,
             house or reason,
-            {
-                "unattributed_account": named is None,
-                "text_replaced": texts.replaced,
-                "tags_cut": len(_tags(callback)) > _MAX_TAGS,
-            },
+            ("unattributed_account", named is None),
+            ("text_replaced", texts.replaced),
+            ("tags_cut", len(_tags(callback)) > _MAX_TAGS),
         ),
         stream=bool(callback.stream),
         **names,

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from consumer.charge import Accounts, ChargeTerms, build_charge, build_deferred
 from consumer.record import Charge, Decision, Deferred, Parked, Record, Settlement, Skipped, Usage
 from schemas.callback import Callback
-from schemas.element import ContractError, check, read_wire
-from schemas.identity import identity_of
+from schemas.element import ContractError
+from schemas.identity import read_identified
 from schemas.receipt import ChargeReason
 from schemas.record import RECEIVED_AT, SETTLED_BY, SETTLED_NOTE, SOURCE, header
 from schemas.text import identifier, storable
@@ -68,9 +68,9 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
 
 
 def _settlement(record: Record) -> Settlement | None:
-    by = header(record.headers, SETTLED_BY)
-    note = header(record.headers, SETTLED_NOTE) or ""
-    return Settlement(identifier(by), storable(note)) if by else None
+    if not (by := header(record.headers, SETTLED_BY)):
+        return None
+    return Settlement(identifier(by), storable(header(record.headers, SETTLED_NOTE) or ""))
 
 
 def _received_ms(record: Record) -> int:
@@ -85,9 +85,7 @@ def _received_ms(record: Record) -> int:
 
 
 def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skipped:
-    wire, lenient = read_wire(record.value)
-    who = identity_of(wire)
-    callback = check(wire)
+    callback, who, lenient = read_identified(record.value)
     if callback.model == SELF_TEST_MODEL:
         return Skipped("self_test")
     terms = ChargeTerms(

@@ -7,10 +7,10 @@ call.
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import msgspec
 from psycopg import Cursor
 from psycopg.rows import dict_row
 
@@ -44,8 +44,7 @@ _Call: TypeAlias = tuple[str, str]
 _Charges: TypeAlias = Mapping[int, tuple[Record, Charge]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(msgspec.Struct, frozen=True):
     """The receipt of a call, written before or with this batch: from which record, saying what."""
 
     place: _Place
@@ -230,7 +229,7 @@ def _judge_repeats(
 def _read_receipts(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     with cursor.connection.cursor(row_factory=dict_row) as reader:
         rows = reader.execute(query("read_receipts"), {"ids": ids}).fetchall()
-    return {row["id"]: Receipt.model_validate(row) for row in rows}
+    return {row["id"]: msgspec.convert(row, Receipt) for row in rows}
 
 
 def _defer(

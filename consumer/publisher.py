@@ -143,5 +143,4 @@ def _produce(
             # The local queue is full: the broker has to take some of it first.
             producer.poll(0.1)
         else:
-            producer.poll(0)
             return

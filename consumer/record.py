@@ -1,10 +1,10 @@
 """A record as it came from Kafka, and what it turned into."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+import msgspec
 from confluent_kafka import Message
 
 from schemas.receipt import Receipt
@@ -12,8 +12,7 @@ from schemas.record import Headers
 from schemas.usage import UsageUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One Kafka record. `timestamp_ms` is Kafka's own, milliseconds since the epoch."""
 
     topic: str
@@ -39,9 +38,11 @@ class Record:
 
 
 def _headers(message: Message) -> Headers:
-    headers: object = message.headers()
-    pairs = headers if isinstance(headers, list) else []
-    return [(str(pair[0]), _bytes(pair[1]) or b"") for pair in pairs]
+    # Names are texts and values bytes or None, whatever the client's stubs allow for.
+    pairs = cast("Headers", message.headers() or [])
+    if any(value is None for _, value in pairs):
+        return [(name, value or b"") for name, value in pairs]
+    return pairs
 
 
 def _bytes(value: object) -> bytes | None:
@@ -50,8 +51,7 @@ def _bytes(value: object) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """Every record of a partition below `next_offset` was published by `group`.
 
     `topic_id` tells the topic from a later one of the same name.
@@ -64,16 +64,14 @@ class Published:
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """Who set the cost of a deferred call by hand, and why."""
 
     by: str
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """A receipt to write, with what the table keeps beside the event."""
 
     receipt: Receipt
@@ -83,8 +81,7 @@ class Charge:
     settlement: Settlement | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(msgspec.Struct, frozen=True):
     """A call that should have cost something and says zero or nothing."""
 
     reason: str
@@ -101,23 +98,20 @@ class Deferred:
     occurred_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """Costs nothing by rule."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(msgspec.Struct, frozen=True):
     """Cannot be billed as it stands: goes to the dead-letter topic byte for byte."""
 
     reason: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """An executor's statement, kept for reconciliation; never billed (ADAPTERS_NEVER_BILL)."""
 
     unit: UsageUnit
@@ -126,16 +120,14 @@ class Usage:
 Decision: TypeAlias = Charge | Deferred | Skipped | Parked | Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """A record and the decision about it."""
 
     record: Record
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one record.
 
     `outcome` is created, duplicate, conflict, deferred, skipped, parked or unit

@@ -22,7 +22,8 @@ Wire: TypeAlias = dict[str, Any]
 """An element reduced to the fields of the contract, values not yet checked."""
 Fields: TypeAlias = Mapping[str, "Fields | None"]
 
-_EXACT: Final = frozenset({"response_cost", "saved_cache_cost", "total_cost"})
+EXACT: Final = frozenset({"response_cost", "saved_cache_cost", "total_cost"})
+"""Fields that hold prices, whose digits are all kept."""
 _MAX_NUMBER_CHARACTERS: Final = 400
 
 
@@ -54,7 +55,7 @@ def _wire_type(name: str, fields: Fields) -> object:
         if nested is not None:
             members[field] = _wire_type(f"{name}_{field}", nested) | None  # type: ignore[operator]
         else:
-            members[field] = msgspec.Raw if field in _EXACT else Any
+            members[field] = msgspec.Raw if field in EXACT else Any
     return TypedDict(name, members, total=False)  # type: ignore[operator]
 
 
@@ -100,7 +101,7 @@ def _exact(raw: msgspec.Raw) -> object:
 
 
 def _restore_exact(wire: Wire) -> None:
-    for field in _EXACT & wire.keys():
+    for field in EXACT & wire.keys():
         wire[field] = _exact(wire[field])
     if breakdown := wire.get("cost_breakdown"):
         _restore_exact(breakdown)
@@ -126,7 +127,7 @@ def _project(value: object, fields: Fields) -> object:
         for name, nested in fields.items()
         if name in value
     }
-    for field in _EXACT & wire.keys():
+    for field in EXACT & wire.keys():
         if isinstance(read := wire[field], _TextFloat):
             wire[field] = _number(read.text)
     return wire

@@ -7,18 +7,20 @@ ONE_RUN_ONE_PARTITION: the run id is the record's key.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from schemas.element import ContractError, Wire, read_wire
+import msgspec
+
+from schemas.callback import Callback
+from schemas.element import ContractError, Wire, check, read_wire
+from schemas.plain import read_plain
 from schemas.text import bounded, identifier
 
 _RUN_ATTEMPT_DIGITS: Final = 9
 _MAX_ATTEMPT: Final = 2_147_483_647
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What a call is known by.
 
     `call_key` is the idempotency key. `run_id` keys the record; it is the call key where the call
@@ -99,6 +101,31 @@ def identity_of(wire: Wire) -> Identity:
         if isinstance(metadata, dict)
         else None,
         end_user=wire.get("end_user"),
+    )
+
+
+def read_identified(element: bytes) -> tuple[Callback, Identity, bool]:
+    """Read one element, check it, and say which call it is.
+
+    Returns the callback, its identity, and whether strict JSON refused the bytes. Raises
+    `ContractError`; its `reason` is one of those of `read_wire`, `identity_of` and `check`.
+    """
+    if callback := read_plain(element):
+        return callback, _identity_of_plain(callback), False
+    wire, lenient = read_wire(element)
+    who = identity_of(wire)
+    return check(wire), who, lenient
+
+
+def _identity_of_plain(callback: Callback) -> Identity:
+    if not callback.id.strip():
+        raise ContractError("no_usable_id", "an element needs a text in `id`")
+    return identity(
+        litellm_call_id=callback.litellm_call_id,
+        response_id=callback.id,
+        call_type=callback.call_type,
+        spend_logs_metadata=callback.metadata and callback.metadata.spend_logs_metadata,
+        end_user=callback.end_user,
     )
 
 

@@ -5,36 +5,40 @@ value is the receipt as JSON. NO_CONTENT_IN_RECEIPTS: never a prompt or an answe
 plain decimal notation, because a JSON number is a float to most readers (MONEY_IS_EXACT).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import sha1
 from typing import Annotated, Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
+import msgspec
 from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event
 from cloudevents.core.v1.event import CloudEvent
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from msgspec import Meta
+from msgspec.structs import replace
 
 EVENT_TYPE: Final = "billing.receipt.created.v1"
 
 
-_NAMESPACE: Final = UUID("6f1d3c62-8a39-5d0e-9b57-0c6a4f2e7b11")
+_NAMESPACE: Final = UUID("6f1d3c62-8a39-5d0e-9b57-0c6a4f2e7b11").bytes
 
 
 def receipt_id(source_system: str, call_key: str) -> UUID:
     """Return the id of the receipt of a call: the same one, whenever and wherever it is written.
 
-    A ledger that is rebuilt from the callbacks has the ids that subscribers have already seen.
+    A UUID of version 5 (RFC 9562): a ledger that is rebuilt from the callbacks has the ids that
+    subscribers have already seen. `uuid.uuid5` takes twice as long.
     """
-    return uuid5(_NAMESPACE, f"{source_system}\x00{call_key}")
+    name = f"{source_system}\x00{call_key}".encode()
+    digest = sha1(_NAMESPACE + name, usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
 
 
 def plain(amount: Decimal) -> str:
     """Return `amount` in plain decimal notation, every digit kept: 4.95E-6 is 0.00000495."""
     return format(amount, "f")
-
-
-Amount = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
 
 
 class ChargeReason(StrEnum):
@@ -51,28 +55,30 @@ class ChargeReason(StrEnum):
     """A shadow call that no customer asked for: on the house account."""
 
 
-class Receipt(BaseModel):
+class Receipt(msgspec.Struct, frozen=True):
     """This call was charged this much. Immutable once written (RECEIPTS_ARE_IMMUTABLE)."""
 
-    model_config = ConfigDict(frozen=True)
-
     id: UUID
-    source_system: str = Field(description="`litellm`, or `litellm/<source of the token>`.")
-    call_key: str = Field(description="Idempotency key, unique with source_system.")
+    source_system: Annotated[str, Meta(description="`litellm`, or `litellm/<source of the token>`.")]
+    call_key: Annotated[str, Meta(description="Idempotency key, unique with source_system.")]
     litellm_call_id: str | None
     response_id: str
-    source_reference: str = Field(description="run/attempt/call key.")
-    run_id: str = Field(description="The call key itself where the call names no run.")
+    source_reference: Annotated[str, Meta(description="run/attempt/call key.")]
+    run_id: Annotated[str, Meta(description="The call key itself where the call names no run.")]
     attempt: int
     billing_account_id: str
-    response_cost_usd: Amount = Field(description="LiteLLM's figure, untouched.")
-    charged_usd: Amount = Field(description="response_cost_usd × markup, exact.")
-    charged_credits: int = Field(description="charged_usd × 10,000,000, rounded up once.")
+    response_cost_usd: Annotated[Decimal, Meta(description="LiteLLM's figure, untouched.")]
+    charged_usd: Annotated[Decimal, Meta(description="response_cost_usd × markup, exact.")]
+    charged_credits: Annotated[int, Meta(description="charged_usd × 10,000,000, rounded up once.")]
     cost_source: str
     charge_reason: ChargeReason
-    marks: list[str] = Field(description="Further remarks, for instance unattributed_account.")
-    occurred_at: datetime = Field(description="When the call ended.")
-    model: str | None = Field(description="The model group the customer asked for, else the model.")
+    marks: Annotated[
+        list[str], Meta(description="Further remarks, for instance unattributed_account.")
+    ]
+    occurred_at: Annotated[datetime, Meta(description="When the call ended.")]
+    model: Annotated[
+        str | None, Meta(description="The model group the customer asked for, else the model.")
+    ]
     provider_model: str | None
     provider: str | None
     call_type: str | None
@@ -90,19 +96,44 @@ class Receipt(BaseModel):
     tags: list[str]
 
 
-def to_kafka(receipt: Receipt) -> KafkaMessage:
-    """Return the Kafka record of a receipt: `ce_*` headers, key = run id, value = JSON."""
+_encoder: Final = msgspec.json.Encoder()
+
+
+@lru_cache(maxsize=1_024)
+def _constant_headers(source_system: str) -> dict[str, bytes]:
+    """Return the headers of all events of a source, as the library of CloudEvents writes them.
+
+    It checks every attribute again for each event, which takes longer than all the rest; so it
+    makes one event, and what differs between events is set in its place.
+    """
     event = CloudEvent(
         attributes={
-            "id": str(receipt.id),
-            "source": f"/billing/{receipt.source_system}",
+            "id": "-",
+            "source": f"/billing/{source_system}",
             "type": EVENT_TYPE,
             "specversion": "1.0",
-            "subject": receipt.billing_account_id,
-            "time": receipt.occurred_at,
+            "subject": "-",
+            "time": datetime.fromtimestamp(0, UTC),
             "datacontenttype": "application/json",
-            "partitionkey": receipt.run_id,
+            "partitionkey": "-",
         },
-        data=receipt.model_dump_json().encode(),
+        data=b"{}",
     )
-    return to_binary_event(event)
+    return to_binary_event(event).headers
+
+
+def to_kafka(receipt: Receipt) -> KafkaMessage:
+    """Return the Kafka record of a receipt: `ce_*` headers, key = run id, value = JSON."""
+    headers = _constant_headers(receipt.source_system) | {
+        "ce_id": str(receipt.id).encode(),
+        "ce_subject": receipt.billing_account_id.encode(),
+        "ce_time": receipt.occurred_at.isoformat().replace("+00:00", "Z").encode(),
+        "ce_partitionkey": receipt.run_id.encode(),
+    }
+    # A decimal by itself would be written as 4.95E-7.
+    event = replace(
+        receipt,
+        response_cost_usd=plain(receipt.response_cost_usd),
+        charged_usd=plain(receipt.charged_usd),
+    )
+    return KafkaMessage(headers=headers, key=receipt.run_id, value=_encoder.encode(event))

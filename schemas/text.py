@@ -7,6 +7,8 @@ from typing import Final
 REPLACEMENT: Final = "\ufffd"
 MAX_TEXT_BYTES: Final = 1_024
 """Longest text kept whole, in UTF-8 bytes: a PostgreSQL B-tree entry ends at 2,704 bytes."""
+SURELY_WHOLE: Final = MAX_TEXT_BYTES // 4
+"""Characters of a text that fits whatever they are: UTF-8 takes at most four bytes for one."""
 
 _PREFIX_CHARACTERS: Final = 200
 _DIGEST: Final = re.compile(r"~sha256-[0-9a-f]{64}")
@@ -31,7 +33,7 @@ def bounded(text: str) -> str:
     overlong run id is still one run, and an overlong id is still an idempotency key. A text that
     looks like the outcome is treated as overlong: nobody can choose the short form of another.
     """
-    if len(text) * 4 <= MAX_TEXT_BYTES:
+    if len(text) <= SURELY_WHOLE:
         return text
     encoded = text.encode("utf-8", "surrogatepass")
     if len(encoded) <= MAX_TEXT_BYTES and not _DIGEST.fullmatch(text, _PREFIX_CHARACTERS):
