@@ -85,17 +85,17 @@ def _charge(
     batch: Sequence[Decided],
     charges: _Charges,
     outcomes: dict[int, Outcome],
-) -> dict[UUID, _Standing]:
+) -> dict[_Call, _Standing]:
     """Create the receipts that are missing, judge the repeats; the receipts of all calls."""
     standing = _find(cursor, charges)
-    fresh: dict[UUID, int] = {}
+    fresh: dict[_Call, int] = {}
     for ordinal, (_, charge) in charges.items():
-        if charge.receipt.id not in standing:
-            fresh.setdefault(charge.receipt.id, ordinal)
-    _create(cursor, charges, fresh)
-    for id_, ordinal in fresh.items():
+        if (call := _call(charge)) not in standing:
+            fresh.setdefault(call, ordinal)
+    _create(cursor, [charges[ordinal] for ordinal in fresh.values()])
+    for call, ordinal in fresh.items():
         receipt = charges[ordinal][1].receipt
-        standing[id_] = _standing(*charges[ordinal])
+        standing[call] = _standing(*charges[ordinal])
         outcomes[ordinal] = Outcome(batch[ordinal], "created", receipt.charge_reason, receipt)
     if awaited := _awaited(cursor, charges):
         _resolve(cursor, charges, standing, awaited)
@@ -108,17 +108,21 @@ def _standing(record: Record, charge: Charge) -> _Standing:
     return _Standing(_place(record), charge.content_hash, charge.receipt.cost_source)
 
 
+def _call(charge: Charge) -> _Call:
+    return (charge.receipt.source_system, charge.receipt.call_key)
+
+
 def _place(record: Record) -> _Place:
     return (record.topic, record.partition, record.offset)
 
 
-def _find(cursor: Cursor[Any], charges: _Charges) -> dict[UUID, _Standing]:
-    """Return the receipts that these calls have already, by id."""
+def _find(cursor: Cursor[Any], charges: _Charges) -> dict[_Call, _Standing]:
+    """Return the receipts that these calls have already."""
     ids = [charge.receipt.id for _, charge in charges.values()]
-    found = cursor.execute(query("find_receipts"), {"ids": ids})
+    found = cursor.execute(query("find_receipts"), {"ids": _listed(ids)})
     return {
-        id_: _Standing((topic, partition, offset), content_hash, cost_source)
-        for id_, topic, partition, offset, content_hash, cost_source in found
+        (source, key): _Standing((topic, partition, offset), content_hash, cost_source)
+        for source, key, topic, partition, offset, content_hash, cost_source in found
     }
 
 
@@ -127,14 +131,19 @@ def _awaited(cursor: Cursor[Any], charges: _Charges) -> set[_Call]:
     receipts = [charge.receipt for _, charge in charges.values()]
     asked = {
         "sources": list({receipt.source_system for receipt in receipts}),
-        "keys": [receipt.call_key for receipt in receipts],
+        "keys": _listed([receipt.call_key for receipt in receipts]),
     }
     return set(cursor.execute(query("find_awaited"), asked))
 
 
-def _create(cursor: Cursor[Any], charges: _Charges, fresh: Mapping[UUID, int]) -> None:
+def _listed(values: Sequence[str] | Sequence[UUID]) -> str:
+    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
+    return msgspec.json.encode(values).decode()
+
+
+def _create(cursor: Cursor[Any], fresh: Sequence[tuple[Record, Charge]]) -> None:
     # In the order of their ids, so that two members which meet on the same calls cannot deadlock.
-    created = [charges[fresh[id_]] for id_ in sorted(fresh, key=lambda id_: id_.int)]
+    created = sorted(fresh, key=lambda each: each[1].receipt.id.int)
     if created:
         rows = (receipt_row(record, charge) for record, charge in created)
         _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
@@ -152,7 +161,7 @@ def _copy(
 
 
 def _settlements(
-    charges: _Charges, standing: Mapping[UUID, _Standing]
+    charges: _Charges, standing: Mapping[_Call, _Standing]
 ) -> dict[_Call, Settlement | None]:
     """Who set the cost of a receipt by hand, where the record that wrote it is in this batch.
 
@@ -160,22 +169,20 @@ def _settlements(
     person's cost for a call that had its receipt already.
     """
     return {
-        (charge.receipt.source_system, charge.receipt.call_key): charge.settlement
+        call: charge.settlement
         for record, charge in charges.values()
-        if charge.settlement and standing[charge.receipt.id].place == _place(record)
+        if charge.settlement and standing[call := _call(charge)].place == _place(record)
     }
 
 
 def _resolve(
     cursor: Cursor[Any],
     charges: _Charges,
-    standing: Mapping[UUID, _Standing],
+    standing: Mapping[_Call, _Standing],
     awaited: AbstractSet[_Call],
 ) -> None:
     calls = {
-        call: standing[charge.receipt.id]
-        for _, charge in charges.values()
-        if (call := (charge.receipt.source_system, charge.receipt.call_key)) in awaited
+        call: standing[call] for _, charge in charges.values() if (call := _call(charge)) in awaited
     }
     settlements = _settlements(charges, standing)
     settled = [settlements.get(call) for call in calls]
@@ -197,7 +204,7 @@ def _judge_repeats(
     cursor: Cursor[Any],
     batch: Sequence[Decided],
     charges: _Charges,
-    standing: Mapping[UUID, _Standing],
+    standing: Mapping[_Call, _Standing],
     outcomes: dict[int, Outcome],
 ) -> None:
     """Tell replays, duplicates and conflicts apart; conflicts are kept aside.
@@ -210,7 +217,7 @@ def _judge_repeats(
     for ordinal, (record, charge) in charges.items():
         if ordinal in outcomes:
             continue
-        receipt = standing[charge.receipt.id]
+        receipt = standing[_call(charge)]
         if receipt.place == _place(record):
             replayed[ordinal] = charge.receipt.id
         elif receipt.content_hash == charge.content_hash:

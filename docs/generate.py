@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Final, Literal, get_args, get_origin
 
+import msgspec
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -24,7 +25,7 @@ from schemas.receipt import Receipt
 from schemas.usage import UsageUnit
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-MODELS: Final[dict[str, type[BaseModel]]] = {
+MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "callback": Callback,
     "receipt": Receipt,
     "usage-unit": UsageUnit,
@@ -36,12 +37,15 @@ ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
 }
 
 
-def schema(name: str, model: type[BaseModel]) -> str:
+def schema(model: type[BaseModel] | type[msgspec.Struct]) -> str:
     """Return the JSON Schema (draft 2020-12) of `model` as a reader of the wire sees it."""
-    mode: Literal["validation", "serialization"]
-    mode = "serialization" if name == "receipt" else "validation"
+    if issubclass(model, BaseModel):
+        described = model.model_json_schema(mode="validation")
+    else:
+        (_,), parts = msgspec.json.schema_components([model], ref_template="#/$defs/{name}")
+        described = parts.pop(model.__name__) | {"$defs": parts}
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(document | model.model_json_schema(mode=mode), indent=2) + "\n"
+    return json.dumps(document | described, indent=2) + "\n"
 
 
 def _type(annotation: object) -> str:
@@ -116,7 +120,7 @@ def openapi() -> str:
 
 def documents() -> dict[Path, str]:
     """Return every generated file, by path relative to the root, with its text."""
-    texts = {Path(f"schemas/json/{n}.schema.json"): schema(n, m) for n, m in MODELS.items()}
+    texts = {Path(f"schemas/json/{n}.schema.json"): schema(m) for n, m in MODELS.items()}
     texts[Path("schemas/openapi/gateway.json")] = openapi()
     texts[Path("docs/configuration.md")] = configuration()
     return texts

@@ -223,13 +223,3 @@ def _reason(field: str, problem: str) -> str:
     if field == "id":
         return "no_usable_id"
     return problem if field == "response_cost" else "contract_broken"
-
-
-def read_callback(element: bytes) -> tuple[Callback, bool]:
-    """Read and check one element as LiteLLM sent it.
-
-    Returns the callback and whether strict JSON refused the bytes. Raises `ContractError`; its
-    `reason` is one of those of `read_wire` and `check`.
-    """
-    wire, lenient = read_wire(element)
-    return check(wire), lenient

@@ -59,7 +59,9 @@ class Receipt(msgspec.Struct, frozen=True):
     """This call was charged this much. Immutable once written (RECEIPTS_ARE_IMMUTABLE)."""
 
     id: UUID
-    source_system: Annotated[str, Meta(description="`litellm`, or `litellm/<source of the token>`.")]
+    source_system: Annotated[
+        str, Meta(description="`litellm`, or `litellm/<source of the token>`.")
+    ]
     call_key: Annotated[str, Meta(description="Idempotency key, unique with source_system.")]
     litellm_call_id: str | None
     response_id: str

@@ -2,5 +2,5 @@
 SELECT source_system, call_key
 FROM billing.deferred_calls
 WHERE source_system = ANY(%(sources)s)
-    AND call_key = ANY(%(keys)s)
+    AND call_key = ANY(ARRAY(SELECT json_array_elements_text(%(keys)s)))
     AND resolved_at IS NULL

@@ -153,9 +153,10 @@ class _Generator:
                 due += apart
             self._send_waiting()
             await asyncio.sleep(_TICK_SECONDS)
-        # At a low rate the last answer is there before the end is.
+        # At a low rate the last answer is there before the end is, and a sleep may end a little
+        # before its time.
         await asyncio.sleep(max(self._end - time.monotonic(), 0))
-        self._note_end(time.monotonic())
+        self._note_end(max(time.monotonic(), self._end))
 
     def _send_waiting(self) -> None:
         while self._free and self._waiting:

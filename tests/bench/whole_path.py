@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import psycopg
@@ -53,9 +53,15 @@ class Watcher:
         except Exception as failure:  # noqa: BLE001 - raised by `wait`
             self._failure = failure
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Begin to look."""
         self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End: what is looked at is closed next."""
+        self._stop.set()
+        self._thread.join(10)
 
     def wait(self, names: set[str]) -> None:
         """Wait until all `names` were seen. Raises `DrainError` or what `look` raised."""
@@ -69,9 +75,6 @@ class Watcher:
             eventually(all_seen, "everything to arrive", 60)
         except TimeoutError as late:
             raise DrainError(f"{len(names - self.seen.keys())} were never seen") from late
-        finally:
-            self._stop.set()
-            self._thread.join(10)
 
 
 def measure(services: Services, size: Size) -> list[Comparison]:
@@ -128,10 +131,12 @@ def _waits(
     )
     most = int(load.rate * (load.seconds + load.warm_up + 1)) * PER_POST
     sampled = [payloads.names(number)[0] for number in range(0, most, DEFERRED_EVERY)]
-    with _events(services, prefix) as look_at_events, _rows(url, sampled) as look_at_rows:
-        events, rows = Watcher(look_at_events), Watcher(look_at_rows)
-        events.start()
-        rows.start()
+    with (
+        _events(services, prefix) as look_at_events,
+        _rows(url, sampled) as look_at_rows,
+        Watcher(look_at_events) as events,
+        Watcher(look_at_rows) as rows,
+    ):
         due = send(load).due
         counted = due[0] + load.warm_up
         times = {

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import sql
 
 from consumer.ledger import Ledger
@@ -99,7 +100,7 @@ def impossible(id_: str) -> Decided:
     """A charge that no payload becomes: PostgreSQL refuses a zero without a reason."""
     refused = decided(element(id=id_, response_cost=0, cache_hit=True))
     assert isinstance(refused.decision, Charge)
-    receipt = refused.decision.receipt.model_copy(update={"charge_reason": ChargeReason.USAGE})
+    receipt = replace(refused.decision.receipt, charge_reason=ChargeReason.USAGE)
     return Decided(refused.record, Charge(receipt, "hash", None, None))
 
 
@@ -119,7 +120,7 @@ def test_a_nul_that_came_through_parks_alone(ledger: Ledger, tables: Tables) -> 
     fine = decided(element(id="fine"))
     bad = decided(element(id="bad"))
     assert isinstance(bad.decision, Charge)
-    receipt = bad.decision.receipt.model_copy(update={"model": "a\x00b"})
+    receipt = replace(bad.decision.receipt, model="a\x00b")
     broken = Decided(bad.record, Charge(receipt, "hash", None, None))
     assert write(ledger, fine, broken) == ["created usage", "parked unstorable"]
     assert len(tables.receipts()) == 1

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+from pydantic import BaseModel
+
 from consumer.charge import Accounts
 from consumer.decision import Policy, decide
 from consumer.record import Charge, Decided, Decision, Record
+from schemas.callback import Callback
+from schemas.identity import read_identified
 from schemas.record import SOURCE, Headers
 
 CALLBACKS = "billing.callbacks.v1"
@@ -59,6 +64,21 @@ def element(number: str | None = None, /, **fields: object) -> bytes:
 def costing(cost: str, **fields: object) -> bytes:
     """An element whose `response_cost` is this JSON text, digit for digit."""
     return element(cost, **{**fields, "response_cost": NUMBER})
+
+
+def read_callback(value: bytes) -> tuple[Callback, bool]:
+    """The callback of an element, and whether strict JSON refused it."""
+    callback, _, lenient = read_identified(value)
+    return callback, lenient
+
+
+def contents(part: object) -> object:
+    """Every value of a callback, whichever way it was read."""
+    if isinstance(part, BaseModel):
+        return {name: contents(getattr(part, name)) for name in type(part).model_fields}
+    if isinstance(part, msgspec.Struct):
+        return {name: contents(getattr(part, name)) for name in part.__struct_fields__}
+    return part
 
 
 def record(

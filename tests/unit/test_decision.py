@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -200,9 +201,10 @@ def test_COST_ORACLE_IS_LITELLM_no_other_figure_changes_the_outcome(
     assert type(plain) is type(loaded)
     if isinstance(plain, Charge) and isinstance(loaded, Charge):
         ignored = {"marks"}  # a bare NaN makes the text lenient, and that is marked
-        assert loaded.receipt.model_dump(exclude=ignored) == plain.receipt.model_dump(
-            exclude=ignored
-        )
+        told = [msgspec.structs.asdict(charge.receipt) for charge in (plain, loaded)]
+        assert [told[0][name] for name in told[0].keys() - ignored] == [
+            told[1][name] for name in told[0].keys() - ignored
+        ]
         assert loaded.content_hash == plain.content_hash
     if isinstance(plain, Deferred) and isinstance(loaded, Deferred):
         assert loaded.reason == plain.reason

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.callback import Callback
-from schemas.element import (
-    ContractError,
-    check,
-    is_strict_json,
+from schemas.element import ContractError, check, is_strict_json, read_wire
+from schemas.identity import Identity, identify, identity_of, read_identified
+from schemas.plain import read_plain
+from tests.services import captures
+from tests.services.callbacks import (
+    NUMBER,
+    contents,
+    costing,
+    element,
+    payload,
     read_callback,
-    read_wire,
 )
-from schemas.identity import Identity, identify
-from tests.services.callbacks import NUMBER, costing, element, payload
 
 QUICK_SECONDS = 3.0
 LENIENTLY = b', "unneeded": Infinity}'
@@ -311,24 +313,57 @@ METADATA = ODD | st.fixed_dictionaries({}, optional=dict.fromkeys(METADATA_FIELD
     )
 )
 @example({"metadata": {"spend_logs_metadata": {"run_id": "r", "attempt": 2}}})
+@example({"call_type": "aretrieve_batch", "end_user": "run/3", "metadata": None})
 @example({"prompt_tokens": 10**20, "completion_tokens": 1.0, "startTime": 10**20})
 @example({"prompt_tokens": True, "request_tags": ["a", 5], "cost_breakdown": {"total_cost": -1}})
 def test_both_readings_agree_on_all_that_strict_json_can_read(changes: dict[str, object]) -> None:
     value = json.dumps(payload(**changes)).encode()
     assert is_strict_json(value)
 
-    def read(sent: bytes) -> tuple[Identity, Callback] | str:
+    def read(sent: bytes) -> tuple[Identity, object] | str:
         try:
-            return identify(sent), check(read_wire(sent)[0])
+            return identify(sent), contents(check(read_wire(sent)[0]))
         except ContractError as error:
             return error.reason
 
     assert read(leniently(value)) == read(value)
+    assert in_one_pass(value) in {None, repr(read(value))}
+
+
+def in_one_pass(value: bytes) -> str | None:
+    """What the reading of plain elements says, None where it leaves one to the others."""
+    if read_plain(value) is None:
+        return None
+    try:
+        callback, who, lenient = read_identified(value)
+    except ContractError as error:
+        return repr(error.reason)
+    assert not lenient
+    return repr((who, contents(callback)))
+
+
+@pytest.mark.parametrize("file", captures.files())
+def test_what_a_proxy_sends_is_read_in_one_pass_and_reads_the_same(file: str) -> None:
+    for value in captures.elements(file):
+        wire, lenient = read_wire(value)
+        who = identity_of(wire)
+        assert not lenient
+        assert in_one_pass(value) == repr((who, contents(check(wire))))
+
+
+@pytest.mark.parametrize(
+    "price",
+    ["-0.0", "-1", "1e400", "1E+2", "1000000000", "1e-40", '"0.5"', "true", "[]", "0." + "1" * 26],
+)
+@pytest.mark.parametrize("field", ["response_cost", "saved_cache_cost", "total_cost"])
+def test_a_price_of_an_odd_form_is_looked_at_closely(field: str, price: str) -> None:
+    fields = {"cost_breakdown": {field: NUMBER}} if field == "total_cost" else {field: NUMBER}
+    assert read_plain(element(price, **fields)) is None
 
 
 @given(st.dictionaries(st.sampled_from(["messages", "response", "model_parameters", "x"]), ODD))
 def test_what_billing_does_not_need_does_not_matter(content: dict[str, object]) -> None:
-    assert read_callback(element(**content))[0] == read_callback(element())[0]
+    assert contents(read_callback(element(**content))[0]) == contents(read_callback(element())[0])
 
 
 @pytest.mark.parametrize("field", ["id", "status"])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -143,7 +144,7 @@ def test_the_receipt_example_is_an_event_as_it_is_published() -> None:
     assert json.loads(message.value) == example("receipt.json")
     headers = {name: value.decode() for name, value in message.headers.items()}
     assert headers == example("receipt-headers.json")
-    assert Receipt.model_validate(example("receipt.json")) == receipt
+    assert msgspec.convert(example("receipt.json"), Receipt) == receipt
 
 
 def test_the_usage_unit_example_is_one() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer_gateway.content import CONTENT, Cut, Keep, Rule, cut_content, keep_billing_fields
-from schemas.element import BILLING_FIELDS, Fields, read_callback
+from schemas.element import BILLING_FIELDS, Fields
 from tests.services import captures
-from tests.services.callbacks import element
+from tests.services.callbacks import element, read_callback
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
@@ -51,7 +52,7 @@ def test_the_event_is_a_cloudevent_in_binary_mode() -> None:
     assert read.get_subject() == "acct-1"
     assert read.get_time() == receipt.occurred_at
     assert read.get_extension("partitionkey") == "run-1"
-    assert Receipt.model_validate(read.get_data()) == receipt
+    assert msgspec.convert(read.get_data(), Receipt) == receipt
 
 
 @pytest.mark.parametrize("odd", ["läuft", "a b", "\N{ROCKET}", "100%", 'say "x"', "a\r\nb", "%0A"])
@@ -144,5 +145,5 @@ def test_the_time_of_an_event_carries_its_zone() -> None:
 
 def test_an_amount_read_back_from_an_event_is_the_same_decimal() -> None:
     receipt = charged(element("1.250e-06", response_cost=NUMBER)).receipt
-    read = Receipt.model_validate_json(to_kafka(receipt).value)
+    read = msgspec.json.decode(to_kafka(receipt).value, type=Receipt)
     assert str(read.response_cost_usd) == str(Decimal("0.000001250"))
