@@ -75,8 +75,11 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
             settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
         ),
         "isolation.level": "read_committed",
-        "fetch.message.max.bytes": 16_777_216,
-        "queued.max.messages.kbytes": 65_536,
+        # What is fetched ahead takes memory beside the batches in hand. A record larger than these
+        # limits is fetched all the same, alone.
+        "fetch.message.max.bytes": 1_048_576,
+        "fetch.max.bytes": 8_388_608,
+        "queued.max.messages.kbytes": 16_384,
     }
 
 

@@ -68,7 +68,7 @@ class Settings(KafkaConnection):
         default=9091, ge=0, le=65_535, description="Port of the probes and metrics; 0 takes any."
     )
     consumer_batch_records: int = Field(
-        default=1_000, ge=1, le=50_000, description="Most records in one transaction."
+        default=3_000, ge=1, le=50_000, description="Most records in one transaction."
     )
     consumer_batch_wait_ms: int = Field(
         default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."

@@ -23,6 +23,7 @@ from tests.bench import (
     scale_page,
     whole_path,
 )
+from tests.bench.draining import warm_up
 from tests.bench.figures import Comparison, Verdict
 from tests.bench.services import Services, running_services
 from tests.bench.sizes import SIZES, Size
@@ -76,6 +77,7 @@ def run(
     chosen, began = SIZES[size], time.monotonic()
     with running_services() as services:
         about = report.machine(services.versions)
+        warm_up(services, chosen.warm_up_seconds)
         measured, failures = _measured(services, chosen, names)
     minutes = (time.monotonic() - began) / 60
     title = f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes"

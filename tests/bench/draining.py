@@ -21,6 +21,7 @@ _START_SECONDS: Final = 90.0
 _LEAST_RATE: Final = 100.0
 """Callbacks a second; whoever is slower is given up."""
 _WINDOW: Final = 20_000
+_WARM_CALLBACKS: Final = 20_000
 _NO_COORDINATOR: Final = frozenset({
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -80,6 +81,18 @@ def produce_all(
             producer.poll(0.01)
     if left := producer.flush(120):
         raise DrainError(f"{left} callbacks could not be put on the topic")
+
+
+def warm_up(services: Services, seconds: float) -> None:
+    """Fill and drain for some seconds: a JVM is slow until it has compiled what it runs.
+
+    Without it the first of two measurements pays for the second.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with services.topics() as prefix, services.database() as url:
+            fill(services, prefix, Payloads("warm"), _WARM_CALLBACKS)
+            drain(services, prefix, url, _WARM_CALLBACKS)
 
 
 class Progress:

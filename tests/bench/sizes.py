@@ -12,6 +12,8 @@ class Size:
     rounds: int
     seconds: float
     """Of each stretch of HTTP or producing, after a warm-up of a fifth of it."""
+    warm_up_seconds: float
+    """Of work for the broker before anything is measured."""
     callbacks: int
     """In each drain of the consumer."""
     single_rows: int
@@ -29,8 +31,21 @@ class Size:
 SIZES: Final = {
     size.name: size
     for size in (
-        Size("tiny", 1, 1.0, 2_000, 200, 100, 2.0, 4_000, 20_000, 60),
-        Size("small", 2, 3.0, 8_000, 1_000, 300, 10.0, 50_000, 500_000, 150),
-        Size("full", 5, 10.0, 30_000, 3_000, 1_000, 60.0, 1_000_000, 10_000_000, 500, binding=True),
+        Size("tiny", 1, 1.0, 0.0, 12_000, 200, 100, 2.0, 4_000, 20_000, 60),
+        Size("small", 2, 3.0, 20.0, 15_000, 1_000, 300, 10.0, 50_000, 500_000, 150),
+        Size(
+            "full",
+            5,
+            10.0,
+            60.0,
+            60_000,
+            3_000,
+            1_000,
+            60.0,
+            1_000_000,
+            10_000_000,
+            500,
+            binding=True,
+        ),
     )
 }
