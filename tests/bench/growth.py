@@ -23,7 +23,8 @@ _OWN: Final = {
     "kafka_offset": "-n",
 }
 """Columns that differ from receipt to receipt; all others are those of a real receipt."""
-_SAMPLE: Final = 200
+_SAMPLES: Final = 12_000
+"""Callbacks of which one receipt is multiplied; a drain takes some batches."""
 _CONSTRAINTS: Final = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE connamespace = 'billing'::regnamespace AND contype IN ('p', 'u', 'f')
@@ -43,8 +44,8 @@ def measure(services: Services, size: Size) -> list[Comparison]:
     with ExitStack() as stack:
         grown = stack.enter_context(services.database())
         with services.topics() as prefix:
-            fill(services, prefix, Payloads("sample"), _SAMPLE * 10)
-            drain(services, prefix, grown, _SAMPLE * 10)
+            fill(services, prefix, Payloads("sample"), _SAMPLES)
+            drain(services, prefix, grown, _SAMPLES)
         grow(grown, size.grown_receipts)
         for number in range(size.rounds):
             with services.topics() as prefix, services.database() as empty:
