@@ -80,6 +80,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "fetch.message.max.bytes": 1_048_576,
         "fetch.max.bytes": 8_388_608,
         "queued.max.messages.kbytes": 16_384,
+        # By default the client fetches nothing for a second once so much waits, whoever is waiting.
+        "fetch.queue.backoff.ms": 10,
     }
 
 
