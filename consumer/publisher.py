@@ -102,6 +102,8 @@ class Publisher:
         producer.begin_transaction()
         for outcome in outcomes:
             self._send(producer, outcome)
+        # Serves what the client has to say, its errors and log lines.
+        producer.poll(0)
         producer.send_offsets_to_transaction(
             next_offsets([outcome.decided.record for outcome in outcomes]),
             metadata,

@@ -35,7 +35,8 @@ class ContractError(ValueError):
         self.reason = reason
 
 
-def _nested(annotation: object) -> type[BaseModel] | None:
+def nested_model(annotation: object) -> type[BaseModel] | None:
+    """Return the part of the contract that a field of this type holds, None for a plain value."""
     parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     models = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
     return models[0] if models else None
@@ -44,7 +45,7 @@ def _nested(annotation: object) -> type[BaseModel] | None:
 def _fields(model: type[BaseModel]) -> Fields:
     found: dict[str, Fields | None] = {}
     for name, field in model.model_fields.items():
-        nested = _nested(field.annotation)
+        nested = nested_model(field.annotation)
         found[field.alias or name] = _fields(nested) if nested else None
     return found
 

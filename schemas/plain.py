@@ -6,14 +6,13 @@ it all the same; what both take, both read alike.
 
 import re
 from decimal import Decimal
-from types import NoneType
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, cast
 
 import msgspec
 from pydantic import BaseModel
 
 from schemas.callback import Callback
-from schemas.element import EXACT, is_utf8
+from schemas.element import EXACT, is_utf8, nested_model
 
 _PRICE: Final = re.compile(rb"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,25})?(?:[eE]-[0-3]?[0-9])?")
 """Non-negative JSON numbers that are money by their form: below 1e9, and no digit beyond 1e-60."""
@@ -28,9 +27,8 @@ def _plain_type(model: type[BaseModel]) -> type[msgspec.Struct]:
         if name in EXACT:
             fields.append((name, msgspec.Raw, _NULL))
             continue
-        parts = [part for part in get_args(field.annotation) if part is not NoneType]
-        nested = [p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)]
-        kind = _plain_type(nested[0]) | None if nested else field.annotation
+        part = nested_model(field.annotation)
+        kind = _plain_type(part) | None if part else field.annotation
         fields.append((name, kind, msgspec.NODEFAULT if field.is_required() else None))
     aliases = {name: field.alias for name, field in model.model_fields.items() if field.alias}
     return msgspec.defstruct(model.__name__, fields, rename=aliases)
