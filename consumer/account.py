@@ -13,7 +13,7 @@ from consumer import metrics
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.metrics import BoundedLabel
-from consumer.offsets import Offsets
+from consumer.offsets import Offsets, next_offsets
 from consumer.record import Deferred, Outcome
 from schemas.receipt import Receipt
 
@@ -25,7 +25,10 @@ _UNATTRIBUTED: Final = {"unattributed_account": "account", "unattributed_run": "
 
 
 class Accountant:
-    """Turns outcomes into metrics after their offsets are committed. Not safe for threads."""
+    """Turns outcomes into metrics after their offsets are committed.
+
+    `count` may be called by one thread and the rest by another; more than these two are not safe.
+    """
 
     def __init__(self, health: Health, offsets: Offsets) -> None:
         self._health = health
@@ -51,6 +54,8 @@ class Accountant:
         for each in outcomes:
             if each.outcome == "deferred":
                 self._count_deferred(each)
+        for part in next_offsets([each.decided.record for each in outcomes]):
+            metrics.SETTLED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
 
     def _count_charged(self, receipts: Sequence[Receipt]) -> None:
         now = time.time()
@@ -133,9 +138,10 @@ class Accountant:
         return total
 
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
-        """Drop the lag of partitions that another member now reports."""
+        """Drop what is said of partitions that another member now reports."""
         for part in partitions:
-            try:
-                metrics.LAG.remove(part.topic, str(part.partition))
-            except KeyError:
-                continue  # never reported
+            for gauge in (metrics.LAG, metrics.SETTLED_OFFSET):
+                try:
+                    gauge.remove(part.topic, str(part.partition))
+                except KeyError:
+                    continue  # never reported

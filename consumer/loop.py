@@ -152,6 +152,8 @@ class Loop:
                 self._publisher.publish(outcomes, flight.metadata)
         except PublishError as failure:
             return outcomes, failure
+        # At once: who sees the committed offsets shall find the records counted.
+        self._accountant.count(outcomes)
         return outcomes, None
 
     def _finish(self) -> bool:
@@ -177,7 +179,6 @@ class Loop:
             return False
         self._offsets.published(flight.records)
         self._health.settled()
-        self._accountant.count(outcomes)
         return True
 
     def _settling_of(self, flight: _Flight) -> Future[_Settled]:

@@ -60,6 +60,11 @@ LAG: Final = Gauge(
     "Records between the position and the end of the partition.",
     ["topic", "partition"],
 )
+SETTLED_OFFSET: Final = Gauge(
+    "billing_consumer_settled_offset",
+    "Offset after the last record that this member has settled and counted.",
+    ["topic", "partition"],
+)
 ASSIGNED: Final = Gauge("billing_consumer_assigned_partitions", "Partitions this member holds.")
 RETRIES: Final = Counter(
     "billing_consumer_retries_total",

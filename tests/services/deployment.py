@@ -113,12 +113,26 @@ class Deployment:
     def outcomes(self) -> dict[str, float]:
         """`billing_consumer_records_total` by outcome."""
         found: dict[str, float] = {}
-        for family in self._families(self.consumer_metrics_url):
-            for sample in family.samples:
-                if sample.name == "billing_consumer_records_total":
-                    outcome = sample.labels["outcome"]
-                    found[outcome] = found.get(outcome, 0) + sample.value
+        for labels, value in self._samples("billing_consumer_records_total"):
+            outcome = labels["outcome"]
+            found[outcome] = found.get(outcome, 0) + value
         return found
+
+    def counted_to(self, topic: str) -> dict[int, int]:
+        """The offset before which the consumer has counted, by partition that it has read from."""
+        return {
+            int(labels["partition"]): int(value)
+            for labels, value in self._samples("billing_consumer_settled_offset")
+            if labels["topic"] == self.topic(topic)
+        }
+
+    def _samples(self, name: str) -> list[tuple[Mapping[str, str], float]]:
+        return [
+            (sample.labels, sample.value)
+            for family in self._families(self.consumer_metrics_url)
+            for sample in family.samples
+            if sample.name == name
+        ]
 
     def counted(self) -> dict[str, float]:
         """Every counter of both processes; one that goes back tells of a restart.

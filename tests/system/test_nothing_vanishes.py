@@ -7,9 +7,10 @@ import pytest
 from tests.services import captures
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger, Row
-from tests.services.topics import Topics
+from tests.services.topics import Ends, Topics
 from tests.services.waiting import eventually
 
+TOPIC = "billing.callbacks.v1"
 OUTCOMES = {"created", "duplicate", "conflict", "deferred", "skipped", "parked"}
 OWN_OF_A_ROW = {
     "id",
@@ -24,15 +25,22 @@ OWN_OF_A_ROW = {
 """Columns that say when and whence a row came, not what was billed."""
 
 
-def wait_for_count(deployment: Deployment, before: dict[str, float], posted: int) -> dict[str, int]:
-    """What was counted since `before`, once it is as many as were posted (or more)."""
+def wait_until_counted(deployment: Deployment, topics: Topics, since: Ends) -> dict[str, float]:
+    """`outcomes()` once all that came after `since` is consumed and counted."""
+    topics.wait_until_consumed()
+    ends = {part: end for part, end in topics.ends(TOPIC).items() if end > since.get(part, 0)}
 
-    def counted() -> dict[str, int]:
-        now = deployment.outcomes()
-        return {name: int(now[name] - before.get(name, 0)) for name in now}
+    def counted() -> bool:
+        so_far = deployment.counted_to(TOPIC)
+        return all(so_far.get(part, 0) >= end for part, end in ends.items())
 
-    eventually(lambda: sum(counted().values()) >= posted, f"{posted} counted records")
-    return counted()
+    eventually(counted, f"the records up to {ends} to be counted")
+    return deployment.outcomes()
+
+
+def added(before: dict[str, float], after: dict[str, float]) -> dict[str, int]:
+    """What was counted in between, by outcome."""
+    return {name: int(after[name] - before.get(name, 0)) for name in after}
 
 
 def billed(rows: list[Row]) -> list[Row]:
@@ -44,18 +52,18 @@ def test_NOTHING_VANISHES_every_record_is_counted_and_repetition_changes_nothing
     deployment: Deployment, topics: Topics, ledger: Ledger, rng: random.Random
 ) -> None:
     once = captures.all_elements()
+    start = topics.ends(TOPIC)
     for batch in captures.batches(once, rng):
         deployment.accept(batch)
-    topics.wait_until_consumed()
-    first, before = ledger.snapshot(), deployment.outcomes()
+    before = wait_until_counted(deployment, topics, start)
+    first, middle = ledger.snapshot(), topics.ends(TOPIC)
 
     thrice = once * 3
     rng.shuffle(thrice)
     for batch in captures.batches(thrice, rng):
         deployment.accept(batch)
-    topics.wait_until_consumed()
 
-    counted = wait_for_count(deployment, before, len(thrice))
+    counted = added(before, wait_until_counted(deployment, topics, middle))
     assert counted.keys() <= OUTCOMES
     assert sum(counted.values()) == len(thrice)
     assert counted.get("created", 0) == 0
@@ -69,14 +77,16 @@ def test_NOTHING_VANISHES_any_order_and_batching_gives_the_same_tables(
     if "shuffled" not in deployment.sources:
         pytest.skip("needs a token source `shuffled` in BILLING_INGEST_TOKENS")
     once = captures.all_elements()
+    start = topics.ends(TOPIC)
     for batch in captures.batches(once, rng):
         deployment.accept(batch)
+    before = wait_until_counted(deployment, topics, start)
     thrice = once * 3
     rng.shuffle(thrice)
-    before = deployment.outcomes()
+    middle = topics.ends(TOPIC)
     for batch in captures.batches(thrice, rng):
         deployment.accept(batch, token=deployment.sources["shuffled"])
-    topics.wait_until_consumed()
+    counted = added(before, wait_until_counted(deployment, topics, middle))
 
     ids = {line.response_id for line in captures.expectations()}
     for table in (ledger.receipts, ledger.deferred):
@@ -85,7 +95,6 @@ def test_NOTHING_VANISHES_any_order_and_batching_gives_the_same_tables(
         assert billed(shuffled) == billed(in_order)
         assert shuffled
     assert ledger.conflicts(source_system="litellm/shuffled") == []
-    counted = wait_for_count(deployment, before, len(thrice))
     assert counted["created"] == len(ledger.receipts(source_system="litellm/shuffled"))
 
 
@@ -93,14 +102,14 @@ def test_CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID_a_thousand_posts_are_one(
     deployment: Deployment, topics: Topics, ledger: Ledger
 ) -> None:
     file = "concurrent-batch.json"  # receipts, a free model and deferrals in one body
+    start = topics.ends(TOPIC)
     deployment.accept(captures.body(file))
-    topics.wait_until_consumed()
-    first, before = ledger.snapshot(), deployment.outcomes()
+    before = wait_until_counted(deployment, topics, start)
+    first, middle = ledger.snapshot(), topics.ends(TOPIC)
     hundred = captures.array(captures.elements(file) * 100)
     for _ in range(10):
         deployment.accept(hundred)
-    topics.wait_until_consumed()
-    counted = wait_for_count(deployment, before, 6_000)
+    counted = added(before, wait_until_counted(deployment, topics, middle))
     assert sum(counted.values()) == 6_000
     assert counted.get("created", 0) == 0
     assert ledger.snapshot() == first
