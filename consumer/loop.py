@@ -25,7 +25,7 @@ from consumer.decision import Policy, decide
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterLimit
-from consumer.offsets import Offsets, first_offsets, next_offsets
+from consumer.offsets import Offsets, first_offsets
 from consumer.publisher import Publisher, PublishError
 from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
@@ -34,6 +34,7 @@ log = structlog.get_logger("consumer")
 
 _POLL_WHILE_WAITING_SECONDS: Final = 0.1
 _COMMITTED_SECONDS: Final = 10.0
+_PART_RECORDS: Final = 500
 _FOR_GOOD: Final = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 )
@@ -99,29 +100,35 @@ class Loop:
         )
         while not self._stop.is_set():
             self._health.turned()
-            batch = self._poll()
+            # A partition may be revoked while a batch is collected and be back before its end: its
+            # records are its next owner's, and published twice they would double their events.
             revocations = self._assignment.revocations
+            batch = self._poll()
             decided = [Decided(record, decide(record, self._policy)) for record in batch]
-            whole = self._finish()
+            whole = self._finish(batch)
             self._position()
             self._accountant.observe(self._consumer, self._ledger)
             if batch and whole and revocations == self._assignment.revocations:
                 self._begin(batch, decided)
-            elif batch:
+            elif batch and whole:
                 self._go_back(batch)
         self._finish()
         self._accountant.remember()
 
     def _poll(self) -> list[Record]:
-        messages = self._consumer.consume(
-            self._settings.consumer_batch_records, self._settings.consumer_batch_wait_ms / 1_000
-        )
-        records = [Record.of(message) for message in messages if self._is_record(message)]
-        # A partition may be revoked while its messages are being collected. They are the next
-        # owner's: to publish them here as well would double their events, as the group takes the
-        # offsets of any partition from any of its members.
-        places = self._assignment.places
-        return [record for record in records if (record.topic, record.partition) in places]
+        """Collect a batch, until it is full or the time to wait for more is over."""
+        limits, records, size = self._settings, list[Record](), 0
+        until = time.monotonic() + limits.consumer_batch_wait_ms / 1_000
+        while len(records) < limits.consumer_batch_records and size < limits.consumer_batch_bytes:
+            # In parts, because the client keeps its own copy of a value as long as its message is.
+            wanted = min(_PART_RECORDS, limits.consumer_batch_records - len(records))
+            messages = self._consumer.consume(wanted, max(until - time.monotonic(), 0))
+            part = [Record.of(message) for message in messages if self._is_record(message)]
+            records += part
+            size += sum(len(record.value) for record in part)
+            if len(messages) < wanted:
+                break
+        return records
 
     def _position(self) -> None:
         """Have every assigned partition read from somewhere."""
@@ -156,8 +163,8 @@ class Loop:
         self._accountant.count(outcomes)
         return outcomes, None
 
-    def _finish(self) -> bool:
-        """Bring the batch in flight to its end; False when it was given up."""
+    def _finish(self, ahead: Sequence[Record] = ()) -> bool:
+        """Bring the batch in flight to its end; False when it was given up, and `ahead` with it."""
         flight, self._flight = self._flight, None
         if flight is None:
             return True
@@ -168,14 +175,14 @@ class Loop:
                 self._settling = None
                 self._wait("postgresql", error, attempt)
                 if self._stop.is_set() or flight.revocations != self._assignment.revocations:
-                    self._go_back(flight.records)
+                    self._go_back(flight.records, ahead)
                     return False
             else:
                 break
         self._settling = None
         if failure is not None:
             self._publisher_failed = True
-            self._go_back(flight.records, failure, outcomes, flight.revocations)
+            self._go_back(flight.records, ahead, failure, outcomes, flight.revocations)
             return False
         self._offsets.published(flight.records)
         self._health.settled()
@@ -189,11 +196,12 @@ class Loop:
     def _go_back(
         self,
         batch: Sequence[Record],
+        ahead: Sequence[Record] = (),
         cause: Exception | None = None,
         outcomes: Sequence[Outcome] = (),
         revocations: int | None = None,
     ) -> None:
-        """Give the batch up and read on from where the group's committed offsets are.
+        """Give up the batch, and what was read `ahead` of it, and read on from the group's offsets.
 
         They alone say whether a Kafka transaction of unknown end took effect; if it did, the batch
         is counted after all. Returns early when the loop is to stop: nothing was committed then
@@ -209,7 +217,7 @@ class Loop:
                 if self._publisher_failed:
                     self._publisher.renew()
                     self._publisher_failed = False
-                took_effect = self._seek_to_committed(batch)
+                took_effect = self._seek_to_committed(batch, ahead)
                 break
             except KafkaException as error:
                 cause = error
@@ -218,15 +226,17 @@ class Loop:
             self._accountant.count(outcomes)
         log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
 
-    def _seek_to_committed(self, batch: Sequence[Record]) -> bool:
-        """Set the positions of the batch's partitions; whether all are past the batch."""
-        first = first_offsets(batch)
-        ends = next_offsets(batch)
+    def _seek_to_committed(self, batch: Sequence[Record], ahead: Sequence[Record]) -> bool:
+        """Set the positions of their partitions; whether all of the batch's are past it."""
+        begun = first_offsets(batch)
+        # Where a new group has committed nothing, everything since is read again.
+        first = first_offsets([*batch, *ahead])
         took_effect = True
-        for part in self._consumer.committed(ends, timeout=_COMMITTED_SECONDS):
+        asked = [TopicPartition(*place) for place in first]
+        for part in self._consumer.committed(asked, timeout=_COMMITTED_SECONDS):
             key = (part.topic, part.partition)
             offset = part.offset if part.offset >= 0 else first[key]
-            took_effect = took_effect and offset > first[key]
+            took_effect = took_effect and offset > begun.get(key, -1)
             if key in self._assignment.positioned:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect

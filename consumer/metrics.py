@@ -73,7 +73,8 @@ RETRIES: Final = Counter(
 )
 DISCARDED: Final = Counter(
     "billing_consumer_discarded_batches_total",
-    "Batches given up because their partitions moved; the new owner settles them.",
+    "Batches given up and read again, here or by a new owner: their partitions moved, or their "
+    "transaction failed.",
 )
 OFFSET_RESETS: Final = Counter(
     "billing_consumer_offset_resets_total",

@@ -70,6 +70,11 @@ class Settings(KafkaConnection):
     consumer_batch_records: int = Field(
         default=3_000, ge=1, le=50_000, description="Most records in one transaction."
     )
+    consumer_batch_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1,
+        description="A batch that holds so many bytes of values takes no more records.",
+    )
     consumer_batch_wait_ms: int = Field(
         default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
     )

@@ -1,0 +1,60 @@
+"""How large a batch becomes: as many records, or as many bytes, as the settings say."""
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.services.callbacks import element
+from tests.services.consuming import Consuming, Member
+
+PATIENCE_MS = "2000"
+"""So that a batch becomes as large as it may be."""
+
+
+def batches(member: Member) -> dict[str, int]:
+    """How many batches had at most so many records, by that number; `+Inf` is all of them."""
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+    return {
+        sample.labels["le"]: int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "billing_consumer_batch_records_bucket"
+    }
+
+
+def calls(count: int) -> list[bytes]:
+    """Paid calls of one run."""
+    run = {"spend_logs_metadata": {"run_id": "run", "attempt": 0}}
+    names = [f"call-{number}" for number in range(count)]
+    return [element(id=name, litellm_call_id=name, metadata=run) for name in names]
+
+
+def test_a_batch_that_holds_enough_bytes_takes_no_more_records(consuming: Consuming) -> None:
+    consuming.send(*calls(1_200))
+    member = consuming.member(CONSUMER_BATCH_BYTES="1", CONSUMER_BATCH_WAIT_MS=PATIENCE_MS)
+    consuming.settled()
+    found = batches(member)
+    assert found["500.0"] == found["+Inf"] >= 3
+    consuming.every_receipt_is_published_once(1_200)
+
+
+def test_a_batch_takes_no_more_records_than_it_may(consuming: Consuming) -> None:
+    consuming.send(*calls(1_200))
+    member = consuming.member(CONSUMER_BATCH_RECORDS="1000", CONSUMER_BATCH_WAIT_MS=PATIENCE_MS)
+    consuming.settled()
+    found = batches(member)
+    assert found["1000.0"] == found["+Inf"]
+    assert found["500.0"] < found["+Inf"]
+    consuming.every_receipt_is_published_once(1_200)
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_though_the_first_batch_of_a_group_fails(
+    consuming: Consuming,
+) -> None:
+    """The group has no offset to go back to then, and the second batch is in hand already."""
+    consuming.send(*calls(100))
+    member = consuming.member(
+        program=["tests.services.failing_publisher"], CONSUMER_BATCH_RECORDS="25"
+    )
+    consuming.settled()
+    assert member.said("went back to the committed offsets")
+    consuming.every_receipt_is_published_once(100)
