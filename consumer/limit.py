@@ -24,9 +24,11 @@ class DeadLetterLimit:
         self._recent: deque[bool] = deque()
         self._parked = 0
         self._run = 0
+        self._before = self._state()
 
     def admit(self, batch: Sequence[Decided]) -> None:
         """Take a decided batch into account. Raises `DeadLetterLimitError` before it is settled."""
+        self._before = self._state()
         for decided in batch:
             self._note(isinstance(decided.decision, Parked))
             if self._run >= self._longest_run:
@@ -39,6 +41,13 @@ class DeadLetterLimit:
                     f"{self._parked} of the last {self._window} records would be parked, "
                     f"the last {_where(decided)}"
                 )
+
+    def withdraw(self) -> None:
+        """Forget the latest batch: it was given up, and its records will be read again."""
+        self._recent, self._parked, self._run = self._before
+
+    def _state(self) -> tuple[deque[bool], int, int]:
+        return self._recent.copy(), self._parked, self._run
 
     def _note(self, parked: bool) -> None:  # noqa: FBT001 - the one thing that is noted
         self._recent.append(parked)

@@ -175,6 +175,7 @@ class Loop:
                 self._settling = None
                 self._wait("postgresql", error, attempt)
                 if self._stop.is_set() or flight.revocations != self._assignment.revocations:
+                    self._limit.withdraw()
                     self._go_back(flight.records, ahead)
                     return False
             else:
@@ -182,7 +183,8 @@ class Loop:
         self._settling = None
         if failure is not None:
             self._publisher_failed = True
-            self._go_back(flight.records, ahead, failure, outcomes, flight.revocations)
+            if not self._go_back(flight.records, ahead, failure, outcomes, flight.revocations):
+                self._limit.withdraw()
             return False
         self._offsets.published(flight.records)
         self._health.settled()
@@ -200,19 +202,19 @@ class Loop:
         cause: Exception | None = None,
         outcomes: Sequence[Outcome] = (),
         revocations: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Give up the batch, and what was read `ahead` of it, and read on from the group's offsets.
 
         They alone say whether a Kafka transaction of unknown end took effect; if it did, the batch
-        is counted after all. Returns early when the loop is to stop: nothing was committed then
-        that is not whole.
+        is counted after all, and the answer is true. False as well when the loop is to stop:
+        nothing was committed then that is not whole.
         """
         metrics.DISCARDED.inc()
         for attempt in itertools.count(1):
             if cause is not None:
                 self._wait("kafka", cause, attempt)
             if self._stop.is_set():
-                return
+                return False
             try:
                 if self._publisher_failed:
                     self._publisher.renew()
@@ -225,6 +227,7 @@ class Loop:
         if outcomes and took_effect and revocations == self._assignment.revocations:
             self._accountant.count(outcomes)
         log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
+        return took_effect
 
     def _seek_to_committed(self, batch: Sequence[Record], ahead: Sequence[Record]) -> bool:
         """Set the positions of their partitions; whether all of the batch's are past it."""

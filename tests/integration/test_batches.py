@@ -4,10 +4,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.callbacks import element
-from tests.services.consuming import Consuming, Member
+from tests.services.consuming import CALLBACKS, Consuming, Member
 
 PATIENCE_MS = "2000"
 """So that a batch becomes as large as it may be."""
+
+FAILS_ONCE = ["tests.services.failing_publisher"]
 
 
 def batches(member: Member) -> dict[str, int]:
@@ -52,9 +54,19 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_though_the_first_batch_of_a_group_fails
 ) -> None:
     """The group has no offset to go back to then, and the second batch is in hand already."""
     consuming.send(*calls(100))
-    member = consuming.member(
-        program=["tests.services.failing_publisher"], CONSUMER_BATCH_RECORDS="25"
-    )
+    member = consuming.member(program=FAILS_ONCE, CONSUMER_BATCH_RECORDS="25")
     consuming.settled()
     assert member.said("went back to the committed offsets")
     consuming.every_receipt_is_published_once(100)
+
+
+def test_dead_letters_that_are_read_again_count_once_against_their_limit(
+    consuming: Consuming,
+) -> None:
+    for _ in range(60):
+        consuming.produce(CALLBACKS, b"one", b"{")
+    consuming.flush()
+    member = consuming.member(program=FAILS_ONCE, CONSUMER_DEAD_LETTER_RUN="100")
+    consuming.settled()
+    assert member.said("went back to the committed offsets")
+    assert len(consuming.dead_letters()) == 60

@@ -43,3 +43,14 @@ def test_a_share_over_the_limit_stops_once_the_window_is_full() -> None:
 def test_old_records_leave_the_window() -> None:
     limit = DeadLetterLimit(longest_run=100, share=0.3, window=10)
     limit.admit(batch("pppooooooo" + "o" * 10 + "pppooooooo"))
+
+
+def test_a_batch_that_is_read_again_counts_once() -> None:
+    limit = DeadLetterLimit(longest_run=4, share=0.5, window=10)
+    limit.admit(batch("ooooop"))
+    for _ in range(5):
+        limit.admit(batch("ppoopp"))
+        limit.withdraw()
+    limit.admit(batch("pp"))
+    with pytest.raises(DeadLetterLimitError, match="4 records in a row"):
+        limit.admit(batch("p"))
