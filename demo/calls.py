@@ -39,6 +39,12 @@ class Answer:
     cost: str | None
 
 
+def _agent(run: str, name: str = "", parent: str = "") -> str:
+    sub_agent = f', "sub_agent_id": "{name}"' if name else ""
+    above = f', "parent_sub_agent_id": "{parent}"' if parent else ""
+    return f'{{"run_id": "{run}", "attempt": 0, "graph_id": "demo"{sub_agent}{above}}}'
+
+
 def plan() -> tuple[Call, ...]:
     """Return the calls of one demo, under run ids of their own.
 
@@ -47,43 +53,37 @@ def plan() -> tuple[Call, ...]:
     """
     mark = secrets.token_hex(3)
     trip, poem = f"trip-{mark}", f"poem-{mark}"
-
-    def agent(run: str, name: str = "", parent: str = "") -> str:
-        sub_agent = f', "sub_agent_id": "{name}"' if name else ""
-        above = f', "parent_sub_agent_id": "{parent}"' if parent else ""
-        return f'{{"run_id": "{run}", "attempt": 0, "graph_id": "demo"{sub_agent}{above}}}'
-
     priced, custom, tiny = "real-gpt-4o-mini", "real-custom", "real-tiny"
     return (
         Call(kind="plain, no run", model=priced, account="acme"),
         Call(kind="streamed, no run", model=priced, account="acme", stream=True),
-        Call(kind="run, planner", model=custom, account="acme", metadata=agent(trip)),
+        Call(kind="run, planner", model=custom, account="acme", metadata=_agent(trip)),
         Call(
             kind="run, sub-agent 1",
             model=custom,
             account="acme",
             stream=True,
-            metadata=agent(trip, "researcher"),
+            metadata=_agent(trip, "researcher"),
         ),
         Call(
             kind="run, sub-agent 1",
             model="mock-claude-sonnet",
             account="acme",
-            metadata=agent(trip, "researcher"),
+            metadata=_agent(trip, "researcher"),
         ),
         Call(
             kind="run, sub-agent 2",
             model=custom,
             account="acme",
             stream=True,
-            metadata=agent(trip, "writer", "researcher"),
+            metadata=_agent(trip, "writer", "researcher"),
         ),
-        Call(kind="tiny price", model=tiny, account="globex", metadata=agent(poem)),
+        Call(kind="tiny price", model=tiny, account="globex", metadata=_agent(poem)),
         Call(
-            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=_agent(poem)
         ),
         Call(
-            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=_agent(poem)
         ),
         Call(kind="asked once", model=priced, account="globex", cached=True),
         Call(kind="again, from cache", model=priced, account="globex", cached=True),

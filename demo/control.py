@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psutil
 from rich.console import Console
@@ -58,19 +58,7 @@ def start(
         _check_running(directory, litellm=litellm)
         return False
     options = [*(["--litellm"] if litellm else []), *(["--with-parent"] if with_parent else [])]
-    log = directory.logs / "supervisor.log"
-    for old in directory.logs.glob("*.log"):
-        old.unlink()
-    with log.open("ab") as output:
-        supervisor = subprocess.Popen(
-            (sys.executable, "-m", "demo", "supervise", "--directory", directory.path, *options),
-            cwd=ROOT,
-            env={**inherited(), **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    supervisor = _supervise(directory, options, environment or {})
     try:
         _follow_start(directory, console, supervisor)
     except BaseException:
@@ -80,6 +68,23 @@ def start(
         supervisor.wait(_STOP_SECONDS)
         raise
     return True
+
+
+def _supervise(
+    directory: RunDirectory, options: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    for old in directory.logs.glob("*.log"):
+        old.unlink()
+    with (directory.logs / "supervisor.log").open("ab") as output:
+        return subprocess.Popen(
+            (sys.executable, "-m", "demo", "supervise", "--directory", directory.path, *options),
+            cwd=ROOT,
+            env={**inherited(), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def stop(directory: RunDirectory, console: Console) -> bool:

@@ -85,20 +85,21 @@ def _addresses(settings: StackSettings, ports: Ports) -> _Addresses:
     )
 
 
-def _rooms(
-    environment: Mapping[str, str], addresses: _Addresses, embedded: tuple[Service, ...]
-) -> tuple[Service, ...]:
-    """Return the project's jobs and rooms: what is stopped last stands first."""
-    there = frozenset(service.name for service in embedded)
+def _port_settings(addresses: _Addresses) -> dict[str, str]:
     port_of = {
         "GATEWAY_PORT": addresses.gateway,
         "GATEWAY_METRICS_PORT": addresses.gateway_metrics,
         "CONSUMER_METRICS_PORT": addresses.consumer_metrics,
     }
-    complete = {
-        **environment,
-        **{name: where.rpartition(":")[2] for name, where in port_of.items()},
-    }
+    return {name: where.rpartition(":")[2] for name, where in port_of.items()}
+
+
+def _rooms(
+    environment: Mapping[str, str], addresses: _Addresses, embedded: tuple[Service, ...]
+) -> tuple[Service, ...]:
+    """Return the project's jobs and rooms: what is stopped last stands first."""
+    there = frozenset(service.name for service in embedded)
+    complete = {**environment, **_port_settings(addresses)}
 
     def job(name: str, *options: str, needs: frozenset[str]) -> Service:
         return Service(

@@ -32,10 +32,17 @@ class Metrics:
     """The metrics of one gateway, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._declare_requests(self.registry)
+        self._declare_elements(self.registry)
+        self._declare_store(self.registry)
+        self._declare_spool(self.registry)
+        self._begin_at_zero()
+
+    def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "billing_gateway_requests_total",
             "Answered requests. 401, 413 and 415 are lost usage.",
@@ -45,12 +52,6 @@ class Metrics:
         self.request_seconds = Histogram(
             "billing_gateway_request_seconds",
             "Seconds from a request's headers to its answer; senders lose events while they wait.",
-            registry=registry,
-            buckets=_LATENCY_BUCKETS,
-        )
-        self.store_seconds = Histogram(
-            "billing_gateway_store_seconds",
-            "Seconds from handing a request's records to the store to all of them being durable.",
             registry=registry,
             buckets=_LATENCY_BUCKETS,
         )
@@ -64,6 +65,19 @@ class Metrics:
             "Bytes of bodies in hand that are not answered yet.",
             registry=registry,
         )
+        self.auth_failures = Counter(
+            "billing_gateway_auth_failures_total",
+            "Requests answered 401, by reason: missing, malformed or wrong.",
+            ("reason",),
+            registry=registry,
+        )
+        self.abandoned = Counter(
+            "billing_gateway_abandoned_requests_total",
+            "Requests whose sender left, or took too long, before the body was complete.",
+            registry=registry,
+        )
+
+    def _declare_elements(self, registry: CollectorRegistry) -> None:
         self.elements = Counter(
             "billing_gateway_elements_total",
             "Elements of 202 answers: accepted, parked or null.",
@@ -90,11 +104,13 @@ class Metrics:
         self.usage_units = Counter(
             "billing_gateway_usage_units_total", "Usage units taken.", registry=registry
         )
-        self.auth_failures = Counter(
-            "billing_gateway_auth_failures_total",
-            "Requests answered 401, by reason: missing, malformed or wrong.",
-            ("reason",),
+
+    def _declare_store(self, registry: CollectorRegistry) -> None:
+        self.store_seconds = Histogram(
+            "billing_gateway_store_seconds",
+            "Seconds from handing a request's records to the store to all of them being durable.",
             registry=registry,
+            buckets=_LATENCY_BUCKETS,
         )
         self.not_stored = Counter(
             "billing_gateway_not_stored_total",
@@ -107,11 +123,13 @@ class Metrics:
             "Fatal errors of the Kafka producer; after each it is replaced by a new one.",
             registry=registry,
         )
-        self.abandoned = Counter(
-            "billing_gateway_abandoned_requests_total",
-            "Requests whose sender left, or took too long, before the body was complete.",
+        self.broker_up = Gauge(
+            "billing_gateway_broker_up",
+            "1 when the broker answered the latest check and all topics are there.",
             registry=registry,
         )
+
+    def _declare_spool(self, registry: CollectorRegistry) -> None:
         self.spooled = Counter(
             "billing_gateway_spooled_total",
             "Records that were answered 202 from the spool.",
@@ -152,7 +170,9 @@ class Metrics:
             "Seconds for which the oldest record has waited in the spool; 0 when it is empty.",
             registry=registry,
         )
-        # From the start at 0, so that an alert on the first increase can see it.
+
+    def _begin_at_zero(self) -> None:
+        """Show each label that is known, so that an alert on its first increase can see it."""
         for outcome in ("accepted", "parked", "null"):
             self.elements.labels(outcome)
         for reason in Reason:
@@ -163,11 +183,6 @@ class Metrics:
             self.auth_failures.labels(failure)
         for cause in NOT_STORED:
             self.not_stored.labels(cause)
-        self.broker_up = Gauge(
-            "billing_gateway_broker_up",
-            "1 when the broker answered the latest check and all topics are there.",
-            registry=registry,
-        )
 
     def watch(self, spool: Spool) -> None:
         """Show the state of `spool`."""

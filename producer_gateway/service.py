@@ -21,7 +21,7 @@ from producer_gateway.probes import Readiness, probes
 from producer_gateway.routes import application
 from producer_gateway.settings import Settings
 from producer_gateway.storage import Storage
-from schemas.topics import load_topics
+from schemas.topics import Topics, load_topics
 
 _LOG: Final = structlog.get_logger(__name__)
 _KEEP_ALIVE_S: Final = 75
@@ -113,12 +113,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     topics, metrics = load_topics(settings.topic_prefix), Metrics()
-    try:
-        storage = Storage(settings, topics, metrics, stop_because)
-    except SpoolError as error:
-        raise FatalError(str(error)) from error
-    except KafkaException as error:
-        raise FatalError(f"the KAFKA_* variables do not fit: {error.args[0].str()}") from error
+    storage = _storage(settings, topics, metrics, stop_because)
     readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)
     timeout_s = settings.shutdown_timeout_s
@@ -148,6 +143,17 @@ async def serve(settings: Settings) -> None:
     _LOG.info("stopped")
     if fatal:
         raise FatalError(fatal[0])
+
+
+def _storage(
+    settings: Settings, topics: Topics, metrics: Metrics, stop_because: Callable[[str], None]
+) -> Storage:
+    try:
+        return Storage(settings, topics, metrics, stop_because)
+    except SpoolError as error:
+        raise FatalError(str(error)) from error
+    except KafkaException as error:
+        raise FatalError(f"the KAFKA_* variables do not fit: {error.args[0].str()}") from error
 
 
 async def _run(server: _Server, stop_because: Callable[[str], None]) -> None:

@@ -122,6 +122,52 @@ def shown(environment: dict[str, str], *command: str) -> str:
     return done.stdout + done.stderr
 
 
+def answers(gateway: Gateway, spooling: Gateway) -> dict[str, str]:
+    """Post everything to both; what they answer."""
+    seen: dict[str, str] = {}
+    for name, (path, headers, body, status) in ways().items():
+        answer = gateway.post(body, path, headers)
+        assert answer.status_code == status, (name, answer.text)
+        seen[f"answer: {name}"] = answer.text + str(answer.headers)
+        if status == 202:
+            spooled = spooling.post(body, path, headers)
+            assert (spooled.status_code, spooled.json()["spooled"]) == (202, 1), name
+            seen[f"spooled answer: {name}"] = spooled.text
+    return seen
+
+
+def printed(house: Consuming) -> dict[str, str]:
+    """What the consumer's commands print."""
+    environment = {
+        "DATABASE_URL": house.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": house.bootstrap,
+        "BILLING_TOPIC_PREFIX": house.prefix,
+        "CONSUMER_GROUP": house.group,
+        "CONSUMER_LOG_LEVEL": "debug",
+    }
+    return {
+        "report": shown(environment, "report"),
+        "deferred list": shown(environment, "deferred", "list", "--settled"),
+        "replay": shown(environment, "replay"),
+    }
+
+
+def events(house: Consuming) -> dict[str, str]:
+    """What subscribers of the receipts read."""
+    return {
+        f"event {event.offset}": repr((event.key, event.value, event.headers))
+        for event in house.topics.since(RECEIPTS, {})
+    }
+
+
+def probes(name: str, url: str) -> dict[str, str]:
+    """What machines read from a process."""
+    return {
+        f"{name} {path}": httpx.get(url + path, timeout=10, trust_env=False).text
+        for path in ("/metrics", "/readyz", "/livez")
+    }
+
+
 @pytest.mark.timeout(240)
 def test_NO_CONTENT_IN_RECEIPTS_nor_in_anything_that_people_or_machines_see(
     kafka: str, topics: Topics, topic_prefix: str, migrated_database_url: str, tmp_path: Path
@@ -149,38 +195,20 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_anything_that_people_or_machines_see(
         gateway.start()
         gateway.ready()
         member = house.member(CONSUMER_LOG_LEVEL="debug")
-        for name, (path, headers, body, status) in ways().items():
-            answer = gateway.post(body, path, headers)
-            assert answer.status_code == status, (name, answer.text)
-            seen[f"answer: {name}"] = answer.text + str(answer.headers)
-            if status == 202:
-                spooled = spooling.post(body, path, headers)
-                assert (spooled.status_code, spooled.json()["spooled"]) == (202, 1), name
-                seen[f"spooled answer: {name}"] = spooled.text
+        seen |= answers(gateway, spooling)
         house.settled()
         eventually(house.tables.conflicts, "the conflict")
         assert {row["response_id"] for row in house.tables.receipts()} >= {"accepted", "lenient"}
         assert [row["response_id"] for row in house.tables.deferred()] == ["deferred"]
         assert len(house.dead_letters()) >= 6
 
-        environment = {
-            "DATABASE_URL": migrated_database_url,
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "BILLING_TOPIC_PREFIX": topic_prefix,
-            "CONSUMER_GROUP": house.group,
-            "CONSUMER_LOG_LEVEL": "debug",
-        }
-        seen["report"] = shown(environment, "report")
-        seen["deferred list"] = shown(environment, "deferred", "list", "--settled")
-        seen["replay"] = shown(environment, "replay")
-        for event in house.topics.since(RECEIPTS, {}):
-            seen[f"event {event.offset}"] = repr((event.key, event.value, event.headers))
-        for name, one in {"gateway": gateway, "spooling gateway": spooling}.items():
-            for path in ("/metrics", "/readyz", "/livez"):
-                seen[f"{name} {path}"] = one.text(path)
-        for path in ("/metrics", "/readyz", "/livez"):
-            answer = httpx.get(member.metrics_url + path, timeout=10, trust_env=False)
-            seen[f"consumer {path}"] = answer.text
+        seen |= printed(house) | events(house)
+        for name, url in {
+            "gateway": gateway.metrics_url,
+            "spooling gateway": spooling.metrics_url,
+            "consumer": member.metrics_url,
+        }.items():
+            seen |= probes(name, url)
     finally:
         for one in (gateway, spooling):
             one.stop()

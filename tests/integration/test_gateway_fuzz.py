@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import schemathesis
@@ -26,18 +26,16 @@ from schemathesis.specs.openapi.checks import (
 
 from producer_gateway.routes import openapi
 from schemas.topics import Topics
-from tests.services.callbacks import element
-from tests.services.gateway import AUTHORIZED, CALLBACKS_PATH, TOKEN, Gateway
+from tests.integration.fuzzed_requests import EMPTY, MAX_BODY_BYTES, Sent, honest, lying, request
+from tests.services.gateway import AUTHORIZED, Gateway
 from tests.services.waiting import eventually
 from tests.services.wire import Answer, converse
-from tests.unit.test_splitter_properties import JSON_LIKE, OBJECTS, VALUES, Encoding, dump
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 30)
 ANYWHERE = secrets.randbelow(2**31) if "FUZZ_SECONDS" in os.environ else 20_261_122
 SEED = int(os.environ.get("FUZZ_SEED") or ANYWHERE)
 DEADLINE_SECONDS = 20.0
 BODY_TIMEOUT_SECONDS = 1
-MAX_BODY_BYTES = 1_000_000
 EXAMPLES = 100
 AS_MADE_UP = settings(
     max_examples=EXAMPLES,
@@ -139,165 +137,6 @@ def made_up(attempt: Callable[[], None], check: Callable[[], None]) -> int:
             raise
         rounds += 1
     return rounds
-
-
-REAL = st.fixed_dictionaries(
-    {"id": st.text(max_size=5)},
-    optional={
-        "litellm_call_id": VALUES,
-        "response_cost": VALUES,
-        "end_user": VALUES,
-        "metadata": st.fixed_dictionaries({"spend_logs_metadata": VALUES}) | VALUES,
-        "messages": VALUES,
-    },
-).map(lambda fields: element(**fields))
-NUMBERS = st.one_of(
-    st.integers(0, 20_000).map(lambda digits: b"9" * digits),
-    st.integers(-400, 100_000).map(lambda power: b"1e%d" % power),
-    st.sampled_from([b"-", b"01", b"1e", b"-0", b"NaN", b"-Infinity", b"0x10", b"1_000"]),
-)
-NESTED = st.builds(
-    lambda opener, depth, closers: opener * depth + b"1" + closers * depth,
-    st.sampled_from([b"[", b'{"a":', b'[{"id":', b'{"id":"a","x":[']),
-    st.sampled_from([1, 100, 511, 999, 1_001, 5_000, 60_000]),
-    st.sampled_from([b"", b"]", b"}", b"}]", b"]}"]),
-)
-PIECES = st.one_of(
-    REAL,
-    OBJECTS.map(lambda value: dump(value, (", ", ": "), Encoding.UTF_8)),
-    NUMBERS.map(lambda number: element(id="n").replace(b"0.000036", number)),
-    NUMBERS,
-    NESTED,
-    JSON_LIKE,
-    st.binary(max_size=50),
-)
-
-
-@st.composite
-def bodies(draw: st.DrawFn) -> bytes:
-    """A list, lines, or one thing; some bytes of it may be others."""
-    pieces = draw(st.lists(PIECES, max_size=6))
-    join = draw(st.sampled_from([b",", b"\n", b"\r\n", b" , ", b"", b",,", b"\x00"]))
-    opener, closer = draw(st.sampled_from([(b"[", b"]"), (b"", b""), (b"[", b""), (b"", b"]")]))
-    body = draw(st.sampled_from([b"", b"\xef\xbb\xbf", b" "])) + opener + join.join(pieces) + closer
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(body)))
-        body = body[:at] + draw(st.binary(max_size=3)) + body[at + draw(st.integers(0, 3)) :]
-    return body
-
-
-class Sent(NamedTuple):
-    """A request as bytes; `honest` where its framing is right, so that it must get an answer."""
-
-    raw: bytes
-    honest: bool
-
-
-TEXT = st.text(st.sampled_from([chr(n) for n in range(32, 256) if n != 127]), max_size=30).map(
-    lambda text: text.encode("latin-1")
-)
-ODD_HEADERS = st.lists(
-    st.one_of(
-        st.builds(lambda value: b"Content-Type: " + value, TEXT),
-        st.builds(lambda value: b"traceparent: " + value, TEXT),
-        st.builds(lambda value: b"X-Odd: " + value, TEXT),
-        st.sampled_from(
-            [
-                b"Content-Type: application/json; charset=utf-16",
-                b"Content-Type: multipart/form-data; boundary=x",
-                b"Content-Type: " + b"x" * 5_000,
-                b"Accept: nothing/at-all",
-                b"Expect: 100-continue",
-                b"Content-Encoding: identity",
-                b"Content-Encoding: ",
-                b"Host: elsewhere",
-                b"Cookie: " + b"c" * 10_000,
-            ]
-        ),
-    ),
-    max_size=4,
-)
-LYING_HEADERS = st.lists(
-    st.one_of(
-        st.binary(max_size=40),
-        st.sampled_from(
-            [
-                b"Content-Length: -1",
-                b"Content-Length: 0x10",
-                b"Content-Length: 5, 5",
-                b"Content-Length: 99999999999999999999999999",
-                b"Content-Length: 18446744073709551615",
-                b"Content-Length: \xd9\xa5",
-                b"Content-Length: 3",
-                b"Transfer-Encoding: chunked",
-                b"Transfer-Encoding: gzip, chunked",
-                b"Transfer-Encoding: identity",
-                b"Content-Encoding: gzip",
-                b"Connection: upgrade\r\nUpgrade: websocket",
-                b"Connection: close",
-                b"Authorization: Bearer \xff\xfe",
-                b"Authorization: Basic x",
-                b" folded: header",
-                b"No colon here",
-            ]
-        ),
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-def chunked(body: bytes, size: int, extension: bytes) -> bytes:
-    """A body in chunks."""
-    parts = [body[at : at + size] for at in range(0, len(body), size)]
-    sized = [b"%x%s\r\n%s\r\n" % (len(part), extension, part) for part in parts]
-    return b"".join(sized) + b"0\r\n\r\n"
-
-
-def request(
-    headers: list[bytes],
-    payload: bytes,
-    line: bytes = b"POST %s HTTP/1.1" % CALLBACKS_PATH.encode(),
-) -> bytes:
-    """A request as bytes."""
-    own = [b"Host: gateway", b"Authorization: Bearer " + TOKEN.encode()]
-    return b"\r\n".join([line, *own, *headers, b"", payload])
-
-
-@st.composite
-def honest(draw: st.DrawFn) -> Sent:
-    """A request whose framing is right, and whose body is not larger than is allowed."""
-    small = bodies().filter(lambda body: len(body) <= MAX_BODY_BYTES)
-    body, headers = draw(small), draw(ODD_HEADERS)
-    if draw(st.booleans()):
-        return Sent(request([*headers, b"Content-Length: %d" % len(body)], body), honest=True)
-    extension = draw(st.sampled_from([b"", b";a=b", b';x="y"']))
-    payload = chunked(body, draw(st.sampled_from([1_000, 7, 100_000])), extension)
-    return Sent(request([*headers, b"Transfer-Encoding: chunked"], payload), honest=True)
-
-
-@st.composite
-def lying(draw: st.DrawFn) -> Sent:
-    """A request whose framing, line or headers are wrong."""
-    body, headers = draw(bodies()), draw(LYING_HEADERS)
-    match draw(st.integers(0, 4)):
-        case 0:
-            raw = request([*headers, b"Content-Length: %d" % len(body)], body)
-        case 1:
-            claimed = max(0, len(body) + draw(st.integers(-20, 20)))
-            raw = request([b"Content-Length: %d" % claimed], body)
-        case 2:
-            raw = request([b"Transfer-Encoding: chunked"], b"ffffffffffffffff1\r\n" + body)
-        case 3:
-            lines = [b"POST / HTTP/9.9", b"GET http://[ HTTP/1.1", b"\xff\xff", b"POST  HTTP/1.1"]
-            line = draw(st.sampled_from(lines) | st.binary(max_size=30))
-            raw = request([b"Content-Length: %d" % len(body)], body, line)
-        case _:
-            raw = draw(st.binary(max_size=200)) + body
-    return Sent(raw, honest=False)
-
-
-EMPTY = Sent(request([b"Content-Length: 0"], b""), honest=True)
 
 
 def test_honest_requests_get_202_and_the_books_balance(fuzzed: Door) -> None:

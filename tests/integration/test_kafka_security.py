@@ -101,6 +101,12 @@ def consumer(*arguments: str, **settings: str) -> subprocess.CompletedProcess[st
     )
 
 
+def running_consumer(log: Path, settings: Mapping[str, str]) -> Server:
+    """A member of the group, still to be started."""
+    command = [sys.executable, "-m", "consumer", "run"]
+    return Server("consumer", command, log, env=settings, cwd=ROOT)
+
+
 def test_a_call_becomes_a_receipt_over_tls_with_a_login(
     broker: SecuredKafka,
     topics: Topics,
@@ -127,13 +133,7 @@ def test_a_call_becomes_a_receipt_over_tls_with_a_login(
         "DATABASE_URL": migrated_database_url,
         "CONSUMER_METRICS_PORT": str(free_port()),
     }
-    member = Server(
-        "consumer",
-        [sys.executable, "-m", "consumer", "run"],
-        tmp_path / "consumer.log",
-        env=environment(topic_prefix, settings),
-        cwd=ROOT,
-    )
+    member = running_consumer(tmp_path / "consumer.log", environment(topic_prefix, settings))
     ledger = Ledger(migrated_database_url)
     try:
         gateway.start()

@@ -23,6 +23,9 @@ ENDED = 1_795_312_942.75
 NUMBER = "@number@"
 """Stands in a payload for a number whose JSON text `element` is told."""
 
+LENIENTLY = b', "unneeded": Infinity}'
+"""At the end of an element: strict JSON refuses it, and nothing that billing reads changes."""
+
 _offsets = itertools.count(1_000)
 
 
@@ -64,6 +67,18 @@ def element(number: str | None = None, /, **fields: object) -> bytes:
 def costing(cost: str, **fields: object) -> bytes:
     """An element whose `response_cost` is this JSON text, digit for digit."""
     return element(cost, **{**fields, "response_cost": NUMBER})
+
+
+def leniently(value: bytes) -> bytes:
+    """The same element, so that strict JSON refuses it."""
+    return value[:-1] + LENIENTLY
+
+
+def in_run(number: int, **fields: object) -> bytes:
+    """A paid call of its own in one of seven runs."""
+    spend = {"run_id": f"run-{number % 7}", "attempt": 0}
+    name = f"call-{number}"
+    return element(id=name, litellm_call_id=name, metadata={"spend_logs_metadata": spend}, **fields)
 
 
 def read_callback(value: bytes) -> tuple[Callback, bool]:
@@ -128,6 +143,11 @@ def charged(value: bytes, rules: Policy | None = None) -> Charge:
     decision = verdict(value, rules)
     assert isinstance(decision, Charge), decision
     return decision
+
+
+def receipt(**fields: object) -> dict[str, Any]:
+    """The receipt of a payload, as plain values."""
+    return msgspec.structs.asdict(charged(element(**fields)).receipt)
 
 
 def decided(

@@ -45,7 +45,7 @@ class Gateway:
         self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
         self.client = httpx.Client(trust_env=False, timeout=60)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._probes = f"http://127.0.0.1:{metrics_port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
 
     def start(self) -> None:
         """Start it and wait until its probes answer."""
@@ -56,7 +56,7 @@ class Gateway:
         """The status of a probe; 0 where nobody listens."""
         self.server.check()
         try:
-            return self.client.get(self._probes + path).status_code
+            return self.client.get(self.metrics_url + path).status_code
         except httpx.TransportError:
             return 0
 
@@ -66,12 +66,12 @@ class Gateway:
 
     def state(self) -> dict[str, Any]:
         """What `/readyz` says of Kafka and the spool."""
-        said: dict[str, Any] = self.client.get(self._probes + "/readyz").json()
+        said: dict[str, Any] = self.client.get(self.metrics_url + "/readyz").json()
         return said
 
     def text(self, path: str) -> str:
         """What a probe says."""
-        return self.client.get(self._probes + path).text
+        return self.client.get(self.metrics_url + path).text
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 where nothing was counted yet. There must be one of the name."""

@@ -45,15 +45,9 @@ def running_stack(
         ServerError: it did not start; with the end of its log.
     """
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("BILLING_")},
+        **_environment(topic_prefix),
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "DATABASE_URL": database_url,
-        "BILLING_FREE_MODELS": FREE_MODELS,
-        "BILLING_TOPIC_PREFIX": topic_prefix,
-        "BILLING_INGEST_TOKENS": ",".join(
-            f"{source}={secrets.token_urlsafe(32)}" for source in FURTHER_SOURCES
-        ),
-        "CONSUMER_GROUP": f"{topic_prefix}consumer",
         **(settings or {}),
     }
     command = [sys.executable, "-m", "demo", "supervise", "--directory", str(directory)]
@@ -78,6 +72,18 @@ def running_stack(
         yield Deployment.described_by(described)
     finally:
         server.stop(STOP_SECONDS)
+
+
+def _environment(topic_prefix: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("BILLING_")}
+    tokens = [f"{source}={secrets.token_urlsafe(32)}" for source in FURTHER_SOURCES]
+    return {
+        **kept,
+        "BILLING_FREE_MODELS": FREE_MODELS,
+        "BILLING_TOPIC_PREFIX": topic_prefix,
+        "BILLING_INGEST_TOKENS": ",".join(tokens),
+        "CONSUMER_GROUP": f"{topic_prefix}consumer",
+    }
 
 
 def _last_words(directory: Path) -> str:
