@@ -78,7 +78,7 @@ def run(
     with running_services() as services:
         about = report.machine(services.versions)
         warm_up(services, chosen.warm_up_seconds)
-        measured, failures = _measured(services, chosen, names)
+        measured, failures = _measured(services, chosen, names, about)
     minutes = (time.monotonic() - began) / 60
     title = f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes"
     _print(measured, failures, title)
@@ -130,9 +130,12 @@ def _of_performance(measured: Mapping[str, list[Comparison]]) -> list[Comparison
 
 
 def _measured(
-    services: Services, size: Size, names: list[str]
+    services: Services, size: Size, names: list[str], about: Mapping[str, str]
 ) -> tuple[dict[str, list[Comparison]], dict[str, str]]:
-    """The rows of each measurement, and for each that broke off, why: the others go on."""
+    """The rows of each measurement, and for each that broke off, why: the others go on.
+
+    What there is so far is printed and kept after each: a run that is cut off leaves its figures.
+    """
     rows, failures = dict[str, list[Comparison]](), dict[str, str]()
     for name in names:
         began = time.monotonic()
@@ -141,7 +144,9 @@ def _measured(
         except Exception as failure:  # noqa: BLE001 - reported, and the run fails
             failures[name] = f"{type(failure).__name__}: {failure}"
             console.print(f"{name} failed: {failures[name]}", style="bold red", markup=False)
-        console.print(f"{name}: {time.monotonic() - began:.0f} s")
+        sofar = [row for some in rows.values() for row in some]
+        report.write_json(_SCRATCH / f"{size.name}.json", sofar, about, failures, size.name)
+        console.print(report.table(rows.get(name, []), f"{name}: {time.monotonic() - began:.0f} s"))
     return rows, failures
 
 
