@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 import psycopg
 from confluent_kafka.admin import AdminClient
 
@@ -24,6 +25,12 @@ from tests.services.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("BILLING_", "GATEWAY_", "CONSUMER_", "KAFKA_", "DATABASE_")
+_POSTGRESQL: Final = {
+    "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "15min",
+}
+"""What docs/operations.md advises; PostgreSQL's own defaults are for a small machine."""
 _DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 
@@ -158,19 +165,23 @@ def running_services() -> Iterator[Services]:
         broker = make_broker(choice, broker_directory, measured=True)
         broker.start()
         stack.callback(broker.stop)
-        database = make_database(choose_database())
+        database = make_database(choose_database(), _POSTGRESQL)
         stack.callback(database.remove)
         database.start()
         stack.callback(database.stop)
         template = stack.enter_context(fresh_database(database.url))
         migration.migrate(template)
-        versions = {"Apache Kafka": broker.version, "PostgreSQL": durable_version(database.url)}
+        versions = {"Apache Kafka": broker.version, **about(database.url)}
         name = template.partition("?")[0].rpartition("/")[2]
         yield Services(broker.bootstrap, database.url, name, directory, versions)
 
 
-def durable_version(url: str) -> str:
-    """The server's version. Raises `BrokerError` unless a commit is on the disk when it returns."""
+def about(url: str) -> dict[str, str]:
+    """The server's version and settings, by name.
+
+    Raises:
+        BrokerError: a commit is not on the disk when it returns.
+    """
     with psycopg.connect(url) as connection:
         for setting in _DURABLE:
             row = connection.execute(f"SHOW {setting}".encode()).fetchone()
@@ -178,4 +189,6 @@ def durable_version(url: str) -> str:
                 raise BrokerError(
                     f"PostgreSQL has {setting} = {row and row[0]}; figures need it on"
                 )
-        return str(connection.info.parameter_status("server_version"))
+        shown = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in _POSTGRESQL]
+        said = {name: str(row[0]) for name, row in zip(_POSTGRESQL, shown, strict=True) if row}
+        return {"PostgreSQL": str(connection.info.parameter_status("server_version")), **said}

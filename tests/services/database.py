@@ -77,15 +77,21 @@ def choose_database(environment: Mapping[str, str] | None = None) -> DatabaseCho
     return DatabaseChoice("embedded", "no Docker engine answers")
 
 
-def make_database(choice: DatabaseChoice) -> Database:
-    """The server that was chosen, not yet started."""
+def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = None) -> Database:
+    """The server that was chosen, not yet started.
+
+    Args:
+        choice: which one.
+        settings: what is not to be PostgreSQL's default; an external server keeps its own.
+    """
+    options = [part for pair in (settings or {}).items() for part in ("-c", "=".join(pair))]
     match choice.kind:
         case "external":
             return External(os.environ["TEST_DATABASE_URL"])
         case "docker":
-            return DockerPostgres()
+            return DockerPostgres(options)
         case "embedded":
-            return EmbeddedPostgres()
+            return EmbeddedPostgres(options)
 
 
 def with_database(url: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 import psycopg
 from testcontainers.core.container import DockerContainer
@@ -57,15 +58,16 @@ class DockerKafka:
 
 
 class DockerPostgres:
-    """The official image of PostgreSQL."""
+    """The official image of PostgreSQL; `options` go on the server's command line."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
         self.version = POSTGRES_VERSION
         self._container = DockerContainer(f"postgres:{POSTGRES_VERSION}")
         port = free_port()
         self.url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"
         self._container.with_env("POSTGRES_PASSWORD", PASSWORD)
         self._container.with_bind_ports(5432, port)
+        self._container.with_command([*options])
 
     def start(self) -> None:
         """Start the container and wait until the server answers."""

