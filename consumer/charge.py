@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ _MAX_BIGINT: Final = 9_223_372_036_854_775_807
 _MAX_INTEGER: Final = 2_147_483_647
 _LATEST_TIME: Final = 253_402_300_799.0
 _NO_METADATA: Final = Metadata()
+_ZERO: Final = Decimal(0)
 _MAX_TAGS: Final = 100
 """A client sends the tags, and a receipt's event has to fit its topic."""
 
@@ -37,7 +38,7 @@ class Accounts:
     unattributed: str
 
 
-class ChargeTerms(msgspec.Struct, frozen=True):
+class ChargeTerms(msgspec.Struct, frozen=True, gc=False):
     """What is known about a call beside its callback.
 
     `received_ms` says when the gateway took it, in milliseconds since the epoch, for a callback
@@ -98,96 +99,66 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-def _is_time(seconds: float | None) -> TypeGuard[float]:
+def _time(seconds: float | None) -> float | None:
     # A comparison with NaN is false, too.
-    return seconds is not None and 0 < seconds < _LATEST_TIME
+    return seconds if seconds is not None and 0 < seconds < _LATEST_TIME else None
 
 
-def _occurred_at(callback: Callback, terms: ChargeTerms) -> datetime:
-    for said in (callback.endTime, callback.startTime):
-        if _is_time(said):
-            return datetime.fromtimestamp(said, UTC)
-    return datetime.fromtimestamp(terms.received_ms() / 1_000, UTC)
+def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None, int | None]:
+    """Return when the call ended, and milliseconds to its end and to its first token."""
+    start, end = _time(callback.startTime), _time(callback.endTime)
+    first = _time(callback.completionStartTime) if callback.stream else None
+    occurred_at = datetime.fromtimestamp(end or start or terms.received_ms() / 1_000, UTC)
+    return occurred_at, _milliseconds(start, end), _milliseconds(start, first)
 
 
 def _milliseconds(start: float | None, end: float | None) -> int | None:
-    if not _is_time(start) or not _is_time(end) or end < start:
+    if not start or not end or end < start:
         return None
     return min(round((end - start) * 1_000), _MAX_INTEGER)
 
 
 def _content_hash(receipt: Receipt) -> str:
     """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
-    amount = plain(receipt.response_cost_usd)
-    content = (
-        amount.rstrip("0").rstrip(".") if "." in amount else amount,
-        *map(str, (receipt.tokens_in, receipt.tokens_out)),
-        *map(str, (receipt.tokens_cached_in, receipt.tokens_reasoning)),
-        receipt.model or "",
-        receipt.billing_account_id,
-    )
-    return hashlib.sha256("\x1f".join(content).encode()).hexdigest()
+    r, amount = receipt, plain(receipt.response_cost_usd)
+    if "." in amount:
+        amount = amount.rstrip("0").rstrip(".")
+    tokens = f"{r.tokens_in}\x1f{r.tokens_out}\x1f{r.tokens_cached_in}\x1f{r.tokens_reasoning}"
+    content = f"{amount}\x1f{tokens}\x1f{r.model or ''}\x1f{r.billing_account_id}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _marks(
     callback: Callback, terms: ChargeTerms, reason: ChargeReason, *more: tuple[str, bool]
 ) -> list[str]:
-    marks = (
-        (reason.value, reason is not ChargeReason.USAGE),
-        ("partial", callback.status != "success"),
-        ("client_disconnected", callback.status == "success" and bool(callback.error_str)),
-        ("unattributed_run", not terms.identity.attributed),
-        ("lenient_json", terms.lenient),
-        *more,
-    )
-    return sorted({name for name, holds in marks if holds})
+    marks = {name for name, holds in more if holds}
+    if reason is not ChargeReason.USAGE:
+        marks.add(reason.value)
+    if callback.status != "success":
+        marks.add("partial")
+    elif callback.error_str:
+        marks.add("client_disconnected")
+    if not terms.identity.attributed:
+        marks.add("unattributed_run")
+    if terms.lenient:
+        marks.add("lenient_json")
+    return sorted(marks)
 
 
-def _tokens(callback: Callback, usage: UsageObject | None) -> dict[str, Any]:
-    """Count each class of tokens, where the payload says; OpenAI and Anthropic name them apart."""
-    cached = reasoning = None
-    if usage:
-        details, done = usage.prompt_tokens_details, usage.completion_tokens_details
-        cached = _count(details.cached_tokens if details else None)
-        if cached is None:
-            cached = _count(usage.cache_read_input_tokens)
-        reasoning = _count(done.reasoning_tokens if done else None)
-    return {
-        "tokens_in": _count(callback.prompt_tokens),
-        "tokens_out": _count(callback.completion_tokens),
-        "tokens_cached_in": cached,
-        "tokens_reasoning": reasoning,
-    }
+def _tokens(usage: UsageObject | None) -> tuple[int | None, int | None]:
+    """Count tokens read from a cache and spent on reasoning, as OpenAI or Anthropic name them."""
+    if usage is None:
+        return None, None
+    details, done = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = _count(details.cached_tokens) if details else None
+    if cached is None:
+        cached = _count(usage.cache_read_input_tokens)
+    return cached, _count(done.reasoning_tokens) if done else None
 
 
-def _times(callback: Callback, terms: ChargeTerms) -> dict[str, Any]:
-    start, first = callback.startTime, callback.completionStartTime
-    return {
-        "occurred_at": _occurred_at(callback, terms),
-        "latency_ms": _milliseconds(start, callback.endTime),
-        "ttft_ms": _milliseconds(start, first) if callback.stream else None,
-    }
-
-
-def _tags(callback: Callback) -> list[str]:
-    return callback.request_tags or []
-
-
-def _names(callback: Callback, metadata: Metadata, texts: _Texts) -> dict[str, Any]:
-    raw = metadata.spend_logs_metadata
-    spend = raw if isinstance(raw, dict) else {}
-    # The run id is made storable by its identity; only the remark is missing.
-    texts.clean(spend.get("run_id"))
-    agents = ("graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id")
-    return {name: texts.clean(spend.get(name)) for name in agents} | {
-        "litellm_call_id": texts.clean(callback.litellm_call_id),
-        "response_id": texts.clean(callback.id) or REPLACEMENT,
-        "model": texts.clean(callback.model_group) or texts.clean(callback.model),
-        "provider_model": texts.clean(callback.model),
-        "provider": texts.clean(callback.custom_llm_provider),
-        "call_type": texts.clean(callback.call_type),
-        "tags": [kept for tag in _tags(callback)[:_MAX_TAGS] if (kept := texts.clean(tag))],
-    }
+def _spend(metadata: Metadata) -> dict[str, Any]:
+    said = metadata.spend_logs_metadata
+    return said if isinstance(said, dict) else {}
 
 
 def build_charge(
@@ -203,40 +174,41 @@ def build_charge(
     the receipt is written is the ledger's decision.
     """
     metadata = callback.metadata or _NO_METADATA
-    who, texts = terms.identity, _Texts()
-    house = _house_reason(metadata)
+    who, house, texts = terms.identity, _house_reason(metadata), _Texts()
+    clean = texts.clean
     named = accounts.internal if house else _account(callback, metadata, accounts)
-    account = texts.clean(named) or accounts.unattributed
-    provider_call_id = texts.clean(_provider_call_id(callback))
-    names = _names(callback, metadata, texts)
-    cost = callback.response_cost or Decimal(0)
+    account = clean(named) or accounts.unattributed
+    provider_call_id = clean(_provider_call_id(callback))
+    spend = _spend(metadata)
+    clean(spend.get("run_id"))  # Its identity made it storable; only the remark is missing.
+    model, tags = clean(callback.model), callback.request_tags or []
+    cost = callback.response_cost or _ZERO
     charged_usd, charged_credits = charge(cost, markup)
+    cached, reasoning = _tokens(metadata.usage_object)
+    occurred_at, latency_ms, ttft_ms = _times(callback, terms)
     receipt = Receipt(
-        id=receipt_id(terms.source_system, who.call_key),
-        source_system=terms.source_system,
-        call_key=who.call_key,
+        id=receipt_id(terms.source_system, who.call_key), source_system=terms.source_system,
+        call_key=who.call_key, litellm_call_id=clean(callback.litellm_call_id),
+        response_id=clean(callback.id) or REPLACEMENT,
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",
-        run_id=who.run_id,
-        attempt=who.attempt,
-        billing_account_id=account,
-        response_cost_usd=cost,
-        charged_usd=charged_usd,
-        charged_credits=charged_credits,
+        run_id=who.run_id, attempt=who.attempt, billing_account_id=account,
+        response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if terms.settlement else COST_SOURCE,
-        charge_reason=house or reason,
+        charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
+        model=clean(callback.model_group) or model, provider_model=model,
+        provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
+        tokens_in=_count(callback.prompt_tokens), tokens_out=_count(callback.completion_tokens),
+        tokens_cached_in=cached, tokens_reasoning=reasoning, latency_ms=latency_ms, ttft_ms=ttft_ms,
+        graph_id=clean(spend.get("graph_id")), sub_agent_id=clean(spend.get("sub_agent_id")),
+        parent_sub_agent_id=clean(spend.get("parent_sub_agent_id")),
+        tool_call_id=clean(spend.get("tool_call_id")),
+        tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
+        # Last, when all texts have been cleaned.
         marks=_marks(
-            callback,
-            terms,
-            house or reason,
-            ("unattributed_account", named is None),
-            ("text_replaced", texts.replaced),
-            ("tags_cut", len(_tags(callback)) > _MAX_TAGS),
+            callback, terms, house or reason, ("unattributed_account", named is None),
+            ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
         ),
-        stream=bool(callback.stream),
-        **names,
-        **_tokens(callback, metadata.usage_object),
-        **_times(callback, terms),
-    )
+    )  # fmt: skip
     saved = callback.saved_cache_cost if callback.cache_hit else None
     return Charge(receipt, _content_hash(receipt), provider_call_id, saved, terms.settlement)
 
@@ -263,5 +235,5 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Defer
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
         suggested_cost_usd=suggested or None,
-        occurred_at=_occurred_at(callback, terms),
+        occurred_at=_times(callback, terms)[0],
     )

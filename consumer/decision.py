@@ -4,7 +4,7 @@ The table of the design, the first line that fits. Nothing here computes a cost
 (COST_ORACLE_IS_LITELLM): `response_cost` is billed, `cost_breakdown` is at most a suggestion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -67,10 +67,18 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
     return "suspicious_zero"
 
 
-def _settlement(record: Record) -> Settlement | None:
-    if not (by := header(record.headers, SETTLED_BY)):
+@lru_cache(maxsize=1_024)
+def _source_system(source: bytes) -> str:
+    return identifier(source.decode("utf-8", "replace") or DEFAULT_SOURCE)
+
+
+def _settlement(headers: Mapping[str, bytes]) -> Settlement | None:
+    if not (by := headers.get(SETTLED_BY)):
         return None
-    return Settlement(identifier(by), storable(header(record.headers, SETTLED_NOTE) or ""))
+    note = headers.get(SETTLED_NOTE, b"")
+    return Settlement(
+        identifier(by.decode("utf-8", "replace")), storable(note.decode("utf-8", "replace"))
+    )
 
 
 def _received_ms(record: Record) -> int:
@@ -88,12 +96,14 @@ def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skip
     callback, who, lenient = read_identified(record.value)
     if callback.model == SELF_TEST_MODEL:
         return Skipped("self_test")
+    # Where a name occurs twice, the last one counts, as in `header`.
+    headers = dict(record.headers)
     terms = ChargeTerms(
-        source_system=identifier(header(record.headers, SOURCE) or DEFAULT_SOURCE),
+        source_system=_source_system(headers.get(SOURCE, b"")),
         identity=who,
         received_ms=partial(_received_ms, record),
         lenient=lenient,
-        settlement=_settlement(record),
+        settlement=_settlement(headers),
     )
     if callback.response_cost:
         reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL

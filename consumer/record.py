@@ -1,4 +1,7 @@
-"""A record as it came from Kafka, and what it turned into."""
+"""A record as it came from Kafka, and what it turned into.
+
+`gc=False`: none of these refers back to what holds it, so a garbage collector finds nothing.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +15,7 @@ from schemas.record import Headers
 from schemas.usage import UsageUnit
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record. `timestamp_ms` is Kafka's own, milliseconds since the epoch."""
 
     topic: str
@@ -71,7 +74,7 @@ class Settlement(msgspec.Struct, frozen=True):
     note: str
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """A receipt to write, with what the table keeps beside the event."""
 
     receipt: Receipt
@@ -120,14 +123,14 @@ class Usage(msgspec.Struct, frozen=True):
 Decision: TypeAlias = Charge | Deferred | Skipped | Parked | Usage
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """A record and the decision about it."""
 
     record: Record
     decision: Decision
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one record.
 
     `outcome` is created, duplicate, conflict, deferred, skipped, parked or unit

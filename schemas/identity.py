@@ -6,7 +6,6 @@ part of it.
 ONE_RUN_ONE_PARTITION: the run id is the record's key.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -20,7 +19,7 @@ _RUN_ATTEMPT_DIGITS: Final = 9
 _MAX_ATTEMPT: Final = 2_147_483_647
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """What a call is known by.
 
     `call_key` is the idempotency key. `run_id` keys the record; it is the call key where the call
@@ -77,7 +76,7 @@ def identity(
 ) -> Identity:
     """Return the identity of a call from the fields that may name it, whatever their types."""
     key = call_key(litellm_call_id, response_id, call_type)
-    spend = spend_logs_metadata if isinstance(spend_logs_metadata, Mapping) else {}
+    spend = spend_logs_metadata if isinstance(spend_logs_metadata, dict) else {}
     attempt = _attempt(spend.get("attempt"))
     run = _usable(spend.get("run_id"))
     if run is None and (named := run_attempt(end_user)):

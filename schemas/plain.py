@@ -31,7 +31,8 @@ def _plain_type(model: type[BaseModel]) -> type[msgspec.Struct]:
         kind = _plain_type(part) | None if part else field.annotation
         fields.append((name, kind, msgspec.NODEFAULT if field.is_required() else None))
     aliases = {name: field.alias for name, field in model.model_fields.items() if field.alias}
-    return msgspec.defstruct(model.__name__, fields, rename=aliases)
+    # What was read from JSON has no cycles for the garbage collector to find.
+    return msgspec.defstruct(model.__name__, fields, rename=aliases, kw_only=True, gc=False)
 
 
 _decoder: Final = msgspec.json.Decoder(_plain_type(Callback))
@@ -39,12 +40,11 @@ _decoder: Final = msgspec.json.Decoder(_plain_type(Callback))
 
 def _price(raw: msgspec.Raw) -> Decimal | None:
     """Return a price, every digit kept. Raises `ValueError` where it takes a closer look."""
-    text = bytes(raw)
-    if text == b"null":
+    if raw is _NULL or (text := bytes(raw)) == b"null":
         return None
     if not _PRICE.fullmatch(text):
         raise ValueError("not money by its form")
-    return Decimal(text.decode("ascii")) or _ZERO
+    return Decimal(text.decode()) or _ZERO
 
 
 def read_plain(element: bytes) -> Callback | None:

@@ -74,13 +74,16 @@ def run(
     names = only.split(",") if only else list(MEASUREMENTS)
     if unknown := set(names) - MEASUREMENTS.keys():
         raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}")
-    chosen, began = SIZES[size], time.monotonic()
+    chosen, began, before = SIZES[size], time.monotonic(), report.processor_times()
     with running_services() as services:
         about = report.machine(services.versions)
         warm_up(services, chosen.warm_up_seconds)
         measured, failures = _measured(services, chosen, names, about)
     minutes = (time.monotonic() - began) / 60
-    title = f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes"
+    title = (
+        f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes, "
+        f"{report.taken_by_others(before)}"
+    )
     _print(measured, failures, title)
     _SCRATCH.mkdir(parents=True, exist_ok=True)
     whole = chosen.binding and not only and not failures
@@ -138,7 +141,7 @@ def _measured(
     """
     rows, failures = dict[str, list[Comparison]](), dict[str, str]()
     for name in names:
-        began = time.monotonic()
+        began, before = time.monotonic(), report.processor_times()
         try:
             rows[name] = MEASUREMENTS[name](services, size)
         except Exception as failure:  # noqa: BLE001 - reported, and the run fails
@@ -146,7 +149,8 @@ def _measured(
             console.print(f"{name} failed: {failures[name]}", style="bold red", markup=False)
         sofar = [row for some in rows.values() for row in some]
         report.write_json(_SCRATCH / f"{size.name}.json", sofar, about, failures, size.name)
-        console.print(report.table(rows.get(name, []), f"{name}: {time.monotonic() - began:.0f} s"))
+        took = f"{name}: {time.monotonic() - began:.0f} s, {report.taken_by_others(before)}"
+        console.print(report.table(rows.get(name, []), took))
     return rows, failures
 
 

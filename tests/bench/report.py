@@ -43,6 +43,19 @@ def machine(services: Mapping[str, str]) -> dict[str, str]:
     return said | {"commit": _commit()}
 
 
+def processor_times() -> tuple[float, float]:
+    """Seconds that the host gave to other guests since it was started, and seconds in all."""
+    times = psutil.cpu_times()
+    return getattr(times, "steal", 0.0), sum(times)
+
+
+def taken_by_others(since: tuple[float, float]) -> str:
+    """The share of the processors' time that other guests got since then, in words."""
+    (stolen, total), (stolen_then, total_then) = processor_times(), since
+    share = (stolen - stolen_then) / max(total - total_then, 1e-9)
+    return f"{share:.0%} of the processors' time taken by other guests of the host"
+
+
 def number(value: float) -> str:
     """Three digits or all before the point: 0.353, 47.1, 8,123."""
     for least, digits in ((100, 0), (10, 1), (1, 2)):
