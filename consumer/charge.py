@@ -189,9 +189,8 @@ def build_charge(
     receipt = Receipt(
         id=receipt_id(terms.source_system, who.call_key), source_system=terms.source_system,
         call_key=who.call_key, litellm_call_id=clean(callback.litellm_call_id),
-        response_id=clean(callback.id) or REPLACEMENT,
-        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",
-        run_id=who.run_id, attempt=who.attempt, billing_account_id=account,
+        response_id=clean(callback.id) or REPLACEMENT, run_id=who.run_id, attempt=who.attempt,
+        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
         response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if terms.settlement else COST_SOURCE,
         charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
