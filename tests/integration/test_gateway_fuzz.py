@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from hypothesis import HealthCheck, Phase, Verbosity, example, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -28,6 +28,7 @@ from producer_gateway.routes import openapi
 from schemas.topics import Topics
 from tests.integration.fuzzed_requests import EMPTY, MAX_BODY_BYTES, Sent, honest, lying, request
 from tests.services.gateway import AUTHORIZED, Gateway
+from tests.services.topics import topic_ends
 from tests.services.waiting import eventually
 from tests.services.wire import Answer, converse
 
@@ -117,11 +118,7 @@ class Door:
         return stored if counted == stored else {}
 
     def _records(self, topic: str) -> int:
-        partitions = self._reader.list_topics(topic, timeout=20).topics[topic].partitions
-        return sum(
-            self._reader.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
-            for number in partitions
-        )
+        return sum(topic_ends(self._reader, topic).values())
 
 
 def made_up(attempt: Callable[[], None], check: Callable[[], None]) -> int:

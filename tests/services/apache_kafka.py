@@ -52,13 +52,23 @@ def answers(bootstrap: str) -> bool:
         return False
 
 
-def broker_settings(port: int, controller_port: int, data: str) -> dict[str, str]:
+# After a kill the node waits until its own former session has ended.
+SHORT_SESSION_MS: Final = 4_000
+# On a machine that is busy elsewhere the only node misses its heartbeats, is taken for dead by its
+# own controller, and leads no partition for a while. Where nobody kills it, that helps nobody.
+LONG_SESSION_MS: Final = 60_000
+
+
+def broker_settings(
+    port: int, controller_port: int, data: str, session_ms: int = LONG_SESSION_MS
+) -> dict[str, str]:
     """The broker's properties: one node in both roles, and no waits that only a cluster needs.
 
     Args:
         port: where clients connect, on 127.0.0.1.
         controller_port: where the controller listens to its only voter.
         data: the log directory.
+        session_ms: for how long the controller does without the node's heartbeats.
     """
     return {
         "node.id": "1",
@@ -80,8 +90,7 @@ def broker_settings(port: int, controller_port: int, data: str) -> dict[str, str
         # Deaths are noticed in the time that the client asks for, not in that of a large cluster.
         "group.min.session.timeout.ms": "1000",
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-        # After a kill the node waits until its own former session has ended.
-        "broker.session.timeout.ms": "4000",
+        "broker.session.timeout.ms": str(session_ms),
         "broker.heartbeat.interval.ms": "500",
     }
 
@@ -98,6 +107,7 @@ class ApacheKafka:
         directory: an empty directory for its data, its configuration and its log.
         heap: the bound of its heap, in Java's notation.
         compiler: how the JVM compiles; `FAST_START` costs a short run least, `FULL` a long one.
+        session_ms: as of `broker_settings`; short, as one of these can be killed.
     """
 
     def __init__(
@@ -106,13 +116,14 @@ class ApacheKafka:
         directory: Path,
         heap: str = "1g",
         compiler: tuple[str, ...] = FAST_START,
+        session_ms: int = SHORT_SESSION_MS,
     ) -> None:
         self.version = kafka_version()
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._properties = directory / "server.properties"
         self._data = directory / "data"
-        settings = broker_settings(self.port, free_port(), str(self._data))
+        settings = broker_settings(self.port, free_port(), str(self._data), session_ms)
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}", *compiler]
         self._java += [f"-Dlog4j2.configurationFile={LOG4J}"]

@@ -2,9 +2,10 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Final, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.services.deployment import Deployment
 from tests.services.waiting import eventually
@@ -13,6 +14,8 @@ SECONDS = 20.0
 READ_SECONDS = 0.05
 Ends: TypeAlias = dict[int, int]
 """The next offset of each partition."""
+
+LEADERLESS: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,7 @@ class Topics:
 
     def ends(self, name: str) -> Ends:
         """The end of each partition of a topic."""
-        topic = self._deployment.topic(name)
-        partitions = self._asker.list_topics(topic, timeout=SECONDS).topics[topic].partitions
-        return {
-            number: self._asker.get_watermark_offsets(
-                TopicPartition(topic, number), timeout=SECONDS
-            )[1]
-            for number in partitions
-        }
+        return topic_ends(self._asker, self._deployment.topic(name))
 
     def since(self, name: str, before: Ends) -> list[TopicRecord]:
         """Every committed record between `before` and the present end, by partition and offset.
@@ -117,6 +113,24 @@ class Topics:
                 "fetch.wait.max.ms": 20,
             }
         )
+
+
+def topic_ends(asker: Consumer, topic: str) -> Ends:
+    """The end of each partition; asks again while one has no leader, as after an election."""
+
+    def watermarks(number: int) -> tuple[int, ...]:
+        try:
+            return asker.get_watermark_offsets(TopicPartition(topic, number), timeout=SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS:
+                raise
+            return ()
+
+    partitions = asker.list_topics(topic, timeout=SECONDS).topics[topic].partitions
+    return {
+        number: eventually(partial(watermarks, number), f"a leader of {topic}/{number}")[1]
+        for number in partitions
+    }
 
 
 def _record(message: Message) -> TopicRecord:
