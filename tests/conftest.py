@@ -23,7 +23,7 @@ from tests.services.deployment import given_deployment
 
 ROOT = Path(__file__).parents[1]
 RINGS = ("unit", "integration", "system", "chaos", "bench")
-SYSTEM_TEST_SECONDS = 300
+SYSTEM_TEST_SECONDS = 600
 BROKER_FIXTURES = frozenset({"kafka", "deployment", "doubling"})
 """The fixtures that stand on the session's broker."""
 BROKER = pytest.StashKey[BrokerChoice]()

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import httpx
-import pytest
 
 from schemas.topics import Topics
 from tests.services import captures
@@ -168,7 +167,6 @@ def probes(name: str, url: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(240)
 def test_NO_CONTENT_IN_RECEIPTS_nor_in_anything_that_people_or_machines_see(
     kafka: str, topics: Topics, topic_prefix: str, migrated_database_url: str, tmp_path: Path
 ) -> None:

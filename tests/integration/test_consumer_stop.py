@@ -23,7 +23,6 @@ VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"
 MARGIN_SECONDS: Final = 5
 STILL_SECONDS: Final = 1.0
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
 ]
 

@@ -47,7 +47,7 @@ AS_MADE_UP = settings(
     verbosity=Verbosity.quiet,
 )
 pytestmark = [
-    pytest.mark.timeout(SECONDS * 2 + 200),
+    pytest.mark.timeout(SECONDS * 2 + 600),
     # Some of what is made up has a mebibyte, and hypothesis wants to be able to show it.
     pytest.mark.filterwarnings("ignore:Generating overly large repr"),
 ]

@@ -25,7 +25,6 @@ from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.timeout(180),
     pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
 ]
 SEES, READS, WRITES = AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE

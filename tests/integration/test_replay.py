@@ -192,7 +192,6 @@ def replay(consuming: Consuming, parked: int, chosen: list[str]) -> None:
     settled(consuming)
 
 
-@pytest.mark.timeout(300)
 def test_a_bad_release_is_stopped_and_a_replay_makes_the_tables_those_of_a_clean_run(
     start: Start,
 ) -> None:

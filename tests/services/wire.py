@@ -2,8 +2,9 @@
 
 import re
 import socket
-import time
 from typing import NamedTuple
+
+from tests.services.waiting import Stopwatch
 
 CHUNK = 65_536
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -40,7 +41,7 @@ def converse(port: int, sent: bytes, wanted: int, *, ends: bool, seconds: float)
     Raises:
         HangError: with what was answered until then.
     """
-    received, deadline = b"", time.monotonic() + seconds
+    received, watch = b"", Stopwatch()
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
         try:
             connection.sendall(sent)
@@ -49,10 +50,12 @@ def converse(port: int, sent: bytes, wanted: int, *, ends: bool, seconds: float)
         except OSError:
             pass  # it answered, and closed, before all was sent; the answer can still be read
         while len(found := answers(received)) < wanted:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            connection.settimeout(max(0.001, seconds - watch.seconds()))
             try:
                 data = connection.recv(CHUNK)
             except TimeoutError:
+                if watch.seconds() < seconds:
+                    continue
                 raise HangError(f"{found} after {seconds:g} s of {sent[:300]!r}") from None
             except ConnectionError:
                 return Conversation(found, closed=True)

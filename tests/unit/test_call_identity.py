@@ -200,9 +200,9 @@ def test_an_overlong_run_is_still_one_run() -> None:
     "end_user", ["a" * 1_000_000, " " * 1_000_000 + "/x", "/1" * 500_000 + "x", "a/" * 500_000]
 )
 def test_an_end_user_of_a_megabyte_is_read_at_once(end_user: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     run_attempt(end_user)
-    assert time.monotonic() - began < QUICK_SECONDS
+    assert time.thread_time() - began < QUICK_SECONDS
 
 
 @pytest.mark.parametrize("nobody", [..., None, "", " ", "\x1c", 5, True, [], {"id": "x"}])

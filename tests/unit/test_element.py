@@ -87,9 +87,9 @@ def test_nobody_escapes_a_bill_by_what_strict_json_refuses(inside: bytes, place:
     )
     value = element(**fields).replace(mark, inside)
     assert inside in value
-    began = time.monotonic()
+    began = time.thread_time()
     callback, _ = read_callback(value)
-    assert time.monotonic() - began < QUICK_SECONDS
+    assert time.thread_time() - began < QUICK_SECONDS
     expected, _ = read_callback(element())
     assert callback.response_cost == expected.response_cost
     assert callback.id == expected.id
@@ -112,9 +112,9 @@ BILLED = (
 )
 def test_a_monstrous_number_in_any_field_costs_no_time(field: str, number: str) -> None:
     value = element(number, **{field: NUMBER})
-    began = time.monotonic()
+    began = time.thread_time()
     callback, _ = read_callback(value)
-    assert time.monotonic() - began < QUICK_SECONDS
+    assert time.thread_time() - began < QUICK_SECONDS
     assert callback.response_cost == Decimal("0.000036")
 
 
@@ -123,10 +123,10 @@ def test_a_monstrous_number_in_any_field_costs_no_time(field: str, number: str) 
 def test_nesting_of_any_depth_is_answered(opening: bytes, place: bytes) -> None:
     deep = opening * 1_000_000
     value = b'{"id": "x", "status": "success", "response_cost": 1, ' + place.replace(b"@", deep)
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(ContractError):
         read_wire(value)
-    assert time.monotonic() - began < QUICK_SECONDS
+    assert time.thread_time() - began < QUICK_SECONDS
 
 
 @pytest.mark.parametrize("lenient", [False, True])
