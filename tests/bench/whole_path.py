@@ -18,6 +18,7 @@ from tests.bench.payloads import DEFERRED_EVERY, Payloads, is_deferred
 from tests.bench.sending import send
 from tests.bench.services import Gateway, Services
 from tests.bench.sizes import Size
+from tests.services.topics import topic_ends
 from tests.services.waiting import eventually
 
 PER_POST: Final = 10
@@ -165,10 +166,8 @@ def _events(services: Services, prefix: str) -> Iterator[Callable[[], list[str]]
             "fetch.wait.max.ms": 10,
         }
     )
-    parts = [TopicPartition(topic.name, part) for part in range(topic.partitions)]
-    for part in parts:
-        part.offset = subscriber.get_watermark_offsets(part, timeout=20)[1]
-    subscriber.assign(parts)
+    ends = topic_ends(subscriber, topic.name)
+    subscriber.assign([TopicPartition(topic.name, part, end) for part, end in ends.items()])
     decoder = msgspec.json.Decoder(_Event)
 
     def look() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from schemas.topics import load_topics
-from tests.services.apache_kafka import ApacheKafka
+from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.jars import fetch_jars
 from tests.services.process import Server, free_port
@@ -117,7 +117,8 @@ def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
         directory: an empty one, for the broker's data, the logs and the spool.
         settings: of the rooms, beyond those of every fleet.
     """
-    kafka, postgres = ApacheKafka(fetch_jars(print), directory), EmbeddedPostgres()
+    kafka = ApacheKafka(fetch_jars(print), directory, session_ms=SHORT_SESSION_MS)
+    postgres = EmbeddedPostgres()
     try:
         kafka.start()
         postgres.start()

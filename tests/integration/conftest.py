@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.ledger import Ledger
 from schemas.topics import Topics, load_topics
-from tests.services.apache_kafka import ApacheKafka, answers
+from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.services.consuming import Consuming
 from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
@@ -65,7 +65,8 @@ def consuming(
 @pytest.fixture(scope="session")
 def hurt_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """The broker behind `broker`."""
-    kafka = ApacheKafka(fetch_jars(print), tmp_path_factory.mktemp("hurt"), heap="512m")
+    directory = tmp_path_factory.mktemp("hurt")
+    kafka = ApacheKafka(fetch_jars(print), directory, heap="512m", session_ms=SHORT_SESSION_MS)
     kafka.start()
     yield kafka
     kafka.stop()

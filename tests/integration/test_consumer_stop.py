@@ -22,9 +22,7 @@ ROOT: Final = Path(__file__).parents[2]
 VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"
 MARGIN_SECONDS: Final = 5
 STILL_SECONDS: Final = 1.0
-pytestmark = [
-    pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
-]
+pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 
 
 @pytest.fixture

@@ -25,9 +25,7 @@ from tests.services.waiting import Stopwatch, eventually
 
 DELIVERY_MS = 2_000
 FREE = resource.RLIM_INFINITY
-pytestmark = [
-    pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
-]
+pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 
 
 def spooling(kafka: str, prefix: str, directory: Path, **settings: str) -> Gateway:

@@ -24,9 +24,7 @@ from tests.services.secured_kafka import Grant, SecuredKafka
 from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache())),
-]
+pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 SEES, READS, WRITES = AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE
 
 

@@ -107,7 +107,7 @@ class ApacheKafka:
         directory: an empty directory for its data, its configuration and its log.
         heap: the bound of its heap, in Java's notation.
         compiler: how the JVM compiles; `FAST_START` costs a short run least, `FULL` a long one.
-        session_ms: as of `broker_settings`; short, as one of these can be killed.
+        session_ms: as of `broker_settings`; `SHORT_SESSION_MS` where it is going to be killed.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ApacheKafka:
         directory: Path,
         heap: str = "1g",
         compiler: tuple[str, ...] = FAST_START,
-        session_ms: int = SHORT_SESSION_MS,
+        session_ms: int = LONG_SESSION_MS,
     ) -> None:
         self.version = kafka_version()
         self.port = free_port()

@@ -12,7 +12,6 @@ from tests.services.apache_kafka import (
     FAST_START,
     FULL,
     JAVA_AT_LEAST,
-    LONG_SESSION_MS,
     ApacheKafka,
     java_version,
 )
@@ -160,9 +159,7 @@ def make_broker(choice: BrokerChoice, directory: Path, *, measured: bool = False
     match choice.kind:
         case "apache":
             compiler = FULL if measured else FAST_START
-            return ApacheKafka(
-                cached_jars(), directory, compiler=compiler, session_ms=LONG_SESSION_MS
-            )
+            return ApacheKafka(cached_jars(), directory, compiler=compiler)
         case "docker":
             return DockerKafka()
         case "embedded":
