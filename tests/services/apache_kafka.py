@@ -127,6 +127,8 @@ class ApacheKafka:
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}", *compiler]
         self._java += [f"-Dlog4j2.configurationFile={LOG4J}"]
+        # A killed JVM leaves there the libraries that it had unpacked.
+        self._java += [f"-Djava.io.tmpdir={directory}"]
         self._server = Server(
             f"Apache Kafka {self.version}",
             [*self._java, "kafka.Kafka", str(self._properties)],
