@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help install demo up down test lint format schemas bench chaos
+.PHONY: help install demo up down unit check test lint format schemas bench chaos fuzz
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -33,8 +33,16 @@ up: install ## Start the embedded stack in the background and write .run/env
 down: install ## Stop what `make up` started
 	@$(RUN) python -m demo down
 
+# `-n auto`: more processes than cores, as most tests wait; tests/conftest.py says how many.
+PYTEST := $(RUN) pytest -n auto
+
+unit: install ## Run the tests that need nothing but Python, in seconds
+	@$(PYTEST) tests/unit
+
+check: lint unit ## What to run before each commit: lint and unit
+
 test: install ## Run everything that needs no cluster
-	@$(RUN) pytest tests/unit tests/integration tests/system tests/chaos
+	@$(PYTEST) tests/unit tests/integration tests/system tests/chaos
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .
@@ -51,6 +59,9 @@ schemas: install ## Write again what is generated from the code: JSON Schemas, O
 
 bench: install ## Measure everything against limits of the same run; SIZE=full writes docs/performance.md
 	@$(RUN) python -m tests.bench --size $(SIZE)
+
+fuzz: install ## Make up requests to the gateway for FUZZ_SECONDS (default an hour)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} $(RUN) pytest -s tests/integration/test_gateway_fuzz.py
 
 chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s tests/chaos

@@ -1,33 +1,32 @@
 """Fixtures and reporting for every ring: a broker, a database, and what was taken and why."""
 
 import os
-import subprocess
-import sys
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import structlog
+from xdist.remote import Producer
 
-from tests.services.broker import (
-    BrokerChoice,
-    BrokerError,
-    choose_broker,
-    make_broker,
-    missing_for_apache,
-    prepare_broker,
-)
-from tests.services.database import choose_database, fresh_database, make_database
-from tests.services.deployment import given_deployment
+from tests.services import restarts
+from tests.services.broker import BrokerChoice, BrokerError, choose_broker, missing_for_apache
+from tests.services.database import choose_database, fresh_database
+from tests.services.restarts import Notes
+from tests.services.shared import Services, ask
+from tests.services.side_by_side import SideBySide, misplaced, place_of
 
 ROOT = Path(__file__).parents[1]
 RINGS = ("unit", "integration", "system", "chaos", "bench")
-SYSTEM_TEST_SECONDS = 600
-BROKER_FIXTURES = frozenset({"kafka", "deployment", "doubling"})
-"""The fixtures that stand on the session's broker."""
+SYSTEM_TEST_SECONDS = 1200
+WORKERS_A_CORE: Final = 3
+"""Most tests wait for a broker, a database or a process, so there are more than cores."""
 BROKER = pytest.StashKey[BrokerChoice]()
-USED = pytest.StashKey[list[str]]()
+SHARED = pytest.StashKey[Path]()
+SERVICES = pytest.StashKey[Services]()
 
 
 def in_ci() -> bool:
@@ -35,15 +34,32 @@ def in_ci() -> bool:
     return os.environ.get("CI") == "true"
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - its signature
+    """How many processes `-n auto` means."""
+    return WORKERS_A_CORE * (os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the broker once, before anything runs."""
+    """Choose the broker once, before anything runs; begin to serve what all workers share."""
     # The processes that the tests start would compile every module anew, seconds of each start.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         config.stash[BROKER] = choose_broker()
     except BrokerError as wrong:
         raise pytest.UsageError(str(wrong)) from wrong
-    config.stash[USED] = []
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    given = worker["shared"] if worker else tempfile.mkdtemp(prefix="billing-stream-shared-")
+    config.stash[SHARED] = Path(given)
+    Notes.file = config.stash[SHARED] / "restarts"
+    if worker is None:
+        config.stash[SERVICES] = Services(
+            config.stash[SHARED], config.stash[BROKER], _writer(config), ci=in_ci()
+        )
+
+
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's, which has no types
+    """Tell each worker where the shared services are asked for."""
+    node.workerinput["shared"] = str(node.config.stash[SHARED])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -51,8 +67,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"broker: {config.stash[BROKER]}", f"database: {choose_database()}"]
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
+    """Who gives tests to the workers."""
+    # Otherwise groups of many tests go first, not those that take long.
+    config.option.loadscopereorder = False
+    return SideBySide(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the ring whose directory it stands in."""
+    """Mark each test with its ring, and put those first that take longest."""
     for item in items:
         ring = item.path.relative_to(ROOT / "tests").parts[0]
         if ring in RINGS:
@@ -60,19 +83,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if ring == "system":
             # Starting the stack, which may install LiteLLM first, has a bound of its own.
             item.add_marker(pytest.mark.timeout(SYSTEM_TEST_SECONDS, func_only=True))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch what the broker needs before the first test's clock runs, if a test asks for it."""
-    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if given_deployment() or not asked & BROKER_FIXTURES or session.config.option.collectonly:
-        return
-    try:
-        session.config.stash[BROKER] = prepare_broker(
-            session.config.stash[BROKER], _writer(session.config), ci=in_ci()
-        )
-    except BrokerError as missing:
-        pytest.exit(str(missing), returncode=pytest.ExitCode.USAGE_ERROR)
+        if wrong := misplaced(item.nodeid, getattr(item, "fixturenames", ())):
+            raise pytest.UsageError(wrong)
+    items.sort(key=lambda item: place_of(item.nodeid))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -81,17 +94,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was shared."""
+    services = config.stash.get(SERVICES, None)
+    if services is not None:
+        services.close()
+        shutil.rmtree(config.stash[SHARED], ignore_errors=True)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say which services the run used, and what it did not prove."""
-    for line in config.stash[USED]:
+    """Say which services the run used, what was begun again, and what it did not prove."""
+    services = config.stash[SERVICES]
+    for line in (*services.used, *restarts.told(config.stash[SHARED] / "restarts")):
         terminalreporter.write_line(line)
     if in_ci():
         for name in _skipped(config):
             terminalreporter.write_line(f"skipped, which fails a run in CI: {name}", red=True)
-    broker = config.stash[BROKER]
+    broker = services.choice
     if not broker.is_reference:
         missing = missing_for_apache() or broker.reason
         terminalreporter.write_line(
@@ -100,9 +122,8 @@ def pytest_terminal_summary(
 
 
 def _writer(config: pytest.Config) -> Callable[[str], None]:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-
     def write(line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(line)
 
@@ -122,17 +143,9 @@ def default_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kafka(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """The bootstrap address of the session's broker; no topic exists unless a test makes it."""
-    choice = request.config.stash[BROKER]
-    broker = make_broker(choice, tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    request.config.stash[USED].append(f"broker: {choice}, version {broker.version}")
-    yield broker.bootstrap
-    broker.stop()
+def kafka(request: pytest.FixtureRequest) -> str:
+    """The bootstrap address of the run's broker; no topic exists unless a test makes it."""
+    return ask(request.config.stash[SHARED], "kafka")
 
 
 @pytest.fixture
@@ -142,15 +155,9 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture(scope="session")
-def database_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of the session's PostgreSQL server, of a role that may create databases."""
-    choice = choose_database()
-    server = make_database(choice)
-    server.start()
-    request.config.stash[USED].append(f"database: {choice}, version {server.version}")
-    yield server.url
-    server.stop()
-    server.remove()
+def database_server(request: pytest.FixtureRequest) -> str:
+    """The URL of the run's PostgreSQL server, of a role that may create databases."""
+    return ask(request.config.stash[SHARED], "database")
 
 
 @pytest.fixture
@@ -161,20 +168,9 @@ def database_url(database_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(database_server: str) -> Iterator[str]:
+def migrated_template(request: pytest.FixtureRequest) -> str:
     """The name of a database with every migration applied, for copying."""
-    with fresh_database(database_server) as url:
-        migrate = subprocess.run(
-            [sys.executable, "-m", "consumer", "migrate"],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert migrate.returncode == 0, migrate.stdout + migrate.stderr
-        yield url.partition("?")[0].rpartition("/")[2]
+    return ask(request.config.stash[SHARED], "template")
 
 
 @pytest.fixture

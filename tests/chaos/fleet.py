@@ -15,7 +15,7 @@ from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.jars import fetch_jars
 from tests.services.process import Server, free_port
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = 3
@@ -75,8 +75,12 @@ class Fleet:
         for command in (["migrate"], ["topics", "--apply"]):
             subprocess.run(
                 [sys.executable, "-m", "consumer", *command],
-                env=self.environment, cwd=ROOT, check=True, capture_output=True, timeout=120,
-            )  # fmt: skip
+                env=self.environment,
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+                timeout=NET_SECONDS,
+            )
         self.gateway.start()
         for member in self.members:
             member.start()

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 SENDERS = 20
 BYTES = 14_000
@@ -83,7 +83,9 @@ class Load:
         taken = self.taken.setdefault(f"run-{run}", [])
         first = time.monotonic() + self._pause * run / SENDERS
         number = len(taken)
-        async with httpx.AsyncClient(trust_env=False, timeout=60, headers=self._headers) as client:
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=NET_SECONDS, headers=self._headers
+        ) as client:
             for turn in range(10**9):
                 due = first + turn * self._pause
                 if due > until:

@@ -6,6 +6,8 @@ import uuid
 
 from confluent_kafka import Consumer, TopicPartition
 
+from tests.services.waiting import NET_SECONDS
+
 POLL_SECONDS = 0.2
 
 
@@ -35,7 +37,7 @@ class Witness:
 
     def start(self) -> None:
         """Begin to read; the topics must exist."""
-        known = self._consumer.list_topics(timeout=20).topics
+        known = self._consumer.list_topics(timeout=NET_SECONDS).topics
         self._consumer.assign([
             TopicPartition(topic, partition, 0)
             for topic in self._topics
@@ -68,5 +70,5 @@ class Witness:
     def stop(self) -> None:
         """End reading."""
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(NET_SECONDS)
         self._consumer.close()

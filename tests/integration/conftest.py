@@ -14,6 +14,7 @@ from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.services.consuming import Consuming
 from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
+from tests.services.waiting import NET_SECONDS
 from tests.services.writing import ROLE
 
 
@@ -35,7 +36,7 @@ def make_topics(kafka: str) -> Callable[[str], Topics]:
             for t in declared.all()
         ]
         for future in admin.create_topics(wanted).values():
-            future.result(30)
+            future.result(NET_SECONDS)
         return declared
 
     return make

@@ -10,7 +10,7 @@ from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.offsets import Offsets
 from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 PARTITION = 3
 RECORDS = 5
@@ -45,7 +45,7 @@ def topic(consuming: Consuming) -> str:
     producer = Producer({"bootstrap.servers": consuming.bootstrap})
     for number in range(RECORDS):
         producer.produce(name, str(number).encode(), partition=PARTITION)
-    assert producer.flush(20) == 0
+    assert producer.flush(NET_SECONDS) == 0
     config = {"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group}
     with closing(Consumer(config)) as before:
         before.commit(offsets=[TopicPartition(name, PARTITION, COMMITTED)], asynchronous=False)

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.callbacks import element
 from tests.services.consuming import CALLBACKS, Consuming, Member
+from tests.services.waiting import NET_SECONDS
 
 PATIENCE_MS = "2000"
 """So that a batch becomes as large as it may be."""
@@ -14,7 +15,7 @@ FAILS_ONCE = ["tests.services.failing_publisher"]
 
 def batches(member: Member) -> dict[str, int]:
     """How many batches had at most so many records, by that number; `+Inf` is all of them."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
     return {
         sample.labels["le"]: int(sample.value)
         for family in text_string_to_metric_families(text)

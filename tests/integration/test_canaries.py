@@ -18,7 +18,7 @@ from tests.services.callbacks import element, payload, usage_unit
 from tests.services.consuming import RECEIPTS, Consuming
 from tests.services.gateway import CALLBACKS_PATH, Gateway
 from tests.services.process import free_port
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-8d1f"
@@ -115,7 +115,7 @@ def shown(environment: dict[str, str], *command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=NET_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -162,7 +162,7 @@ def events(house: Consuming) -> dict[str, str]:
 def probes(name: str, url: str) -> dict[str, str]:
     """What machines read from a process."""
     return {
-        f"{name} {path}": httpx.get(url + path, timeout=10, trust_env=False).text
+        f"{name} {path}": httpx.get(url + path, timeout=NET_SECONDS, trust_env=False).text
         for path in ("/metrics", "/readyz", "/livez")
     }
 

@@ -12,7 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.cluster import Cluster, Difference
 from schemas.topics import Topic, Topics, load_topics
-from tests.services.waiting import Stopwatch, eventually
+from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 
 SECONDS = 20
 NAMES = (
@@ -35,7 +35,7 @@ def run(kafka: str, prefix: str, *arguments: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=NET_SECONDS,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
@@ -43,7 +43,7 @@ def run(kafka: str, prefix: str, *arguments: str) -> tuple[int, str]:
 
 def partitions(kafka: str, prefix: str) -> dict[str, int]:
     """The partitions of each topic with this prefix, by the rest of its name."""
-    known = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=SECONDS).topics
+    known = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=NET_SECONDS).topics
     return {
         name.removeprefix(prefix): len(found.partitions)
         for name, found in known.items()
@@ -114,7 +114,7 @@ def test_partitions_grow_and_never_shrink(kafka: str, topic_prefix: str) -> None
         NewTopic(topics.receipts.name, topics.receipts.partitions + 3, 1),
     ]
     for future in admin.create_topics(made, operation_timeout=SECONDS).values():
-        future.result(SECONDS)
+        future.result(NET_SECONDS)
     code, said = run(kafka, topic_prefix)
     assert code == 0
     assert f"2 of {topics.callbacks.partitions}" in said

@@ -24,12 +24,12 @@ from tests.services.consuming import (
     Member,
 )
 from tests.services.gate import Gate
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 
 def counts(member: Member) -> Counter[str]:
     """`billing_consumer_records_total` by outcome."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

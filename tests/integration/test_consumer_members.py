@@ -13,6 +13,7 @@ from tests.services.consuming import (
     assigned,
 )
 from tests.services.gate import Gate
+from tests.services.process import exit_code
 from tests.services.waiting import eventually
 
 
@@ -96,6 +97,6 @@ def test_the_dead_letter_limit_stops_the_member_with_nothing_committed(
     for _ in range(8):
         consuming.produce(CALLBACKS, b"one", b"{")
     consuming.flush()
-    assert member.process.wait(60) == 1
+    assert exit_code(member.process, "the member") == 1
     assert "CONSUMER_DEAD_LETTER_RUN" in member.log.read_text()
     assert consuming.topics.since(DEAD_LETTERS, {}) == []

@@ -17,7 +17,7 @@ from consumer.settlement import OpenCall, SettlementError, find, waive
 from schemas.record import SETTLED_BY, SETTLED_NOTE
 from tests.services.callbacks import decided, element, policy, record
 from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 from tests.services.writing import ROLE, write
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def raced(url: str, receipt: Decided) -> None:
             eventually(lambda: waits(url), "the receipt's transaction to wait", 30)
             assert write(second, decided(ZERO)) == ["deferred suspicious_zero"]
             holder.rollback()
-        writer.join(30)
+        writer.join(NET_SECONDS)
     with psycopg.connect(url) as connection:
         connection.execute("DELETE FROM billing.deferred_calls WHERE response_id = 'other'")
 
@@ -90,7 +90,7 @@ def command(url: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=NET_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

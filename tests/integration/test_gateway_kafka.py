@@ -16,7 +16,7 @@ from tests.services import captures
 from tests.services.callbacks import element
 from tests.services.gateway import TOKEN, Gateway
 from tests.services.process import free_port
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +115,7 @@ def test_without_topics_it_is_not_ready_stores_nothing_and_creates_none(
         answer = process.post(captures.array([element()]))
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
-        names = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=20).topics
+        names = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=NET_SECONDS).topics
         assert not [name for name in names if name.startswith(topic_prefix)]
     finally:
         process.stop()
@@ -149,7 +149,7 @@ def ended(**settings: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=NET_SECONDS,
     )
     return done.returncode, done.stderr
 

@@ -21,7 +21,7 @@ from tests.services.broker import missing_for_apache
 from tests.services.callbacks import element
 from tests.services.gateway import Gateway
 from tests.services.process import free_port
-from tests.services.waiting import Stopwatch, eventually
+from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 
 DELIVERY_MS = 2_000
 FREE = resource.RLIM_INFINITY
@@ -123,7 +123,7 @@ def topics(broker: ApacheKafka, topic_prefix: str) -> Topics:
     for future in admin.create_topics(
         [NewTopic(topic.name, 2, 1) for topic in declared.all()]
     ).values():
-        future.result(30)
+        future.result(NET_SECONDS)
     return declared
 
 
@@ -169,7 +169,7 @@ def test_a_suspended_broker_is_given_up_after_the_delivery_timeout(
         eventually(lambda: len(load.answers) > at + 200, "answers without a broker", 60)
         slow = [took for *_, took in load.answers if took > 1]
         assert len(slow) <= 8
-        assert max(slow) < DELIVERY_MS / 1000 + 2
+        assert all(took < DELIVERY_MS / 1000 + 2 for took in slow)
     finally:
         broker.resume()
     sent = load.stop()

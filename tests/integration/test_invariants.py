@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.services.process import Server, free_port
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
 UNPRICED: Final = ROOT / "schemas/examples/litellm/real-unknown-price.json"
@@ -34,7 +34,7 @@ def run(environment: Environment, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=NET_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -84,7 +84,7 @@ def test_ONE_BILLING_PATH_a_settled_call_is_charged_through_the_topic(
     client = {"bootstrap.servers": environment["KAFKA_BOOTSTRAP_SERVERS"]}
     producer = Producer(client | {"partitioner": "murmur2_random"})
     producer.produce(topic, UNPRICED.read_bytes()[1:-1], key=b"run-7f3a")
-    assert producer.flush(20) == 0
+    assert producer.flush(NET_SECONDS) == 0
     waiting = "SELECT id FROM billing.deferred_calls WHERE resolved_at IS NULL"
     receipts = "SELECT cost_source, charged_credits, kafka_topic FROM billing.charge_receipts"
     with running(environment, tmp_path / "first.log", "consumer", "run"):
@@ -136,7 +136,9 @@ def test_NO_SYNCHRONOUS_RECEIPT_BARRIER_a_callback_is_taken_without_consumer_and
 
     def ready() -> bool:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{probes}/readyz", trust_env=False, timeout=5)
+            answer = httpx.get(
+                f"http://127.0.0.1:{probes}/readyz", trust_env=False, timeout=NET_SECONDS
+            )
         except httpx.TransportError:
             return False
         return answer.is_success
@@ -148,7 +150,7 @@ def test_NO_SYNCHRONOUS_RECEIPT_BARRIER_a_callback_is_taken_without_consumer_and
             content=UNPRICED.read_bytes(),
             headers={"Authorization": f"Bearer {TOKEN}"},
             trust_env=False,
-            timeout=30,
+            timeout=NET_SECONDS,
         )
     assert answer.status_code == httpx.codes.ACCEPTED
     assert answer.json() == {"accepted": 1, "parked": 0, "spooled": 0}

@@ -21,7 +21,7 @@ from tests.services.callbacks import (
     element,
 )
 from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 from tests.services.writing import ROLE, outcomes, write
 
 IMMUTABLE = ("charge_receipts", "llm_charge_details", "receipt_conflicts")
@@ -91,7 +91,7 @@ def run_together(member: Callable[[int], None], members: int, start: threading.B
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(90)
+        thread.join(NET_SECONDS)
     if failures:
         raise failures[0]
 
@@ -211,7 +211,7 @@ def test_a_session_terminated_in_the_middle_of_a_write_leaves_nothing_of_it(
         thread.start()
         eventually(lambda: waiting(migrated_database_url), "the write to wait for the lock", 30)
         terminate(migrated_database_url)
-        thread.join(30)
+        thread.join(NET_SECONDS)
         assert not thread.is_alive()
     assert raised
     assert tables.receipts() == []

@@ -10,7 +10,7 @@ from schemas.topics import load_topics
 from tests.services.broker import missing_for_apache
 from tests.services.callbacks import element
 from tests.services.consuming import CALLBACKS, Consuming, Member
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
 
@@ -43,7 +43,7 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
 
 def lose_offsets(consuming: Consuming, admin: AdminClient) -> None:
     """What Kafka does a week after the last member has left."""
-    admin.delete_consumer_groups([consuming.group])[consuming.group].result(DEADLINE_SECONDS)
+    admin.delete_consumer_groups([consuming.group])[consuming.group].result(NET_SECONDS)
 
 
 def has_receipts(consuming: Consuming, count: int) -> None:
@@ -53,7 +53,7 @@ def has_receipts(consuming: Consuming, count: int) -> None:
 
 def counted(member: Member, name: str) -> float:
     """A sample of the member's metrics; 0 when it is not there."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
     found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)]
     return sum(map(float, found))
 
@@ -80,8 +80,10 @@ def test_ACCEPTED_IS_DURABLE_although_the_topic_was_made_anew(
     bill(consuming, 0, 60)
     lose_offsets(consuming, admin)
     name = f"{consuming.prefix}{CALLBACKS}"
-    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
-    eventually(lambda: name not in admin.list_topics(timeout=10).topics, "the topic to be gone")
+    admin.delete_topics([name])[name].result(NET_SECONDS)
+    eventually(
+        lambda: name not in admin.list_topics(timeout=NET_SECONDS).topics, "the topic to be gone"
+    )
     cluster = Cluster({"bootstrap.servers": consuming.bootstrap}, replication_factor=1)
     cluster.apply(cluster.differences(load_topics(consuming.prefix)))
     consuming.send(*calls(60, 180))
@@ -99,7 +101,7 @@ def test_records_that_kafka_deleted_before_they_were_read_are_counted(
     ends = consuming.topics.ends(CALLBACKS)
     everything = [TopicPartition(name, partition, end) for partition, end in ends.items()]
     for answer in admin.delete_records(everything).values():
-        answer.result(DEADLINE_SECONDS)
+        answer.result(NET_SECONDS)
     member = consuming.member()
     eventually(
         lambda: counted(member, "billing_consumer_expired_records_total") == 30,

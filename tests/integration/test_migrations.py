@@ -15,12 +15,27 @@ import pytest
 from psycopg import sql
 
 from consumer.ledger import Ledger
+from tests.services import database
 from tests.services.callbacks import decided, element
 from tests.services.ledger import TABLES
-from tests.services.waiting import Stopwatch
+from tests.services.waiting import NET_SECONDS, Stopwatch
 
 SECONDS = 60
 REVISIONS = "0001, 0002, 0003, 0004"
+
+
+@pytest.fixture(scope="module")
+def database_server() -> Iterator[str]:
+    """A server of these tests' own: they make and drop roles, which belong to a whole server."""
+    with database.running_database() as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def migrated_template(database_server: str) -> Iterator[str]:
+    """A migrated database on that server, for copying."""
+    with database.migrated_template(database_server) as name:
+        yield name
 
 
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -32,7 +47,7 @@ def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS,
+        timeout=NET_SECONDS,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, " ".join((done.stdout + done.stderr).split())

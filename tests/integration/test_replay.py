@@ -20,6 +20,7 @@ from tests.services import captures
 from tests.services.callbacks import costing, element, policy, record, usage_unit
 from tests.services.consuming import CALLBACKS, USAGE_UNITS, Consuming
 from tests.services.database import fresh_database
+from tests.services.process import exit_code
 from tests.services.waiting import eventually
 
 Books: TypeAlias = dict[str, list[dict[str, Any]]]
@@ -166,7 +167,7 @@ def bad_release(consuming: Consuming) -> int:
     )
     eventually(lambda: len(consuming.dead_letters()) == UNITS, "the usage units to be parked")
     send(consuming, first_wave())
-    assert bad.process.wait(60) == 1
+    assert exit_code(bad.process, "the bad release") == 1
     said = bad.log.read_text()
     assert "error: stopped by the dead-letter limit: 100 records in a row would be parked" in said
     assert "a bad release: mend it and start again" in said

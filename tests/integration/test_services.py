@@ -7,17 +7,17 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 
 def test_the_broker_keeps_a_record(kafka: str, topic_prefix: str) -> None:
     topic = f"{topic_prefix}kept"
     admin = AdminClient({"bootstrap.servers": kafka})
-    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(20)
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(NET_SECONDS)
     value = uuid.uuid4().bytes
     producer = Producer({"bootstrap.servers": kafka, "acks": "all", "enable.idempotence": True})
     producer.produce(topic, value, key=b"run")
-    assert producer.flush(20) == 0
+    assert producer.flush(NET_SECONDS) == 0
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": topic_prefix, "auto.offset.reset": "earliest"}
     )

@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 from tests.services.jars import kafka_version
 from tests.services.process import Server, ServerError, free_port
-from tests.services.waiting import eventually
+from tests.services.restarts import brought_up
+from tests.services.waiting import NET_SECONDS, eventually
 
 JAVA_AT_LEAST = 17
 PARTITION = re.compile(r"-\d+$")
@@ -42,12 +43,15 @@ def java_version() -> int | None:
 
 
 def answers(bootstrap: str) -> bool:
-    """Whether a broker describes its cluster within a second."""
+    """Whether a broker describes its cluster within five seconds."""
     quiet = logging.getLogger("tests.broker")
     quiet.setLevel(logging.CRITICAL)
-    admin = AdminClient({"bootstrap.servers": bootstrap}, logger=quiet)
+    # Asks again soon where nobody listens yet.
+    admin = AdminClient(
+        {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 200}, logger=quiet
+    )
     try:
-        return bool(admin.list_topics(timeout=1).brokers)
+        return bool(admin.list_topics(timeout=5).brokers)
     except KafkaException:
         return False
 
@@ -139,9 +143,14 @@ class ApacheKafka:
     def start(self, deadline_seconds: float = 180) -> None:
         """Start the broker (format its storage the first time) and wait until it answers.
 
+        A JVM that ends or is late is begun again, at most twice.
+
         Raises:
             ServerError: it ended, or did not answer in time; with the end of its log.
         """
+        brought_up(self._server.name, lambda: self._start_once(deadline_seconds))
+
+    def _start_once(self, deadline_seconds: float) -> None:
         if not self._data.exists():
             self._format()
         self._server.start()
@@ -199,8 +208,11 @@ class ApacheKafka:
         cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = [*self._java, "kafka.tools.StorageTool", "format"]
         command += ["--cluster-id", cluster, "--config", str(self._properties)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=NET_SECONDS
+        )
         if done.returncode != 0:
+            shutil.rmtree(self._data, ignore_errors=True)
             raise ServerError(
                 f"the broker's storage was not formatted:\n{done.stdout}{done.stderr}"
             )

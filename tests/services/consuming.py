@@ -19,9 +19,9 @@ from schemas.record import SOURCE, Headers
 from schemas.topics import load_topics
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
-from tests.services.process import free_port
+from tests.services.process import exit_code, free_port
 from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 CALLBACKS = "billing.callbacks.v1"
@@ -56,20 +56,20 @@ class Member:
         return sum(line.get("event") == event for line in self.lines()) >= times
 
     def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
-        """Send a signal and wait; the exit code."""
+        """Send a signal and wait, for so many seconds by a `Stopwatch`; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+            return exit_code(self.process, "the member", seconds)
+        except TimeoutError:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(NET_SECONDS)
             raise
 
     def probe(self, path: str) -> int:
         """The status of a probe."""
         url = self.metrics_url + path
-        return httpx.get(url, timeout=10, trust_env=False).status_code
+        return httpx.get(url, timeout=NET_SECONDS, trust_env=False).status_code
 
 
 @dataclass
@@ -166,7 +166,7 @@ class Consuming:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=NET_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -198,7 +198,7 @@ class Consuming:
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(NET_SECONDS) == 0
 
     def settled(self) -> None:
         """Wait until the group has committed everything that was sent."""
@@ -210,7 +210,7 @@ class Consuming:
         topic = self.prefix + CALLBACKS
         asked = [TopicPartition(topic, number) for number in self.topics.ends(CALLBACKS)]
         try:
-            return sum(max(at.offset, 0) for at in asker.committed(asked, timeout=20))
+            return sum(max(at.offset, 0) for at in asker.committed(asked, timeout=NET_SECONDS))
         finally:
             asker.close()
 
@@ -237,7 +237,7 @@ def assigned(members: Sequence[Member]) -> list[int]:
     """How many partitions each member says it holds."""
     found = []
     for member in members:
-        text = httpx.get(f"{member.metrics_url}/metrics", timeout=10, trust_env=False).text
+        text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
         line = next(
             line
             for line in text.splitlines()

@@ -2,9 +2,12 @@
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import psycopg
@@ -13,7 +16,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.services.docker import DockerPostgres, engine_answers
 from tests.services.embedded_postgres import EmbeddedPostgres
+from tests.services.process import ServerError
+from tests.services.waiting import NET_SECONDS
 
+ROOT = Path(__file__).parents[2]
 Kind = Literal["external", "docker", "embedded"]
 
 
@@ -94,6 +100,23 @@ def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = N
             return EmbeddedPostgres(options)
 
 
+@contextmanager
+def running_database() -> Iterator[tuple[str, str]]:
+    """The server that `choose_database` names, for as long as the block.
+
+    Yields:
+        Its URL, of a role that may create databases, and a line on what it is.
+    """
+    choice = choose_database()
+    server = make_database(choice)
+    server.start()
+    try:
+        yield server.url, f"database: {choice}, version {server.version}"
+    finally:
+        server.stop()
+        server.remove()
+
+
 def with_database(url: str, name: str) -> str:
     """The same server's URL with another database in its path; options stay."""
     head, question, options = url.partition("?")
@@ -126,3 +149,31 @@ def fresh_database(url: str, template: str = "template1") -> Iterator[str]:
             admin.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
+
+
+@contextmanager
+def migrated_template(url: str) -> Iterator[str]:
+    """A database with every migration applied, for copying.
+
+    Args:
+        url: a server's URL of a role that may create databases.
+
+    Yields:
+        Its name.
+
+    Raises:
+        ServerError: the migration failed; with what it said.
+    """
+    with fresh_database(url) as made:
+        migrate = subprocess.run(
+            [sys.executable, "-m", "consumer", "migrate"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": made},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=NET_SECONDS,
+        )
+        if migrate.returncode != 0:
+            raise ServerError(migrate.stdout + migrate.stderr)
+        yield made.partition("?")[0].rpartition("/")[2]

@@ -10,6 +10,8 @@ import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.services.waiting import NET_SECONDS
+
 ADDRESSES = (
     "GATEWAY_URL",
     "GATEWAY_METRICS_URL",
@@ -100,7 +102,7 @@ class Deployment:
             sent["Authorization"] = f"Bearer {token}"
         url = self.gateway_url + path
         return httpx.post(
-            url, content=body, headers=sent, timeout=POST_SECONDS, trust_env=False, verify=_tls()
+            url, content=body, headers=sent, timeout=NET_SECONDS, trust_env=False, verify=_tls()
         )
 
     def accept(self, body: bytes, *, token: str | None = None) -> dict[str, int]:
@@ -161,7 +163,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def _get(url: str) -> httpx.Response:
-    answer = httpx.get(url, timeout=10, trust_env=False, verify=_tls())
+    answer = httpx.get(url, timeout=NET_SECONDS, trust_env=False, verify=_tls())
     return answer.raise_for_status()
 
 

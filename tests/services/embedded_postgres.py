@@ -12,7 +12,8 @@ import psutil
 
 from demo.database import Database
 from tests.services.process import Server, ServerError, free_port
-from tests.services.waiting import eventually
+from tests.services.restarts import brought_up
+from tests.services.waiting import NET_SECONDS, eventually
 
 
 class EmbeddedPostgres:
@@ -37,9 +38,15 @@ class EmbeddedPostgres:
     def start(self, deadline_seconds: float = 60) -> None:
         """Start the server (create its cluster the first time) and wait until it answers.
 
+        One that ends or is late is begun again, at most twice.
+
         Raises:
             ServerError: it ended, or did not answer in time; with the end of its log.
         """
+        name = f"PostgreSQL {self.version}"
+        brought_up(name, lambda: self._start_once(deadline_seconds))
+
+    def _start_once(self, deadline_seconds: float) -> None:
         server = self._server or self._first_server()
         self._server = server
         server.start()
@@ -51,8 +58,11 @@ class EmbeddedPostgres:
         try:
             eventually(up, server.name, deadline_seconds)
         except TimeoutError as late:
-            server.kill()
+            self.kill()
             raise ServerError(f"{late}; its log ends:\n{server.tail()}") from late
+        except ServerError:
+            server.kill()
+            raise
 
     def stop(self) -> None:
         """End all sessions, write a checkpoint, and end."""
@@ -63,7 +73,7 @@ class EmbeddedPostgres:
         children = psutil.Process(self._running().pid).children(recursive=True)
         self._running().kill()
         # They end by themselves, and a new postmaster refuses the data while one of them lives.
-        psutil.wait_procs(children, timeout=10)
+        psutil.wait_procs(children, timeout=NET_SECONDS)
 
     def suspend(self) -> None:
         """SIGSTOP the postmaster: new connections hang, open ones go on."""

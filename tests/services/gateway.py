@@ -11,7 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.process import Server, free_port
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 TOKEN = "t" * 32
 AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
@@ -43,7 +43,7 @@ class Gateway:
         command = [sys.executable, "-m", "producer_gateway", "run"]
         log = directory / "gateway.log"
         self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
-        self.client = httpx.Client(trust_env=False, timeout=60)
+        self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS)
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{metrics_port}"
 

@@ -1,5 +1,6 @@
 """The broker's jars: fetched once by Maven, kept outside the tree."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -47,8 +48,15 @@ def fetch_jars(say: Callable[[str], None]) -> Path:
     jars = cached_jars()
     if jars.is_dir():
         return jars
-    say(f"fetching the jars of Apache Kafka {kafka_version()} with Maven into {jars}")
     jars.parent.mkdir(parents=True, exist_ok=True)
+    with (jars.parent / ".lock").open("w") as lock:
+        # Several workers of one run ask at the same moment.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return jars if jars.is_dir() else _fetch(jars, say)
+
+
+def _fetch(jars: Path, say: Callable[[str], None]) -> Path:
+    say(f"fetching the jars of Apache Kafka {kafka_version()} with Maven into {jars}")
     incoming = Path(tempfile.mkdtemp(prefix=f".{jars.name}-", dir=jars.parent))
     command = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM)]
     command += ["dependency:copy-dependencies", f"-DoutputDirectory={incoming}"]

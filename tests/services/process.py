@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.services.waiting import DEADLINE_SECONDS, NET_SECONDS, eventually
+
 TETHER = Path(__file__).with_name("tether.py")
 LAST_LINES = 30
 
@@ -17,8 +19,10 @@ class ServerError(RuntimeError):
     """A server could not be started or stopped; the text says which and why."""
 
 
-PORTS = range(15_000, 32_000)
-"""Below those that the kernel gives to outgoing connections."""
+PORTS = range(15_000, 20_000)
+"""Below those that stacks take, and those that the kernel gives to outgoing connections."""
+WORKERS = 50
+"""More than a run has: each gives ports of its own, as another one asks at the same moment."""
 _taken = set[int]()
 
 
@@ -27,8 +31,10 @@ def free_port() -> int:
 
     No promise that it stays free; another run of the tests may take it meanwhile.
     """
+    # The main process is worker 0, `gw0` worker 1.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
     while True:
-        port = secrets.choice(PORTS)
+        port = secrets.choice(PORTS[worker % WORKERS :: WORKERS])
         if port in _taken:
             continue
         _taken.add(port)
@@ -38,6 +44,23 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+
+
+def exit_code(
+    process: subprocess.Popen[bytes], name: str, deadline_seconds: float = DEADLINE_SECONDS
+) -> int:
+    """Wait for the end of a process and give its exit code.
+
+    Args:
+        process: a child of this one.
+        name: for the message.
+        deadline_seconds: by a `Stopwatch`.
+
+    Raises:
+        TimeoutError: it still runs.
+    """
+    eventually(lambda: process.poll() is not None, f"the end of {name}", deadline_seconds)
+    return int(process.returncode)
 
 
 class Server:
@@ -115,15 +138,22 @@ class Server:
         return "\n".join(lines[-LAST_LINES:])
 
     def stop(self, deadline_seconds: float = 30) -> None:
-        """Ask it to end in order, wait, and kill it when it does not; no error if it is gone."""
+        """Ask it to end in order, wait, and kill it when it does not; no error if it is gone.
+
+        Args:
+            deadline_seconds: by a `Stopwatch`.
+
+        Raises:
+            ServerError: it had to be killed.
+        """
         if self._process is None:
             return
         # A suspended process takes no signal but SIGKILL until it is resumed.
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(self._stop_signal)
         try:
-            self._process.wait(deadline_seconds)
-        except subprocess.TimeoutExpired:
+            exit_code(self._process, self.name, deadline_seconds)
+        except TimeoutError:
             self.kill()
             raise ServerError(
                 f"{self.name} did not end within {deadline_seconds:g} s of"
@@ -135,7 +165,7 @@ class Server:
         """SIGKILL, as a crash: nothing is flushed, nobody is told."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(NET_SECONDS)
             self._process = None
 
     def suspend(self) -> None:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.services.apache_kafka import ApacheKafka
 from tests.services.process import free_port
+from tests.services.waiting import NET_SECONDS
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 ITERATIONS = 4096
@@ -108,7 +109,7 @@ class SecuredKafka(ApacheKafka):
         wanted = UserScramCredentialUpsertion(name, mechanism, password.encode())
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.alter_user_scram_credentials([wanted]).values():
-            future.result(SECONDS)
+            future.result(NET_SECONDS)
         return password
 
     def grant(self, user: str, *grants: Grant) -> None:
@@ -116,4 +117,4 @@ class SecuredKafka(ApacheKafka):
         rules = [rule for grant in grants for rule in grant.rules(user)]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.create_acls(rules).values():
-            future.result(SECONDS)
+            future.result(NET_SECONDS)

@@ -7,16 +7,24 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.services.captures import FREE_MODELS
 from tests.services.deployment import ADDRESSES, Deployment
 from tests.services.process import Server, ServerError
+from tests.services.restarts import brought_up, note
 from tests.services.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240.0
 STOP_SECONDS = 90.0
+NOT_OURS = {"install-litellm", "upstream", "litellm", "kafka", "postgres"}
+"""Parts of the stack that may be begun again where they do not come up."""
 FURTHER_SOURCES = ("second", "shuffled")
+
+
+class StackFailedError(AssertionError):
+    """A part of ours did not come up: what the tests look for."""
 
 
 @contextmanager
@@ -42,7 +50,8 @@ def running_stack(
         settings: further environment, such as BILLING_MARKUP.
 
     Raises:
-        ServerError: it did not start; with the end of its log.
+        StackFailedError: a part of ours did not start; with the end of its log.
+        ServerError: another part did not, three times.
     """
     environment = {
         **_environment(topic_prefix),
@@ -59,18 +68,27 @@ def running_stack(
         server.check()
         return written.exists()
 
-    server.start()
-    try:
+    def begin() -> None:
+        server.start()
         try:
             eventually(ready, "the stack to be ready", START_SECONDS)
         except (ServerError, TimeoutError) as failed:
-            raise ServerError(f"{failed}\n{_last_words(directory)}") from failed
+            server.kill()
+            words = f"{failed}\n{_last_words(directory)}"
+            if _fault_of(directory) in NOT_OURS:
+                raise ServerError(words) from failed
+            raise StackFailedError(words) from failed
+
+    try:
+        brought_up("the stack below a LiteLLM proxy", begin)
         lines = written.read_text().splitlines()
         described = {**environment, **dict(line.split("=", 1) for line in lines)}
         missing = [name for name in ADDRESSES if name not in described]
         assert not missing, f"{written} lacks {missing}"
         yield Deployment.described_by(described)
     finally:
+        for name, times in _restarts(directory).items():
+            note(name, f"ended by a signal, begun again {times} x by the stack")
         server.stop(STOP_SECONDS)
 
 
@@ -88,6 +106,21 @@ def _environment(topic_prefix: str) -> dict[str, str]:
 
 def _last_words(directory: Path) -> str:
     """What the stack says about its end, for the person who reads the failed test."""
-    state = directory / "state.json"
-    message = json.loads(state.read_text()).get("message", "") if state.exists() else ""
-    return message or f"its logs are in {directory / 'logs'}"
+    return str(_state(directory).get("message") or f"its logs are in {directory / 'logs'}")
+
+
+def _fault_of(directory: Path) -> str:
+    """The part that failed or was late, as the stack's own words begin with its name."""
+    return str(_state(directory).get("message", "")).partition(" ")[0]
+
+
+def _restarts(directory: Path) -> dict[str, int]:
+    """The parts that the stack has begun again, and how often."""
+    rows = _state(directory).get("services", [])
+    return {row["name"]: row["restarts"] for row in rows if row["restarts"]}
+
+
+def _state(directory: Path) -> dict[str, Any]:
+    file = directory / "state.json"
+    state: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return state

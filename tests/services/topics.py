@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.services.deployment import Deployment
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 SECONDS = 20.0
 READ_SECONDS = 0.05
@@ -93,7 +93,7 @@ class Topics:
 
         def left() -> dict[int, int]:
             asked = [TopicPartition(topic, number) for number in ends]
-            committed = self._asker.committed(asked, timeout=SECONDS)
+            committed = self._asker.committed(asked, timeout=NET_SECONDS)
             behind = {at.partition: ends[at.partition] - max(at.offset, 0) for at in committed}
             return {number: count for number, count in behind.items() if count > 0}
 
@@ -120,13 +120,13 @@ def topic_ends(asker: Consumer, topic: str) -> Ends:
 
     def watermarks(number: int) -> tuple[int, ...]:
         try:
-            return asker.get_watermark_offsets(TopicPartition(topic, number), timeout=SECONDS)
+            return asker.get_watermark_offsets(TopicPartition(topic, number), timeout=NET_SECONDS)
         except KafkaException as error:
             if error.args[0].code() not in LEADERLESS:
                 raise
             return ()
 
-    partitions = asker.list_topics(topic, timeout=SECONDS).topics[topic].partitions
+    partitions = asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions
     return {
         number: eventually(partial(watermarks, number), f"a leader of {topic}/{number}")[1]
         for number in partitions

@@ -16,6 +16,7 @@ from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
 from tests.services.topics import Topics
 from tests.services.traffic import Traffic, assert_restored
+from tests.services.waiting import NET_SECONDS
 
 ZERO = {"accepted": 0, "parked": 0, "spooled": 0}
 
@@ -31,7 +32,7 @@ def test_no_token_and_a_wrong_token_are_401(traffic: Traffic, calls: Calls, toke
     body = captures.array([calls.make().element])
     headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
     url = urlsplit(traffic.deployment.gateway_url)
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=30)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=NET_SECONDS)
     connection.request("POST", "/v1/callbacks/litellm", body, headers)
     assert connection.getresponse().status == 401
     connection.close()
@@ -251,7 +252,7 @@ def test_gzip_is_415_and_stores_nothing(traffic: Traffic, calls: Calls) -> None:
 
 def test_a_body_over_the_bound_is_413_before_it_is_read(traffic: Traffic) -> None:
     url = urlsplit(traffic.deployment.gateway_url)
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=30)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=NET_SECONDS)
     connection.putrequest("POST", "/v1/callbacks/litellm")
     connection.putheader("Authorization", f"Bearer {traffic.deployment.token}")
     connection.putheader("Content-Length", str(10**12))

@@ -12,7 +12,7 @@ from tests.services.captures import Calls
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger, Row, credits_for
 from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 COST_HEADER = "x-litellm-response-cost"
 SPEND_LOGS = "x-litellm-spend-logs-metadata"
@@ -63,7 +63,7 @@ class Proxy:
         }
         headers = {"Authorization": f"Bearer {self._key}", SPEND_LOGS: metadata}
         answer = httpx.post(
-            self._url, json=request, headers=headers, timeout=60, trust_env=False
+            self._url, json=request, headers=headers, timeout=NET_SECONDS, trust_env=False
         ).raise_for_status()
         if stream:
             assert answer.headers["content-type"].startswith("text/event-stream")

@@ -23,7 +23,7 @@ import pytest
 from tests.services.manifests import charted, composed, image, secret
 from tests.services.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
 from tests.services.process import Server
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 CAPTURES: Final = ROOT / "schemas/examples/litellm"
 PAGES: Final = (
@@ -55,7 +55,7 @@ def post(shell: Shell, capture: str) -> None:
         content=(CAPTURES / capture).read_bytes(),
         headers={"Authorization": f"Bearer {shell.environment['BILLING_INGEST_TOKEN']}"},
         trust_env=False,
-        timeout=30,
+        timeout=NET_SECONDS,
     )
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from tests.services.captures import body
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 180
@@ -55,7 +55,7 @@ class Stack:
             env={**inherited, **settings},
             capture_output=True,
             text=True,
-            timeout=COMMAND_SECONDS,
+            timeout=NET_SECONDS,
             check=False,
         )
 
@@ -150,7 +150,7 @@ def post(environment: dict[str, str]) -> dict[str, int]:
         f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
         content=body(CAPTURE),
         headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
-        timeout=60,
+        timeout=NET_SECONDS,
     )
     assert answer.status_code == 202, answer.text
     counts: dict[str, int] = answer.json()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.services.waiting import NET_SECONDS
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("gateway", "consumer")
 JOBS = ("topics", "migrate")
@@ -30,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=NET_SECONDS,
         check=False,
     )
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from consumer.__main__ import app
+from tests.services.waiting import NET_SECONDS
 
 DEADLINE_SECONDS = 60
 COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred")
@@ -35,7 +36,7 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=NET_SECONDS,
     )
     said = done.stdout
     assert all(command in said for command in COMMANDS)

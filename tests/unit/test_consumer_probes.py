@@ -9,6 +9,7 @@ import pytest
 from consumer.health import Health
 from consumer.metrics import BoundedLabel
 from consumer.probes import Probes
+from tests.services.waiting import NET_SECONDS
 
 STALLED = 60.0
 
@@ -43,7 +44,7 @@ def url(health: Health) -> Iterator[str]:
 
 
 def get(url: str) -> tuple[int, str]:
-    answer = httpx.get(url, timeout=10, trust_env=False)
+    answer = httpx.get(url, timeout=NET_SECONDS, trust_env=False)
     return answer.status_code, answer.text
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.waiting import NET_SECONDS
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("schemas", "producer_gateway", "consumer")
 
@@ -32,7 +34,7 @@ def test_hadolint_has_nothing_to_say() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=NET_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

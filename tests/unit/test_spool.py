@@ -13,6 +13,7 @@ from producer_gateway import journal
 from producer_gateway.journal import FILE_NAME, SpoolError
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record
+from tests.services.waiting import NET_SECONDS
 
 ROOM = 1_000_000
 CRASH = """
@@ -85,7 +86,7 @@ def test_what_was_taken_comes_back_whole_and_in_order_after_a_restart(tmp_path: 
 
 def test_what_was_taken_survives_sigkill(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CRASH, str(tmp_path)]
-    assert subprocess.run(command, check=False, timeout=60).returncode == -9
+    assert subprocess.run(command, check=False, timeout=NET_SECONDS).returncode == -9
 
     async def read(spool: Spool) -> None:
         assert await values(spool) == [b"%d" % number for number in range(50)]

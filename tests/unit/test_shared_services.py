@@ -1,0 +1,132 @@
+"""What the workers of a run share, what is begun again, and which tests stay together."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.services import restarts
+from tests.services.process import ServerError
+from tests.services.restarts import Notes, brought_up
+from tests.services.shared import Keeper, Serving, SharedError, ask
+from tests.services.side_by_side import GROUPS, group_of, misplaced, place_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def serving(name: str, log: list[str]) -> Serving:
+    """Something that says when it begins and ends."""
+
+    @contextmanager
+    def serve() -> Iterator[str]:
+        log.append(f"{name} begins")
+        yield f"address of {name}"
+        log.append(f"{name} ends")
+
+    return serve
+
+
+def test_what_many_ask_for_begins_once_and_ends_with_the_run(tmp_path: Path) -> None:
+    log: list[str] = []
+    keeper = Keeper(tmp_path, {name: serving(name, log) for name in ("first", "second", "unasked")})
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            found = set(pool.map(lambda _: ask(tmp_path, "second"), range(6)))
+        assert found == {"address of second"}
+        assert ask(tmp_path, "first") == "address of first"
+        assert log == ["second begins", "first begins"]
+    finally:
+        keeper.close()
+    assert log[2:] == ["second ends", "first ends"]
+
+
+def test_what_cannot_begin_says_so_to_everybody(tmp_path: Path) -> None:
+    @contextmanager
+    def broken() -> Iterator[str]:
+        if tmp_path.exists():
+            raise ServerError("no memory left")
+        yield ""
+
+    keeper = Keeper(tmp_path, {"broken": broken})
+    try:
+        for _ in range(2):
+            with pytest.raises(SharedError, match="no memory left"):
+                ask(tmp_path, "broken")
+    finally:
+        keeper.close()
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the restarts of this test are noted, apart from those of the run."""
+    monkeypatch.setattr(Notes, "file", tmp_path / "restarts")
+    return tmp_path / "restarts"
+
+
+def failing(times: int) -> Callable[[], str]:
+    """Fails so often before it comes up."""
+    left = list(range(times))
+
+    def begin() -> str:
+        if left:
+            raise ServerError(f"the JVM was late\n{left.pop()}")
+        return "up"
+
+    return begin
+
+
+def test_a_part_that_is_not_ours_is_begun_again_and_told(notes: Path) -> None:
+    assert brought_up("Kafka", failing(0)) == "up"
+    assert restarts.told(notes) == []
+    assert brought_up("Kafka", failing(2)) == "up"
+    assert brought_up("PostgreSQL", failing(1)) == "up"
+    assert restarts.told(notes) == [
+        "begun again: Kafka, 2 x, the JVM was late 0",
+        "begun again: PostgreSQL, 1 x, the JVM was late 0",
+    ]
+
+
+def test_the_third_failure_in_a_row_is_one(notes: Path) -> None:
+    with pytest.raises(ServerError, match="the JVM was late"):
+        brought_up("Kafka", failing(3))
+    assert restarts.told(notes) == ["begun again: Kafka, 2 x, the JVM was late 1"]
+
+
+def test_only_a_failure_to_start_is_begun_again(notes: Path) -> None:
+    def ours() -> None:
+        raise AssertionError("a fault of ours")
+
+    with pytest.raises(AssertionError, match="a fault of ours"):
+        brought_up("Kafka", ours)
+    assert restarts.told(notes) == []
+
+
+def test_every_group_has_tests() -> None:
+    for start in GROUPS:
+        path, _, name = start.partition("::")
+        beginning = Path(ROOT, path.removesuffix(".py"))
+        found = [*beginning.parent.glob(f"{beginning.name}*")]
+        assert found, start
+        assert not name or f"def {name}" in found[0].read_text(), start
+
+
+def test_a_test_that_needs_the_whole_deployment_stays_with_the_others() -> None:
+    system, alone = "tests/system/test_records.py::test_x", "tests/integration/test_new.py::test_x"
+    assert group_of(system) == "deployment"
+    assert group_of(alone) == ""
+    assert misplaced(system, ["deployment", "calls"]) == ""
+    assert "is in no group 'deployment'" in misplaced(alone, ["deployment"])
+    assert "is in no group 'a broker to hurt'" in misplaced(system, ["hurt_kafka"])
+
+
+def test_what_takes_longest_begins_first() -> None:
+    ids = [
+        "tests/unit/test_money.py::test_a",
+        "tests/integration/test_ledger.py::test_b",
+        "tests/system/test_readme.py::test_every_command",
+        "tests/system/test_readme.py::test_the_demo_shows",
+        "tests/integration/test_consumer_stop.py::test_c",
+    ]
+    assert sorted(ids, key=place_of) == ids[::-1][:1] + ids[3:1:-1] + ids[1::-1]
