@@ -18,7 +18,7 @@ from demo.settings import LOOPBACK
 
 _ROLE = "billing"
 _DATABASE = "billing"
-_INITDB_SECONDS = 60
+_INITDB_SECONDS = 180
 
 
 class Database:

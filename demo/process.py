@@ -46,7 +46,7 @@ class Service:
     directory: Path
     needs: frozenset[str] = field(default=frozenset())
     ready: Callable[[], bool] | None = None
-    deadline_seconds: float = 60
+    deadline_seconds: float = 180
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
     stop_seconds: float = 15

@@ -24,6 +24,8 @@ RINGS = ("unit", "integration", "system", "chaos", "bench")
 SYSTEM_TEST_SECONDS = 1200
 WORKERS_A_CORE: Final = 3
 """Most tests wait for a broker, a database or a process, so there are more than cores."""
+WORKERS_AT_MOST: Final = 12
+"""More would only wait for the longest group."""
 BROKER = pytest.StashKey[BrokerChoice]()
 SHARED = pytest.StashKey[Path]()
 SERVICES = pytest.StashKey[Services]()
@@ -36,7 +38,7 @@ def in_ci() -> bool:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - its signature
     """How many processes `-n auto` means."""
-    return WORKERS_A_CORE * (os.cpu_count() or 1)
+    return min(WORKERS_A_CORE * (os.cpu_count() or 1), WORKERS_AT_MOST)
 
 
 def pytest_configure(config: pytest.Config) -> None:

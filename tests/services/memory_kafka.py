@@ -9,6 +9,7 @@ from producer_gateway.failover import FailoverStore
 from producer_gateway.metrics import Metrics
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record, Stored
+from tests.services.waiting import NET_SECONDS
 
 TOPIC = "callbacks"
 TOO_LARGE = b"too large"
@@ -110,7 +111,7 @@ def within(
         house = House(MemoryKafka(), directory, max_bytes)
         await house.step()
         try:
-            await asyncio.wait_for(use(house), 30)
+            await asyncio.wait_for(use(house), NET_SECONDS)
         finally:
             await house.spool.close(10)
 

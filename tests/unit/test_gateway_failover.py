@@ -13,6 +13,7 @@ from producer_gateway import drain
 from producer_gateway.drain import pause
 from producer_gateway.store import NotStoredError, Record, Stored
 from tests.services.memory_kafka import TOO_LARGE, House, MemoryKafka, record, until, within
+from tests.services.waiting import NET_SECONDS
 
 
 def test_while_kafka_is_there_nothing_is_spooled(tmp_path: Path) -> None:
@@ -239,4 +240,4 @@ def test_one_order_per_run_whatever_happens(events: list[Event]) -> None:
 
     # Record by record, so that Kafka takes records of other runs while some are spooled.
     with tempfile.TemporaryDirectory() as directory, patch.object(drain, "_BATCH_RECORDS", 1):
-        asyncio.run(asyncio.wait_for(run(Path(directory)), 60))
+        asyncio.run(asyncio.wait_for(run(Path(directory)), NET_SECONDS))

@@ -17,6 +17,7 @@ from producer_gateway.settings import Settings
 from producer_gateway.storage import Storage
 from producer_gateway.store import NotStoredError, Record, Stored
 from schemas.topics import load_topics
+from tests.services.waiting import NET_SECONDS
 
 PACKAGE = Path(confluent_kafka.__file__).parent
 (LIBRARY,) = PACKAGE.with_name("confluent_kafka.libs").glob("librdkafka-*.so*")
@@ -51,7 +52,7 @@ def within(use: Callable[[Storage, Metrics], Awaitable[None]], directory: Path |
         metrics = Metrics()
         made = storage(port, metrics, directory)
         try:
-            await asyncio.wait_for(use(made, metrics), 30)
+            await asyncio.wait_for(use(made, metrics), NET_SECONDS)
         finally:
             await made.close(0)
 
@@ -83,7 +84,7 @@ def test_a_fatal_error_ends_what_waits_and_the_next_get_a_new_producer() -> None
         await asyncio.sleep(0.05)
         break_for_ever(first)
         with pytest.raises(NotStoredError) as ended:
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, NET_SECONDS)
         assert ended.value.reason == "abandoned"
         assert "broken by a test" in (made.away() or "")
         await another(made.kafka, first)
@@ -105,7 +106,7 @@ def test_with_a_spool_a_fatal_error_costs_nobody_anything(tmp_path: Path) -> Non
         waiting = asyncio.create_task(made.store.store([RECORD]))
         await asyncio.sleep(0.05)
         break_for_ever(first)
-        assert await asyncio.wait_for(waiting, 5) == Stored(0, 1)
+        assert await asyncio.wait_for(waiting, NET_SECONDS) == Stored(0, 1)
         assert "broken by a test" in (made.away() or "")
         await another(made.kafka, first)
         assert lost(metrics) == 1
@@ -130,7 +131,7 @@ def test_an_error_that_returns_at_once_makes_one_producer_a_second() -> None:
 def test_while_it_is_replaced_nothing_is_taken() -> None:
     async def use(made: Storage, _: Metrics) -> None:
         first = producer(made.kafka)
-        made.kafka._connected_at += 5  # noqa: SLF001 - so that the new one waits
+        made.kafka._connected_at += NET_SECONDS  # noqa: SLF001 - so that the new one waits
         break_for_ever(first)
         while made.kafka.lost() is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -50,7 +50,7 @@ def with_spool(
     async def run() -> None:
         spool = Spool(directory, max_bytes)
         try:
-            await asyncio.wait_for(use(spool), 30)
+            await asyncio.wait_for(use(spool), NET_SECONDS)
         finally:
             await spool.close(10)
 
