@@ -151,7 +151,7 @@ def test_requests_one_behind_the_other_are_all_taken_wherever_the_segments_end(
 
 
 @given(st.lists(REQUESTS, min_size=1, max_size=3), st.integers(1, 10**6), st.booleans())
-def test_a_body_that_ends_early_is_never_a_2xx(
+def test_ACCEPTED_IS_DURABLE_a_body_that_ends_early_is_never_a_2xx(
     old_door: Door,
     requests: list[tuple[bytes, bytes]],
     missing: int,
