@@ -7,6 +7,7 @@ stored is accepted, and what cannot be billed is parked. It waits for the answer
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter, time
 from typing import Final, TypeAlias
 
@@ -68,6 +69,8 @@ class Gateway:
         self._thread_bytes = _THREAD_BYTES_DROPPING if dropping else _THREAD_BYTES
         self._deadline = Deadline(settings.body_timeout_s)
         self._usage_units_topic = topics.usage_units.name
+        self._heard = dict[str, float]()
+        """When each source's last callbacks became durable."""
         for source, limit_s in settings.silence_limits().items():
             if limit_s:
                 metrics.silence_limit.labels(source).set(limit_s)
@@ -132,7 +135,7 @@ class Gateway:
         stored = await self._stored(prepared.records)
         self._count(prepared)
         if prepared.records:
-            self._metrics.last_callback.labels(envelope.source).set(time())
+            self._hear(envelope.source)
         return _json(
             {
                 "accepted": prepared.accepted,
@@ -171,6 +174,13 @@ class Gateway:
     async def _stored(self, records: list[Record]) -> Stored:
         with self._metrics.store_seconds.time():
             return await self._store.store(records)
+
+    def _hear(self, source: str) -> None:
+        new = source not in self._heard
+        self._heard[source] = time()
+        if new:
+            gauge = self._metrics.last_callback.labels(source)
+            gauge.set_function(partial(self._heard.__getitem__, source))
 
     def _count(self, prepared: Prepared) -> None:
         elements = self._metrics.elements

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from producer_gateway.admission import REFUSAL, RefusedError
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
-_STAND_IN: Final = b"POST / HTTP/1.1\r\nConnection: close\r\n\r\n"
+_STAND_IN: Final = b"POST /unreadable HTTP/1.1\r\nConnection: close\r\n\r\n"
 """Parsed in place of what cannot be, so that its refusal goes the way of every answer."""
 
 
@@ -42,6 +42,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         """Received since the last message ended, as long as no body is open."""
         self._segment_bytes = 0
+        self._trailers = _Trailers()
         self._body_open = False
         self._over = False
         """Nothing more is read; what is in hand is still answered."""
@@ -97,10 +98,12 @@ class Connection(HttpToolsProtocol):
         """Begin a request, unless its head is to be read again."""
         if self.parser.should_upgrade():
             return
-        if max(self._head_bytes, self._segment_bytes) > _MAX_HEAD_BYTES < _size(self.headers):
+        # Only a large segment, or many of them, can hold a large head.
+        received = self._segment_bytes if self._head_bytes == 0 else self._head_bytes
+        if received > _MAX_HEAD_BYTES and _size(self.headers) > _MAX_HEAD_BYTES:
             raise _too_large()
         super().on_headers_complete()
-        self.headers = _Trailers()
+        self.headers, self._trailers.size = self._trailers, 0
         self._head_bytes, self._body_open = 0, True
 
     def on_message_complete(self) -> None:
@@ -137,14 +140,12 @@ class Connection(HttpToolsProtocol):
 class _Trailers(list[tuple[bytes, bytes]]):
     """Takes the place of a request's headers once they are complete: keeps nothing, to a bound."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._bytes = 0
+    size = 0
 
     def append(self, header: tuple[bytes, bytes]) -> None:
         """Count a trailer. Raises `RefusedError` (431) where it is too much."""
-        self._bytes += _size([header])
-        if self._bytes > _MAX_HEAD_BYTES:
+        self.size += _size([header])
+        if self.size > _MAX_HEAD_BYTES:
             raise _too_large()
 
 

@@ -120,6 +120,19 @@ def test_report_01_head_and_body_in_two_segments_and_a_request_behind(
     assert door.stored() == [value] * 2
 
 
+def test_a_client_that_ends_its_side_still_gets_its_answers(door: Door) -> None:
+    value = in_run(6)
+    raw = b"POST %s HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %s\r\n%s\r\n" % (
+        CALLBACKS_PATH.encode(),
+        TOKEN.encode(),
+        H2C,
+    )
+    raw += b"Content-Length: %d\r\n\r\n%s" % (len(value), value)
+    talk = converse(door.gateway.port, raw * 3, 4, ends=True, seconds=CLIENT_SECONDS)
+    assert ([answer.status for answer in talk.answers], talk.closed) == ([202] * 3, True)
+    assert door.stored() == [value] * 3
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/callbacks/litellm/", "//v1/callbacks/litellm", "/v1//callbacks/litellm"]
 )
