@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final, Self, TypeAlias
 
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.requests import ClientDisconnect, Request
 
 from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
@@ -20,13 +19,30 @@ _TRACEPARENT: Final = re.compile(
 )
 
 
-class RefusedError(Exception):
-    """The request gets this answer and nothing of it is stored."""
+REFUSAL: Final = "refusal"
+"""Under this name a request's state holds the `RefusedError` that ends it; the connection says so
+where it cannot read on."""
 
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class RefusedError(Exception):
+    """The request gets this answer and nothing of it is stored.
+
+    Args:
+        status: of the answer.
+        reason: a code, one of few; it is a label and names a kind of log line.
+        detail: what to do, for the sender.
+        more: further members of the answer's JSON object.
+    """
+
+    def __init__(
+        self, status: int, reason: str, detail: object, more: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.reason = reason
+        self.body = {"error": reason, "detail": detail, **(more or {})}
 
 
 class Authenticator:
@@ -46,12 +62,21 @@ class Authenticator:
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise self._refused("malformed", "the Authorization header must be `Bearer <token>`")
+        found = self._of(token)
+        if not found:
+            raise self._refused("wrong", "this token is not one of the active ones")
+        return found
+
+    def recognised(self, authorization: bytes | None) -> str:
+        """Return the source of a bearer token, empty where it is none; counts nothing."""
+        scheme, _, token = (authorization or b"").partition(b" ")
+        return self._of(token) if scheme.lower() == b"bearer" else ""
+
+    def _of(self, token: bytes) -> str:
         given, found = _digest(token.strip()), ""
         for digest, source in self._sources:
             if hmac.compare_digest(digest, given):
                 found = source
-        if not found:
-            raise self._refused("wrong", "this token is not one of the active ones")
         return found
 
     def _refused(self, reason: str, detail: str) -> RefusedError:
@@ -81,18 +106,18 @@ class InFlight:
 class Body:
     """One request's body, read within the bounds; use as a context that holds its bytes in hand."""
 
-    __slots__ = ("_deadline", "_headers", "_in_flight", "_limit", "_receive", "_reserved")
+    __slots__ = ("_deadline", "_headers", "_in_flight", "_limit", "_request", "_reserved")
 
     def __init__(
         self,
         headers: Headers,
-        receive: Receive,
+        request: Request,
         in_flight: InFlight,
         limit: int,
         deadline: Deadline,
     ) -> None:
         self._headers = headers
-        self._receive = receive
+        self._request = request
         self._in_flight = in_flight
         self._limit = limit
         self._deadline = deadline
@@ -105,7 +130,11 @@ class Body:
         self._in_flight.give_back(self._reserved)
 
     async def read(self) -> bytes:
-        """Return the body. Raises `RefusedError`: 413, 415, or 503 with reason `abandoned`.
+        """Return the body, whole and with something in it, or raise `RefusedError`.
+
+        413, 415, 503 with reason `abandoned`; 400 where the framing broke off or does not hold what
+        it declared, and where nothing but white space came. Whoever has bytes from here has all
+        that the sender framed: no other way leads to a 2xx.
 
         Never holds more than the bound: the declared length is refused before a byte is read, and
         what comes without one is counted as it arrives.
@@ -117,17 +146,24 @@ class Body:
         if declared is not None:
             self._reserve(int(declared))
         try:
-            return await self._deadline.within(self._chunks(declared is None))
+            raw = await self._deadline.within(self._chunks(declared is None))
         except (TimeoutError, ClientDisconnect):
             raise RefusedError(503, "abandoned", "the body did not arrive in time") from None
+        if declared is not None and len(raw) != int(declared):
+            raise RefusedError(400, "incomplete_body", "the body has not the length it declares")
+        if _is_blank(raw):
+            raise RefusedError(400, "empty_body", "the body is empty; a list of nothing is `[]`")
+        return raw
 
     async def _chunks(self, count: bool) -> bytes:  # noqa: FBT001 - private, one caller
-        chunks, more = list[bytes](), True
+        chunks, more, receive = list[bytes](), True, self._request.receive
         while more:
-            message = await self._receive()
+            message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             chunk, more = message.get("body", b""), message.get("more_body", False)
+            if more:
+                raise_refusal(self._request)
             if count:
                 self._reserve(len(chunk))
             if chunk:
@@ -139,6 +175,18 @@ class Body:
             raise RefusedError(413, "too_large", f"a body may have {self._limit} bytes")
         self._in_flight.take(count)
         self._reserved += count
+
+
+def raise_refusal(request: Request) -> None:
+    """Raise the `RefusedError` that the connection has left for this request, if it has."""
+    if state := request.scope.get("state"):
+        refusal: RefusedError | None = state.get(REFUSAL)
+        if refusal is not None:
+            raise refusal
+
+
+def _is_blank(raw: bytes) -> bool:
+    return not raw or raw.isspace() or (raw.startswith(_BOM) and not raw[len(_BOM) :].strip())
 
 
 def valid_traceparent(header: bytes | None) -> str | None:

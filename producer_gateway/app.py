@@ -6,12 +6,12 @@ stored is accepted, and what cannot be billed is parked. It waits for the answer
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import perf_counter, time
 from typing import Final, TypeAlias
 
 import msgspec
-import structlog
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,18 +22,19 @@ from producer_gateway.admission import (
     Headers,
     InFlight,
     RefusedError,
+    raise_refusal,
     valid_traceparent,
 )
 from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
 from producer_gateway.records import Envelope, Prepared, Preparer
+from producer_gateway.refusals import Kind, Refusals
+from producer_gateway.routes import CALLBACKS_PATH, PATHS, USAGE_UNITS_PATH
 from producer_gateway.settings import Content, Settings
 from producer_gateway.store import NotStoredError, Record, Store, Stored
 from schemas.topics import Topics
 from schemas.usage import UsageUnit
 
-_LOG: Final = structlog.get_logger(__name__)
-_RETRY_AFTER_S: Final = 1
 _PLAIN_BYTES: Final = 4 * 1024 * 1024
 _THREAD_BYTES: Final = 256 * 1024
 _THREAD_BYTES_DROPPING: Final = 16 * 1024
@@ -42,6 +43,10 @@ _THREAD_BYTES_DROPPING: Final = 16 * 1024
 A plain one of a few megabytes takes as little; a thread would be given the interpreter for longer.
 """
 _MAX_CONTENT_TYPE: Final = 200
+_WHERE: Final = (
+    f"POST callbacks to {CALLBACKS_PATH} (LiteLLM's GENERIC_LOGGER_ENDPOINT is the address of this "
+    f"gateway with that path), usage units to {USAGE_UNITS_PATH}"
+)
 _UNIT: Final = TypeAdapter(UsageUnit)
 _UNITS: Final = TypeAdapter(list[UsageUnit])
 
@@ -57,12 +62,18 @@ class Gateway:
         self._store = store
         self._authenticator = Authenticator(settings.tokens(), metrics)
         self._in_flight = InFlight(settings.max_inflight_bytes, metrics)
+        self.refusals = Refusals(metrics)
         dropping = settings.content is Content.DROP
         self._preparer = Preparer(topics, drop_content=dropping)
         self._plain_bytes = _THREAD_BYTES_DROPPING if dropping else _PLAIN_BYTES
         self._thread_bytes = _THREAD_BYTES_DROPPING if dropping else _THREAD_BYTES
         self._deadline = Deadline(settings.body_timeout_s)
         self._usage_units_topic = topics.usage_units.name
+        self._heard = dict[str, float]()
+        """When each source's last callbacks became durable."""
+        for source, limit_s in settings.silence_limits().items():
+            if limit_s:
+                metrics.silence_limit.labels(source).set(limit_s)
 
     async def callbacks(self, request: Request) -> Response:
         """Take a body of callbacks; 202 when every element is durable."""
@@ -72,46 +83,59 @@ class Gateway:
         """Take one usage unit or a list of them; 202 when all are durable, 422 if one is wrong."""
         return await self._answer(request, "usage_units", self._take_usage_units)
 
+    async def elsewhere(self, request: Request) -> Response:
+        """Answer 404, and say which paths there are."""
+        error = _lost(404, "unknown_path", f"no such path: {_WHERE}")
+        return self.refusals.answer(request, "unknown", error, self._source(request))
+
+    async def astray(self, request: Request) -> Response:
+        """Answer 404 to what came to the port of the probes and is none."""
+        detail = f"this port has /livez, /readyz and /metrics. At the other one, {_WHERE}"
+        error = _lost(404, "wrong_port", detail)
+        return self.refusals.answer(request, "probes", error, self._source(request))
+
+    async def unreadable(self, request: Request) -> Response:
+        """Answer what the connection could not read as a request, as it says."""
+        try:
+            raise_refusal(request)
+        except RefusedError as refusal:
+            return self.refusals.answer(request, "unreadable", refusal)
+        raise RuntimeError("the connection found nothing wrong with this request")
+
+    def _source(self, request: Request) -> str:
+        return self._authenticator.recognised(_headers(request).get(b"authorization"))
+
     async def _answer(self, request: Request, route: str, take: _Take) -> Response:
-        started = perf_counter()
-        headers = dict(reversed(request.scope["headers"]))
+        started, source, headers = perf_counter(), "", _headers(request)
+        if request.scope["method"] != "POST":
+            error = _lost(405, "method", f"only POST: {_WHERE}")
+            return self.refusals.answer(request, route, error, self._source(request))
         try:
             source = self._authenticator.source(headers.get(b"authorization"))
             with Body(
-                headers,
-                request.receive,
-                self._in_flight,
-                self._settings.max_body_bytes,
-                self._deadline,
+                headers, request, self._in_flight, self._settings.max_body_bytes, self._deadline
             ) as body:
                 raw = await body.read()
                 self._metrics.received_bytes.inc(len(raw))
                 response = await take(_envelope(headers, source), raw)
         except RefusedError as error:
-            response = self._refusal(route, error)
+            return self.refusals.answer(request, route, error, source)
         except NotStoredError as error:
-            self._metrics.not_stored.labels(error.reason).inc()
-            _LOG.error("not_stored", route=route, reason=error.reason, detail=str(error))
-            response = _error(503, error.reason, str(error))
+            return self.refusals.not_stored(request, route, error, source)
         except Exception:
-            self._metrics.requests.labels(route, "500").inc()
+            self.refusals.note(request, Kind(route, 500, "failure", source))
             raise
+        finally:
+            self._metrics.request_seconds.observe(perf_counter() - started)
         self._metrics.requests.labels(route, str(response.status_code)).inc()
-        self._metrics.request_seconds.observe(perf_counter() - started)
         return response
-
-    def _refusal(self, route: str, error: RefusedError) -> Response:
-        if error.reason == "abandoned":
-            self._metrics.abandoned.inc()
-        elif error.status == 503:  # noqa: PLR2004 - named in the design's table of answers
-            self._metrics.not_stored.labels(error.reason).inc()
-        _LOG.warning("refused", route=route, status=error.status, reason=error.reason)
-        return _error(error.status, error.reason, str(error))
 
     async def _take_callbacks(self, envelope: Envelope, body: bytes) -> Response:
         prepared = await self._prepared(body, envelope)
         stored = await self._stored(prepared.records)
         self._count(prepared)
+        if prepared.records:
+            self._hear(envelope.source)
         return _json(
             {
                 "accepted": prepared.accepted,
@@ -134,7 +158,7 @@ class Gateway:
             units = _UNITS.validate_json(body) if listed else [_UNIT.validate_json(body)]
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False, include_context=False)
-            return _json({"error": "invalid", "detail": problems[:20]}, 422)
+            raise RefusedError(422, "invalid", problems[:20]) from None
         headers = envelope.headers()
         stored = await self._stored(
             [
@@ -151,6 +175,13 @@ class Gateway:
         with self._metrics.store_seconds.time():
             return await self._store.store(records)
 
+    def _hear(self, source: str) -> None:
+        new = source not in self._heard
+        self._heard[source] = time()
+        if new:
+            gauge = self._metrics.last_callback.labels(source)
+            gauge.set_function(partial(self._heard.__getitem__, source))
+
     def _count(self, prepared: Prepared) -> None:
         elements = self._metrics.elements
         elements.labels("accepted").inc(prepared.accepted)
@@ -165,6 +196,14 @@ class Gateway:
             self._metrics.content_dropped.labels(reason).inc(count)
 
 
+def _headers(request: Request) -> Headers:
+    return dict(reversed(request.scope["headers"]))
+
+
+def _lost(status: int, reason: str, detail: str) -> RefusedError:
+    return RefusedError(status, reason, detail, {"paths": PATHS})
+
+
 def _envelope(headers: Headers, source: str) -> Envelope:
     return Envelope(
         source=source,
@@ -173,14 +212,5 @@ def _envelope(headers: Headers, source: str) -> Envelope:
     )
 
 
-def _json(content: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(content), status, headers, "application/json")
-
-
-def _error(status: int, reason: str, detail: str) -> Response:
-    headers = {
-        401: {"WWW-Authenticate": "Bearer"},
-        415: {"Accept-Encoding": "identity"},
-        503: {"Retry-After": str(_RETRY_AFTER_S)},
-    }.get(status)
-    return _json({"error": reason, "detail": detail}, status, headers)
+def _json(content: object, status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

@@ -20,6 +20,14 @@ _LATENCY_BUCKETS: Final = (
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
 
+ANSWERS: Final = (
+    *(("callbacks", status) for status in ("202", "400", "401", "405", "413", "415", "503")),
+    *(
+        ("usage_units", status)
+        for status in ("202", "400", "401", "405", "413", "415", "422", "503")
+    ),
+    *(("unknown", "404"), ("unreadable", "400"), ("unreadable", "431")),
+)
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
 NOT_STORED: Final = (
     *("broker_unreachable", "topics_missing", "queue_full", "produce_failed", "no_producer"),
@@ -38,6 +46,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self._declare_requests(self.registry)
         self._declare_elements(self.registry)
+        self._declare_sources(self.registry)
         self._declare_store(self.registry)
         self._declare_spool(self.registry)
         self._begin_at_zero()
@@ -45,8 +54,15 @@ class Metrics:
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "billing_gateway_requests_total",
-            "Answered requests. 401, 413 and 415 are lost usage.",
+            "Answered requests; every 4xx is lost usage. Route `unknown`: no such path, "
+            "`unreadable`: no HTTP/1.1, `probes`: came to the port of the probes and is none.",
             ("route", "status"),
+            registry=registry,
+        )
+        self.refused = Counter(
+            "billing_gateway_refused_requests_total",
+            "Answers that are no 2xx, by the source of the token, `unknown` without a valid one.",
+            ("source", "status", "reason"),
             registry=registry,
         )
         self.request_seconds = Histogram(
@@ -103,6 +119,21 @@ class Metrics:
         )
         self.usage_units = Counter(
             "billing_gateway_usage_units_total", "Usage units taken.", registry=registry
+        )
+
+    def _declare_sources(self, registry: CollectorRegistry) -> None:
+        self.last_callback = Gauge(
+            "billing_gateway_source_last_callback_timestamp_seconds",
+            "When a source's callbacks were last answered 202, in seconds since 1970; no series "
+            "before the first.",
+            ("source",),
+            registry=registry,
+        )
+        self.silence_limit = Gauge(
+            "billing_gateway_source_silence_limit_seconds",
+            "For how long a source may be silent; no series for one that may be for ever.",
+            ("source",),
+            registry=registry,
         )
 
     def _declare_store(self, registry: CollectorRegistry) -> None:
@@ -173,6 +204,8 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """Show each label that is known, so that an alert on its first increase can see it."""
+        for route, status in ANSWERS:
+            self.requests.labels(route, status)
         for outcome in ("accepted", "parked", "null"):
             self.elements.labels(outcome)
         for reason in Reason:

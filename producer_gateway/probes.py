@@ -1,15 +1,15 @@
 """Probes and metrics, on a port of their own."""
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from producer_gateway.admission import REFUSAL
 from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
 from producer_gateway.storage import Storage
@@ -17,6 +17,16 @@ from producer_gateway.storage import Storage
 _LOG: Final = structlog.get_logger(__name__)
 _CHECK_S: Final = 10.0
 _RECHECK_S: Final = 1.0
+
+
+class Strays(Protocol):
+    """Answers what came to this port by mistake."""
+
+    async def astray(self, request: Request) -> Response:
+        """Refuse a request that is for no probe."""
+
+    async def unreadable(self, request: Request) -> Response:
+        """Refuse what the connection could not read as a request."""
 
 
 class Readiness:
@@ -87,8 +97,8 @@ class Readiness:
                 _LOG.error("spool_failed", detail=str(error))
 
 
-def probes(readiness: Readiness, metrics: Metrics) -> Starlette:
-    """Return the ASGI application of /livez, /readyz and /metrics."""
+def probes(readiness: Readiness, metrics: Metrics, stray: Strays) -> ASGIApp:
+    """Return the ASGI application of /livez, /readyz and /metrics; `stray` answers all else."""
 
     async def livez(_: Request) -> Response:
         # This answer comes from the event loop that serves callbacks: that it comes is the check.
@@ -100,6 +110,16 @@ def probes(readiness: Readiness, metrics: Metrics) -> Starlette:
     async def exposition(_: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)]
-    )
+    answers = {"/livez": livez, "/readyz": readyz, "/metrics": exposition}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if REFUSAL in scope.get("state", ()):
+            response = await stray.unreadable(request)
+        elif scope["method"] in {"GET", "HEAD"} and scope["path"] in answers:
+            response = await answers[scope["path"]](request)
+        else:
+            response = await stray.astray(request)
+        await response(scope, receive, send)
+
+    return app

@@ -1,6 +1,7 @@
 """From a body to its records: callbacks, and dead letters for what cannot be billed."""
 
 import hashlib
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from schemas.topics import Topic, Topics
 
 HEADROOM_BYTES: Final = 64 * 1024
 """Of a topic's `max.message.bytes`, left for key, headers and batch overhead."""
+
+_EMPTY_LIST: Final = re.compile(rb"(\xef\xbb\xbf)?\s*+(\[\s*+\]\s*+)?")
+"""What says that there is nothing. Brackets and commas that say it otherwise are torn lists."""
 
 
 @dataclass(slots=True)
@@ -94,6 +98,8 @@ class Preparer:
                 self._park(prepared, base, piece.raw, Reason.UNREADABLE)
             else:
                 self._element(prepared, base, piece)
+        if not pieces and not nulls and not _EMPTY_LIST.fullmatch(body):
+            self._park(prepared, base, body, Reason.UNREADABLE)
         return prepared
 
     def _element(self, prepared: Prepared, base: Headers, element: Element) -> None:

@@ -1,7 +1,8 @@
 """The routes and their OpenAPI description."""
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
@@ -10,11 +11,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer_gateway import VERSION
+from producer_gateway.admission import REFUSAL
 from schemas.usage import UsageUnit
 
 CALLBACKS_PATH: Final = "/v1/callbacks/litellm"
 CALLBACKS_ALIAS: Final = "/api/internal/billing/ingest"
 USAGE_UNITS_PATH: Final = "/v1/usage-units"
+PATHS: Final = (CALLBACKS_PATH, USAGE_UNITS_PATH, CALLBACKS_ALIAS)
+_SLASHES: Final = re.compile("//+")
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -34,11 +38,23 @@ class Refused(BaseModel):
     detail: str = Field(description="What to do, in words.")
 
 
+class Lost(Refused):
+    """The path or the method is wrong."""
+
+    paths: list[str] = Field(description="The paths that exist; each takes POST.")
+
+
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": Accepted, "description": "Everything is durable."},
+    400: {
+        "model": Refused,
+        "description": "The body is empty, or its framing broke off or is not as declared.",
+    },
     401: {"model": Refused, "description": "The token is missing or wrong."},
+    405: {"model": Lost, "description": "The method is not POST."},
     413: {"model": Refused, "description": "The body is over GATEWAY_MAX_BODY_BYTES."},
     415: {"model": Refused, "description": "The body has a Content-Encoding."},
+    431: {"model": Refused, "description": "The head is over 64 KiB."},
     503: {"model": Refused, "description": "Not stored; send again after Retry-After seconds."},
 }
 _CALLBACKS_BODY: Final = {
@@ -64,32 +80,53 @@ _UNITS_BODY: Final = {
 _SECURITY: Final = [{"bearer": list[str]()}]
 
 
-def application(callbacks: Endpoint, usage_units: Endpoint) -> ASGIApp:
-    """Return the ASGI application that calls the two endpoints.
+class Endpoints(Protocol):
+    """What the application calls; each answers every request that it is given."""
 
-    They are called at once: all that a framework would do in front of them costs more than they do.
-    It only describes them, and answers what is not for them.
+    async def callbacks(self, request: Request) -> Response:
+        """Take callbacks."""
+
+    async def usage_units(self, request: Request) -> Response:
+        """Take usage units."""
+
+    async def elsewhere(self, request: Request) -> Response:
+        """Refuse a request for a path that does not exist."""
+
+    async def unreadable(self, request: Request) -> Response:
+        """Refuse what the connection could not read as a request."""
+
+
+def application(gateway: Endpoints) -> ASGIApp:
+    """Return the ASGI application of the callbacks port.
+
+    The endpoints are called at once: all that a framework would do in front of them costs more than
+    they do. A slash at the end of a path, or a doubled one, changes nothing; nobody is redirected:
+    a client that follows would send token and prompts to wherever it is told.
     """
     endpoints = {
-        CALLBACKS_PATH: callbacks,
-        CALLBACKS_ALIAS: callbacks,
-        USAGE_UNITS_PATH: usage_units,
+        CALLBACKS_PATH: gateway.callbacks,
+        CALLBACKS_ALIAS: gateway.callbacks,
+        USAGE_UNITS_PATH: gateway.usage_units,
     }
-    described = _described()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = endpoints.get(scope["path"])
-        if endpoint is None or scope.get("method") != "POST":
-            await described(scope, receive, send)
-            return
+        if REFUSAL in scope.get("state", ()):
+            endpoint: Endpoint = gateway.unreadable
+        else:
+            path: str = scope["path"]
+            endpoint = endpoints.get(path) or endpoints.get(_plain(path)) or gateway.elsewhere
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send)
 
     return app
 
 
+def _plain(path: str) -> str:
+    return _SLASHES.sub("/", path).removesuffix("/")
+
+
 def _described() -> FastAPI:
-    """Return the description as an application; it answers 404 and 405, the rest is not served."""
+    """Return the endpoints as an application that describes them; it is never served."""
     app = FastAPI(
         title="billing-stream gateway",
         version=VERSION,

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer_gateway import VERSION
 from producer_gateway.app import Gateway
+from producer_gateway.connection import Connection
 from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
 from producer_gateway.probes import Readiness, probes
@@ -84,7 +85,7 @@ def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: f
             host=host,
             port=port,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -117,12 +118,10 @@ async def serve(settings: Settings) -> None:
     readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)
     timeout_s = settings.shutdown_timeout_s
-    app = application(gateway.callbacks, gateway.usage_units)
+    app, behind = application(gateway), probes(readiness, metrics, gateway)
     front = _server("callbacks", app, settings.host, settings.port, _FRONT_SHARE * timeout_s)
-    back = _server(
-        "probes", probes(readiness, metrics), settings.metrics_host, settings.metrics_port, 1
-    )
-    watching = asyncio.create_task(readiness.watch())
+    back = _server("probes", behind, settings.metrics_host, settings.metrics_port, 1)
+    watching = [asyncio.create_task(w) for w in (readiness.watch(), gateway.refusals.watch())]
     serving = asyncio.create_task(_run(front, stop_because))
     probing = asyncio.create_task(_run(back, stop_because))
     gc.freeze()
@@ -137,7 +136,8 @@ async def serve(settings: Settings) -> None:
         storage.hurry()
     await serving
     await storage.close(max(0.0, ending - asyncio.get_running_loop().time()))
-    watching.cancel()
+    for task in watching:
+        task.cancel()
     back.should_exit = True
     await probing
     _LOG.info("stopped")

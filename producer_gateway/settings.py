@@ -128,6 +128,19 @@ class Settings(KafkaConnection):
         description="Bytes of records that the spool takes; beyond it 503. The file keeps the "
         "size it once had; allow twice as much on the disk, and 256 MiB.",
     )
+    silence_limit_s: float = Field(
+        default=3600.0,
+        alias="GATEWAY_SILENCE_LIMIT_S",
+        ge=0,
+        description="Seconds without a callback after which the alert BillingSourceSilent names a "
+        "source that used to send; 0: never.",
+    )
+    silence_limits_s: str = Field(
+        default="",
+        alias="GATEWAY_SILENCE_LIMITS",
+        description="The same for single sources, `litellm/eu=86400,litellm/nightly=0`; 0 declares "
+        "a quiet one.",
+    )
     shutdown_timeout_s: float = Field(
         default=25.0,
         alias="GATEWAY_SHUTDOWN_TIMEOUT_S",
@@ -150,6 +163,7 @@ class Settings(KafkaConnection):
                 "or the largest body could never be taken"
             )
         self.tokens()
+        self.silence_limits()
         return self
 
     @field_validator("ingest_tokens")
@@ -184,6 +198,21 @@ class Settings(KafkaConnection):
             if count > _MAX_TOKENS_PER_SOURCE:
                 raise ValueError(f"{source} has {count} tokens; two are enough for a rotation")
         return tokens
+
+    def silence_limits(self) -> dict[str, float]:
+        """Return source -> seconds it may be silent; 0 for ever. Raises ValueError where unfit."""
+        limits = dict.fromkeys(self.tokens().values(), self.silence_limit_s)
+        for pair in filter(None, map(str.strip, self.silence_limits_s.split(","))):
+            source, _, seconds = pair.partition("=")
+            if source not in limits:
+                raise ValueError(
+                    f"GATEWAY_SILENCE_LIMITS names {source!r}; the sources are "
+                    f"{', '.join(sorted(limits))}"
+                )
+            if not seconds.isdecimal():
+                raise ValueError(f"GATEWAY_SILENCE_LIMITS gives {source} no number of seconds")
+            limits[source] = float(seconds)
+        return limits
 
 
 def load() -> Settings:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
+from producer_gateway.records import Envelope, Preparer
+from schemas.topics import load_topics
 from tests.services.callbacks import element
 from tests.services.gateway import CALLBACKS_PATH, TOKEN
 from tests.unit.test_splitter_properties import JSON_LIKE, OBJECTS, VALUES, Encoding, dump
@@ -55,10 +57,16 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 class Sent(NamedTuple):
-    """A request as bytes; `honest` where its framing is right, so that it must get an answer."""
+    """A request as bytes.
+
+    One whose framing is right is `honest`: it must get this status, and these values must be on the
+    topics when it has. Nothing is known of another one.
+    """
 
     raw: bytes
     honest: bool
+    status: int = 0
+    values: tuple[bytes, ...] = ()
 
 
 TEXT = st.text(st.sampled_from([chr(n) for n in range(32, 256) if n != 127]), max_size=30).map(
@@ -115,6 +123,32 @@ LYING_HEADERS = st.lists(
 )
 
 
+OFFERS = st.sampled_from(
+    [
+        b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAA",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13",
+        b"connection: keep-alive, upgrade\r\nUPGRADE: TLS/1.0, x/2",
+        b"Upgrade: h2c",
+        b"X-Offer: none",
+    ]
+)
+"""To speak another protocol, which nobody must take up."""
+
+LINES = st.sampled_from(
+    [
+        b"POST %s HTTP/1.1" % path.encode()
+        for path in (
+            CALLBACKS_PATH,
+            f"{CALLBACKS_PATH}/",
+            f"/{CALLBACKS_PATH}",
+            CALLBACKS_PATH.replace("/litellm", "//litellm"),
+            "/api/internal/billing/ingest",
+        )
+    ]
+)
+PREPARER = Preparer(load_topics(), drop_content=False)
+
+
 def chunked(body: bytes, size: int, extension: bytes) -> bytes:
     """A body in chunks."""
     parts = [body[at : at + size] for at in range(0, len(body), size)]
@@ -133,15 +167,44 @@ def request(
 
 
 @st.composite
+def known(draw: st.DrawFn) -> tuple[bytes, tuple[bytes, ...]]:
+    """A body in one of LiteLLM's three formats, and the values that must come of it."""
+    dumped = OBJECTS.map(lambda value: dump(value, (", ", ": "), Encoding.UTF_8))
+    values = draw(st.lists(REAL | dumped, min_size=1, max_size=6))
+    match draw(st.integers(0, 2)):
+        case 0:
+            return b"[" + b", ".join(values) + b"]", tuple(values)
+        case 1:
+            return b"\n".join(values), tuple(values)
+        case _:
+            return values[0], (values[0],)
+
+
+def cut(body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """Any body, and what the gateway's own cutting, which has tests of its own, makes of it."""
+    prepared = PREPARER.prepare(body, Envelope("litellm", "", None))
+    return body, tuple(record.value for record in prepared.records)
+
+
+def is_blank(body: bytes) -> bool:
+    """Whether there is nothing in a body."""
+    return not body.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\x0b\x0c") or not body.strip()
+
+
+@st.composite
 def honest(draw: st.DrawFn) -> Sent:
     """A request whose framing is right, and whose body is not larger than is allowed."""
     small = bodies().filter(lambda body: len(body) <= MAX_BODY_BYTES)
-    body, headers = draw(small), draw(ODD_HEADERS)
+    body, values = draw(known() | small.map(cut))
+    headers, line = [*draw(ODD_HEADERS), draw(OFFERS)], draw(LINES)
     if draw(st.booleans()):
-        return Sent(request([*headers, b"Content-Length: %d" % len(body)], body), honest=True)
-    extension = draw(st.sampled_from([b"", b";a=b", b';x="y"']))
-    payload = chunked(body, draw(st.sampled_from([1_000, 7, 100_000])), extension)
-    return Sent(request([*headers, b"Transfer-Encoding: chunked"], payload), honest=True)
+        raw = request([*headers, b"Content-Length: %d" % len(body)], body, line)
+    else:
+        extension = draw(st.sampled_from([b"", b";a=b", b';x="y"']))
+        payload = chunked(body, draw(st.sampled_from([1_000, 7, 100_000])), extension)
+        raw = request([*headers, b"Transfer-Encoding: chunked"], payload, line)
+    blank = is_blank(body)
+    return Sent(raw, honest=True, status=400 if blank else 202, values=() if blank else values)
 
 
 @st.composite
@@ -165,4 +228,4 @@ def lying(draw: st.DrawFn) -> Sent:
     return Sent(raw, honest=False)
 
 
-EMPTY = Sent(request([b"Content-Length: 0"], b""), honest=True)
+EMPTY = Sent(request([b"Content-Length: 0"], b""), honest=True, status=400)

@@ -1,4 +1,4 @@
-"""Whatever comes in at the gateway's door: an answer, never a 500, and the books balance.
+"""Whatever comes in at the gateway's door: an answer, never a 500, and what was sent is stored.
 
 By itself it makes up the same few hundred each time, however fast the machine is. FUZZ_SECONDS says
 how long to go on; FUZZ_SEED where to begin, otherwise anywhere when FUZZ_SECONDS is given.
@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from producer_gateway.routes import openapi
 from schemas.topics import Topics
 from tests.integration.fuzzed_requests import EMPTY, MAX_BODY_BYTES, Sent, honest, lying, request
+from tests.integration.stored_values import StoredValues
 from tests.services.gateway import AUTHORIZED, Gateway
 from tests.services.topics import topic_ends
 from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
@@ -57,24 +59,35 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def fuzzed(
+def open_door(
     kafka: str, make_topics: Callable[[str], Topics], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Door"]:
+) -> Iterator[Callable[..., "Door"]]:
+    """Starts gateways, each with topics of its own, that end with this module."""
+    with ExitStack() as opened:
+
+        def door(**settings: str) -> Door:
+            prefix = f"f{secrets.token_hex(5)}."
+            topics = make_topics(prefix)
+            settings["GATEWAY_MAX_BODY_BYTES"] = str(MAX_BODY_BYTES)
+            gateway = Gateway(kafka, prefix, tmp_path_factory.mktemp("fuzzed"), **settings)
+            gateway.start()
+            opened.callback(gateway.stop)
+            gateway.ready()
+            return opened.enter_context(closing(Door(gateway, kafka, topics)))
+
+        yield door
+
+
+@pytest.fixture(scope="module")
+def fuzzed(open_door: Callable[..., "Door"]) -> "Door":
+    """A gateway as it is deployed: on a busy machine an honest body may take its time."""
+    return open_door()
+
+
+@pytest.fixture(scope="module")
+def lied_to(open_door: Callable[..., "Door"]) -> "Door":
     """A gateway that gives up slow bodies soon."""
-    prefix = f"f{secrets.token_hex(5)}."
-    topics = make_topics(prefix)
-    gateway = Gateway(
-        kafka,
-        prefix,
-        tmp_path_factory.mktemp("fuzzed"),
-        GATEWAY_BODY_TIMEOUT_S=str(BODY_TIMEOUT_SECONDS),
-        GATEWAY_MAX_BODY_BYTES=str(MAX_BODY_BYTES),
-    )
-    gateway.start()
-    gateway.ready()
-    door = Door(gateway, kafka, topics)
-    yield door
-    door.close()
+    return open_door(GATEWAY_BODY_TIMEOUT_S=str(BODY_TIMEOUT_SECONDS))
 
 
 class Door:
@@ -84,13 +97,35 @@ class Door:
         self.gateway = gateway
         self.said = Counter[str]()
         self.statuses = Counter[int]()
+        self.sent = Counter[bytes]()
         self._topics = topics
+        self._stored = StoredValues(kafka, [topics.callbacks.name, topics.dead_letters.name])
         self._reader = Consumer({"bootstrap.servers": kafka, "group.id": "fuzz"})
 
     def close(self) -> None:
-        """End the gateway."""
+        """Leave the broker."""
         self._reader.close()
-        self.gateway.stop()
+        self._stored.close()
+
+    def take(self, sent: list[Sent]) -> None:
+        """Send honest requests, the next before the first is answered, and note what must come."""
+        raw = b"".join(one.raw for one in sent)
+        got = converse(
+            self.gateway.port, raw, len(sent), ends=False, seconds=DEADLINE_SECONDS
+        ).answers
+        for one, answer in zip(sent, got, strict=True):
+            self.note(answer)
+            assert answer.status == one.status, (answer, one.raw[:500])
+            if answer.status == 202:
+                counts = json.loads(answer.body)
+                assert counts["accepted"] + counts["parked"] == len(one.values), one.raw[:500]
+            self.sent.update(one.values)
+
+    def has_stored_what_was_sent(self) -> None:
+        """NOTHING_VANISHES: since the last time, every value sent is on a topic, and no other."""
+        stored = Counter(self._stored.read_on())
+        assert stored == self.sent, (list(self.sent - stored)[:3], list(stored - self.sent)[:3])
+        self.sent.clear()
 
     def note(self, answer: Answer) -> None:
         """Count an answer; none may be a failure of ours."""
@@ -139,24 +174,23 @@ def made_up(attempt: Callable[[], None], check: Callable[[], None]) -> int:
     return rounds
 
 
-def test_honest_requests_get_202_and_the_books_balance(fuzzed: Door) -> None:
+def test_report_01_what_honest_requests_send_is_stored_and_each_gets_its_answer(
+    fuzzed: Door,
+) -> None:
     @example([EMPTY])
     @AS_MADE_UP
     @given(st.lists(honest(), min_size=1, max_size=4))
     def answered(sent: list[Sent]) -> None:
-        # Several at once: the next are sent before the first is answered.
-        raw = b"".join(one.raw for one in sent)
-        got = converse(
-            fuzzed.gateway.port, raw, len(sent), ends=False, seconds=DEADLINE_SECONDS
-        ).answers
-        for answer in got:
-            fuzzed.note(answer)
-        assert [answer.status for answer in got] == [202] * len(sent), (got, raw[:500])
+        fuzzed.take(sent)
 
-    made_up(answered, lambda: fuzzed.balances(every_answer_seen=True))
+    def check() -> None:
+        fuzzed.has_stored_what_was_sent()
+        fuzzed.balances(every_answer_seen=True)
+
+    made_up(answered, check)
 
 
-def test_lying_requests_end_in_time_and_store_only_what_is_counted(fuzzed: Door) -> None:
+def test_lying_requests_end_in_time_and_store_only_what_is_counted(lied_to: Door) -> None:
     @AS_MADE_UP
     @example(sent=[EMPTY, Sent(b"\xff\xff\r\n\r\n", honest=False)], ends=False)
     @given(st.lists(honest() | lying(), min_size=1, max_size=3), st.booleans())
@@ -165,19 +199,18 @@ def test_lying_requests_end_in_time_and_store_only_what_is_counted(fuzzed: Door)
         raw += request([b"Content-Length: 0"], b"")  # ends what was begun
         # Nobody knows how many requests that is: there is one answer, or they end with the client.
         wanted = len(sent) + 1_000 if ends else 1
-        talk = converse(fuzzed.gateway.port, raw, wanted, ends=ends, seconds=DEADLINE_SECONDS)
+        talk = converse(lied_to.gateway.port, raw, wanted, ends=ends, seconds=DEADLINE_SECONDS)
         for answer in talk.answers:
-            fuzzed.note(answer)
+            lied_to.note(answer)
 
-    made_up(answered, lambda: fuzzed.balances(every_answer_seen=False))
+    made_up(answered, lambda: lied_to.balances(every_answer_seen=False))
 
 
-def test_the_process_said_nothing_of_an_exception(fuzzed: Door) -> None:
-    assert (
-        fuzzed.gateway.metric("billing_gateway_requests_total", route="callbacks", status="500")
-        == 0
-    )
-    assert "Traceback" not in fuzzed.gateway.server.log.read_text()
+def test_no_process_said_anything_of_an_exception(fuzzed: Door, lied_to: Door) -> None:
+    for door in (fuzzed, lied_to):
+        name = "billing_gateway_requests_total"
+        assert door.gateway.metric(name, route="callbacks", status="500") == 0
+        assert "Traceback" not in door.gateway.server.log.read_text()
 
 
 DOCUMENT = schemathesis.openapi.from_dict(openapi())

@@ -37,9 +37,13 @@ class MemoryStore:
 
 
 class House:
-    """A gateway in memory: its store, its metrics, and a client's view of it."""
+    """A gateway in memory: its store, its metrics, and a client's view of it.
 
-    def __init__(self) -> None:
+    Args:
+        settings: environment, which goes before that of these tests.
+    """
+
+    def __init__(self, **settings: str) -> None:
         environment = {
             "BILLING_INGEST_TOKEN": TOKEN,
             "BILLING_INGEST_TOKEN_PREVIOUS": PREVIOUS,
@@ -48,12 +52,13 @@ class House:
             "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
             "GATEWAY_MAX_INFLIGHT_BYTES": str(MAX_BODY_BYTES),
             "GATEWAY_BODY_TIMEOUT_S": "0.2",
+            **settings,
         }
         self.metrics = Metrics()
         self.store = MemoryStore()
-        settings = Settings.model_validate(environment)
-        gateway = Gateway(settings, load_topics(), self.metrics, self.store)
-        self._app = application(gateway.callbacks, gateway.usage_units)
+        read = Settings.model_validate(environment)
+        self.gateway = Gateway(read, load_topics(), self.metrics, self.store)
+        self._app = application(self.gateway)
 
     def request(
         self,
@@ -71,11 +76,17 @@ class House:
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.request(method, path, content=body, headers=sent)
+            async with httpx.AsyncClient(transport=transport) as client:
+                url = f"http://gateway{path}"  # joined by hand: two slashes begin a host
+                return await client.request(method, url, content=body, headers=sent)
 
         return asyncio.run(send())
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric, 0 where nothing counted yet."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def refused(self, status: str, reason: str, source: str) -> float:
+        """How many answers were no 2xx for this reason."""
+        name = "billing_gateway_refused_requests_total"
+        return self.metric(name, source=source, status=status, reason=reason)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -33,10 +34,35 @@ def test_202_says_how_many(house: House, path: str) -> None:
     assert house.metric("billing_gateway_requests_total", route="callbacks", status="202") == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"[null]"])
-def test_nothing_posted_is_accepted_and_stores_nothing(house: House, body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"[]", b" [ ] \n", b"\xef\xbb\xbf[]", b"[null]", b"null"])
+def test_a_list_of_nothing_is_accepted_and_stores_nothing(house: House, body: bytes) -> None:
     answer = house.request(body)
     assert (answer.status_code, answer.json()["accepted"]) == (202, 0)
+    assert house.store.records == []
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n\t", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+    ("path", "route"), [(CALLBACKS_PATH, "callbacks"), (USAGE_UNITS_PATH, "usage_units")]
+)
+def test_an_empty_body_is_400_and_counted(house: House, body: bytes, path: str, route: str) -> None:
+    answer = house.request(body, path=path)
+    assert (answer.status_code, answer.json()["error"]) == (400, "empty_body")
+    assert house.metric("billing_gateway_requests_total", route=route, status="400") == 1
+    assert house.refused("400", "empty_body", "litellm") == 1
+
+
+@pytest.mark.parametrize("body", [b"[", b"[,", b" [ ,, ] "])
+def test_a_torn_list_of_nothing_is_parked_whole(house: House, body: bytes) -> None:
+    answer = house.request(body)
+    assert answer.json() == {"accepted": 0, "parked": 1, "spooled": 0}
+    assert [record.value for record in house.store.records] == [body]
+
+
+def test_a_body_of_another_length_than_declared_is_400(house: House) -> None:
+    for length in (len(ONE) - 1, len(ONE) + 1):
+        answer = house.request(ONE, headers={"content-length": str(length)})
+        assert (answer.status_code, answer.json()["error"]) == (400, "incomplete_body")
     assert house.store.records == []
 
 
@@ -104,7 +130,14 @@ def test_413_over_the_bound_declared_or_not(
     assert house.metric("billing_gateway_requests_total", route="callbacks", status="413") == 1
 
 
-@pytest.mark.parametrize("body", [lambda: b" " * MAX_BODY_BYTES, lambda: chunks(10_000, 10)])
+async def just_the_bound() -> AsyncIterator[bytes]:
+    """A list of nothing of the largest size, in pieces."""
+    yield b"["
+    yield b" " * (MAX_BODY_BYTES - 2)
+    yield b"]"
+
+
+@pytest.mark.parametrize("body", [lambda: b"[]".ljust(MAX_BODY_BYTES), just_the_bound])
 def test_a_body_of_just_the_bound_is_taken(
     house: House, body: Callable[[], bytes | AsyncIterator[bytes]]
 ) -> None:
@@ -202,10 +235,88 @@ def test_a_content_type_of_any_kind_and_length_is_noted(house: House) -> None:
     assert len(noted) < 500
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_only_post_counts(house: House, method: str) -> None:
-    assert house.request(method=method).status_code == 405
-    assert house.request(path="/elsewhere").status_code == 404
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", [CALLBACKS_PATH, CALLBACKS_ALIAS, f"/{USAGE_UNITS_PATH}/"])
+def test_405_says_what_is_allowed_and_is_counted(house: House, method: str, path: str) -> None:
+    answer = house.request(method=method, path=path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert answer.json()["paths"] == [CALLBACKS_PATH, USAGE_UNITS_PATH, CALLBACKS_ALIAS]
+    route = "usage_units" if USAGE_UNITS_PATH in path else "callbacks"
+    assert house.metric("billing_gateway_requests_total", route=route, status="405") == 1
+    assert house.refused("405", "method", "litellm") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/callbacks/litellm/",
+        "//v1/callbacks/litellm",
+        "/v1//callbacks/litellm",
+        "/v1/callbacks///litellm//",
+        "/api/internal/billing/ingest/",
+        "/v1/callbacks%2Flitellm",
+        "/v1/callbacks/litellm/?a=b",
+    ],
+)
+def test_report_16_slashes_too_many_change_nothing(house: House, path: str) -> None:
+    answer = house.request(path=path)
+    assert answer.json() == {"accepted": 1, "parked": 0, "spooled": 0}
+    assert len(house.store.records) == 1
+    assert house.metric("billing_gateway_requests_total", route="callbacks", status="202") == 1
+    units = json.dumps(usage_unit()).encode()
+    assert house.request(units, path=f"/{USAGE_UNITS_PATH}/").status_code == 202
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/callbacks", "/", "//", "/v1/callbacks/litellm/x", "/V1/callbacks/litellm"]
+)
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_report_16_a_wrong_path_is_404_says_the_right_one_and_is_counted(
+    house: House, path: str, method: str
+) -> None:
+    answer = house.request(path=path, method=method)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert CALLBACKS_PATH in answer.json()["paths"]
+    assert "GENERIC_LOGGER_ENDPOINT" in answer.json()["detail"]
+    assert house.metric("billing_gateway_requests_total", route="unknown", status="404") == 1
+    assert house.refused("404", "unknown_path", "litellm") == 1
+    assert house.request(path=path, method=method, token="x" * 32).status_code == 404
+    assert house.refused("404", "unknown_path", "unknown") == 1
+    assert house.metric("billing_gateway_auth_failures_total", reason="wrong") == 0
+
+
+def test_no_stranger_makes_a_label(house: House) -> None:
+    def series() -> int:
+        return sum(len(list(family.samples)) for family in house.metrics.registry.collect())
+
+    house.request(path="/a", method="GET")
+    before = series()
+    for number in range(20):
+        house.request(path=f"/{number}", method=f"M{number}")
+    assert series() == before
+
+
+@pytest.mark.parametrize(("token", "source"), [(TOKEN, "litellm"), (EUROPE, "litellm/eu")])
+def test_the_last_callback_of_each_source_has_its_time(
+    house: House, token: str, source: str
+) -> None:
+    name = "billing_gateway_source_last_callback_timestamp_seconds"
+    house.request(b"[]", token=token)
+    house.request(token=token, path="/v1/callbacks")
+    house.request(json.dumps(usage_unit()).encode(), token=token, path=USAGE_UNITS_PATH)
+    assert house.metric(name, source=source) == 0
+    before = time.time()
+    house.request(token=token)
+    assert before <= house.metric(name, source=source) <= time.time()
+    assert sum(len(family.samples) for family in house.metrics.last_callback.collect()) == 1
+
+
+def test_only_sources_that_may_not_be_silent_have_a_limit() -> None:
+    house = House(GATEWAY_SILENCE_LIMIT_S="60", GATEWAY_SILENCE_LIMITS="litellm/eu=0")
+    samples = [s for f in house.metrics.silence_limit.collect() for s in f.samples]
+    assert [(s.labels["source"], s.value) for s in samples] == [("litellm", 60)]
 
 
 def test_usage_units_are_stored_under_their_run(house: House) -> None:

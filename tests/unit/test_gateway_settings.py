@@ -67,6 +67,10 @@ def test_each_token_names_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEWAY_CONTENT", "maybe", "keep.*drop"),
         ("GATEWAY_MAX_INFLIGHT_BYTES", "2048", "at least GATEWAY_MAX_BODY_BYTES"),
         ("GATEWAY_MAX_BODY_BYTE", "2048", "GATEWAY_MAX_BODY_BYTE"),
+        ("GATEWAY_SILENCE_LIMITS", "litellm/eu=60", "'litellm/eu'; the sources are litellm"),
+        ("GATEWAY_SILENCE_LIMITS", "litellm=soon", "no number of seconds"),
+        ("GATEWAY_SILENCE_LIMITS", "litellm", "no number of seconds"),
+        ("GATEWAY_SILENCE_LIMIT_S", "-1", "GATEWAY_SILENCE_LIMIT_S"),
         ("GATEWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080", "enableServiceLinks"),
     ],
 )
@@ -79,6 +83,15 @@ def test_what_is_wrong_is_refused_with_words_and_without_secrets(
     assert "s3cret" not in str(refused.value)
     assert TOKEN not in str(refused.value)
     assert OTHER not in str(refused.value)
+
+
+def test_each_source_may_be_silent_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().silence_limits() == {"litellm": 3600}
+    monkeypatch.setenv("BILLING_INGEST_TOKENS", f"eu={OTHER},test={THIRD}")
+    monkeypatch.setenv("GATEWAY_SILENCE_LIMIT_S", "600")
+    monkeypatch.setenv("GATEWAY_SILENCE_LIMITS", "litellm/eu=86400, litellm/test=0,")
+    expected = {"litellm": 600, "litellm/eu": 86_400, "litellm/test": 0}
+    assert load().silence_limits() == expected
 
 
 def test_the_variables_that_clients_read_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

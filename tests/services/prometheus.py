@@ -1,0 +1,94 @@
+"""A Prometheus with the project's own rules, in a hurry, and the alerts that fire in it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from tests.services.process import Server, free_port
+from tests.services.promtool import program
+from tests.services.waiting import eventually
+
+RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
+OFTEN: Final = "500ms"
+
+Alert = tuple[str, str, str]
+"""Name, severity and source, which is empty for most."""
+
+
+class Prometheus:
+    """Scrapes twice a second by the jobs of deploy/prometheus; no alert waits longer than a second.
+
+    Args:
+        directory: takes configuration, data and log.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._directory = directory
+        (directory / "rules.yml").write_text(re.sub(r"for: \w+", "for: 1s", RULES.read_text()))
+        jobs = ("billing-gateway", "billing-consumer")
+        for job in jobs:
+            self.scrapes(job, [])
+        configuration = {
+            "global": {"scrape_interval": OFTEN, "evaluation_interval": OFTEN},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [
+                {"job_name": job, "file_sd_configs": [{"files": [f"{job}.json"]}]} for job in jobs
+            ],
+        }
+        (directory / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+        command = [str(program("prometheus")), f"--config.file={directory / 'prometheus.yml'}"]
+        command += [f"--storage.tsdb.path={directory / 'data'}"]
+        command += [f"--web.listen-address={self.address}"]
+        self._server = Server("prometheus", command, directory / "prometheus.log")
+
+    def scrapes(self, job: str, targets: list[str]) -> None:
+        """Say where a job finds its targets from now on."""
+        file = self._directory / f"{job}.json"
+        incoming = file.with_suffix(".new")
+        incoming.write_text(json.dumps([{"targets": targets}]))
+        incoming.rename(file)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._server.start()
+        eventually(self._answers, "Prometheus")
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.stop()
+
+    def value(self, query: str) -> float | None:
+        """The only value of a query; None where there is none."""
+        found = self._get("query", query=query)["result"]
+        return float(found[0]["value"][1]) if found else None
+
+    def firing(self) -> set[Alert]:
+        """The alerts that fire now."""
+        return {
+            (
+                alert["labels"]["alertname"],
+                alert["labels"]["severity"],
+                alert["labels"].get("source", ""),
+            )
+            for alert in self._get("alerts")["alerts"]
+            if alert["state"] == "firing"
+        }
+
+    def _answers(self) -> bool:
+        self._server.check()
+        try:
+            return httpx.get(f"http://{self.address}/-/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _get(self, what: str, **parameters: str) -> dict[str, Any]:
+        answer = httpx.get(
+            f"http://{self.address}/api/v1/{what}", params=parameters, trust_env=False, timeout=60
+        )
+        data: dict[str, Any] = answer.raise_for_status().json()["data"]
+        return data
