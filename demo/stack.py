@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from demo import own
 from demo.broker import Broker
 from demo.database import Database
 from demo.loopback import Ports, address, answers
@@ -18,8 +19,9 @@ from demo.state import RunDirectory
 class Stack:
     """Services in the order in which they may start; they stop in the reverse order.
 
-    `environment` is what callers need to reach the stack. `database` is the embedded one, still
-    to be prepared; None when the caller gave one.
+    `environment` is what callers need to reach the stack, and last the `mark` of what in it is the
+    stack's own. `database` is the embedded one, still to be prepared; None when the caller gave
+    one.
     """
 
     services: tuple[Service, ...]
@@ -71,6 +73,8 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
         proxy = Proxy(settings, directory, environment, ports)
         services += proxy.services(base)
         environment |= proxy.environment()
+    given = {name.upper() for name, value in settings if value is not None}
+    environment[own.MARK] = own.mark(environment, environment.keys() - given)
     return Stack(services=services, environment=environment, database=database)
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 import psutil
 
-from demo import spool
+from demo import own, spool
 from demo.process import Child, Service, StackError
 from demo.stack import Stack
 from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
@@ -96,6 +96,7 @@ class Supervisor:
             self._start_what_can(stack)
             self._advance()
             self._turn()
+        self._directory.remember(stack.environment.get(own.MARK, ""))
         self._directory.write_environment(stack.environment)
         self._enter("ready")
 

@@ -32,11 +32,23 @@ KEYS = [
     "DATABASE_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
 ]
+MARK = "STACK_OWN"
+"""Last in the file: by it, a later stack knows what nobody chose."""
 GUARD = """
 import os, subprocess, sys, time
 while os.getppid() == int(sys.argv[1]):
     time.sleep(0.5)
 subprocess.run(sys.argv[2:])
+"""
+ONE_SHELL = """
+set -euo pipefail
+demo() { "$PYTHON" -m demo "$1" --directory "$RUN"; }
+demo up
+set -a; . "$RUN/env"; set +a
+demo up
+demo down
+demo up
+printf '%s\\n' "$DATABASE_URL" "$KAFKA_BOOTSTRAP_SERVERS"
 """
 GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_")
 
@@ -48,9 +60,14 @@ class Stack:
         self.directory = directory
 
     def command(self, name: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.run(
+            sys.executable, "-m", "demo", name, "--directory", str(self.directory), **settings
+        )
+
+    def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         inherited = {key: text for key, text in os.environ.items() if not key.startswith(GIVEN)}
         return subprocess.run(
-            [sys.executable, "-m", "demo", name, "--directory", str(self.directory)],
+            command,
             cwd=ROOT,
             env={**inherited, **settings},
             capture_output=True,
@@ -160,7 +177,7 @@ def post(environment: dict[str, str]) -> dict[str, int]:
 def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     stack.up()
     environment = stack.environment()
-    assert list(environment) == KEYS
+    assert list(environment) == [*KEYS, MARK]
     assert stat.S_IMODE(stack.directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((stack.directory / "env").stat().st_mode) == 0o600
 
@@ -196,6 +213,22 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert nothing.returncode == 0
     assert "nothing runs" in nothing.stdout
     assert stack.command("status").returncode == 1
+
+
+def test_a_shell_that_holds_the_addresses_of_a_stack_starts_one_on_its_own_parts(
+    stack: Stack,
+) -> None:
+    done = stack.run("bash", "-c", ONE_SHELL, PYTHON=sys.executable, RUN=str(stack.directory))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not taken from the environment: BILLING_INGEST_TOKEN, DATABASE_URL" in done.stdout
+    held = done.stdout.splitlines()[-2:]
+
+    assert set(stack.servers()) == {"supervisor", "postgres", "kafka", "consumer", "gateway"}
+    environment = stack.environment()
+    assert environment["DATABASE_URL"] != held[0]
+    assert environment["KAFKA_BOOTSTRAP_SERVERS"] != held[1]
+    assert post(environment)["accepted"] == 1
+    eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
 
 
 def test_a_death_is_told_and_that_of_the_supervisor_leaves_no_orphans(stack: Stack) -> None:
