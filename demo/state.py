@@ -26,7 +26,10 @@ _PLAIN = re.compile(r"[\w@%+=:,./?-]*", re.ASCII)
 
 
 class ServiceState(msgspec.Struct):
-    """One process of the stack. `born` is its start in epoch seconds: a pid alone is reused."""
+    """One process of the stack. `born` is its start in epoch seconds: a pid alone is reused.
+
+    `exit_code` is that of its last end, also of one that was begun again since.
+    """
 
     name: str
     phase: ServicePhase = "waiting"
@@ -40,13 +43,19 @@ class ServiceState(msgspec.Struct):
 
 
 class StackState(msgspec.Struct):
-    """The stack as its supervisor last described it."""
+    """The stack as its supervisor last described it.
+
+    `scratch` are directories outside the run directory that go with the stack. `ledger` says that
+    the database goes too. `attempts` counts the requests to begin again what has ended.
+    """
 
     phase: StackPhase
     pid: int
     services: list[ServiceState] = []
     scratch: list[str] = []
+    ledger: bool = False
     message: str = ""
+    attempts: int = 0
 
 
 class AlreadyRunningError(Exception):

@@ -10,6 +10,7 @@ from rich.live import Live
 
 from demo import calls, control, ledger, report
 from demo.process import StackError
+from demo.settings import CONSUMER_GROUP
 from demo.state import RunDirectory
 from demo.verdict import judge
 
@@ -71,7 +72,7 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     if given.get("KAFKA_BOOTSTRAP_SERVERS"):
         environment |= {
             "BILLING_TOPIC_PREFIX": _APART + given.get("BILLING_TOPIC_PREFIX", ""),
-            "CONSUMER_GROUP": _APART + (given.get("CONSUMER_GROUP") or "billing-consumer"),
+            "CONSUMER_GROUP": _APART + (given.get("CONSUMER_GROUP") or CONSUMER_GROUP),
         }
     return environment
 
