@@ -15,7 +15,7 @@ from demo import control, own, tour
 from demo.process import StackError
 from demo.settings import StackSettings
 from demo.stack import compose
-from demo.state import AlreadyRunningError, RunDirectory
+from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
 from demo.supervisor import Supervisor
 
 _PLAIN_WIDTH = 110
@@ -130,8 +130,10 @@ def main() -> None:
     except ValidationError as error:
         fields = (f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         _fail(f"wrong configuration: {'; '.join(fields)}", 2)
-    except (StackError, AlreadyRunningError) as error:
+    except (StackError, AlreadyRunningError, UnusableDirectoryError) as error:
         _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"the system refuses: {error}", 1)
 
 
 def _fail(words: str, code: int) -> None:

@@ -62,6 +62,10 @@ class AlreadyRunningError(Exception):
     """Another supervisor holds this run directory."""
 
 
+class UnusableDirectoryError(Exception):
+    """The run directory cannot be made or written; the text says what to do."""
+
+
 class RunDirectory:
     """Where a stack keeps its environment file, logs, state and embedded data.
 
@@ -80,10 +84,20 @@ class RunDirectory:
         self._lock_file = self.path / "lock"
 
     def create(self) -> None:
-        """Make the directory, readable by its owner only: it holds tokens and logs."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.chmod(0o700)
-        self.logs.mkdir(exist_ok=True)
+        """Make the directory, readable by its owner only: it holds tokens and logs.
+
+        Raises:
+            UnusableDirectoryError: when that is not allowed here.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.chmod(0o700)
+            self.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UnusableDirectoryError(
+                f"{self.path} cannot be the run directory ({error.strerror}): choose one that you "
+                "may write to with --directory"
+            ) from error
 
     @contextmanager
     def hold(self) -> Iterator[None]:
