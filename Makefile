@@ -2,26 +2,35 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help install demo up down unit check test lint format schemas bench chaos fuzz
+.PHONY: help able install demo up down unit check test lint format schemas bench chaos fuzz
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
-PYTHON ?= $(shell for name in python3.11 python3; do \
-	$$name -c 'import os, sys; print(os.path.realpath(sys.executable))' 2>/dev/null && break; done)
+# Looked for once, when a target needs it.
+ifndef PYTHON
+PYTHON = $(eval PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import os, sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(1); \
+	print(os.path.realpath(sys.executable))' 2>/dev/null && break; done))$(PYTHON)
+endif
 # A uv of our own when the machine has none: a fresh machine needs only Python, git and make.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
+ENVIRONMENT := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIZE ?= small
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
 
-.uv/bin/uv:
-	@echo "installing uv $(UV_VERSION) into .uv"
-	@$(PYTHON) -m venv .uv
-	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+able:
+	@[ -w . ] || { echo "this checkout is read-only for $$(id -un): work in a copy that you may write to" >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is on the PATH: install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
 
-install: $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Install everything that is locked into .venv
+.uv/bin/uv: | able
+	@echo "installing uv $(UV_VERSION) into .uv"
+	@said=$$( ($(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)) 2>&1 ) || \
+		{ echo "uv could not be installed, put one on the PATH; pip says: $$(grep . <<< "$$said" | tail -n 1)" >&2; exit 1; }
+
+install: able $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Install everything that is locked into .venv
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 
 demo: install ## Run the whole thing on embedded parts with a real LiteLLM proxy as the caller
@@ -30,8 +39,10 @@ demo: install ## Run the whole thing on embedded parts with a real LiteLLM proxy
 up: install ## Start the embedded stack in the background and write .run/env
 	@$(RUN) python -m demo up
 
-down: install ## Stop what `make up` started
-	@$(RUN) python -m demo down
+down: ## Stop what `make up` started, and delete its embedded data; installs nothing
+	@if [ ! -e .run/lock ]; then [ -e "$(ENVIRONMENT)" ] || echo "nothing is installed here"; echo "nothing runs in $$PWD/.run"; \
+	elif [ -x "$(ENVIRONMENT)/bin/python" ]; then "$(ENVIRONMENT)/bin/python" -m demo down; \
+	else echo "what was installed here is gone: \`make install\`, then \`make down\`" >&2; exit 1; fi
 
 # `-n auto`: more processes than cores, as most tests wait; tests/conftest.py says how many.
 PYTEST := $(RUN) pytest -n auto

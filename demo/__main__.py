@@ -1,5 +1,6 @@
 """`python -m demo`: the embedded stack, and the demo with a real LiteLLM proxy as the caller."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,11 +11,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from demo import control, tour
+from demo import control, own, tour
 from demo.process import StackError
 from demo.settings import StackSettings
 from demo.stack import compose
-from demo.state import AlreadyRunningError, RunDirectory
+from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
 from demo.supervisor import Supervisor
 
 _PLAIN_WIDTH = 110
@@ -50,6 +51,7 @@ def up(directory: Directory = DEFAULT_DIRECTORY, *, litellm: WithLiteLLM = False
     one KEY=value a line. A second `up` finds the stack running and returns 0.
     """
     run_directory, console = RunDirectory(directory), _console()
+    _tell_left(console, own.disown(os.environ, run_directory.remembered()))
     started = control.start(run_directory, console, litellm=litellm)
     words = "ready" if started else "already running"
     console.print(f"{words}: {run_directory.environment_file}", soft_wrap=True)
@@ -82,11 +84,20 @@ def run(
 ) -> None:
     """Start everything with a real LiteLLM proxy, make calls of each kind, show the receipts.
 
-    Checks what it shows: the exit code is 0 only when every promise holds.
+    Checks what it shows: the exit code is 0 only when every promise holds. Beside a running stack
+    it takes no address and no port from the environment. On a Kafka of yours its topics and its
+    group begin with `demo.`.
     """
-    console = _console()
+    run_directory, console = RunDirectory(directory), _console()
     started = time.monotonic()
-    if not tour.demonstrate(RunDirectory(directory), console, keep=keep):
+    _tell_left(console, own.disown(os.environ, run_directory.remembered()))
+    for other in run_directory.relatives():
+        if other.is_held() and (names := own.stand_apart(os.environ)):
+            why = f"a stack runs in {other.path}, which the demo leaves alone"
+            console.print(
+                f"not taken from the environment: {', '.join(names)}: {why}", soft_wrap=True
+            )
+    if not tour.demonstrate(run_directory, console, keep=keep):
         raise typer.Exit(1)
     console.print(f"\ndone in {time.monotonic() - started:.0f} seconds")
 
@@ -119,13 +130,24 @@ def main() -> None:
     except ValidationError as error:
         fields = (f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         _fail(f"wrong configuration: {'; '.join(fields)}", 2)
-    except (StackError, AlreadyRunningError) as error:
+    except (StackError, AlreadyRunningError, UnusableDirectoryError) as error:
         _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"the system refuses: {error}", 1)
 
 
 def _fail(words: str, code: int) -> None:
     Console(stderr=True).print(Text(words, style="red"), soft_wrap=True)
     sys.exit(code)
+
+
+def _tell_left(console: Console, names: list[str]) -> None:
+    if names:
+        console.print(
+            f"not taken from the environment: {', '.join(names)}: left there by the `env` file of "
+            "a stack, not chosen by you",
+            soft_wrap=True,
+        )
 
 
 def _console() -> Console:

@@ -13,16 +13,16 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from demo import spool
+from demo import leftovers, spool
 from demo.process import StackError, inherited
 from demo.settings import ROOT, StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
-from demo.supervisor import clear_leftovers
 
 _TURN_SECONDS = 0.1
 _START_SECONDS = 1200  # installing the LiteLLM proxy may have to download it
 _STOP_SECONDS = 180
 _KILL_SECONDS = 10
+_ANSWER_SECONDS = 10
 _SECRETS = ("BILLING_INGEST_TOKEN", "DATABASE_URL", "LITELLM_MASTER_KEY")
 
 
@@ -44,7 +44,8 @@ def start(
         environment: what reaches the stack on top of this process's environment.
 
     Returns:
-        False when a stack was already running there, which is left as it is.
+        False when a stack was already running there. What had ended in it is begun again, with
+        the settings that the stack has.
 
     Raises:
         ValidationError: when a setting in the environment is wrong.
@@ -54,9 +55,16 @@ def start(
     StackSettings()  # a wrong value is told here, not in a log
     directory.create()
     if directory.is_held():
+        _begin_ended_again(directory)
         _follow_start(directory, console, None)
         _check_running(directory, litellm=litellm)
         return False
+    if leftovers.holds_ledger(directory):
+        console.print(
+            f"deleting the embedded ledger of a stack in {directory.path} that ended without "
+            "`make down`: its broker had its records in memory",
+            soft_wrap=True,
+        )
     options = [*(["--litellm"] if litellm else []), *(["--with-parent"] if with_parent else [])]
     supervisor = _supervise(directory, options, environment or {})
     try:
@@ -162,6 +170,11 @@ def describe(directory: RunDirectory, console: Console) -> bool:
     for key, value in directory.read_environment().items():
         shown = f"in {directory.environment_file}" if key in _SECRETS else value
         console.print(Text(f"{key}  {shown}"), soft_wrap=True)
+    for row in state.services:
+        if row.restarts:
+            last = f"{row.name} last ended with exit code {row.exit_code} and was begun again"
+            where = directory.logs / "supervisor.log"
+            console.print(f"{last}: {where} has its last words", soft_wrap=True)
     if state.message:
         console.print(Text(state.message), soft_wrap=True)
     return state.phase == "ready"
@@ -192,13 +205,31 @@ def _follow_start(
     raise StackError(f"the stack was not ready after {_START_SECONDS} seconds")
 
 
+def _begin_ended_again(directory: RunDirectory) -> None:
+    """Have the supervisor of a degraded stack begin again what has ended."""
+    state = directory.read_state()
+    if state is None or state.phase != "degraded":
+        return
+    os.kill(state.pid, signal.SIGUSR1)
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while _current(directory).attempts == state.attempts and time.monotonic() < deadline:
+        time.sleep(_TURN_SECONDS)
+
+
 def _check_running(directory: RunDirectory, *, litellm: bool) -> None:
     state = _current(directory)
-    advice = "stop it with `make down`, then start it again"
     if state.phase != "ready":
-        raise StackError(f"a stack runs in {directory.path} but {state.message}\n{advice}")
+        raise StackError(f"a stack runs in {directory.path} but {state.message}\n{_advice(state)}")
     if litellm and not any(row.name == "litellm" for row in state.services):
-        raise StackError(f"the stack in {directory.path} runs without LiteLLM: {advice}")
+        raise StackError(f"the stack in {directory.path} runs without LiteLLM. {_advice(state)}")
+
+
+def _advice(state: StackState) -> str:
+    """Say how to begin anew, and what that deletes."""
+    lost = (
+        "deletes its embedded ledger with every receipt" if state.ledger else "keeps its database"
+    )
+    return f"`make down` stops it and {lost}; then `make up` begins anew"
 
 
 def _why_ended(directory: RunDirectory, state: StackState | None) -> str:
@@ -255,7 +286,7 @@ def _clear(directory: RunDirectory, console: Console) -> bool:
     if directory.path.exists():
         try:
             with directory.hold():
-                names = clear_leftovers(directory)
+                names = leftovers.clear(directory)
         except AlreadyRunningError:
             return False
         if names:

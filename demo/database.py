@@ -108,6 +108,7 @@ class Database:
             orphan_signal=signal.SIGQUIT,  # immediate shutdown: the workers end as well
             account=self.account,
             address=f"{LOOPBACK}:{self.port}",
+            restarts=True,
         )
 
     def remove(self) -> None:

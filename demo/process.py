@@ -36,8 +36,9 @@ class Service:
 
     With `ready` it is a server: up when the probe says so. Without, it is a job: done when it
     exits with 0. `orphan_signal` is what the kernel sends it when its supervisor dies (Linux).
-    One that `restarts` is begun again when a signal ended it, as an orchestrator would: for parts
-    that are not ours. The death of one of ours is told, not hidden.
+    One that `restarts` is begun again when a signal ended it, as an orchestrator would, after
+    `on_death`; its death is told all the same. One that ended by itself said why, and would end
+    again: it is begun again when a person asks for it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Service:
     account: Account | None = None
     address: str = ""
     restarts: bool = False
+    on_death: Callable[[], None] | None = None
 
 
 class Child:

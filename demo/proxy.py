@@ -85,6 +85,7 @@ class Proxy:
             directory=ROOT,
             ready=answers(f"http://{LOOPBACK}:{self._upstream_port}/livez"),
             address=f"{LOOPBACK}:{self._upstream_port}",
+            restarts=True,
         )
         return (install, upstream, self._litellm(inherited))
 

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+CONSUMER_GROUP = "billing-consumer"
+"""The consumer's own default, which this room may not import."""
 
 
 class StackSettings(BaseSettings):

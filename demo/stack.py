@@ -2,15 +2,17 @@
 
 import secrets
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
+from demo import own
 from demo.broker import Broker
 from demo.database import Database
+from demo.groups import Groups
 from demo.loopback import Ports, address, answers
 from demo.process import Service, inherited
 from demo.proxy import Proxy
-from demo.settings import ROOT, StackSettings
+from demo.settings import CONSUMER_GROUP, ROOT, StackSettings
 from demo.state import RunDirectory
 
 
@@ -18,13 +20,15 @@ from demo.state import RunDirectory
 class Stack:
     """Services in the order in which they may start; they stop in the reverse order.
 
-    `environment` is what callers need to reach the stack. `database` is the embedded one, still
-    to be prepared; None when the caller gave one.
+    `environment` is what callers need to reach the stack, and last the `mark` of what in it is the
+    stack's own. `database` is the embedded one, still to be prepared, and `groups` are those of the
+    embedded broker; None when the caller gave one.
     """
 
     services: tuple[Service, ...]
     environment: dict[str, str]
     database: Database | None
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +50,13 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
         StackError: when no port is free, when root finds no place for the embedded database, or
             when there is nothing to install the LiteLLM proxy with.
     """
-    ports = Ports()
-    database = broker = None
+    base, ports = inherited(), Ports()
+    database = broker = groups = None
     if not settings.database_url:
         database = Database(directory.data / "postgres", ports.take())
     if not settings.kafka_bootstrap_servers:
         broker = Broker(directory.data / "kafka", ports.take())
+        groups = Groups(broker.port, base.get("CONSUMER_GROUP") or CONSUMER_GROUP)
     addresses = _addresses(settings, ports)
     environment = {
         "GATEWAY_URL": f"http://{addresses.gateway}",
@@ -63,15 +68,17 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
             broker.bootstrap_servers if broker else settings.kafka_bootstrap_servers or ""
         ),
     }
-    base = inherited()
     services = tuple(part.service(base) for part in (database, broker) if part is not None)
     spool = {"GATEWAY_SPOOL_DIR": str(settings.gateway_spool_dir or directory.spool)}
-    services += _rooms({**base, **environment, **spool}, addresses, services)
+    on_death = groups.release if groups else None
+    services += _rooms({**base, **environment, **spool}, addresses, services, on_death)
     if litellm:
         proxy = Proxy(settings, directory, environment, ports)
         services += proxy.services(base)
         environment |= proxy.environment()
-    return Stack(services=services, environment=environment, database=database)
+    given = {name.upper() for name, value in settings if value is not None}
+    environment[own.MARK] = own.mark(environment, environment.keys() - given)
+    return Stack(services=services, environment=environment, database=database, groups=groups)
 
 
 def _addresses(settings: StackSettings, ports: Ports) -> _Addresses:
@@ -95,9 +102,15 @@ def _port_settings(addresses: _Addresses) -> dict[str, str]:
 
 
 def _rooms(
-    environment: Mapping[str, str], addresses: _Addresses, embedded: tuple[Service, ...]
+    environment: Mapping[str, str],
+    addresses: _Addresses,
+    embedded: tuple[Service, ...],
+    on_death: Callable[[], None] | None,
 ) -> tuple[Service, ...]:
-    """Return the project's jobs and rooms: what is stopped last stands first."""
+    """Return the project's jobs and rooms: what is stopped last stands first.
+
+    `on_death` is called when a consumer was killed, before the next one starts.
+    """
     there = frozenset(service.name for service in embedded)
     complete = {**environment, **_port_settings(addresses)}
 
@@ -120,6 +133,7 @@ def _rooms(
             ready=answers(f"http://{probe}/readyz"),
             stop_seconds=30,
             address=where,
+            restarts=True,
         )
 
     metrics = addresses.consumer_metrics
@@ -127,7 +141,7 @@ def _rooms(
     return (
         job("migrate", "migrate", needs=there & {"postgres"}),
         job("topics", "topics", "--apply", needs=there & {"kafka"}),
-        room("consumer", "consumer", metrics, metrics, after_both),
+        replace(room("consumer", "consumer", metrics, metrics, after_both), on_death=on_death),
         room(
             "gateway",
             "producer_gateway",

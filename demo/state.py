@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import re
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +21,15 @@ StackPhase = Literal["starting", "ready", "degraded", "stopping", "stopped", "fa
 
 _LOCK_ATTEMPTS = 20
 _LOCK_PAUSE_SECONDS = 0.05
+_REMEMBERED = 20
+_PLAIN = re.compile(r"[\w@%+=:,./?-]*", re.ASCII)
 
 
 class ServiceState(msgspec.Struct):
-    """One process of the stack. `born` is its start in epoch seconds: a pid alone is reused."""
+    """One process of the stack. `born` is its start in epoch seconds: a pid alone is reused.
+
+    `exit_code` is that of its last end, also of one that was begun again since.
+    """
 
     name: str
     phase: ServicePhase = "waiting"
@@ -36,17 +43,27 @@ class ServiceState(msgspec.Struct):
 
 
 class StackState(msgspec.Struct):
-    """The stack as its supervisor last described it."""
+    """The stack as its supervisor last described it.
+
+    `scratch` are directories outside the run directory that go with the stack. `ledger` says that
+    the database goes too. `attempts` counts the requests to begin again what has ended.
+    """
 
     phase: StackPhase
     pid: int
     services: list[ServiceState] = []
     scratch: list[str] = []
+    ledger: bool = False
     message: str = ""
+    attempts: int = 0
 
 
 class AlreadyRunningError(Exception):
     """Another supervisor holds this run directory."""
+
+
+class UnusableDirectoryError(Exception):
+    """The run directory cannot be made or written; the text says what to do."""
 
 
 class RunDirectory:
@@ -59,6 +76,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.environment_file = self.path / "env"
+        self.marks_file = self.path / "marks"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
         self.spool = self.path / "spool"
@@ -66,10 +84,20 @@ class RunDirectory:
         self._lock_file = self.path / "lock"
 
     def create(self) -> None:
-        """Make the directory, readable by its owner only: it holds tokens and logs."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.chmod(0o700)
-        self.logs.mkdir(exist_ok=True)
+        """Make the directory, readable by its owner only: it holds tokens and logs.
+
+        Raises:
+            UnusableDirectoryError: when that is not allowed here.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.chmod(0o700)
+            self.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UnusableDirectoryError(
+                f"{self.path} cannot be the run directory ({error.strerror}): choose one that you "
+                "may write to with --directory"
+            ) from error
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -112,16 +140,34 @@ class RunDirectory:
         self._replace(self._state_file, msgspec.json.encode(state))
 
     def write_environment(self, values: Mapping[str, str]) -> None:
-        """Write the environment file, one KEY=value a line, readable by its owner only."""
-        text = "".join(f"{key}={value}\n" for key, value in values.items())
+        """Write the environment file, one KEY=value a line, readable by its owner only.
+
+        A shell can source it: a value with other characters than addresses have is quoted.
+        """
+        text = "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
         self._replace(self.environment_file, text.encode())
 
     def read_environment(self) -> dict[str, str]:
         """Return the environment file's values; empty when the stack is not ready."""
         if not self.environment_file.exists():
             return {}
-        lines = self.environment_file.read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines)
+        pairs = (line.split("=", 1) for line in self.environment_file.read_text().splitlines())
+        return {key: "".join(shlex.split(value)) for key, value in pairs}
+
+    def remember(self, mark: str) -> None:
+        """Keep what a stack called its own, for as long as some shell may still hold it."""
+        kept = [mark, *(line for line in _lines(self.marks_file) if line != mark)][:_REMEMBERED]
+        self._replace(self.marks_file, "".join(f"{line}\n" for line in kept).encode())
+
+    def remembered(self) -> list[str]:
+        """Return what stacks called their own, here and in the run directories beside it."""
+        near = (self, *self.relatives())
+        return [mark for directory in near for mark in _lines(directory.marks_file)]
+
+    def relatives(self) -> "list[RunDirectory]":
+        """Return the run directory that this one stands in, and those that stand in it."""
+        near = [self.path.parent, *(self.path.iterdir() if self.path.is_dir() else ())]
+        return [RunDirectory(path) for path in near if (path / self._state_file.name).is_file()]
 
     def tail(self, name: str, lines: int = 20) -> str:
         """Return the last lines of one process's log; empty when it wrote none."""
@@ -135,6 +181,14 @@ class RunDirectory:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
         Path(temporary).replace(target)
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def _quoted(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else shlex.quote(value)
 
 
 def _lock(descriptor: int) -> bool:

@@ -1,24 +1,26 @@
 """The process that holds a stack: starts it in order, watches it, and stops it in order."""
 
-import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from datetime import UTC, datetime
 from types import FrameType
 
 import psutil
 
-from demo import spool
+from demo import leftovers, own
+from demo.groups import Groups
 from demo.process import Child, Service, StackError
 from demo.stack import Stack
 from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
 
 _TURN_SECONDS = 0.05
-_KILL_SECONDS = 10
+_MIND_SECONDS = 1.0
+_SHORT_LIFE_SECONDS = 10
+_MOST_SHORT_LIVES = 10
 _UP = ("ready", "done")
 
 
@@ -30,7 +32,10 @@ class Supervisor:
     """Runs one stack in one run directory until it is asked to stop.
 
     Servers and jobs start as soon as what they need is there; they stop in the reverse of the
-    order in which the stack lists them. Whatever happens, no child outlives the supervisor.
+    order in which the stack lists them. Whatever happens, no child outlives the supervisor. A
+    server that is killed is begun again and its death told, in its row and in the supervisor's log;
+    the stack is degraded from the end of one that ends by itself until SIGUSR1 asks to begin it
+    again.
     """
 
     def __init__(
@@ -48,7 +53,9 @@ class Supervisor:
         self._parent = os.getppid() if with_parent else None
         self._state = StackState(phase="starting", pid=os.getpid())
         self._children: dict[str, Child] = {}
+        self._short_lives = Counter[str]()
         self._stop_asked = False
+        self._start_asked = False
 
     def run(self) -> int:
         """Run the stack to its end.
@@ -61,30 +68,32 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
+        signal.signal(signal.SIGUSR1, self._ask_to_start)
         with self._directory.hold():
-            clear_leftovers(self._directory)
+            leftovers.clear(self._directory)
             outcome: StackPhase = "failed"
             try:
-                self._bring_up()
-                self._watch()
+                stack = self._bring_up()
+                self._watch(stack.groups)
             except _StopRequested:
                 outcome = "stopped"
             except (StackError, OSError) as error:
                 self._state.message = str(error)
             finally:
                 self._stop()
-                clear_leftovers(self._directory)
+                leftovers.clear(self._directory)
                 self._enter(outcome)
         if outcome == "failed":
             sys.stderr.write(f"{self._state.message}\n")
             return 1
         return 0
 
-    def _bring_up(self) -> None:
+    def _bring_up(self) -> Stack:
         self._write()
         stack = self._compose()
         database = stack.database
         self._state.scratch = [str(database.directory)] if database else []
+        self._state.ledger = database is not None
         self._state.services = [
             ServiceState(name=service.name, address=service.address, log=f"{service.name}.log")
             for service in stack.services
@@ -96,8 +105,10 @@ class Supervisor:
             self._start_what_can(stack)
             self._advance()
             self._turn()
+        self._directory.remember(stack.environment.get(own.MARK, ""))
         self._directory.write_environment(stack.environment)
         self._enter("ready")
+        return stack
 
     def _start_what_can(self, stack: Stack) -> None:
         up = {row.name for row in self._state.services if row.phase in _UP}
@@ -117,39 +128,90 @@ class Supervisor:
             child = self._children.get(row.name)
             if child is None or row.phase == "done":
                 continue
-            service, code = child.service, child.exit_code()
+            code = child.exit_code()
             if code is not None:
                 row.exit_code = code
-                if service.ready is not None or code != 0:
+                if child.service.ready is not None or code != 0:
                     self._mark(row, "failed")
-                    raise StackError(self._explain(row, f"ended with exit code {code}"))
+                    raise StackError(self._explain(row, _how(code)))
                 self._mark(row, "done", child.seconds())
-            elif row.phase == "starting" and child.is_ready():
-                self._mark(row, "ready", child.seconds())
-            elif row.phase == "starting" and child.seconds() > service.deadline_seconds:
-                limit = f"{service.deadline_seconds:g} seconds"
-                raise StackError(self._explain(row, f"was not ready after {limit}"))
+            elif row.phase == "starting":
+                self._advance_start(row, child)
 
-    def _watch(self) -> None:
-        """Stay until asked to stop; say which process has ended meanwhile."""
+    def _advance_start(self, row: ServiceState, child: Child) -> None:
+        limit = child.service.deadline_seconds
+        if child.is_ready():
+            self._mark(row, "ready", child.seconds())
+        elif child.seconds() > limit:
+            raise StackError(self._explain(row, f"was not ready after {limit:g} seconds"))
+
+    def _watch(self, groups: Groups | None) -> None:
+        """Stay until asked to stop; tell what ends meanwhile, and begin it again."""
+        minded = time.monotonic()
         while True:
+            if self._start_asked:
+                self._begin_ended_again()
             for row in self._state.services:
                 child = self._children[row.name]
                 code = child.exit_code()
                 if row.phase in ("starting", "ready") and code is not None:
-                    self._ended(row, child.service, code)
-                elif row.phase == "starting" and child.is_ready():
-                    self._mark(row, "ready", child.seconds())
+                    self._ended(row, child, code)
+                elif row.phase == "starting":
+                    self._follow_start(row, child)
+            if groups and time.monotonic() - minded > _MIND_SECONDS:
+                minded = time.monotonic()
+                for sentence in groups.mind(minded):
+                    _log(sentence)
             self._turn()
 
-    def _ended(self, row: ServiceState, service: Service, code: int) -> None:
-        if service.restarts and code < 0 and row.phase == "ready":
-            row.restarts += 1
-            self._start(row, service)
-            return
+    def _follow_start(self, row: ServiceState, child: Child) -> None:
+        """Follow the start of one that was begun again; it never ends the stack."""
+        try:
+            self._advance_start(row, child)
+        except StackError as late:
+            child.stop()
+            row.exit_code = child.exit_code()
+            self._degrade(row, str(late))
+        phases = {other.phase for other in self._state.services}
+        if phases <= {*_UP}:
+            self._state.message = ""
+            self._enter("ready")
+
+    def _ended(self, row: ServiceState, child: Child, code: int) -> None:
         row.exit_code = code
+        told = self._explain(row, _how(code))
+        _log(told)
+        short = child.seconds() < _SHORT_LIFE_SECONDS
+        self._short_lives[row.name] = self._short_lives[row.name] + 1 if short else 0
+        often = self._short_lives[row.name] > _MOST_SHORT_LIVES
+        if child.service.restarts and code < 0 and not often:
+            row.restarts += 1
+            self._begin_again(row, child.service)
+        else:
+            self._degrade(row, told)
+
+    def _begin_again(self, row: ServiceState, service: Service) -> None:
+        if service.on_death:
+            service.on_death()
+        self._start(row, service)
+        if self._state.phase == "ready":
+            self._enter("starting")
+
+    def _begin_ended_again(self) -> None:
+        self._start_asked = False
+        self._state.attempts += 1
+        for row in self._state.services:
+            service = self._children[row.name].service
+            if row.phase == "failed" and service.restarts:
+                self._short_lives[row.name] = 0
+                self._begin_again(row, service)
+        if all(row.phase != "failed" for row in self._state.services):
+            self._state.phase = "starting"
+        self._write()
+
+    def _degrade(self, row: ServiceState, message: str) -> None:
         self._state.phase = "degraded"
-        self._state.message = self._explain(row, f"ended with exit code {code}")
+        self._state.message = message
         self._mark(row, "failed")
 
     def _stop(self) -> None:
@@ -174,6 +236,9 @@ class Supervisor:
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop_asked = True
 
+    def _ask_to_start(self, _number: int, _frame: FrameType | None) -> None:
+        self._start_asked = True
+
     def _mark(self, row: ServiceState, phase: ServicePhase, seconds: float | None = None) -> None:
         row.phase, row.seconds = phase, seconds
         self._write()
@@ -190,37 +255,13 @@ class Supervisor:
         return f"{row.name} {what}. The end of {path}:\n{self._directory.tail(row.name)}"
 
 
-def clear_leftovers(directory: RunDirectory) -> list[str]:
-    """End what a dead supervisor left behind and delete the embedded data; needs the lock.
-
-    Callbacks that wait in the gateway's spool have been answered 202: they are kept.
-
-    Returns:
-        The names of the processes that were still there.
-    """
-    state = directory.read_state()
-    rows = state.services if state else []
-    names = [row.name for row in rows if _end(row)]
-    directory.environment_file.unlink(missing_ok=True)
-    for path in (directory.data, *(Path(text) for text in (state.scratch if state else ()))):
-        shutil.rmtree(path, ignore_errors=True)
-    spool.remove(directory.spool)
-    return names
+def _how(code: int) -> str:
+    words = f"ended with exit code {code}"
+    return f"{words} ({signal.Signals(-code).name})" if code < 0 else words
 
 
-def _end(row: ServiceState) -> bool:
-    """Kill the recorded process and its descendants; False when it had ended by itself."""
-    if row.pid is None or row.born is None:
-        return False
-    try:
-        process = psutil.Process(row.pid)
-        if process.create_time() != row.born or process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return False
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=_KILL_SECONDS)
-    return True
+def _log(text: str) -> None:
+    """Write to the supervisor's log."""
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    sys.stderr.write(f"{moment} {text}\n")
+    sys.stderr.flush()

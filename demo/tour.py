@@ -1,6 +1,7 @@
 """The demo from start to end: stack, calls, outcomes, checks, stop."""
 
 import os
+from collections.abc import Mapping
 
 import httpx
 import psycopg
@@ -9,11 +10,13 @@ from rich.live import Live
 
 from demo import calls, control, ledger, report
 from demo.process import StackError
+from demo.settings import CONSUMER_GROUP
 from demo.state import RunDirectory
 from demo.verdict import judge
 
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
+_APART = "demo."
 
 
 def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> bool:
@@ -36,13 +39,12 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
             f"`python -m demo down --directory {directory.path}`"
         )
     _heading(console, "Starting broker, database, gateway, consumer, and LiteLLM as the caller")
-    declared = os.environ.get("BILLING_FREE_MODELS", "")
     control.start(
         directory,
         console,
         litellm=True,
         with_parent=not keep,
-        environment={"BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS)))},
+        environment=_environment(os.environ),
     )
     stopping = not keep
     try:
@@ -58,6 +60,21 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
         if stopping:
             _heading(console, "Stopping")
             control.stop(directory, console)
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the demo sets on top of the environment that was given.
+
+    Kafka that is not its own may have a stack on it, whose records the demo would take.
+    """
+    declared = given.get("BILLING_FREE_MODELS", "")
+    environment = {"BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS)))}
+    if given.get("KAFKA_BOOTSTRAP_SERVERS"):
+        environment |= {
+            "BILLING_TOPIC_PREFIX": _APART + given.get("BILLING_TOPIC_PREFIX", ""),
+            "CONSUMER_GROUP": _APART + (given.get("CONSUMER_GROUP") or CONSUMER_GROUP),
+        }
+    return environment
 
 
 def _show(directory: RunDirectory, console: Console) -> bool:

@@ -24,6 +24,9 @@ from tests.services.waiting import NET_SECONDS, eventually
 ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 180
 CAPTURE = "real-nonstream.json"
+OTHER_CAPTURE = "mock-claude.json"
+SESSION_SECONDS = 15
+"""The consumer's default session timeout."""
 KEYS = [
     "GATEWAY_URL",
     "GATEWAY_METRICS_URL",
@@ -32,11 +35,23 @@ KEYS = [
     "DATABASE_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
 ]
+MARK = "STACK_OWN"
+"""Last in the file: by it, a later stack knows what nobody chose."""
 GUARD = """
 import os, subprocess, sys, time
 while os.getppid() == int(sys.argv[1]):
     time.sleep(0.5)
 subprocess.run(sys.argv[2:])
+"""
+ONE_SHELL = """
+set -euo pipefail
+demo() { "$PYTHON" -m demo "$1" --directory "$RUN"; }
+demo up
+set -a; . "$RUN/env"; set +a
+demo up
+demo down
+demo up
+printf '%s\\n' "$DATABASE_URL" "$KAFKA_BOOTSTRAP_SERVERS"
 """
 GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_")
 
@@ -48,9 +63,14 @@ class Stack:
         self.directory = directory
 
     def command(self, name: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.run(
+            sys.executable, "-m", "demo", name, "--directory", str(self.directory), **settings
+        )
+
+    def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         inherited = {key: text for key, text in os.environ.items() if not key.startswith(GIVEN)}
         return subprocess.run(
-            [sys.executable, "-m", "demo", name, "--directory", str(self.directory)],
+            command,
             cwd=ROOT,
             env={**inherited, **settings},
             capture_output=True,
@@ -144,11 +164,11 @@ def receipts(url: str) -> int:
     return int(row[0]) if row else 0
 
 
-def post(environment: dict[str, str]) -> dict[str, int]:
+def post(environment: dict[str, str], capture: str = CAPTURE) -> dict[str, int]:
     """Send a captured callback; the counts of the answer."""
     answer = httpx.post(
         f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
-        content=body(CAPTURE),
+        content=body(capture),
         headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
         timeout=NET_SECONDS,
     )
@@ -160,7 +180,7 @@ def post(environment: dict[str, str]) -> dict[str, int]:
 def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     stack.up()
     environment = stack.environment()
-    assert list(environment) == KEYS
+    assert list(environment) == [*KEYS, MARK]
     assert stat.S_IMODE(stack.directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((stack.directory / "env").stat().st_mode) == 0o600
 
@@ -198,21 +218,77 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert stack.command("status").returncode == 1
 
 
-def test_a_death_is_told_and_that_of_the_supervisor_leaves_no_orphans(stack: Stack) -> None:
+def test_a_shell_that_holds_the_addresses_of_a_stack_starts_one_on_its_own_parts(
+    stack: Stack,
+) -> None:
+    done = stack.run("bash", "-c", ONE_SHELL, PYTHON=sys.executable, RUN=str(stack.directory))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not taken from the environment: BILLING_INGEST_TOKEN, DATABASE_URL" in done.stdout
+    held = done.stdout.splitlines()[-2:]
+
+    assert set(stack.servers()) == {"supervisor", "postgres", "kafka", "consumer", "gateway"}
+    environment = stack.environment()
+    assert environment["DATABASE_URL"] != held[0]
+    assert environment["KAFKA_BOOTSTRAP_SERVERS"] != held[1]
+    assert post(environment)["accepted"] == 1
+    eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
+
+
+def test_what_is_killed_is_replaced_within_the_session_timeout_and_told(stack: Stack) -> None:
     servers = stack.up().servers()
-    os.kill(servers["gateway"], signal.SIGKILL)
+    environment = stack.environment()
+    post(environment)
+    eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the first receipt")
+    killed = ("gateway", "consumer", "postgres")
+    for name in killed:
+        os.kill(servers[name], signal.SIGKILL)
+
+    def replaced() -> bool:
+        now = stack.servers()
+        return stack.state()["phase"] == "ready" and all(
+            now.get(name, servers[name]) != servers[name] for name in killed
+        )
+
+    eventually(replaced, "the supervisor to replace what was killed", SESSION_SECONDS)
+    assert stack.environment() == environment
+    post(environment, OTHER_CAPTURE)
+    eventually(
+        lambda: receipts(environment["DATABASE_URL"]) == 2, "the second receipt", SESSION_SECONDS
+    )
+    told = stack.command("status")
+    assert told.returncode == 0, told.stdout
+    assert told.stdout.count("restarted 1 times") == 3
+    assert "consumer last ended with exit code -9" in told.stdout
+    assert "consumer ended with exit code -9 (SIGKILL)" in (
+        stack.directory / "logs" / "supervisor.log"
+    ).read_text("utf-8")
+
+
+def test_what_ends_by_itself_is_told_and_up_begins_it_again_with_the_ledger_as_it_is(
+    stack: Stack,
+) -> None:
+    servers = stack.up().servers()
+    environment = stack.environment()
+    post(environment)
+    eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
+    os.kill(servers["gateway"], signal.SIGTERM)
     eventually(lambda: stack.state()["phase"] == "degraded", "the supervisor to notice", 30)
     told = stack.command("status")
     assert told.returncode == 1
-    assert "gateway ended with exit code -9" in told.stdout
-    again = stack.command("up")
-    assert again.returncode == 1
-    assert "make down" in again.stderr
+    assert "gateway ended with exit code 0" in told.stdout
+    assert stack.command("up").returncode == 0
+    assert stack.command("status").returncode == 0
+    assert receipts(environment["DATABASE_URL"]) == 1
+    assert post(environment)["accepted"] == 1
 
+    servers = stack.servers()
     os.kill(servers["supervisor"], signal.SIGKILL)
     eventually(lambda: gone(servers), "every process to follow its supervisor", 30)
     assert stack.command("status").returncode == 1
-    assert set(stack.up().servers()) == set(servers)
+    again = stack.command("up")
+    assert again.returncode == 0, again.stderr
+    assert "deleting the embedded ledger" in again.stdout
+    assert set(stack.servers()) == set(servers)
 
 
 def test_what_was_taken_without_a_broker_is_billed_after_the_next_up(stack: Stack) -> None:
@@ -220,6 +296,10 @@ def test_what_was_taken_without_a_broker_is_billed_after_the_next_up(stack: Stac
     os.kill(servers["kafka"], signal.SIGKILL)
     eventually(lambda: stack.state()["phase"] == "degraded", "the supervisor to notice", 30)
     assert post(stack.environment()) == {"accepted": 1, "parked": 0, "spooled": 1}
+    again = stack.command("up")
+    assert again.returncode == 1
+    assert "kafka ended with exit code -9" in again.stderr
+    assert "`make down` stops it and deletes its embedded ledger with every receipt" in again.stderr
 
     kept = "kept: 1 record(s), "
     down = stack.command("down")

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from demo.state import AlreadyRunningError, RunDirectory, ServiceState, StackState
+from demo.state import (
+    AlreadyRunningError,
+    RunDirectory,
+    ServiceState,
+    StackState,
+    UnusableDirectoryError,
+)
 
 
 @pytest.fixture
@@ -28,6 +34,12 @@ def test_an_existing_directory_is_closed_to_others(tmp_path: Path) -> None:
     open_directory.mkdir(mode=0o755)
     RunDirectory(open_directory).create()
     assert stat.S_IMODE(open_directory.stat().st_mode) == 0o700
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnusableDirectoryError, match="choose one that you may write to"):
+        RunDirectory(tmp_path / "file" / "run").create()
 
 
 def test_the_environment_is_read_as_it_was_written(directory: RunDirectory) -> None:

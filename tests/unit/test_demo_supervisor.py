@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,33 @@ if first:
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
+DIES_AT_EVERY_START = """
+import os, pathlib, signal, sys, time
+life = pathlib.Path(sys.argv[1])
+if not life.exists():
+    life.touch()
+    time.sleep(0.3)
+os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+"""
+ENDS_THEN_ENDS_THE_STACK = """
+import os, pathlib, signal, sys, time
+life = pathlib.Path(sys.argv[1])
+first = not life.exists()
+life.touch()
+if first:
+    time.sleep(0.3)
+    sys.exit(int(sys.argv[2]))
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+ASKS_TO_BEGIN_AGAIN_WHEN_DEGRADED = """
+import os, pathlib, signal, sys, time
+state = pathlib.Path(sys.argv[1])
+while b"degraded" not in state.read_bytes():
+    time.sleep(0.05)
+os.kill(os.getppid(), signal.SIGUSR1)
+time.sleep(60)
+"""
 ENDS_THE_STACK_WHEN_DEGRADED = """
 import os, pathlib, signal, sys, time
 state = pathlib.Path(sys.argv[1])
@@ -38,7 +66,7 @@ time.sleep(60)
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
     """The supervisor takes signals over; this gives them back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -53,7 +81,12 @@ def directory(tmp_path: Path) -> RunDirectory:
 
 
 def server(
-    directory: RunDirectory, code: str, *arguments: str, ready: Callable[[], bool], restarts: bool
+    directory: RunDirectory,
+    code: str,
+    *arguments: str,
+    ready: Callable[[], bool],
+    restarts: bool,
+    on_death: Callable[[], None] | None = None,
 ) -> Service:
     return Service(
         name=f"server-{restarts}",
@@ -62,6 +95,7 @@ def server(
         directory=directory.path,
         ready=ready,
         restarts=restarts,
+        on_death=on_death,
     )
 
 
@@ -74,16 +108,62 @@ def after(directory: RunDirectory, *services: Service) -> StackState:
     return state
 
 
-def test_a_crash_of_a_part_that_is_not_ours_is_begun_again(directory: RunDirectory) -> None:
-    life = directory.path / "life"
+def test_what_is_killed_is_begun_again_and_its_death_told(
+    directory: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    life, deaths = directory.path / "life", list[bool]()
     crashing = server(
-        directory, DIES_THEN_ENDS_THE_STACK, str(life), "SIGSEGV", ready=life.exists, restarts=True
+        directory,
+        DIES_THEN_ENDS_THE_STACK,
+        str(life),
+        "SIGSEGV",
+        ready=life.exists,
+        restarts=True,
+        on_death=lambda: deaths.append(True),
     )
     (row,) = after(directory, crashing).services
     assert (row.restarts, row.phase, row.exit_code) == (1, "stopped", -signal.SIGTERM)
+    assert deaths == [True]
+    told = f"server-True ended with exit code {-signal.SIGSEGV} (SIGSEGV)"
+    assert told in capsys.readouterr().err
 
 
-def test_a_crash_of_ours_is_told_and_not_begun_again(directory: RunDirectory) -> None:
+def test_what_ended_by_itself_is_told_and_begun_again_when_a_person_asks(
+    directory: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    life, state_file = directory.path / "life", directory.path / "state.json"
+    ending = server(
+        directory, ENDS_THEN_ENDS_THE_STACK, str(life), "1", ready=life.exists, restarts=True
+    )
+    asking = replace(
+        server(
+            directory,
+            ASKS_TO_BEGIN_AGAIN_WHEN_DEGRADED,
+            str(state_file),
+            ready=life.exists,
+            restarts=True,
+        ),
+        name="asking",
+    )
+    state = after(directory, ending, asking)
+    assert (state.services[0].phase, state.services[0].restarts) == ("stopped", 0)
+    assert state.attempts == 1
+    assert "server-True ended with exit code 1." in capsys.readouterr().err
+
+
+def test_what_dies_at_every_start_is_given_up(directory: RunDirectory) -> None:
+    life, state_file = directory.path / "life", directory.path / "state.json"
+    dying = server(
+        directory, DIES_AT_EVERY_START, str(life), "SIGSEGV", ready=life.exists, restarts=True
+    )
+    watching = server(
+        directory, ENDS_THE_STACK_WHEN_DEGRADED, str(state_file), ready=life.exists, restarts=False
+    )
+    state = after(directory, dying, watching)
+    assert (state.services[0].phase, state.services[0].restarts) == ("failed", 10)
+
+
+def test_a_part_that_may_not_be_begun_again_is_told(directory: RunDirectory) -> None:
     life, state_file = directory.path / "life", directory.path / "state.json"
     crashing = server(
         directory, DIES_THEN_ENDS_THE_STACK, str(life), "SIGSEGV", ready=life.exists, restarts=False
