@@ -10,17 +10,17 @@ import yaml
 
 from tests.services.process import Server, free_port
 from tests.services.promtool import program
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
-OFTEN: Final = "500ms"
+OFTEN: Final = "1s"
 
 Alert = tuple[str, str, str]
 """Name, severity and source, which is empty for most."""
 
 
 class Prometheus:
-    """Scrapes twice a second by the jobs of deploy/prometheus; no alert waits longer than a second.
+    """Scrapes each second by the jobs of deploy/prometheus; no alert waits longer than two.
 
     Args:
         directory: takes configuration, data and log.
@@ -29,7 +29,7 @@ class Prometheus:
     def __init__(self, directory: Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self._directory = directory
-        (directory / "rules.yml").write_text(re.sub(r"for: \w+", "for: 1s", RULES.read_text()))
+        (directory / "rules.yml").write_text(re.sub(r"for: \w+", "for: 2s", RULES.read_text()))
         jobs = ("billing-gateway", "billing-consumer")
         for job in jobs:
             self.scrapes(job, [])
@@ -88,7 +88,10 @@ class Prometheus:
 
     def _get(self, what: str, **parameters: str) -> dict[str, Any]:
         answer = httpx.get(
-            f"http://{self.address}/api/v1/{what}", params=parameters, trust_env=False, timeout=60
+            f"http://{self.address}/api/v1/{what}",
+            params=parameters,
+            trust_env=False,
+            timeout=NET_SECONDS,
         )
         data: dict[str, Any] = answer.raise_for_status().json()["data"]
         return data

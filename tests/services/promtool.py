@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from tests.services.waiting import NET_SECONDS
+
 PROGRAMS: Final = ("promtool", "prometheus")
-DEADLINE_SECONDS: Final = 600
 PACKAGE: Final = "prometheus"
 
 
@@ -69,6 +70,6 @@ def _fails(command: list[str], directory: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=DEADLINE_SECONDS,
+        timeout=NET_SECONDS,
     )
     return (done.stderr or done.stdout or "no reason")[-500:] if done.returncode else ""

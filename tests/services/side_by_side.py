@@ -15,6 +15,7 @@ GROUPS: Final = {
     "tests/chaos/": "chaos",
     f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}bad_input": "deployment",
+    f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
     f"{SYSTEM}identity": "deployment",
     f"{SYSTEM}litellm": "deployment",

@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.services.waiting import NET_SECONDS
+
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 TOOLS = ("bash", "id", "grep", "tail", "dirname")
@@ -48,7 +50,7 @@ def run(
         user=user,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=NET_SECONDS,
         check=False,
     )
 
