@@ -39,9 +39,9 @@ def run() -> None:
         service.run(found)
     except DeadLetterLimitError as error:
         fail(
-            f"stopped by the dead-letter limit: {error}. Nothing of that batch was committed. Good "
-            "data means a bad release: mend it and start again. Bad data: raise "
-            "CONSUMER_DEAD_LETTER_RUN or CONSUMER_DEAD_LETTER_SHARE to let it be parked"
+            f"stopped by the dead-letter limit: {error}, and this release does not read or store "
+            "its sample. Nothing of that batch was committed. That is a bad release: mend it and "
+            "start again"
         )
     except KafkaException as error:
         fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")

@@ -1,7 +1,6 @@
 """From a callback to the rows that charge or defer it. Pure."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from consumer.money import charge
-from consumer.record import Charge, Deferred, Settlement
+from consumer.origin import Origin
+from consumer.record import Charge, Deferred
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Identity, run_attempt
 from schemas.receipt import ChargeReason, Receipt, plain, receipt_id
@@ -39,17 +39,11 @@ class Accounts:
 
 
 class ChargeTerms(msgspec.Struct, frozen=True, gc=False):
-    """What is known about a call beside its callback.
+    """What is known about a call beside its callback."""
 
-    `received_ms` says when the gateway took it, in milliseconds since the epoch, for a callback
-    without usable times.
-    """
-
-    source_system: str
+    origin: Origin
     identity: Identity
-    received_ms: Callable[[], int]
     lenient: bool
-    settlement: Settlement | None = None
 
 
 class _Texts:
@@ -108,7 +102,7 @@ def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None
     """Return when the call ended, and milliseconds to its end and to its first token."""
     start, end = _time(callback.startTime), _time(callback.endTime)
     first = _time(callback.completionStartTime) if callback.stream else None
-    occurred_at = datetime.fromtimestamp(end or start or terms.received_ms() / 1_000, UTC)
+    occurred_at = datetime.fromtimestamp(end or start or terms.origin.received_ms / 1_000, UTC)
     return occurred_at, _milliseconds(start, end), _milliseconds(start, first)
 
 
@@ -175,6 +169,7 @@ def build_charge(
     """
     metadata = callback.metadata or _NO_METADATA
     who, house, texts = terms.identity, _house_reason(metadata), _Texts()
+    source, settlement = terms.origin.source_system, terms.origin.settlement
     clean = texts.clean
     named = accounts.internal if house else _account(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
@@ -187,12 +182,12 @@ def build_charge(
     cached, reasoning = _tokens(metadata.usage_object)
     occurred_at, latency_ms, ttft_ms = _times(callback, terms)
     receipt = Receipt(
-        id=receipt_id(terms.source_system, who.call_key), source_system=terms.source_system,
+        id=receipt_id(source, who.call_key), source_system=source,
         call_key=who.call_key, litellm_call_id=clean(callback.litellm_call_id),
         response_id=clean(callback.id) or REPLACEMENT, run_id=who.run_id, attempt=who.attempt,
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
         response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
-        cost_source=SETTLED_COST_SOURCE if terms.settlement else COST_SOURCE,
+        cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
         charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
         model=clean(callback.model_group) or model, provider_model=model,
         provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
@@ -209,7 +204,7 @@ def build_charge(
         ),
     )  # fmt: skip
     saved = callback.saved_cache_cost if callback.cache_hit else None
-    return Charge(receipt, _content_hash(receipt), provider_call_id, saved, terms.settlement)
+    return Charge(receipt, _content_hash(receipt), provider_call_id, saved, settlement)
 
 
 def _provider_call_id(callback: Callback) -> str | None:
@@ -224,7 +219,7 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Defer
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
     return Deferred(
         reason=reason,
-        source_system=terms.source_system,
+        source_system=terms.origin.source_system,
         call_key=terms.identity.call_key,
         litellm_call_id=texts.clean(callback.litellm_call_id),
         response_id=texts.clean(callback.id) or REPLACEMENT,

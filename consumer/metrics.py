@@ -82,6 +82,16 @@ OFFSET_RESETS: Final = Counter(
     "and remembered cost nothing; expired, other_topic and truncated want a look.",
     ["reset"],
 )
+HEADERS_UNREADABLE: Final = Counter(
+    "billing_consumer_unreadable_headers_total",
+    "Records with a header whose name is no UTF-8, each time that one was read.",
+)
+LIMIT_REACHED: Final = Counter(
+    "billing_consumer_dead_letter_limit_total",
+    "How often the dead-letter limit was reached by bad records, while this release reads and "
+    "stores its sample.",
+    ["what"],
+)
 EXPIRED: Final = Counter(
     "billing_consumer_expired_records_total",
     "Records that Kafka deleted before they were read: calls that have no outcome.",

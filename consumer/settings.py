@@ -96,14 +96,15 @@ class Settings(KafkaConnection):
     consumer_dead_letter_run: int = Field(
         default=100,
         ge=1,
-        description="So many records in a row that would be parked stop the consumer.",
+        description="So many records in a row that would be parked stop the consumer, unless it "
+        "reads and stores its sample.",
     )
     consumer_dead_letter_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
         description="A greater share of parked records in the last CONSUMER_DEAD_LETTER_WINDOW "
-        "stops the consumer.",
+        "does the same.",
     )
     consumer_dead_letter_window: int = Field(
         default=1_000, ge=10, description="Records over which the share is taken."

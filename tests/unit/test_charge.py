@@ -228,7 +228,10 @@ def test_times_of_any_kind(times: dict[str, Any], occurred: float, latency: int 
         (b"", RECEIVED_MS),
         (b"\xff", RECEIVED_MS),
         (b"9999-12-31T23:59:59-23:59", RECEIVED_MS),
-        (b"0001-01-01T00:00:00+23:59", 0),
+        (b"0001-01-01T00:00:00+23:59", RECEIVED_MS),
+        (b"2019-12-31T23:59:59.999Z", RECEIVED_MS),
+        (b"2020-01-01T00:00:00Z", 1_577_836_800_000),
+        (b"2" * 10_000, RECEIVED_MS),
     ],
 )
 def test_a_call_without_times_happened_when_the_gateway_took_it(
