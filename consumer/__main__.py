@@ -9,6 +9,7 @@ from rich.table import Table
 
 from consumer import service
 from consumer.cluster import Cluster, Difference, reason
+from consumer.dead_letters import dead_letters
 from consumer.limit import DeadLetterLimitError
 from consumer.operations import deferred, replay
 from consumer.report import TABLES, report
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.add_typer(deferred, name="deferred", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters", no_args_is_help=True)
 
 
 @app.command()

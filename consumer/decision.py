@@ -13,8 +13,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from consumer.charge import Accounts, ChargeTerms, build_charge, build_deferred
+from consumer.call_shape import Shape, reads_response, shape_of
+from consumer.charge import ChargeTerms, build_charge, build_deferred
 from consumer.origin import origin_of
+from consumer.payer import Accounts
 from consumer.record import Charge, Decision, Deferred, Parked, Record, Skipped, Usage
 from schemas.callback import Callback
 from schemas.element import ContractError
@@ -53,10 +55,24 @@ def _fits(model: str, patterns: tuple[str, ...]) -> bool:
 _known_to_be_free: Final = lru_cache(maxsize=4_096)(_fits)
 
 
-def _is_batch_result(callback: Callback) -> bool:
-    """A retrieved batch that has used tokens is finished, so its zero needs an explanation."""
-    used = (callback.prompt_tokens or 0) + (callback.completion_tokens or 0)
-    return callback.call_type == "aretrieve_batch" and used > 0
+def _used_tokens(callback: Callback) -> bool:
+    counts = (callback.prompt_tokens, callback.completion_tokens, callback.total_tokens)
+    return any(count is not None and count > 0 for count in counts)
+
+
+def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
+    """Judge a call that costs nothing by what it is; None where that needs an explanation."""
+    call_type, used = callback.call_type, _used_tokens(callback)
+    # A retrieved batch that has used tokens is finished: its cost is told nowhere else.
+    finished = used and call_type == "aretrieve_batch"
+    if callback.response_cost is not None and call_type in policy.not_billable_call_types:
+        return None if finished else Skipped("not_billable")
+    shape = shape_of(call_type)
+    if shape is Shape.MANAGEMENT and (not used or reads_response(call_type)):
+        return Skipped("not_billable")
+    if shape is Shape.UNKNOWN and not used:
+        return Skipped("no_usage")
+    return None
 
 
 def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | str:
@@ -68,18 +84,19 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
         return ChargeReason.CACHE_HIT
     if is_free(callback.model_group or callback.model or "", policy.free_models):
         return ChargeReason.FREE_MODEL
-    if cost is None:
-        return "missing_cost"
-    if callback.call_type in policy.not_billable_call_types and not _is_batch_result(callback):
-        return Skipped("not_billable")
-    return "suspicious_zero"
+    if skipped := _without_a_price(callback, policy):
+        return skipped
+    return "missing_cost" if cost is None else "suspicious_zero"
 
 
 def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | Deferred | Skipped:
-    callback, who, lenient = read_identified(value)
+    reading = read_identified(value)
+    callback = reading.callback
     if callback.model == SELF_TEST_MODEL:
         return Skipped("self_test")
-    terms = ChargeTerms(origin_of(record), who, lenient=lenient)
+    terms = ChargeTerms(origin_of(record), reading)
+    if reading.sent_cost is not None:
+        return build_deferred(callback, terms, "unusable_cost")
     if callback.response_cost:
         reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL
         return build_charge(callback, terms, policy.accounts, policy.markup, reason)

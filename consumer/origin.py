@@ -40,9 +40,9 @@ def origin_of(record: Record) -> Origin:
     """
     headers = {name: value for name, value in record.headers if value is not None}
     return Origin(
-        source_system=_source_system(headers.get(SOURCE, b"")),
-        received_ms=_received_ms(headers.get(RECEIVED_AT, b""), record),
-        settlement=_settlement(headers),
+        _source_system(headers.get(SOURCE, b"")),
+        _received_ms(headers.get(RECEIVED_AT, b""), record),
+        _settlement(headers) if SETTLED_BY in headers else None,
     )
 
 

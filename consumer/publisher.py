@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
-from consumer.dead_letter import letters
+from consumer.letter import letters
 from consumer.offsets import next_offsets
 from consumer.record import Outcome, Parked
 from schemas.receipt import to_kafka

@@ -102,7 +102,10 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Deferred(msgspec.Struct, frozen=True):
-    """A call that should have cost something and says zero or nothing."""
+    """A call that should have cost something and says zero, nothing, or what is no money.
+
+    `sent_cost` is what the sender wrote in the last case.
+    """
 
     reason: str
     source_system: str
@@ -116,6 +119,7 @@ class Deferred(msgspec.Struct, frozen=True):
     tokens_out: int | None
     suggested_cost_usd: Decimal | None
     occurred_at: datetime
+    sent_cost: str | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True):

@@ -75,8 +75,7 @@ def original(config: dict[str, Any], call: OpenCall) -> Record:
                 f"the callback of call {call.id} has left {call.kafka_topic} (retention): it can "
                 "only be waived"
             )
-        span.first = {call.kafka_partition: call.kafka_offset}
-        span.end = {call.kafka_partition: call.kafka_offset + 1}
+        span.only(call.kafka_partition, call.kafka_offset)
         record = next(_records(span), None)
     finally:
         span.close()

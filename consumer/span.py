@@ -60,6 +60,10 @@ class Span:
             for part in found
         }
 
+    def only(self, partition: int, offset: int) -> None:
+        """Read the one record that stands there, if any does."""
+        self.first, self.end = {partition: offset}, {partition: offset + 1}
+
     @property
     def records(self) -> int:
         """Upper bound of what is left to read: transaction markers take offsets as well."""

@@ -71,9 +71,6 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     NO_USABLE_ID = "no_usable_id"
     CONTRACT_BROKEN = "contract_broken"
-    NEGATIVE_COST = "negative_cost"
-    NON_FINITE_COST = "non_finite_cost"
-    COST_OUT_OF_RANGE = "cost_out_of_range"
     TOO_LARGE = "too_large"
     HEADERS_UNREADABLE = "headers_unreadable"
 

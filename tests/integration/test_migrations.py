@@ -20,7 +20,7 @@ from tests.services.ledger import TABLES
 from tests.services.waiting import Stopwatch
 
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004"
+REVISIONS = "0001, 0002, 0003, 0004, 0005"
 
 
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:

@@ -11,12 +11,9 @@ import httpx
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.decision import decide
@@ -32,7 +29,7 @@ from tests.services.waiting import eventually
 
 RECORDS: Final = int(os.environ.get("TAKING_RECORDS", "400"))
 SEED: Final = int(os.environ.get("TAKING_SEED", "5"))
-A_BATCH: Final = 50
+A_BATCH: Final = 50 if RECORDS <= 1_000 else 500
 ANY_TIME: Final = str(2**63 - 1)
 
 
@@ -48,7 +45,7 @@ def take_any_time(consuming: Consuming) -> None:
     admin = AdminClient({"bootstrap.servers": consuming.bootstrap})
     wanted = [
         ConfigResource(
-            ConfigResource.Type.TOPIC,
+            ResourceType.TOPIC,
             consuming.prefix + topic,
             incremental_configs=[
                 ConfigEntry(name, ANY_TIME, incremental_operation=AlterConfigOpType.SET)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from consumer.__main__ import app
 
 DEADLINE_SECONDS = 60
-COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred")
+COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred", "dead-letters")
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from consumer import metrics
 from consumer.decision import decide
 from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
 from consumer.record import UNSTORABLE, Decided, Decision, Outcome, Parked, Record, Skipped
@@ -82,6 +83,14 @@ def test_08_bad_records_stop_nobody_however_many() -> None:
     whole = guard()
     for _ in range(50):
         whole.admit(batch("p" * 1_000))
+
+
+def test_after_the_sample_counting_begins_anew() -> None:
+    whole, reached = guard(), metrics.LIMIT_REACHED.labels("read")
+    before = reached._value.get()  # noqa: SLF001 - the only way to read it
+    for pattern in ("ppp", "pp", "opp", "p"):
+        whole.admit(batch(pattern))
+    assert reached._value.get() == before + 2  # noqa: SLF001 - the same
 
 
 def test_a_release_that_does_not_read_its_sample_is_stopped() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.dead_letter import Letter, letters
 from consumer.decision import decide
 from consumer.headers import read_headers
+from consumer.letter import Letter, letters
 from consumer.record import Charge, Deferred, Parked, Record, Skipped, Usage
 from schemas import record as names
 from schemas.receipt import to_kafka
