@@ -9,6 +9,7 @@ from rich.table import Table
 
 from consumer import service
 from consumer.cluster import Cluster, Difference, reason
+from consumer.dead_letters import dead_letters
 from consumer.limit import DeadLetterLimitError
 from consumer.operations import deferred, replay
 from consumer.report import TABLES, report
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.add_typer(deferred, name="deferred", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters", no_args_is_help=True)
 
 
 @app.command()
@@ -39,9 +41,9 @@ def run() -> None:
         service.run(found)
     except DeadLetterLimitError as error:
         fail(
-            f"stopped by the dead-letter limit: {error}. Nothing of that batch was committed. Good "
-            "data means a bad release: mend it and start again. Bad data: raise "
-            "CONSUMER_DEAD_LETTER_RUN or CONSUMER_DEAD_LETTER_SHARE to let it be parked"
+            f"stopped by the dead-letter limit: {error}, and this release does not read or store "
+            "its sample. Nothing of that batch was committed. That is a bad release: mend it and "
+            "start again"
         )
     except KafkaException as error:
         fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")

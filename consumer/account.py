@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from psycopg import Error
 
 from consumer import metrics
+from consumer.doubles import POSSIBLE_DOUBLE
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.metrics import BoundedLabel
@@ -65,6 +66,8 @@ class Accountant:
             charged[receipt.charge_reason] += receipt.charged_credits
             metrics.RECEIPT_DELAY_SECONDS.observe(max(now - receipt.occurred_at.timestamp(), 0.0))
             unattributed.update(mark for mark in receipt.marks if mark in _UNATTRIBUTED)
+            if POSSIBLE_DOUBLE in receipt.marks:
+                metrics.POSSIBLE_DOUBLE.inc()
         for reason, credits_ in charged.items():
             metrics.CHARGED_CREDITS.labels(reason).inc(credits_)
         for mark, count in unattributed.items():
@@ -75,6 +78,9 @@ class Accountant:
         if not isinstance(deferred, Deferred):
             return
         labels = (self._model(deferred.model), self._provider(deferred.provider))
+        if deferred.reason == "unusable_cost":
+            metrics.UNUSABLE_COST.labels(*labels).inc()
+            return
         metrics.DEFERRED_PAID.labels(*labels).inc()
         if deferred.reason == "missing_cost":
             metrics.MISSING_COST.labels(*labels).inc()

@@ -4,28 +4,29 @@ The table of the design, the first line that fits. Nothing here computes a cost
 (COST_ORACLE_IS_LITELLM): `response_cost` is billed, `cost_breakdown` is at most a suggestion.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 from pydantic import ValidationError
 
-from consumer.charge import Accounts, ChargeTerms, build_charge, build_deferred
-from consumer.record import Charge, Decision, Deferred, Parked, Record, Settlement, Skipped, Usage
+from consumer.call_shape import Shape, reads_response, shape_of
+from consumer.charge import ChargeTerms, build_charge, build_deferred
+from consumer.origin import origin_of
+from consumer.payer import Accounts
+from consumer.record import Charge, Decision, Deferred, Parked, Record, Skipped, Usage
 from schemas.callback import Callback
 from schemas.element import ContractError
 from schemas.identity import read_identified
 from schemas.receipt import ChargeReason
-from schemas.record import RECEIVED_AT, SETTLED_BY, SETTLED_NOTE, SOURCE, header
-from schemas.text import identifier, storable
+from schemas.record import Reason
+from schemas.text import SURELY_WHOLE
 from schemas.usage import UsageUnit
 
 SELF_TEST_MODEL: Final = "litellm-mock-response-model"
-DEFAULT_SOURCE: Final = "litellm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,39 @@ class Policy:
     usage_units_topic: str
 
 
-@lru_cache(maxsize=4_096)
 def is_free(model: str, patterns: tuple[str, ...]) -> bool:
     """Say whether the operator lists `model` as free; patterns are case-sensitive globs."""
+    if len(model) <= SURELY_WHOLE:
+        return _known_to_be_free(model, patterns)
+    return _fits(model, patterns)
+
+
+def _fits(model: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
-def _is_batch_result(callback: Callback) -> bool:
-    """A retrieved batch that has used tokens is finished, so its zero needs an explanation."""
-    used = (callback.prompt_tokens or 0) + (callback.completion_tokens or 0)
-    return callback.call_type == "aretrieve_batch" and used > 0
+# Only short names are remembered: a sender could fill the memory with long ones.
+_known_to_be_free: Final = lru_cache(maxsize=4_096)(_fits)
+
+
+def _used_tokens(callback: Callback) -> bool:
+    counts = (callback.prompt_tokens, callback.completion_tokens, callback.total_tokens)
+    return any(count is not None and count > 0 for count in counts)
+
+
+def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
+    """Judge a call that costs nothing by what it is; None where that needs an explanation."""
+    call_type, used = callback.call_type, _used_tokens(callback)
+    # A retrieved batch that has used tokens is finished: its cost is told nowhere else.
+    finished = used and call_type == "aretrieve_batch"
+    if callback.response_cost is not None and call_type in policy.not_billable_call_types:
+        return None if finished else Skipped("not_billable")
+    shape = shape_of(call_type)
+    if shape is Shape.MANAGEMENT and (not used or reads_response(call_type)):
+        return Skipped("not_billable")
+    if shape is Shape.UNKNOWN and not used:
+        return Skipped("no_usage")
+    return None
 
 
 def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | str:
@@ -60,51 +84,19 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
         return ChargeReason.CACHE_HIT
     if is_free(callback.model_group or callback.model or "", policy.free_models):
         return ChargeReason.FREE_MODEL
-    if cost is None:
-        return "missing_cost"
-    if callback.call_type in policy.not_billable_call_types and not _is_batch_result(callback):
-        return Skipped("not_billable")
-    return "suspicious_zero"
+    if skipped := _without_a_price(callback, policy):
+        return skipped
+    return "missing_cost" if cost is None else "suspicious_zero"
 
 
-@lru_cache(maxsize=1_024)
-def _source_system(source: bytes) -> str:
-    return identifier(source.decode("utf-8", "replace") or DEFAULT_SOURCE)
-
-
-def _settlement(headers: Mapping[str, bytes]) -> Settlement | None:
-    if not (by := headers.get(SETTLED_BY)):
-        return None
-    note = headers.get(SETTLED_NOTE, b"")
-    return Settlement(
-        identifier(by.decode("utf-8", "replace")), storable(note.decode("utf-8", "replace"))
-    )
-
-
-def _received_ms(record: Record) -> int:
-    """When the gateway took the callback: unlike Kafka's time, a replay does not change it."""
-    try:
-        received = datetime.fromisoformat(header(record.headers, RECEIVED_AT) or "")
-    except ValueError:
-        return record.timestamp_ms
-    if received.tzinfo is None:
-        return record.timestamp_ms
-    return max(min(round(received.timestamp() * 1_000), record.timestamp_ms), 0)
-
-
-def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skipped:
-    callback, who, lenient = read_identified(record.value)
+def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | Deferred | Skipped:
+    reading = read_identified(value)
+    callback = reading.callback
     if callback.model == SELF_TEST_MODEL:
         return Skipped("self_test")
-    # Where a name occurs twice, the last one counts, as in `header`.
-    headers = dict(record.headers)
-    terms = ChargeTerms(
-        source_system=_source_system(headers.get(SOURCE, b"")),
-        identity=who,
-        received_ms=partial(_received_ms, record),
-        lenient=lenient,
-        settlement=_settlement(headers),
-    )
+    terms = ChargeTerms(origin_of(record), reading)
+    if reading.sent_cost is not None:
+        return build_deferred(callback, terms, "unusable_cost")
     if callback.response_cost:
         reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL
         return build_charge(callback, terms, policy.accounts, policy.markup, reason)
@@ -118,10 +110,16 @@ def _decide_callback(record: Record, policy: Policy) -> Charge | Deferred | Skip
 
 def decide(record: Record, policy: Policy) -> Decision:
     """Return what `record` turns into. Never raises for what a sender can send."""
+    value = record.value
+    if value is None:
+        return Skipped("tombstone")
+    if record.headers_unreadable:
+        # Whose call it is stands in a header: charged to another source, it would be charged twice.
+        return Parked(Reason.HEADERS_UNREADABLE, "the client cannot read the record's headers")
     try:
         if record.topic == policy.usage_units_topic:
-            return Usage(UsageUnit.model_validate_json(record.value))
-        return _decide_callback(record, policy)
+            return Usage(UsageUnit.model_validate_json(value))
+        return _decide_callback(value, record, policy)
     except ContractError as error:
         return Parked(error.reason, str(error))
     except ValidationError as error:

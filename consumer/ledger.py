@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
 
+import structlog
 from psycopg import Connection, DataError, Error, IntegrityError, OperationalError, sql
 from psycopg.errors import UniqueViolation
 
 from consumer import metrics
 from consumer.merge import merge
 from consumer.queries import query
-from consumer.record import Decided, Outcome, Parked, Published
+from consumer.record import UNSTORABLE, Decided, Outcome, Parked, Published
 from consumer.rows import published_rows
+
+log = structlog.get_logger("consumer")
 
 _ATTEMPTS: Final = 3
 """How often a batch may meet another member that writes one of its calls in the same moment."""
@@ -65,6 +68,23 @@ class Ledger:
         except OperationalError:
             self.close()
             raise
+
+    def takes(self, decided: Decided) -> bool:
+        """Say whether the tables take a decided record; leaves no trace of it.
+
+        Raises `psycopg.OperationalError` unless the database answers.
+        """
+        connection = self._connect()
+        try:
+            with connection.transaction(force_rollback=True), connection.cursor() as cursor:
+                merge(cursor, [decided])
+        except (DataError, IntegrityError) as error:
+            log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
+            return False
+        except OperationalError:
+            self.close()
+            raise
+        return True
 
     def remember(self, published: Sequence[Published]) -> None:
         """Write down up to where partitions are published.
@@ -128,5 +148,5 @@ class Ledger:
 
 
 def _refused(decided: Decided, error: DataError | IntegrityError) -> Outcome:
-    parked = Parked("unstorable", f"PostgreSQL refused the row: {error.sqlstate}")
+    parked = Parked(UNSTORABLE, f"PostgreSQL refused the row: {error.sqlstate}")
     return Outcome(Decided(decided.record, parked), "parked", parked.reason)

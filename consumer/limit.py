@@ -1,26 +1,41 @@
-"""The dead-letter limit: a bug or a bad release that meets good data stops, and floods nothing."""
+"""The dead-letter limit: a bad release that meets good data stops, and floods nothing.
+
+Data cannot stop the consumer, whoever sends it and however much of it is bad: the limit only makes
+the release show that it still reads and stores the sample.
+"""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from consumer.record import Decided, Parked
+import structlog
+
+from consumer import metrics
+from consumer.record import UNSTORABLE, Decided, Decision, Outcome, Parked, Record
+from consumer.sample import decided_sample
+from consumer.settings import Settings
+
+log = structlog.get_logger("consumer")
 
 
 class DeadLetterLimitError(Exception):
-    """Too much was about to be parked. Nothing of the batch was written or committed."""
+    """Too much was about to be parked by a release that is at fault. Nothing was committed."""
 
 
 class DeadLetterLimit:
     """Watches how much is parked: by run length, and by share of the last records.
 
-    `longest_run` parked records in a row, or more than `share` of the last `window` records, stop
-    the consumer. The share is judged once the window is full. Not safe for threads.
+    `longest_run` parked records in a row, or more than `share` of the last `window` records, are
+    too much. The share is judged once the window is full. Not safe for threads.
     """
 
     def __init__(self, longest_run: int, share: float, window: int) -> None:
         self._longest_run = longest_run
         self._share = share
         self._window = window
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything."""
         self._recent: deque[bool] = deque()
         self._parked = 0
         self._run = 0
@@ -55,6 +70,73 @@ class DeadLetterLimit:
         self._run = self._run + 1 if parked else 0
         if len(self._recent) > self._window:
             self._parked -= self._recent.popleft()
+
+
+class DeadLetterGuard:
+    """Lets batches pass unless the limit is reached and this release is at fault.
+
+    Args:
+        settings: say how much is too much; one limit watches what cannot be read, another one what
+            cannot be stored.
+        decide: the release's decision.
+        stores: whether the ledger takes a decided record; it writes nothing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        decide: Callable[[Record], Decision],
+        stores: Callable[[Decided], bool],
+    ) -> None:
+        self._unread, self._unstored = _limit(settings), _limit(settings)
+        self._decide = decide
+        self._stores = stores
+
+    def admit(self, batch: Sequence[Decided]) -> None:
+        """Judge a decided batch before it is written. Raises `DeadLetterLimitError`."""
+        self._judge("read", self._unread, batch, lambda _: True)
+
+    def admit_written(self, outcomes: Sequence[Outcome]) -> None:
+        """Judge what the ledger refused before it is published. Raises `DeadLetterLimitError`."""
+        if any(outcome.reason == UNSTORABLE for outcome in outcomes):
+            stored = [
+                outcome.decided
+                for outcome in outcomes
+                if outcome.reason == UNSTORABLE or outcome.outcome != "parked"
+            ]
+            self._judge("store", self._unstored, stored, self._stores)
+
+    def withdraw(self) -> None:
+        """Forget the latest batch: it was given up, and its records will be read again.
+
+        What was refused may then count twice: the sample is looked at the sooner.
+        """
+        self._unread.withdraw()
+
+    def _judge(
+        self,
+        what: str,
+        limit: DeadLetterLimit,
+        batch: Sequence[Decided],
+        holds: Callable[[Decided], bool],
+    ) -> None:
+        try:
+            limit.admit(batch)
+        except DeadLetterLimitError as reached:
+            sample = decided_sample(self._decide)
+            if sample is None or not holds(sample):
+                raise
+            limit.begin_anew()
+            metrics.LIMIT_REACHED.labels(what).inc()
+            log.warning("so many dead letters, and not by this release", detail=str(reached))
+
+
+def _limit(settings: Settings) -> DeadLetterLimit:
+    return DeadLetterLimit(
+        settings.consumer_dead_letter_run,
+        settings.consumer_dead_letter_share,
+        settings.consumer_dead_letter_window,
+    )
 
 
 def _where(decided: Decided) -> str:

@@ -24,7 +24,7 @@ from consumer.assignment import Assignment
 from consumer.decision import Policy, decide
 from consumer.health import Health
 from consumer.ledger import Ledger
-from consumer.limit import DeadLetterLimit
+from consumer.limit import DeadLetterGuard
 from consumer.offsets import Offsets, first_offsets
 from consumer.publisher import Publisher, PublishError
 from consumer.record import Decided, Outcome, Published, Record
@@ -75,11 +75,7 @@ class Loop:
         self._offsets = offsets
         self._assignment = Assignment(offsets, health)
         self._accountant = Accountant(health, offsets)
-        self._limit = DeadLetterLimit(
-            settings.consumer_dead_letter_run,
-            settings.consumer_dead_letter_share,
-            settings.consumer_dead_letter_window,
-        )
+        self._limit = DeadLetterGuard(settings, lambda record: decide(record, policy), ledger.takes)
         self._stop = threading.Event()
         self._settler = ThreadPoolExecutor(1, "settle")
         self._flight: _Flight | None = None
@@ -123,9 +119,10 @@ class Loop:
             # In parts, because the client keeps its own copy of a value as long as its message is.
             wanted = min(_PART_RECORDS, limits.consumer_batch_records - len(records))
             messages = self._consumer.consume(wanted, max(until - time.monotonic(), 0))
-            part = [Record.of(message) for message in messages if self._is_record(message)]
+            now = time.time_ns() // 1_000_000
+            part = [Record.of(message, now) for message in messages if self._is_record(message)]
             records += part
-            size += sum(len(record.value) for record in part)
+            size += sum(record.size for record in part)
             if len(messages) < wanted:
                 break
         return records
@@ -154,6 +151,7 @@ class Loop:
     def _settle(self, flight: _Flight) -> _Settled:
         with metrics.BATCH_SECONDS.labels("write").time():
             outcomes = self._ledger.write(flight.decided, flight.published)
+        self._limit.admit_written(outcomes)
         try:
             with metrics.BATCH_SECONDS.labels("publish").time():
                 self._publisher.publish(outcomes, flight.metadata)

@@ -7,14 +7,16 @@ call.
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from psycopg import Cursor
 from psycopg.rows import dict_row
 
 from consumer.charge import SETTLED_COST_SOURCE
+from consumer.doubles import POSSIBLE_DOUBLE, Success, doubles
 from consumer.queries import query
 from consumer.record import (
     Charge,
@@ -42,6 +44,9 @@ from schemas.receipt import Receipt
 _Place: TypeAlias = tuple[str, int, int]
 _Call: TypeAlias = tuple[str, str]
 _Charges: TypeAlias = Mapping[int, tuple[Record, Charge]]
+
+_FEW: Final = 100
+"""Receipts of a batch that are compared with the ledger as well."""
 
 
 class _Standing(msgspec.Struct, frozen=True):
@@ -83,7 +88,7 @@ def merge(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
 def _charge(
     cursor: Cursor[Any],
     batch: Sequence[Decided],
-    charges: _Charges,
+    charges: dict[int, tuple[Record, Charge]],
     outcomes: dict[int, Outcome],
 ) -> dict[_Call, _Standing]:
     """Create the receipts that are missing, judge the repeats; the receipts of all calls."""
@@ -92,6 +97,7 @@ def _charge(
     for ordinal, (_, charge) in charges.items():
         if (call := _call(charge)) not in standing:
             fresh.setdefault(call, ordinal)
+    _mark_doubles(cursor, charges, list(fresh.values()))
     _create(cursor, [charges[ordinal] for ordinal in fresh.values()])
     for call, ordinal in fresh.items():
         receipt = charges[ordinal][1].receipt
@@ -102,6 +108,28 @@ def _charge(
     if len(fresh) < len(charges):
         _judge_repeats(cursor, batch, charges, standing, outcomes)
     return standing
+
+
+def _mark_doubles(
+    cursor: Cursor[Any], charges: dict[int, tuple[Record, Charge]], fresh: Sequence[int]
+) -> None:
+    """Mark the fresh receipts that may be doubles, in place in `charges`.
+
+    A large batch is compared with itself only: the callbacks of one request come together, and the
+    question to the ledger would cost as much as the search for receipts.
+    """
+    receipts = [charges[ordinal][1].receipt for ordinal in fresh]
+    known: list[Success] = []
+    calls = [receipt.litellm_call_id for receipt in receipts if receipt.litellm_call_id]
+    if 0 < len(calls) <= _FEW:
+        asked = cursor.execute(query("find_successes"), {"calls": _listed(calls)})
+        known = [Success(*row) for row in asked]
+    for ordinal in fresh if (found := doubles(receipts, known)) else ():
+        record, charge = charges[ordinal]
+        if charge.receipt.id in found:
+            marks = sorted([*charge.receipt.marks, POSSIBLE_DOUBLE])
+            marked = replace(charge, receipt=replace(charge.receipt, marks=marks))
+            charges[ordinal] = (record, marked)
 
 
 def _standing(record: Record, charge: Charge) -> _Standing:

@@ -24,7 +24,12 @@ MISSING_COST: Final = Counter(
 )
 DEFERRED_PAID: Final = Counter(
     "billing_deferred_paid_model_calls_total",
-    "Calls of models not known to be free that were deferred, whatever the reason.",
+    "Calls of models not known to be free that were deferred because they cost zero or nothing.",
+    ["model_group", "provider"],
+)
+UNUSABLE_COST: Final = Counter(
+    "billing_consumer_unusable_cost_total",
+    "Calls deferred because their cost is no money: negative, infinite, a text, out of range.",
     ["model_group", "provider"],
 )
 CHARGED_CREDITS: Final = Counter(
@@ -34,6 +39,11 @@ UNATTRIBUTED: Final = Counter(
     "billing_consumer_unattributed_receipts_total",
     "New receipts that name no account or no run.",
     ["missing"],
+)
+POSSIBLE_DOUBLE: Final = Counter(
+    "billing_consumer_possible_double_total",
+    "New receipts marked possible_double: a second success of one request with the same cost, "
+    "tokens and beginning.",
 )
 DEFERRED_OPEN: Final = Gauge("billing_consumer_deferred_open", "Open deferrals.")
 DEFERRED_OLDEST_SECONDS: Final = Gauge(
@@ -81,6 +91,16 @@ OFFSET_RESETS: Final = Counter(
     "Partitions read without a valid offset of the group, by where they were read from: first_time "
     "and remembered cost nothing; expired, other_topic and truncated want a look.",
     ["reset"],
+)
+HEADERS_UNREADABLE: Final = Counter(
+    "billing_consumer_unreadable_headers_total",
+    "Records with a header whose name is no UTF-8, each time that one was read.",
+)
+LIMIT_REACHED: Final = Counter(
+    "billing_consumer_dead_letter_limit_total",
+    "How often the dead-letter limit was reached by bad records, while this release reads and "
+    "stores its sample.",
+    ["what"],
 )
 EXPIRED: Final = Counter(
     "billing_consumer_expired_records_total",

@@ -1,8 +1,9 @@
-"""The operator's commands: replay, and deferred calls."""
+"""The operator's commands: replay, and deferred calls. Those for dead letters stand beside it."""
 
 import getpass
 from collections import Counter
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -23,7 +24,7 @@ from consumer.queries import query
 from consumer.report import print_rows
 from consumer.settings import Settings
 from consumer.span import Span
-from consumer.terminal import DATABASE, KAFKA, err, fail, out, settings
+from consumer.terminal import DATABASE, KAFKA, err, fail, out, place, settings
 from schemas.topics import load_topics
 
 deferred = typer.Typer(help="Calls that should have cost something: list, settle, waive.")
@@ -35,7 +36,7 @@ Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_def
 
 
 @contextmanager
-def _explained(found: Settings) -> Iterator[None]:
+def explained(found: Settings) -> Iterator[None]:
     """Turn what the services raise into a message and exit code 1."""
     try:
         yield
@@ -71,21 +72,26 @@ def replay(
     without a zone is local.
     """
     found = settings(KAFKA, DATABASE)
-    with _explained(found):
+    with explained(found):
         if from_time or from_offset:
             _rebuild(found, from_time, from_offset or [], apply=apply)
         else:
-            _resend(found, set(reason or ()), since, until, apply=apply)
+            resend(found, set(reason or ()), since, until, apply=apply)
 
 
-def _resend(
+def resend(
     found: Settings,
     reasons: set[str],
     since: datetime | None,
     until: datetime | None,
     *,
+    places: AbstractSet[tuple[int, int]] = frozenset(),
     apply: bool,
 ) -> None:
+    """Send dead letters back: of these reasons and times, and where `places` says, if it does.
+
+    Without `apply` it only counts them.
+    """
     topics = load_topics(found.billing_topic_prefix)
     config = service.kafka_config(found)
     span = Span(config, topics.dead_letters.name)
@@ -99,6 +105,8 @@ def _resend(
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("reading dead letters", total=span.records)
         for letter in replaying.dead_letters(span, reasons):
+            if places and (letter.record.partition, letter.record.offset) not in places:
+                continue
             counts[letter.reason, letter.whole] += 1
             if resender and letter.whole:
                 resender.send(letter)
@@ -130,7 +138,7 @@ def _rebuild(
     if from_time:
         span.since(from_time)
     if from_offset:
-        span.first = dict(_offset(text) for text in from_offset)
+        span.first = dict(place(text) for text in from_offset)
         if unknown := span.first.keys() - span.end.keys():
             fail(f"no partition {min(unknown)} in {topics.callbacks.name}", 2)
     member = Consumer(service.consumer_config(found))
@@ -154,13 +162,6 @@ def _rebuild(
     out.print("done" if apply else "dry run: add --apply to write")
 
 
-def _offset(text: str) -> tuple[int, int]:
-    partition, colon, offset = text.partition(":")
-    if not (colon and partition.isdecimal() and offset.isdecimal()):
-        fail(f"--from-offset takes PARTITION:OFFSET such as 3:1200, not {text!r}", 2)
-    return int(partition), int(offset)
-
-
 @deferred.command(name="list")
 def list_deferred(
     settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
@@ -168,7 +169,7 @@ def list_deferred(
 ) -> None:
     """List deferred calls, the oldest first."""
     found = settings(DATABASE)
-    with _explained(found), _connect(found) as connection:
+    with explained(found), _connect(found) as connection:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(query("list_deferred"), {"settled": settled, "limit": limit})
         print_rows(out, "Deferred calls, the oldest first", rows.fetchall())
@@ -184,7 +185,7 @@ def settle(
     """Say what a deferred call cost. Its receipt is written by the consumer, as all are."""
     found = settings(KAFKA, DATABASE)
     cost_usd = _cost(cost)
-    with _explained(found), _connect(found) as connection:
+    with explained(found), _connect(found) as connection:
         open_call = settlement.find(connection, call)
         record = settlement.original(service.kafka_config(found), open_call)
         sender = service.sender_config(found)
@@ -200,7 +201,7 @@ def waive(
 ) -> None:
     """Close a deferred call without a receipt."""
     found = settings(DATABASE)
-    with _explained(found), _connect(found) as connection:
+    with explained(found), _connect(found) as connection:
         open_call = settlement.find(connection, call)
         settlement.waive(connection, open_call, by or getpass.getuser(), note)
     out.print(f"waived call {open_call.id}")

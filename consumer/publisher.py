@@ -11,37 +11,19 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
-from consumer import VERSION
+from consumer.letter import letters
 from consumer.offsets import next_offsets
-from consumer.record import Outcome, Parked, Record
-from schemas import record as names
+from consumer.record import Outcome, Parked
 from schemas.receipt import to_kafka
-from schemas.record import Headers
+from schemas.record import FoundHeaders
 from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 10.0
-_MAX_DETAIL: Final = 500
 
 
 class PublishError(Exception):
     """The transaction failed, or nobody knows: the group's committed offsets tell after `renew`."""
-
-
-def dead_letter_headers(record: Record, parked: Parked, group: str) -> Headers:
-    """Return the record's own headers and, after them, why and where it was parked."""
-    added = {
-        names.REASON: parked.reason,
-        names.REASON_DETAIL: parked.detail[:_MAX_DETAIL],
-        names.ORIGINAL_TOPIC: record.topic,
-        names.ORIGINAL_PARTITION: str(record.partition),
-        names.ORIGINAL_OFFSET: str(record.offset),
-        names.ORIGINAL_TIMESTAMP: str(record.timestamp_ms),
-        names.CONSUMER_GROUP: group,
-        names.APPLICATION_VERSION: VERSION,
-    }
-    added_bytes = [(name, value.encode("utf-8", "replace")) for name, value in added.items()]
-    return [*record.headers, *added_bytes]
 
 
 class Publisher:
@@ -117,9 +99,10 @@ class Publisher:
             headers = list(message.headers.items())
             _produce(producer, self._topics.receipts.name, message.key, message.value, headers)
         elif isinstance(outcome.decided.decision, Parked):
-            record = outcome.decided.record
-            headers = dead_letter_headers(record, outcome.decided.decision, self._group)
-            _produce(producer, self._topics.dead_letters.name, record.key, record.value, headers)
+            topic, decided = self._topics.dead_letters, outcome.decided
+            limit = topic.max_message_bytes
+            for letter in letters(decided.record, outcome.decided.decision, self._group, limit):
+                _produce(producer, topic.name, letter.key, letter.value, letter.headers)
 
     def _commit(self, producer: Producer) -> None:
         deadline = time.monotonic() + _COMMIT_SECONDS
@@ -135,7 +118,11 @@ class Publisher:
 
 
 def _produce(
-    producer: Producer, topic: str, key: bytes | str | None, value: bytes, headers: Headers
+    producer: Producer,
+    topic: str,
+    key: bytes | str | None,
+    value: bytes | None,
+    headers: FoundHeaders,
 ) -> None:
     while True:
         try:

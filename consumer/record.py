@@ -5,47 +5,64 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias
 
 import msgspec
 from confluent_kafka import Message
 
+from consumer.headers import read_headers
 from schemas.receipt import Receipt
-from schemas.record import Headers
+from schemas.record import FoundHeaders
 from schemas.usage import UsageUnit
+
+UNSTORABLE: Final = "unstorable"
+"""The reason of a dead letter whose row PostgreSQL refused."""
+_ALL_LOST: Final = -1
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record. `timestamp_ms` is Kafka's own, milliseconds since the epoch."""
+    """One Kafka record, as far as the client hands it out; anybody may have produced it.
+
+    `timestamp_ms` is Kafka's own, milliseconds since the epoch, and any number; `taken_ms` is when
+    this process took the record, 0 where that is not known. `value` is None for a tombstone.
+    `names_lost` headers have names that the client cannot read.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
-    value: bytes
-    headers: Headers
+    value: bytes | None
+    headers: FoundHeaders
+    taken_ms: int = 0
+    names_lost: int = 0
 
     @classmethod
-    def of(cls, message: Message) -> "Record":
-        """Take over a message that carries no error; a tombstone has an empty value."""
+    def of(cls, message: Message, taken_ms: int = 0) -> "Record":
+        """Take over a message that carries no error. Never raises."""
+        headers = read_headers(message)
         return cls(
             topic=message.topic() or "",
             partition=message.partition() or 0,
             offset=message.offset() or 0,
-            timestamp_ms=max(message.timestamp()[1], 0),
+            timestamp_ms=message.timestamp()[1],
             key=_bytes(message.key()),
-            value=_bytes(message.value()) or b"",
-            headers=_headers(message),
+            value=_bytes(message.value()),
+            headers=headers.pairs if headers else (),
+            taken_ms=taken_ms,
+            names_lost=headers.names_lost if headers else _ALL_LOST,
         )
 
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return len(self.value or b"")
 
-def _headers(message: Message) -> Headers:
-    # Names are texts and values bytes or None, whatever the client's stubs allow for.
-    pairs = cast("Headers", message.headers() or [])
-    if any(value is None for _, value in pairs):
-        return [(name, value or b"") for name, value in pairs]
-    return pairs
+    @property
+    def headers_unreadable(self) -> bool:
+        """Whether the client could not hand out a single header of the record."""
+        return self.names_lost == _ALL_LOST
 
 
 def _bytes(value: object) -> bytes | None:
@@ -85,7 +102,10 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Deferred(msgspec.Struct, frozen=True):
-    """A call that should have cost something and says zero or nothing."""
+    """A call that should have cost something and says zero, nothing, or what is no money.
+
+    `sent_cost` is what the sender wrote in the last case.
+    """
 
     reason: str
     source_system: str
@@ -99,6 +119,7 @@ class Deferred(msgspec.Struct, frozen=True):
     tokens_out: int | None
     suggested_cost_usd: Decimal | None
     occurred_at: datetime
+    sent_cost: str | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True):

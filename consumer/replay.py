@@ -27,6 +27,9 @@ _ADDED: Final = frozenset({
     names.ORIGINAL_TIMESTAMP,
     names.CONSUMER_GROUP,
     names.APPLICATION_VERSION,
+    names.HEADER_NAMES_LOST,
+    names.HEADERS_CUT,
+    names.KEY_CUT,
     REPLAYED_FROM,
 })  # fmt: skip
 _FLUSH_SECONDS: Final = 60.0

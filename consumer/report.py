@@ -30,7 +30,19 @@ def _cell(value: object) -> str:
         return str(timedelta(seconds=round(value.total_seconds())))
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%m-%d %H:%M:%S")
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return `text` without what a terminal would act on: such characters as their escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

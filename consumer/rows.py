@@ -21,7 +21,7 @@ DETAIL_TYPES: Final = (
 DEFERRED_TYPES: Final = (
     "int4", "text", "text", "text", "text", "text", "numeric",
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
-    "timestamptz", "text", "text",
+    "timestamptz", "text", "text", "text",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def deferred_row(
     return (
         ordinal, d.source_system, d.call_key, d.litellm_call_id, d.response_id, d.reason,
         d.suggested_cost_usd, d.run_id, d.model, d.provider, d.tokens_in, d.tokens_out,
-        record.topic, record.partition, record.offset, d.occurred_at,
+        record.topic, record.partition, record.offset, d.occurred_at, d.sent_cost,
         settlement and settlement.by, settlement and settlement.note,
     )  # fmt: skip
 

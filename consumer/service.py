@@ -12,12 +12,12 @@ import structlog
 from confluent_kafka import Consumer, KafkaError
 
 from consumer import VERSION, metrics
-from consumer.charge import Accounts
 from consumer.decision import Policy
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.loop import Loop
 from consumer.offsets import Offsets
+from consumer.payer import Accounts
 from consumer.probes import Probes
 from consumer.publisher import Publisher
 from consumer.settings import Settings

@@ -1,7 +1,7 @@
 """The consumer's settings, read once from the environment."""
 
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -21,12 +21,6 @@ AccountField = Literal[
 ]
 """Where an account may come from. `end_user` and the header can be forged by the proxy's clients
 unless the caller is trusted; the `user_api_key_*` fields are set by the proxy and cannot."""
-
-DEFAULT_NOT_BILLABLE: Final = (
-    "acreate_file,afile_content,afile_delete,afile_list,afile_retrieve,acreate_batch,"
-    "aretrieve_batch,alist_batches,acancel_batch,list_mcp_tools,aget_responses,"
-    "adelete_responses,alist_input_items,amoderation"
-)
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -96,14 +90,15 @@ class Settings(KafkaConnection):
     consumer_dead_letter_run: int = Field(
         default=100,
         ge=1,
-        description="So many records in a row that would be parked stop the consumer.",
+        description="So many records in a row that would be parked stop the consumer, unless it "
+        "reads and stores its sample.",
     )
     consumer_dead_letter_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
         description="A greater share of parked records in the last CONSUMER_DEAD_LETTER_WINDOW "
-        "stops the consumer.",
+        "does the same.",
     )
     consumer_dead_letter_window: int = Field(
         default=1_000, ge=10, description="Records over which the share is taken."
@@ -152,8 +147,9 @@ class Settings(KafkaConnection):
         default="unattributed", min_length=1, description="Account of calls that name none."
     )
     billing_not_billable_call_types: Names = Field(
-        default=tuple(DEFAULT_NOT_BILLABLE.split(",")),
-        description="Call types that are no inference: with cost 0 they are skipped.",
+        default=(),
+        description="Call types that are no inference, beside those that docs/call-types.md names: "
+        "with cost 0 they are skipped, whatever their tokens.",
     )
     consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity that is logged."

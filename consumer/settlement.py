@@ -18,10 +18,12 @@ from consumer.queries import query
 from consumer.record import Record
 from consumer.span import Span
 from schemas import record as names
-from schemas.element import ContractError, read_wire
+from schemas.element import ContractError, Wire, read_wire
+from schemas.identity import identify
 
 _FLUSH_SECONDS: Final = 30.0
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+# Numbers that were read leniently know their text; what is no number there becomes null.
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=float)
 
 
 class SettlementError(Exception):
@@ -62,7 +64,8 @@ def find(connection: Connection[Any], name: str) -> OpenCall:
 def original(config: dict[str, Any], call: OpenCall) -> Record:
     """Read the callback of a deferred call back from Kafka.
 
-    Raises `SettlementError` when it is no longer there, `KafkaException` when Kafka is not.
+    Raises `SettlementError` when it is no longer there, or another one in its place, and
+    `KafkaException` when Kafka is not.
     """
     span = Span(config, call.kafka_topic)
     try:
@@ -72,11 +75,16 @@ def original(config: dict[str, Any], call: OpenCall) -> Record:
                 f"the callback of call {call.id} has left {call.kafka_topic} (retention): it can "
                 "only be waived"
             )
-        span.first = {call.kafka_partition: call.kafka_offset}
-        span.end = {call.kafka_partition: call.kafka_offset + 1}
-        return next(_records(span))
+        span.only(call.kafka_partition, call.kafka_offset)
+        record = next(_records(span), None)
     finally:
         span.close()
+    if record is None or _call_key(record) != call.call_key:
+        raise SettlementError(
+            f"another record stands where the callback of call {call.id} was (the topic was made "
+            "anew): it can only be waived"
+        )
+    return record
 
 
 def _records(span: Span) -> Iterator[Record]:
@@ -84,13 +92,29 @@ def _records(span: Span) -> Iterator[Record]:
         yield from batch
 
 
-def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
-    """Return the fields that billing reads of `element`, with `cost_usd` as its cost."""
+def _call_key(record: Record) -> str | None:
     try:
-        wire, _ = read_wire(element)
-    except ContractError as error:
-        raise SettlementError(f"the callback cannot be read any more: {error}") from error
-    return _encoder.encode(wire | {"response_cost": cost_usd, "status": "success"})
+        return identify(record.value or b"").call_key
+    except ContractError:
+        return None
+
+
+def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
+    """Return the fields that billing reads of `element`, with `cost_usd` as its cost.
+
+    Raises `ContractError` where `element` is no callback.
+    """
+    wire, _ = read_wire(element)
+    return _encoder.encode(_encodable(wire) | {"response_cost": cost_usd, "status": "success"})
+
+
+def _encodable(wire: Wire) -> Wire:
+    """Leave out the amounts that JSON has no number for; nothing is billed from them."""
+    return {
+        name: _encodable(value) if isinstance(value, dict) else value
+        for name, value in wire.items()
+        if not (isinstance(value, Decimal) and not value.is_finite())
+    }
 
 
 def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, note: str) -> None:
@@ -107,7 +131,7 @@ def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, not
         (names.SETTLED_BY, by.encode()),
         (names.SETTLED_NOTE, note.encode()),
     ]
-    value = settled_value(record.value, cost_usd)
+    value = settled_value(record.value or b"", cost_usd)
     producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)
     if producer.flush(_FLUSH_SECONDS):
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the client's name

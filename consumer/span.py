@@ -1,5 +1,6 @@
 """A span of a topic: from given offsets to given offsets, outside any group's membership."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -59,6 +60,10 @@ class Span:
             for part in found
         }
 
+    def only(self, partition: int, offset: int) -> None:
+        """Read the one record that stands there, if any does."""
+        self.first, self.end = {partition: offset}, {partition: offset + 1}
+
     @property
     def records(self) -> int:
         """Upper bound of what is left to read: transaction markers take offsets as well."""
@@ -71,11 +76,11 @@ class Span:
             [TopicPartition(self._topic, part, first) for part, first in left.items()]
         )
         while left:
-            records = []
+            records, now = [], time.time_ns() // 1_000_000
             for message in self._consumer.consume(_BATCH, 0.2):
                 if message.error() is not None:
                     raise KafkaException(message.error())
-                record = Record.of(message)
+                record = Record.of(message, now)
                 if record.offset < self.end[record.partition]:
                     records.append(record)
             if records:

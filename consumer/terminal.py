@@ -25,6 +25,14 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def place(text: str) -> tuple[int, int]:
+    """Read PARTITION:OFFSET; ends the command with 2 where it is none."""
+    partition, colon, offset = text.partition(":")
+    if not (colon and partition.isdecimal() and offset.isdecimal()):
+        fail(f"a place is PARTITION:OFFSET such as 3:1200, not {text!r}", 2)
+    return int(partition), int(offset)
+
+
 def settings(*needed: str) -> Settings:
     """Read the settings and set logging up; ends with 2 where the environment is wrong.
 

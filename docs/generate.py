@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: JSON Schemas, the OpenAPI document, the settings page.
+"""Writes what is generated from the code: JSON Schemas, the OpenAPI document, two pages.
 
 `make schemas` runs it; a test fails when a committed file differs from what it would write.
 """
@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings
 import consumer.settings
 import demo.settings
 import producer_gateway.settings
+from consumer.call_shape import Shape, shape_of
+from docs.call_types import committed
 from schemas.callback import Callback
 from schemas.receipt import Receipt
 from schemas.usage import UsageUnit
@@ -112,6 +114,48 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
+SHAPES: Final = {
+    Shape.INFERENCE: ("deferred `suspicious_zero`", "deferred `suspicious_zero`"),
+    Shape.MANAGEMENT: (
+        "skipped `not_billable`",
+        "deferred `suspicious_zero`; a response that is read again: skipped `not_billable`",
+    ),
+    Shape.UNKNOWN: ("skipped `no_usage`", "deferred `suspicious_zero`"),
+}
+
+
+def shapes() -> str:
+    """Return the page of LiteLLM's call types, by what the consumer takes them for."""
+    releases = committed()
+    named: dict[Shape, list[str]] = {shape: [] for shape in Shape}
+    for name in sorted({name for names in releases.values() for name in names}):
+        named[shape_of(name)].append(name)
+    lines = [
+        "# Call types",
+        "",
+        "What a successful call of cost 0 becomes when its model is not declared free and it is no",
+        "cache hit. The words in the name of its call type decide, so a name that LiteLLM adds",
+        "tomorrow has its place already: [call_shape.py](../consumer/call_shape.py).",
+        "",
+        "A cost over 0 is charged whatever the call type. A call without a cost is treated alike;",
+        "where it is deferred, as `missing_cost`.",
+        "",
+        "This page is written by `make schemas`. The names are those of LiteLLM",
+        f"{', '.join(releases)} ([call-types.json](call-types.json), `python -m docs.call_types`).",
+        "",
+        "| shape | without tokens | with tokens | call types |",
+        "| --- | --- | --- | --- |",
+    ]
+    for shape, (unused, used) in SHAPES.items():
+        names = ", ".join(f"`{name}`" for name in named[shape])
+        lines.append(f"| {shape} | {unused} | {used} | {names} |")
+    lines += [
+        "",
+        "Further names that cost nothing: `BILLING_NOT_BILLABLE_CALL_TYPES`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def openapi() -> str:
     """Return the gateway's OpenAPI document, as its own command prints it."""
     command = [sys.executable, "-m", "producer_gateway", "openapi"]
@@ -123,6 +167,7 @@ def documents() -> dict[Path, str]:
     texts = {Path(f"schemas/json/{n}.schema.json"): schema(m) for n, m in MODELS.items()}
     texts[Path("schemas/openapi/gateway.json")] = openapi()
     texts[Path("docs/configuration.md")] = configuration()
+    texts[Path("docs/call-types.md")] = shapes()
     return texts
 
 

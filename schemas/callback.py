@@ -1,15 +1,18 @@
 """The callback: one element of the list that LiteLLM's `generic_api` logger posts.
 
-The contract is strict only in what billing needs (`id`, `status`, `response_cost`). Everything else
-is optional, may be null, and is dropped where its type is not the expected one; unknown fields are
-welcome. Source of the shapes: LiteLLM 1.81.12 to 1.109.1, `StandardLoggingPayload`.
+The contract is strict only in `status`; one of `id` and `litellm_call_id` has to be there, and a
+`response_cost` that is no money is a matter for a person. Everything else is optional, may be null,
+and is dropped where its type is not the expected one; unknown fields are welcome. Source of the
+shapes: LiteLLM 1.81.12 to 1.110.2, `StandardLoggingPayload`.
 """
 
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
+
+from schemas.attribution import text_of
 
 MAX_COST_USD: Final = Decimal(10) ** 9
 """Nothing a language model answers costs a billion dollars: beyond it the figure is a fault."""
@@ -18,24 +21,32 @@ MIN_COST_EXPONENT: Final = -60
 
 
 def _exact_cost(value: object) -> Decimal | None:
-    """Accept null or a JSON number read from its text; refuse text, booleans and floats."""
+    """Accept null or a JSON number read from its text; refuse text, booleans and floats.
+
+    Refused is also what no call can cost: below zero, infinite, over `MAX_COST_USD`.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
-        raise PydanticCustomError("contract_broken", "response_cost must be a JSON number or null")
+        raise PydanticCustomError("no_money", "a cost must be a JSON number or null")
     cost = Decimal(value)
-    if not cost.is_finite() or (cost and cost.adjusted() > 308):  # noqa: PLR2004 - a float overflows beyond 1e308
-        raise PydanticCustomError("non_finite_cost", "response_cost must be finite")
-    if cost < 0:
-        raise PydanticCustomError("negative_cost", "response_cost must not be negative")
-    exponent = cost.as_tuple().exponent
-    if cost and (cost > MAX_COST_USD or int(exponent) < MIN_COST_EXPONENT):
-        raise PydanticCustomError("cost_out_of_range", "response_cost is outside what is money")
+    if not cost.is_finite() or cost < 0 or (cost and not _is_money(cost)):
+        raise PydanticCustomError("no_money", "a cost must be an amount of money")
     return cost or Decimal(0)
 
 
+def _is_money(cost: Decimal) -> bool:
+    return cost <= MAX_COST_USD and int(cost.as_tuple().exponent) >= MIN_COST_EXPONENT
+
+
+def _digits(value: object) -> object:
+    """Take a number for its digits, where it names something."""
+    return value if isinstance(value, str) else text_of(value) or value
+
+
 Cost = Annotated[Decimal, BeforeValidator(_exact_cost)]
-UsableText = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+Name = Annotated[str, BeforeValidator(_digits, json_schema_input_type=str | int | float)]
+"""A text that names a call or who made it; clients and proxies send some of them as numbers."""
 
 
 class _Part(BaseModel):
@@ -65,19 +76,19 @@ class UsageObject(_Part):
 class RequesterHeaders(_Part):
     """The client's own `x-` headers, of which billing reads one."""
 
-    end_user_id: str | None = Field(default=None, alias="x-litellm-end-user-id")
+    end_user_id: Name | None = Field(default=None, alias="x-litellm-end-user-id")
 
 
 class Metadata(_Part):
     """What the proxy knows about the caller. `user_api_key_*` cannot be forged by clients."""
 
-    user_api_key_hash: str | None = None
-    user_api_key_alias: str | None = None
-    user_api_key_team_id: str | None = None
-    user_api_key_org_id: str | None = None
-    user_api_key_project_id: str | None = None
-    user_api_key_user_id: str | None = None
-    user_api_key_end_user_id: str | None = None
+    user_api_key_hash: Name | None = None
+    user_api_key_alias: Name | None = None
+    user_api_key_team_id: Name | None = None
+    user_api_key_org_id: Name | None = None
+    user_api_key_project_id: Name | None = None
+    user_api_key_user_id: Name | None = None
+    user_api_key_end_user_id: Name | None = None
     spend_logs_metadata: Any = None
     usage_object: UsageObject | None = None
     requester_custom_headers: RequesterHeaders | None = None
@@ -108,8 +119,8 @@ class Callback(_Part):
     The fields are in LiteLLM's order, in which they are found fastest.
     """
 
-    id: UsableText
-    litellm_call_id: str | None = None
+    id: Name | None = None
+    litellm_call_id: Name | None = None
     call_type: str | None = None
     cache_hit: StrictBool | None = None
     stream: StrictBool | None = None
@@ -125,11 +136,12 @@ class Callback(_Part):
     cost_breakdown: CostBreakdown | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     request_tags: list[str] | None = None
-    end_user: str | None = None
+    end_user: Name | None = None
     model_group: str | None = None
     hidden_params: HiddenParams | None = None
     error_str: str | None = None
 
 
-REQUIRED_FIELDS: Final = frozenset({"id", "status", "response_cost"})
+REQUIRED_FIELDS: Final = frozenset({"status"})

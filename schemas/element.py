@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from types import UnionType
-from typing import Any, Final, Self, TypeAlias, TypedDict, get_args
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypedDict, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
+from schemas.attribution import is_there, object_of, text_of
 from schemas.callback import REQUIRED_FIELDS, Callback
+from schemas.text import storable
 
 Wire: TypeAlias = dict[str, Any]
 """An element reduced to the fields of the contract, values not yet checked."""
@@ -25,6 +27,7 @@ Fields: TypeAlias = Mapping[str, "Fields | None"]
 EXACT: Final = frozenset({"response_cost", "saved_cache_cost", "total_cost"})
 """Fields that hold prices, whose digits are all kept."""
 _MAX_NUMBER_CHARACTERS: Final = 400
+_MAX_SENT_COST: Final = 200
 
 
 class ContractError(ValueError):
@@ -64,6 +67,9 @@ BILLING_FIELDS: Final[Fields] = _fields(Callback)
 """The fields that billing reads, by JSON name; a nested mapping for an object, None for a value."""
 
 _decoder: Final = msgspec.json.Decoder(_wire_type("CallbackWire", BILLING_FIELDS))
+_cost_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
+    _wire_type("CostWire", {"response_cost": None})
+)
 _strict_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -80,7 +86,11 @@ class _TextFloat(float):
 
 
 def _integer(text: str) -> int | _TextFloat:
-    return int(text) if len(text) <= _MAX_NUMBER_CHARACTERS else _TextFloat("NaN")
+    if len(text) <= _MAX_NUMBER_CHARACTERS:
+        return int(text)
+    read = _TextFloat("NaN")
+    read.text = text
+    return read
 
 
 def _number(text: str) -> Decimal:
@@ -124,7 +134,7 @@ def _project(value: object, fields: Fields) -> object:
     if not isinstance(value, dict):
         return value
     wire = {
-        name: _project(value[name], nested) if nested is not None else value[name]
+        name: _part(value[name], nested) if nested is not None else value[name]
         for name, nested in fields.items()
         if name in value
     }
@@ -134,10 +144,16 @@ def _project(value: object, fields: Fields) -> object:
     return wire
 
 
-def _read_leniently(element: bytes) -> Wire:
+def _part(value: object, fields: Fields) -> object:
+    """Reduce a part of an element, which may be an object in JSON text."""
+    found = object_of(value)
+    return value if found is None else _project(found, fields)
+
+
+def _loads(element: bytes) -> object:
     text = _without_lone_surrogates(element.decode("utf-8-sig", "replace"))
     try:
-        value = json.loads(
+        return json.loads(
             text,
             strict=False,
             parse_float=_TextFloat,
@@ -146,6 +162,10 @@ def _read_leniently(element: bytes) -> Wire:
         )
     except (ValueError, RecursionError) as error:
         raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error
+
+
+def _read_leniently(element: bytes) -> Wire:
+    value = _loads(element)
     wire = _project(value, BILLING_FIELDS)
     if not isinstance(wire, dict):
         raise ContractError("not_an_object", f"an element must be an object, not {type(value)}")
@@ -200,27 +220,67 @@ def _without(wire: Wire, location: tuple[int | str, ...]) -> None:
     part.pop(location[-1], None)
 
 
-def check(wire: Wire) -> Callback:
+class Checked(NamedTuple):
+    """A callback that fits the contract, and what of the element did not.
+
+    `cost_unusable`: it came with a cost that is no money. `dropped` are the paths of other fields
+    whose values could not be read.
+    """
+
+    callback: Callback
+    cost_unusable: bool = False
+    dropped: frozenset[str] = frozenset()
+
+
+def check(wire: Wire) -> Checked:
     """Hold `wire` against the contract.
 
-    Fields that billing does not need are dropped where their type is wrong. Raises `ContractError`
-    with `no_usable_id`, `contract_broken`, `negative_cost`, `non_finite_cost` or
-    `cost_out_of_range`. `wire` may be changed.
+    Fields that billing does not need are dropped where their type is wrong, and so is a cost that
+    is no money. Raises `ContractError` (`contract_broken`). `wire` may be changed.
     """
+    dropped = _drop_odd_tags(wire)
     try:
-        return Callback.model_validate(wire)
+        return Checked(Callback.model_validate(wire), dropped=dropped)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
     for problem in problems:
-        field = problem["loc"][0]
-        if field in REQUIRED_FIELDS:
-            raise ContractError(_reason(str(field), problem["type"]), problem["msg"])
+        if problem["loc"][0] in REQUIRED_FIELDS:
+            raise ContractError("contract_broken", problem["msg"])
     for problem in problems:
         _without(wire, problem["loc"])
-    return Callback.model_validate(wire)
+    paths = {".".join(map(str, problem["loc"])) for problem in problems}
+    unusable = "response_cost" in paths
+    dropped |= paths - {"response_cost"}
+    return Checked(Callback.model_validate(wire), unusable, dropped)
 
 
-def _reason(field: str, problem: str) -> str:
-    if field == "id":
-        return "no_usable_id"
-    return problem if field == "response_cost" else "contract_broken"
+def _drop_odd_tags(wire: Wire) -> frozenset[str]:
+    """Keep the tags that are texts or numbers; a single text is one tag."""
+    tags = wire.get("request_tags")
+    if isinstance(tags, str):
+        tags = [tags]
+    if not isinstance(tags, list):
+        return frozenset()
+    wire["request_tags"] = [text for tag in tags if (text := _tag(tag)) is not None]
+    odd = any(is_there(tag) and _tag(tag) is None for tag in tags)
+    return frozenset({"request_tags"} if odd else ())
+
+
+def _tag(tag: object) -> str | None:
+    return tag if isinstance(tag, str) else text_of(tag)
+
+
+def sent_cost(element: bytes) -> str:
+    """Return `response_cost` as the sender wrote it: its JSON text, bounded. For people only.
+
+    Raises `ContractError` where `element` is no object.
+    """
+    try:
+        raw = _cost_decoder.decode(element).get("response_cost", b"")
+        text = bytes(raw).decode("utf-8", "replace")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = _loads(element)
+        cost = value.get("response_cost", "") if isinstance(value, dict) else ""
+        text = cost.text if isinstance(cost, _TextFloat) else json.dumps(cost)
+    text = storable(text)
+    return text if len(text) <= _MAX_SENT_COST else f"{text[:_MAX_SENT_COST]}…"

@@ -1,8 +1,8 @@
 """The identity of a call and of its run: one rule for the gateway and the consumer.
 
-CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: the call key is the pair (`litellm_call_id`, `id`), `id`
-alone where the first is absent, the batch id alone for `aretrieve_batch`. No optional field is
-part of it.
+CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: the call key is the pair (`litellm_call_id`, `id`), one of
+them alone where the other is absent or no text, the batch id alone for `aretrieve_batch`. No
+optional field is part of it.
 ONE_RUN_ONE_PARTITION: the run id is the record's key.
 """
 
@@ -10,26 +10,31 @@ from typing import Final
 
 import msgspec
 
+from schemas.attribution import object_of, text_of
 from schemas.callback import Callback
-from schemas.element import ContractError, Wire, check, read_wire
+from schemas.element import ContractError, Wire, check, read_wire, sent_cost
 from schemas.plain import read_plain
 from schemas.text import bounded, identifier
 
 _RUN_ATTEMPT_DIGITS: Final = 9
+_ATTEMPT_DIGITS: Final = 10
 _MAX_ATTEMPT: Final = 2_147_483_647
+_RETRIEVE: Final = "aretrieve_batch"
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """What a call is known by.
 
-    `call_key` is the idempotency key. `run_id` keys the record; it is the call key where the call
-    names no run, and then `attributed` is false. `attempt` counts from 0.
+    `call_key` is the idempotency key; `half_key` says that it is one of the two ids alone. `run_id`
+    keys the record; it is the call key where the call names no run, and then `attributed` is false.
+    `attempt` counts from 0.
     """
 
     call_key: str
     run_id: str
     attempt: int
     attributed: bool
+    half_key: bool = False
 
 
 def _escaped(part: str) -> str:
@@ -39,16 +44,23 @@ def _escaped(part: str) -> str:
     return part.replace("\\", "\\\\").replace("|", "\\|").replace("\x00", "\\0")
 
 
-def _usable(value: object) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+def call_key(litellm_call_id: object, response_id: object, call_type: object) -> str:
+    """Return the idempotency key of a call: `<litellm_call_id>|<id>`, or one of them alone.
+
+    Raises `ContractError` (`no_usable_id`) where neither can be used.
+    """
+    return _key(text_of(litellm_call_id), text_of(response_id), call_type)
 
 
-def call_key(litellm_call_id: object, response_id: str, call_type: object) -> str:
-    """Return the idempotency key of a call: `<litellm_call_id>|<id>`, or `<id>` alone."""
-    first = _usable(litellm_call_id)
-    if first is None or call_type == "aretrieve_batch":
-        return bounded(_escaped(response_id))
-    return bounded(f"{_escaped(first)}|{_escaped(response_id)}")
+def _key(first: str | None, second: str | None, call_type: object) -> str:
+    # Each retrieve of a batch has a call id of its own, and repeats the whole cost.
+    if first is None or call_type == _RETRIEVE:
+        if second is None:
+            raise ContractError("no_usable_id", "neither `id` nor `litellm_call_id` names the call")
+        return bounded(_escaped(second))
+    if second is None:
+        return bounded(_escaped(first))
+    return bounded(f"{_escaped(first)}|{_escaped(second)}")
 
 
 def run_attempt(end_user: object) -> tuple[str, int] | None:
@@ -58,43 +70,48 @@ def run_attempt(end_user: object) -> tuple[str, int] | None:
     return (run, int(attempt)) if counted and run.strip() else None
 
 
-def _attempt(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 11:  # noqa: PLR2004
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+def attempt_of(value: object) -> int | None:
+    """Return a count of attempts; None where the value is none."""
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_ATTEMPT else None
+    text = text_of(value)
+    if text is None or not (text.isascii() and text.isdecimal()) or len(text) > _ATTEMPT_DIGITS:
         return None
-    return value if 0 <= value <= _MAX_ATTEMPT else None
+    attempt = int(text)
+    return attempt if attempt <= _MAX_ATTEMPT else None
 
 
 def identity(
     *,
     litellm_call_id: object,
-    response_id: str,
+    response_id: object,
     call_type: object,
     spend_logs_metadata: object,
     end_user: object,
 ) -> Identity:
-    """Return the identity of a call from the fields that may name it, whatever their types."""
-    key = call_key(litellm_call_id, response_id, call_type)
-    spend = spend_logs_metadata if isinstance(spend_logs_metadata, dict) else {}
-    attempt = _attempt(spend.get("attempt"))
-    run = _usable(spend.get("run_id"))
+    """Return the identity of a call from the fields that may name it, whatever their types.
+
+    Raises `ContractError` (`no_usable_id`).
+    """
+    first, second = text_of(litellm_call_id), text_of(response_id)
+    key = _key(first, second, call_type)
+    half = (first is None or second is None) and call_type != _RETRIEVE
+    spend = object_of(spend_logs_metadata) or {}
+    attempt = attempt_of(spend.get("attempt"))
+    run = text_of(spend.get("run_id"))
     if run is None and (named := run_attempt(end_user)):
         run, attempt = named
     if run is None:
-        return Identity(key, key, attempt or 0, attributed=False)
-    return Identity(key, identifier(run), attempt or 0, attributed=True)
+        return Identity(key, key, attempt or 0, attributed=False, half_key=half)
+    return Identity(key, identifier(run), attempt or 0, attributed=True, half_key=half)
 
 
 def identity_of(wire: Wire) -> Identity:
     """Return the identity of an element's fields. Raises `ContractError` (`no_usable_id`)."""
-    response_id = _usable(wire.get("id"))
-    if response_id is None:
-        raise ContractError("no_usable_id", "an element needs a text in `id`")
     metadata = wire.get("metadata")
     return identity(
         litellm_call_id=wire.get("litellm_call_id"),
-        response_id=response_id,
+        response_id=wire.get("id"),
         call_type=wire.get("call_type"),
         spend_logs_metadata=metadata.get("spend_logs_metadata")
         if isinstance(metadata, dict)
@@ -103,22 +120,36 @@ def identity_of(wire: Wire) -> Identity:
     )
 
 
-def read_identified(element: bytes) -> tuple[Callback, Identity, bool]:
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """A callback, which call it is, and what was odd about it.
+
+    `lenient`: strict JSON refused the bytes. `sent_cost` is the text of a cost that is no money;
+    the callback has none then. `dropped` are the fields, by their path, whose values could not be
+    read; the callback has none there either.
+    """
+
+    callback: Callback
+    identity: Identity
+    lenient: bool = False
+    sent_cost: str | None = None
+    dropped: frozenset[str] = frozenset()
+
+
+def read_identified(element: bytes) -> Reading:
     """Read one element, check it, and say which call it is.
 
-    Returns the callback, its identity, and whether strict JSON refused the bytes. Raises
-    `ContractError`; its `reason` is one of those of `read_wire`, `identity_of` and `check`.
+    Raises `ContractError`; its `reason` is one of those of `read_wire`, `identity_of` and `check`.
     """
     if callback := read_plain(element):
-        return callback, _identity_of_plain(callback), False
+        return Reading(callback, _identity_of_plain(callback))
     wire, lenient = read_wire(element)
     who = identity_of(wire)
-    return check(wire), who, lenient
+    checked = check(wire)
+    sent = sent_cost(element) if checked.cost_unusable else None
+    return Reading(checked.callback, who, lenient, sent, checked.dropped)
 
 
 def _identity_of_plain(callback: Callback) -> Identity:
-    if not callback.id.strip():
-        raise ContractError("no_usable_id", "an element needs a text in `id`")
     return identity(
         litellm_call_id=callback.litellm_call_id,
         response_id=callback.id,

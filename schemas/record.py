@@ -8,6 +8,9 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 Headers: TypeAlias = list[tuple[str, bytes]]
+"""Headers as we write them."""
+FoundHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
+"""Headers as they are found: any producer may have written null, and a name several times."""
 
 SOURCE: Final = "source"
 """`litellm`, or `litellm/<name of the token's source>`."""
@@ -41,6 +44,13 @@ APPLICATION_VERSION: Final = "application-version"
 PART_INDEX: Final = "part-index"
 PART_COUNT: Final = "part-count"
 BODY_SHA256: Final = "body-sha256"
+HEADER_NAMES_LOST: Final = "header-names-lost"
+"""How many headers had a name that is no UTF-8; they stand under `LOST_NAME`, values whole."""
+LOST_NAME: Final = "\ufffd"
+HEADERS_CUT: Final = "headers-cut"
+"""How many of the record's own headers were left out, because no dead letter can hold them."""
+KEY_CUT: Final = "key-cut"
+"""How many bytes the record's own key had, where the key of the dead letter is its SHA-256."""
 
 
 class ContentDropped(StrEnum):
@@ -61,10 +71,8 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     NO_USABLE_ID = "no_usable_id"
     CONTRACT_BROKEN = "contract_broken"
-    NEGATIVE_COST = "negative_cost"
-    NON_FINITE_COST = "non_finite_cost"
-    COST_OUT_OF_RANGE = "cost_out_of_range"
     TOO_LARGE = "too_large"
+    HEADERS_UNREADABLE = "headers_unreadable"
 
 
 def header(headers: Sequence[tuple[str, bytes | str | None]] | None, name: str) -> str | None:

@@ -20,12 +20,12 @@ opened AS (
     INSERT INTO billing.deferred_calls (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, resolved_at, resolution, resolved_by, resolution_note
+        occurred_at, sent_cost, resolved_at, resolution, resolved_by, resolution_note
     )
     SELECT
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, CASE WHEN resolution IS NOT NULL THEN now() END, resolution, resolved_by,
+        occurred_at, sent_cost, CASE WHEN resolution IS NOT NULL THEN now() END, resolution, resolved_by,
         resolution_note
     FROM judged
     ORDER BY source_system, call_key

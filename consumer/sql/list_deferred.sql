@@ -1,3 +1,4 @@
+-- What was sent as a cost may be any text, so only amounts and short words are shown whole.
 -- A deferral whose receipt came through another partition in the same moment counts as settled.
 SELECT
     deferred.id, deferred.deferred_at AS deferred, now() - deferred.deferred_at AS age,
@@ -5,6 +6,11 @@ SELECT
     CASE WHEN deferred.run_id <> deferred.call_key THEN deferred.run_id END AS run,
     deferred.tokens_in AS "tokens in", deferred.tokens_out AS "tokens out",
     deferred.suggested_cost_usd AS "suggested USD",
+    CASE
+        WHEN length(deferred.sent_cost) <= 12 OR deferred.sent_cost ~ '^[-+0-9.,eE$" ]{1,40}$'
+            THEN deferred.sent_cost
+        ELSE left(deferred.sent_cost, 8) || '…'
+    END AS "sent as",
     coalesce(
         deferred.resolution,
         CASE

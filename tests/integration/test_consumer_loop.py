@@ -44,18 +44,17 @@ HOSTILE = [
     b"[1, 2]",
     b"{",
     b"\xff\x00",
-    costing("-1"),
-    costing("1e400"),
-    costing('"0.1"'),
-    element(id=None),
+    element(status=None),
+    element(id=None, litellm_call_id=None),
     b"[" * 100_000,
 ]
+NO_MONEY = [costing(cost, id=f"cost {cost}") for cost in ("-1", "1e400", '"0.1"')]
 
 
 def test_NOTHING_VANISHES(consuming: Consuming) -> None:
     """Consumed = created + duplicate + conflict + deferred + skipped + parked."""
     rng = random.Random(7)  # noqa: S311 - a test's shuffle
-    values = captures.all_elements() * 3 + HOSTILE * 2 + [costing("1"), costing("2")]
+    values = captures.all_elements() * 3 + (HOSTILE + NO_MONEY) * 2 + [costing("1"), costing("2")]
     rng.shuffle(values)
     member = consuming.member(BILLING_FREE_MODELS=captures.FREE_MODELS)
     consuming.send(*values)
@@ -64,7 +63,7 @@ def test_NOTHING_VANISHES(consuming: Consuming) -> None:
     eventually(lambda: counts(member).total() == len(values), f"{len(values)} counted records")
     found = counts(member)
     assert found["created"] == lines["RECEIPT"] + 1
-    assert found["deferred"] == lines["DEFER"]
+    assert found["deferred"] == lines["DEFER"] + len(NO_MONEY)
     assert found["conflict"] == 1
     assert found["skipped"] == 3 * lines["SKIP"]
     assert found["parked"] == 2 * len(HOSTILE)
@@ -92,17 +91,18 @@ def test_ONE_RUN_ONE_PARTITION_for_callbacks_and_receipts(consuming: Consuming) 
 def test_a_dead_letter_is_the_record_and_says_why_and_where(consuming: Consuming) -> None:
     consuming.member()
     headers = [("source", b"litellm/eu"), ("x", b"one"), ("x", b"\xff two"), ("empty", b"")]
-    consuming.send(costing("-1"), headers=headers)
+    bad = element(status=None)
+    consuming.send(bad, headers=headers)
     consuming.settled()
     [letter] = consuming.dead_letters()
     [sent] = consuming.topics.since(CALLBACKS, {})
-    assert (letter.key, letter.value) == (sent.key, costing("-1"))
+    assert (letter.key, letter.value) == (sent.key, bad)
     assert {name: letter.headers[name] for name in ("source", "x", "empty")} == {
         "source": b"litellm/eu",
         "x": b"\xff two",
         "empty": b"",
     }
-    assert letter.headers["reason"] == b"negative_cost"
+    assert letter.headers["reason"] == b"contract_broken"
     assert letter.headers["original-topic"] == f"{consuming.prefix}{CALLBACKS}".encode()
     assert int(letter.headers["original-partition"]) == sent.partition
     assert int(letter.headers["original-offset"]) == sent.offset
@@ -239,7 +239,7 @@ def test_COMMIT_AFTER_WRITE_offsets_stand_still_while_the_database_is_away(
     consuming.settled()
     before = consuming.committed()
     gate.shut()
-    consuming.send(*(in_run(number) for number in range(10, 20)), costing("-1", id="bad"))
+    consuming.send(*(in_run(number) for number in range(10, 20)), element(status=None))
     eventually(lambda: member.said("batch will be tried again", 5), "five tries of the member")
     assert member.probe("/readyz") == 503
     assert member.probe("/livez") == 200

@@ -16,6 +16,8 @@ from tests.services.gate import Gate
 from tests.services.process import exit_code
 from tests.services.waiting import eventually
 
+BROKEN = ["tests.services.broken_release"]
+
 
 def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consuming) -> None:
     member = consuming.member()
@@ -90,13 +92,20 @@ def test_a_member_without_topics_says_what_is_missing(
         assert member.end() == 0
 
 
-def test_the_dead_letter_limit_stops_the_member_with_nothing_committed(
+def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
     consuming: Consuming,
 ) -> None:
-    member = consuming.member(ready=False, CONSUMER_DEAD_LETTER_RUN="5")
     for _ in range(8):
         consuming.produce(CALLBACKS, b"one", b"{")
     consuming.flush()
-    assert exit_code(member.process, "the member") == 1
-    assert "CONSUMER_DEAD_LETTER_RUN" in member.log.read_text()
+    bad = consuming.member(ready=False, program=BROKEN, CONSUMER_DEAD_LETTER_RUN="5")
+    assert exit_code(bad.process, "the bad release") == 1
+    assert "stopped by the dead-letter limit: 5 records in a row" in bad.log.read_text()
     assert consuming.topics.since(DEAD_LETTERS, {}) == []
+    # The same records stop no release that reads what is good.
+    whole = consuming.member(CONSUMER_DEAD_LETTER_RUN="5")
+    consuming.send(in_run(1))
+    consuming.settled()
+    consuming.every_receipt_is_published_once(1)
+    assert len(consuming.topics.since(DEAD_LETTERS, {})) == 8
+    assert whole.end() == 0

@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from demo.groups import Groups
 from tests.services.embedded_kafka import EmbeddedKafka
 from tests.services.process import Server
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 GROUP = "billing-consumer"
 PARTITIONS = 4
@@ -42,7 +42,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     broker = EmbeddedKafka(tmp_path)
     broker.start()
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    admin.create_topics([NewTopic("topic", PARTITIONS)])["topic"].result(10)
+    admin.create_topics([NewTopic("topic", PARTITIONS)])["topic"].result(NET_SECONDS)
     yield broker
     broker.stop()
 

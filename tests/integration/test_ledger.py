@@ -145,7 +145,7 @@ def test_the_same_batch_again_is_replayed_and_only_what_it_wrote(
         decided(element(id="1"), offset=2),
         decided(element(id="2", response_cost=0), offset=3),
         decided(element(id="1", response_cost=9), offset=4),
-        decided(element(id=None), offset=5),
+        decided(element(id=None, litellm_call_id=None), offset=5),
         decided(element(id="3", status="failure", response_cost=0), offset=6),
     ]
     assert outcomes(ledger.write(batch)) == [

@@ -17,7 +17,7 @@ from consumer.decision import decide
 from consumer.record import Charge, Deferred
 from schemas.record import RECEIVED_AT
 from tests.services import captures
-from tests.services.callbacks import costing, element, policy, record, usage_unit
+from tests.services.callbacks import element, policy, record, usage_unit
 from tests.services.consuming import CALLBACKS, USAGE_UNITS, Consuming
 from tests.services.database import fresh_database
 from tests.services.process import exit_code
@@ -93,7 +93,7 @@ def second_wave() -> list[bytes]:
         *(call(number) for number in range(0, 60, 2)),
         *(call(number) for number in range(500, 510)),
         *(call(number, response_cost=7) for number in range(500, 510)),
-        *(costing("-1", id=f"bad-{number}") for number in range(3)),
+        *(element(id=None, litellm_call_id=None, model=f"bad-{number}") for number in range(3)),
     ]
 
 
@@ -182,7 +182,7 @@ def look(consuming: Consuming, parked: int, chosen: list[str]) -> None:
     before = consuming.topics.ends(CALLBACKS)
     listed = consuming.command("replay")
     assert re.search(rf"contract_broken\s+│\s+{parked}\b", listed), listed
-    assert re.search(r"negative_cost\s+│\s+3\b", listed), listed
+    assert re.search(r"no_usable_id\s+│\s+3\b", listed), listed
     assert f"dry run: add --apply to send {parked} back" in consuming.command("replay", *chosen)
     assert consuming.topics.ends(CALLBACKS) == before
 

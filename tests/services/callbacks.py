@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from consumer.charge import Accounts
 from consumer.decision import Policy, decide
+from consumer.payer import Accounts
 from consumer.record import Charge, Decided, Decision, Record
 from schemas.callback import Callback
 from schemas.identity import read_identified
@@ -83,8 +83,8 @@ def in_run(number: int, **fields: object) -> bytes:
 
 def read_callback(value: bytes) -> tuple[Callback, bool]:
     """The callback of an element, and whether strict JSON refused it."""
-    callback, _, lenient = read_identified(value)
-    return callback, lenient
+    reading = read_identified(value)
+    return reading.callback, reading.lenient
 
 
 def contents(part: object) -> object:

@@ -8,10 +8,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from consumer.record import Charge, Deferred
+from producer_gateway.plain import read_plain
 from schemas.element import ContractError, read_wire
 from schemas.identity import Identity, call_key, identify, identity_of, run_attempt
 from schemas.text import MAX_TEXT_BYTES, bounded, identifier, storable
-from tests.services.callbacks import element, verdict
+from tests.services.callbacks import element, leniently, verdict
 
 IDS = st.text(
     st.one_of(st.sampled_from("|\\0\x00~é"), st.characters(exclude_categories=["Cs"])),
@@ -33,9 +34,32 @@ def test_the_key_is_the_pair() -> None:
     assert identified(litellm_call_id="call", id="resp").call_key == "call|resp"
 
 
-@pytest.mark.parametrize("absent", [..., None, "", " \t", 5, True, ["call"], {"a": "call"}])
-def test_the_id_alone_is_the_key_where_there_is_no_call_id(absent: object) -> None:
-    assert identified(litellm_call_id=absent, id="resp").call_key == "resp"
+NO_TEXT = [..., None, "", " \t", "\x1c", True, ["call"], {"a": "call"}, 10**70, 1e300]
+
+
+@pytest.mark.parametrize("absent", NO_TEXT)
+def test_10_half_a_key_is_a_key(absent: object) -> None:
+    by_id = identified(litellm_call_id=absent, id="resp")
+    by_call = identified(litellm_call_id="call", id=absent)
+    assert (by_id.call_key, by_id.half_key) == ("resp", True)
+    assert (by_call.call_key, by_call.half_key) == ("call", True)
+    assert not identified().half_key
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(12345, "12345"), (0, "0"), (-7, "-7"), (7.0, "7"), (2**64, str(2**64))]
+)
+def test_10_a_number_is_an_id(number: float, text: str) -> None:
+    found = identified(id=number, litellm_call_id=number)
+    assert found == identified(id=text, litellm_call_id=text)
+    assert found.call_key == f"{text}|{text}"
+
+
+def test_a_batch_without_its_id_has_no_key() -> None:
+    """Each retrieve has another call id: by that, one batch would be charged at each of them."""
+    with pytest.raises(ContractError, match="no_usable_id"):
+        identified(call_type="aretrieve_batch", id=None, litellm_call_id="call-1")
+    assert not identified(call_type="aretrieve_batch", litellm_call_id=None).half_key
 
 
 def test_a_batch_is_one_call_however_often_it_is_retrieved() -> None:
@@ -114,7 +138,12 @@ def test_the_run_is_the_one_that_the_metadata_names(run_id: str) -> None:
         {"run_id": None},
         {"run_id": ""},
         {"run_id": " \n"},
-        {"run_id": 12},
+        {"run_id": True},
+        {"run_id": 1e300},
+        {"run_id": 10**70},
+        '"run-1"',
+        '["run_id", "run-1"]',
+        '{"run_id": "run-1"',
         {"run_id": ["run-1"]},
         {"run_id": {"run_id": "run-1"}},
         {"RUN_ID": "run-1"},
@@ -205,10 +234,29 @@ def test_an_end_user_of_a_megabyte_is_read_at_once(end_user: str) -> None:
     assert time.thread_time() - began < QUICK_SECONDS
 
 
-@pytest.mark.parametrize("nobody", [..., None, "", " ", "\x1c", 5, True, [], {"id": "x"}])
-def test_an_element_without_a_usable_id_has_no_identity(nobody: object) -> None:
-    with pytest.raises(ContractError, match="no_usable_id"):
-        identified(id=nobody)
+@pytest.mark.parametrize("nobody", NO_TEXT)
+def test_an_element_without_either_id_has_no_identity(nobody: object) -> None:
+    for other in (None, "", [], nobody):
+        with pytest.raises(ContractError, match="no_usable_id"):
+            identified(id=nobody, litellm_call_id=other)
+
+
+@pytest.mark.parametrize(
+    "spend",
+    [
+        {"run_id": 990017, "attempt": 1},
+        {"run_id": 990017.0, "attempt": 1.0},
+        {"run_id": "990017", "attempt": "1"},
+        '{"run_id": 990017, "attempt": "1"}',
+        ' {"run_id": "990017", "attempt": 1, "x": NaN}',
+    ],
+)
+def test_11_a_run_is_the_same_whatever_the_type_of_its_name(spend: object) -> None:
+    """One partition for all of them, in both rooms."""
+    found = in_run(spend, end_user="acct-1")
+    assert (found.run_id, found.attempt, found.attributed) == ("990017", 1, True)
+    as_text = identified(metadata=json.dumps({"spend_logs_metadata": spend}), end_user="acct-1")
+    assert as_text == found
 
 
 JSON = st.recursive(
@@ -218,23 +266,26 @@ JSON = st.recursive(
 )
 
 
+NUMBERS = st.integers(-(10**66), 10**66) | st.floats() | st.sampled_from([2.0**53, 2**53, 1e21])
+SPEND = JSON | st.fixed_dictionaries({"run_id": IDS | NUMBERS | JSON, "attempt": NUMBERS | JSON})
+METADATA = JSON | st.fixed_dictionaries({"spend_logs_metadata": SPEND | SPEND.map(json.dumps)})
+
+
 @given(
     st.fixed_dictionaries(
-        {"id": IDS | JSON},
+        {"id": IDS | NUMBERS | JSON},
         optional={
-            "litellm_call_id": IDS | JSON,
+            "litellm_call_id": IDS | NUMBERS | JSON,
             "call_type": st.sampled_from(["acompletion", "aretrieve_batch"]) | JSON,
             "end_user": st.sampled_from(["run/3", "acct"]) | JSON,
-            "metadata": JSON
-            | st.fixed_dictionaries(
-                {
-                    "spend_logs_metadata": JSON
-                    | st.fixed_dictionaries({"run_id": IDS | JSON, "attempt": JSON})
-                }
-            ),
+            "metadata": METADATA | METADATA.map(json.dumps),
         },
     )
 )
+@example({"id": "x", "metadata": {"spend_logs_metadata": '{"run_id": 1e400}'}})
+@example({"id": "x", "metadata": '{"spend_logs_metadata": "{\\"run_id\\": \\"\\\\ud800\\"}"}'})
+@example({"id": 10**20, "metadata": {"spend_logs_metadata": {"run_id": 10**20}}})
+@example({"id": "x", "metadata": '{"spend_logs_metadata": ' + "[" * 5_000})
 def test_both_rooms_know_a_call_by_the_same_names(fields: dict[str, object]) -> None:
     """The gateway keys the record by `identify`; the consumer bills by what is in the value."""
     value = json.dumps({"status": "success", "response_cost": 1, **fields}).encode()
@@ -243,6 +294,9 @@ def test_both_rooms_know_a_call_by_the_same_names(fields: dict[str, object]) -> 
     except ContractError:
         assume(False)
     assert identity_of(read_wire(value)[0]) == known
+    assert identify(leniently(value)) == known
+    plainly = read_plain(b"[" + value + b"]")
+    assert plainly is None or plainly[0].identity == known
     assert len(known.run_id.encode()) <= MAX_TEXT_BYTES
     decision = verdict(value)
     assert isinstance(decision, Charge)

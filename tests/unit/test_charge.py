@@ -118,7 +118,25 @@ PROXY = {"user_api_key_team_id": "team", "user_api_key_user_id": "user"}
             {"requester_custom_headers": {"x-litellm-end-user-id": "run-1/2"}, **PROXY},
             "team",
         ),
-        (5, PROXY, "team"),
+        (5, PROXY, "5"),
+        (4711.0, PROXY, "4711"),
+        (True, PROXY, "team"),
+        ({"id": "acct"}, PROXY, "team"),
+        ('{"device_id":"4f","account_uuid":"","session_id":"5b1c"}', PROXY, "team"),
+        (' {"device_id": "4f", "acco', PROXY, "team"),
+        ("{'device_id': '4f'}", PROXY, "team"),
+        ('[{"session_id": "5b1c"}]', PROXY, "team"),
+        ('"{\\"session_id\\": 1}"', PROXY, "team"),
+        (f"user_{'0a' * 32}_account__session_{'0' * 36}", PROXY, "team"),
+        (f"user_{'0a' * 32}_account_{'1' * 36}_session_{'0' * 36}", PROXY, "team"),
+        ("{}", PROXY, "team"),
+        ('{ "a": 1}', PROXY, "team"),
+        ("[internal] acme", PROXY, "[internal] acme"),
+        ("{curly}", PROXY, "{curly}"),
+        ("user_1_account_2_session_3", PROXY, "user_1_account_2_session_3"),
+        ("default_user_id", PROXY, "team"),
+        (None, {"user_api_key_user_id": "default_user_id"}, "unattributed"),
+        (None, {"user_api_key_team_id": 17}, "17"),
         (["acct"], PROXY, "team"),
         (None, {"user_api_key_user_id": "user", "user_api_key_team_id": ""}, "user"),
         (None, {"requester_custom_headers": {"x-litellm-end-user-id": "\t"}, **PROXY}, "team"),
@@ -204,19 +222,40 @@ def test_a_count_that_is_none_is_left_out_and_the_call_is_billed(count: object) 
         ({"startTime": None, "endTime": None}, RECEIVED_MS / 1_000, None),
         ({"startTime": "x", "endTime": [1]}, RECEIVED_MS / 1_000, None),
         ({"startTime": ENDED + 10}, ENDED, None),
-        ({"endTime": 1e300}, ENDED - 1.5, None),
-        ({"endTime": float("inf")}, ENDED - 1.5, None),
-        ({"endTime": float("nan")}, ENDED - 1.5, None),
-        ({"endTime": 0}, ENDED - 1.5, None),
-        ({"startTime": 1.0}, ENDED, 1_795_312_941_750),
-        ({"endTime": 253_402_300_798.9999}, 253_402_300_798.9999, 2_147_483_647),
-        ({"endTime": -5.0, "startTime": -6.0}, RECEIVED_MS / 1_000, None),
+        ({"endTime": ENDED + 80_000}, ENDED + 80_000, 80_001_500),
+        ({"startTime": 1_577_836_800}, ENDED, 2_147_483_647),
     ],
 )
 def test_times_of_any_kind(times: dict[str, Any], occurred: float, latency: int | None) -> None:
     found = receipt(**times)
     assert found["occurred_at"] == datetime.fromtimestamp(occurred, UTC)
-    assert found["latency_ms"] == (None if latency is None else min(latency, 2_147_483_647))
+    assert found["latency_ms"] == latency
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(0, -5.0, 1.0, 1_577_836_799.9, RECEIVED_MS / 1_000 + 86_401, RECEIVED_MS, 1e300),
+        *(float("inf"), float("-inf"), float("nan"), 253_402_300_799.0, 10**30, "x", [1]),
+    ],
+)
+def test_a_time_that_cannot_be_is_not_believed_and_marked(odd: object) -> None:
+    """Before 2020, or more than a day ahead of the receipt: then it is when it was received."""
+    ended = receipt(endTime=odd)
+    assert ended["occurred_at"] == datetime.fromtimestamp(RECEIVED_MS / 1_000, UTC)
+    assert ended["latency_ms"] is None
+    begun = receipt(startTime=odd)
+    assert begun["occurred_at"] == datetime.fromtimestamp(ENDED, UTC)
+    assert (begun["latency_ms"], begun["ttft_ms"]) == (None, None)
+    first = receipt(completionStartTime=odd)
+    assert (first["latency_ms"], first["ttft_ms"]) == (1_500, None)
+    neither = receipt(startTime=odd, endTime=odd)
+    assert neither["occurred_at"] == ended["occurred_at"]
+    for found in (ended, begun, first, neither):
+        assert "odd_time" in found["marks"]
+        assert found["charged_credits"] == 360
+    assert "odd_time" not in receipt()["marks"]
+    assert "odd_time" not in receipt(startTime=None, endTime=None)["marks"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +267,10 @@ def test_times_of_any_kind(times: dict[str, Any], occurred: float, latency: int 
         (b"", RECEIVED_MS),
         (b"\xff", RECEIVED_MS),
         (b"9999-12-31T23:59:59-23:59", RECEIVED_MS),
-        (b"0001-01-01T00:00:00+23:59", 0),
+        (b"0001-01-01T00:00:00+23:59", RECEIVED_MS),
+        (b"2019-12-31T23:59:59.999Z", RECEIVED_MS),
+        (b"2020-01-01T00:00:00Z", 1_577_836_800_000),
+        (b"2" * 10_000, RECEIVED_MS),
     ],
 )
 def test_a_call_without_times_happened_when_the_gateway_took_it(

@@ -11,7 +11,7 @@ from consumer.__main__ import app
 from tests.services.waiting import NET_SECONDS
 
 DEADLINE_SECONDS = 60
-COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred")
+COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred", "dead-letters")
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 
 

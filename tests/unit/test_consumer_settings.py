@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consumer.service import consumer_config, policy, producer_config
-from consumer.settings import DEFAULT_NOT_BILLABLE, Settings, load
+from consumer.settings import Settings, load
 from schemas.environment import ConfigurationError
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
@@ -37,7 +37,7 @@ def test_the_defaults_bill_at_cost_and_call_nothing_free(monkeypatch: pytest.Mon
     assert found.consumer_group == "billing-consumer"
     assert found.consumer_metrics_port == 9091
     assert found.consumer_database_role == "billing_consumer"
-    assert found.billing_not_billable_call_types == tuple(DEFAULT_NOT_BILLABLE.split(","))
+    assert found.billing_not_billable_call_types == ()
 
 
 def test_lists_are_split_and_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from consumer.limit import DeadLetterLimit, DeadLetterLimitError
-from consumer.record import Decided, Parked, Record, Skipped
+from consumer import metrics
+from consumer.decision import decide
+from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
+from consumer.record import UNSTORABLE, Decided, Decision, Outcome, Parked, Record, Skipped
+from consumer.settings import Settings
+from tests.services.callbacks import policy
 
 
 def batch(pattern: str) -> Sequence[Decided]:
@@ -54,3 +58,63 @@ def test_a_batch_that_is_read_again_counts_once() -> None:
     limit.admit(batch("pp"))
     with pytest.raises(DeadLetterLimitError, match="4 records in a row"):
         limit.admit(batch("p"))
+
+
+def guard(*, reads: bool = True, stores: bool = True) -> DeadLetterGuard:
+    """A guard with a limit of three in a row, of a release that is whole or not."""
+
+    def decided(record: Record) -> Decision:
+        return decide(record, policy()) if reads else Parked("contract_broken", "a bug")
+
+    return DeadLetterGuard(Settings(consumer_dead_letter_run=3), decided, lambda _: stores)
+
+
+def refused(pattern: str) -> list[Outcome]:
+    """What the ledger says: u is refused, p was parked before, anything else is written."""
+    return [
+        Outcome(Decided(one.record, Parked(UNSTORABLE, "")), "parked", UNSTORABLE)
+        if letter == "u"
+        else Outcome(one, "parked" if letter == "p" else "created", "")
+        for letter, one in zip(pattern, batch(pattern), strict=True)
+    ]
+
+
+def test_08_bad_records_stop_nobody_however_many() -> None:
+    whole = guard()
+    for _ in range(50):
+        whole.admit(batch("p" * 1_000))
+
+
+def test_after_the_sample_counting_begins_anew() -> None:
+    whole, reached = guard(), metrics.LIMIT_REACHED.labels("read")
+    before = reached._value.get()  # noqa: SLF001 - the only way to read it
+    for pattern in ("ppp", "pp", "opp", "p"):
+        whole.admit(batch(pattern))
+    assert reached._value.get() == before + 2  # noqa: SLF001 - the same
+
+
+def test_a_release_that_does_not_read_its_sample_is_stopped() -> None:
+    with pytest.raises(DeadLetterLimitError, match="3 records in a row"):
+        guard(reads=False).admit(batch("oppp"))
+
+
+def test_a_release_that_is_broken_may_still_skip_what_is_to_be_skipped() -> None:
+    guard(reads=False).admit(batch("oppo"))
+
+
+def test_what_the_tables_refuse_stops_nobody_who_stores_the_sample() -> None:
+    whole = guard()
+    for _ in range(50):
+        whole.admit_written(refused("u" * 1_000))
+
+
+@pytest.mark.parametrize("pattern", ["uuu", "upupu"])
+def test_a_schema_that_refuses_the_sample_is_stopped(pattern: str) -> None:
+    broken = guard(stores=False)
+    broken.admit_written(refused("uou"))
+    with pytest.raises(DeadLetterLimitError, match=r"3 records in a row.*unstorable"):
+        broken.admit_written(refused(pattern))
+
+
+def test_what_was_parked_before_says_nothing_about_the_schema() -> None:
+    guard(stores=False).admit_written(refused("ppppuppppu"))

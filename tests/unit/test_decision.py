@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.charge import HEALTH_CHECK
 from consumer.decision import SELF_TEST_MODEL, decide, is_free
+from consumer.payer import HEALTH_CHECK
 from consumer.record import Charge, Deferred, Parked, Skipped, Usage
 from schemas.receipt import ChargeReason
 from tests.services.callbacks import (
@@ -32,6 +32,7 @@ PROBE_TEAM: dict[str, Any] = {"metadata": {"user_api_key_team_id": HEALTH_CHECK}
 SHADOW: dict[str, Any] = {"metadata": {"is_silent_experiment": True}}
 FAILED: dict[str, Any] = {"status": "failure"}
 HIT: dict[str, Any] = {"cache_hit": True}
+NOBODY: dict[str, Any] = {"id": "", "litellm_call_id": None}
 FILE: dict[str, Any] = {"call_type": "acreate_file"}
 
 
@@ -52,24 +53,32 @@ def outcome(**fields: object) -> str:
     ("fields", "expected"),
     [
         # parked comes before everything
-        ({"id": None}, "parked no_usable_id"),
-        ({"id": None, **FAILED}, "parked no_usable_id"),
-        ({"id": "", "model": SELF_TEST_MODEL}, "parked no_usable_id"),
-        ({"response_cost": -1, "model": SELF_TEST_MODEL}, "parked negative_cost"),
-        ({"response_cost": "0.1"}, "parked contract_broken"),
-        ({"response_cost": True, **FAILED}, "parked contract_broken"),
-        ({"response_cost": -1e-9, **HIT}, "parked negative_cost"),
-        ({"response_cost": float("nan"), **FREE}, "parked non_finite_cost"),
-        ({"response_cost": float("inf")}, "parked non_finite_cost"),
-        ({"response_cost": 2e9}, "parked cost_out_of_range"),
+        ({**NOBODY}, "parked no_usable_id"),
+        ({**NOBODY, **FAILED}, "parked no_usable_id"),
+        ({**NOBODY, "model": SELF_TEST_MODEL}, "parked no_usable_id"),
+        ({"id": None, "call_type": "aretrieve_batch"}, "parked no_usable_id"),
         ({"status": None}, "parked contract_broken"),
+        ({"status": None, "response_cost": -1}, "parked contract_broken"),
         # the self-test
         ({"model": SELF_TEST_MODEL, "response_cost": 0}, "skipped self_test"),
         ({"model": SELF_TEST_MODEL}, "skipped self_test"),
         ({"model": SELF_TEST_MODEL, **FAILED}, "skipped self_test"),
         ({"model_group": SELF_TEST_MODEL}, "receipt usage cost acct-1"),
+        ({"model": SELF_TEST_MODEL, "response_cost": -1}, "skipped self_test"),
+        # a cost that is no money, whatever else is said
+        ({"response_cost": -0.0123}, "deferred unusable_cost"),
+        ({"response_cost": "0.1"}, "deferred unusable_cost"),
+        ({"response_cost": True, **FAILED}, "deferred unusable_cost"),
+        ({"response_cost": -1e-9, **HIT}, "deferred unusable_cost"),
+        ({"response_cost": float("nan"), **FREE}, "deferred unusable_cost"),
+        ({"response_cost": float("inf")}, "deferred unusable_cost"),
+        ({"response_cost": 2e9}, "deferred unusable_cost"),
+        ({"response_cost": [], **FILE}, "deferred unusable_cost"),
+        ({"response_cost": -1, **PROBE}, "deferred unusable_cost"),
         # a cost, whatever else is said
         ({}, "receipt usage cost acct-1"),
+        ({"id": None}, "receipt usage cost acct-1"),
+        ({"litellm_call_id": ""}, "receipt usage cost acct-1"),
         (FAILED, "receipt partial cost acct-1"),
         ({"status": "cancelled"}, "receipt partial cost acct-1"),
         (HIT, "receipt usage cost acct-1"),
@@ -221,11 +230,18 @@ def test_a_positive_breakdown_of_a_deferred_call_is_a_suggestion(
     assert deferred.suggested_cost_usd == (Decimal(suggested) if suggested else None)
 
 
+def test_08_a_cost_that_is_no_money_is_kept_as_it_was_sent() -> None:
+    deferred = verdict(costing("-0.0123", cost_breakdown={"total_cost": 0.5}))
+    assert isinstance(deferred, Deferred)
+    assert (deferred.reason, deferred.sent_cost) == ("unusable_cost", "-0.0123")
+    assert deferred.suggested_cost_usd == Decimal("0.5")
+    assert (deferred.call_key, deferred.run_id) == ("call-1|chatcmpl-1", "run-1")
+
+
 def test_the_names_of_a_refusal_hold_nothing_of_the_content() -> None:
     for value in (
-        element(id=None, messages="CANARY"),
+        element(**NOBODY, messages="CANARY"),
         element(status=["CANARY"]),
-        element(response_cost="CANARY"),
         element(messages="CANARY")[:-9] + b"CANARY}",
         b'"CANARY"',
         b'["CANARY"]',

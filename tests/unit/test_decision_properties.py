@@ -1,17 +1,19 @@
 """Whatever a sender sends, the decision table holds."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.charge import HEALTH_CHECK
 from consumer.decision import SELF_TEST_MODEL, decide, is_free
+from consumer.payer import HEALTH_CHECK
 from consumer.record import Charge, Deferred, Parked, Skipped, Usage
 from schemas.record import Reason
 from tests.services.callbacks import (
+    RECEIVED_MS,
     USAGE_UNITS,
     costing,
     policy,
@@ -26,6 +28,8 @@ SCALARS = st.one_of(
     st.floats(),
     st.text(max_size=10),
     st.sampled_from(["success", "failure", "run/3", "free-1", "\x00", "\ud800", " ", "a" * 505]),
+    st.sampled_from(["default_user_id", '{"run_id": 7}', '{"session_id": "x"}', 990017, 2**53]),
+    st.floats(1.5e9, 1.9e9),
 )
 ANYTHING = st.recursive(
     SCALARS,
@@ -35,10 +39,11 @@ ANYTHING = st.recursive(
     ),
     max_leaves=6,
 )
-COST_TEXTS = st.sampled_from(
-    ["0", "0.0", "-0", "null", "1e-6", "0.000036", "-1", "NaN", "Infinity", "1e400", "1e-400",
-     '"0.1"', "true", "[]", "{}", "9" * 500, "1000000001"]
-)  # fmt: skip
+NO_MONEY = ("-1", "NaN", "Infinity", "1e400", "1e-400", '"0.1"', "true", "[]", "{}", "9" * 500,
+            "1000000001")  # fmt: skip
+COST_TEXTS = st.sampled_from(["0", "0.0", "-0", "null", "1e-6", "0.000036", *NO_MONEY])
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+LATEST = datetime.fromtimestamp(RECEIVED_MS / 1_000, UTC) + timedelta(days=1)
 LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "id": st.sampled_from(["x", "", None]) | ANYTHING,
     "litellm_call_id": ANYTHING,
@@ -46,7 +51,8 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "model": st.sampled_from(["free-1", "", SELF_TEST_MODEL]) | ANYTHING,
     "model_group": st.sampled_from(["free-1", "paid", ""]) | ANYTHING,
     "cache_hit": st.booleans() | ANYTHING,
-    "call_type": st.sampled_from(["acreate_file", "aretrieve_batch"]) | ANYTHING,
+    "call_type": st.sampled_from(["acreate_file", "aretrieve_batch", "avideo_status", "anew"])
+    | ANYTHING,
     "metadata": ANYTHING
     | st.fixed_dictionaries(
         {},
@@ -61,7 +67,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
 }
 OTHERS = (
     "stream", "saved_cache_cost", "cost_breakdown", "custom_llm_provider", "prompt_tokens",
-    "completion_tokens", "startTime", "endTime", "completionStartTime", "end_user",
+    "completion_tokens", "total_tokens", "startTime", "endTime", "completionStartTime", "end_user",
     "request_tags", "error_str", "hidden_params",
 )  # fmt: skip
 WHOLE = LIKELY | dict.fromkeys(OTHERS, ANYTHING)
@@ -89,9 +95,16 @@ def test_NO_ZERO_RECEIPTS_FOR_PAID_MODELS_nor_placeholders_nor_exceptions(
     assert isinstance(decision, Charge | Deferred | Skipped | Parked)
     if isinstance(decision, Parked):
         assert decision.reason in set(Reason)
+    if isinstance(decision, Deferred):
+        assert (decision.reason == "unusable_cost") == (decision.sent_cost is not None)
+        assert (decision.reason == "unusable_cost") == (cost in NO_MONEY)
+        assert EARLIEST <= decision.occurred_at <= LATEST
     if not isinstance(decision, Charge):
         return
     receipt = decision.receipt
+    assert EARLIEST <= receipt.occurred_at <= LATEST
+    assert receipt.call_key
+    assert receipt.billing_account_id not in {"", "default_user_id"}
     # NO_PLACEHOLDER_RECEIPTS: the amount is the number in the text, or a zero with a reason.
     exact = Decimal(0) if cost == "null" else Decimal(cost)
     assert receipt.response_cost_usd == exact

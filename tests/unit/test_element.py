@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.element import ContractError, check, is_strict_json, read_wire
-from schemas.identity import Identity, identify, identity_of, read_identified
+from schemas.element import ContractError, check, is_strict_json, read_wire, sent_cost
+from schemas.identity import Identity, identify, read_identified
 from schemas.plain import read_plain
 from tests.services import captures
 from tests.services.callbacks import (
@@ -221,9 +221,9 @@ def test_both_readings_agree_on_all_that_strict_json_can_read(changes: dict[str,
     value = json.dumps(payload(**changes)).encode()
     assert is_strict_json(value)
 
-    def read(sent: bytes) -> tuple[Identity, object] | str:
+    def read(sent: bytes) -> tuple[Identity, object, str | None] | str:
         try:
-            return identify(sent), contents(check(read_wire(sent)[0]))
+            return whole(sent)
         except ContractError as error:
             return error.reason
 
@@ -231,25 +231,30 @@ def test_both_readings_agree_on_all_that_strict_json_can_read(changes: dict[str,
     assert in_one_pass(value) in {None, repr(read(value))}
 
 
+def whole(value: bytes) -> tuple[Identity, object, str | None]:
+    """What the thorough reading says."""
+    checked = check(read_wire(value)[0])
+    sent = sent_cost(value) if checked.cost_unusable else None
+    return identify(value), contents(checked.callback), sent
+
+
 def in_one_pass(value: bytes) -> str | None:
     """What the reading of plain elements says, None where it leaves one to the others."""
     if read_plain(value) is None:
         return None
     try:
-        callback, who, lenient = read_identified(value)
+        reading = read_identified(value)
     except ContractError as error:
         return repr(error.reason)
-    assert not lenient
-    return repr((who, contents(callback)))
+    assert not reading.lenient
+    return repr((reading.identity, contents(reading.callback), reading.sent_cost))
 
 
 @pytest.mark.parametrize("file", captures.files())
 def test_what_a_proxy_sends_is_read_in_one_pass_and_reads_the_same(file: str) -> None:
     for value in captures.elements(file):
-        wire, lenient = read_wire(value)
-        who = identity_of(wire)
-        assert not lenient
-        assert in_one_pass(value) == repr((who, contents(check(wire))))
+        assert not read_wire(value)[1]
+        assert in_one_pass(value) == repr(whole(value))
 
 
 @pytest.mark.parametrize(
@@ -267,12 +272,18 @@ def test_what_billing_does_not_need_does_not_matter(content: dict[str, object]) 
     assert contents(read_callback(element(**content))[0]) == contents(read_callback(element())[0])
 
 
-@pytest.mark.parametrize("field", ["id", "status"])
 @pytest.mark.parametrize("wrong", [..., None, 5, [], {}, True])
-def test_the_fields_that_billing_cannot_do_without(field: str, wrong: object) -> None:
+def test_the_field_that_billing_cannot_do_without(wrong: object) -> None:
     with pytest.raises(ContractError) as refused:
-        read_callback(element(**{field: wrong}))
-    assert refused.value.reason == ("no_usable_id" if field == "id" else "contract_broken")
+        read_callback(element(status=wrong))
+    assert refused.value.reason == "contract_broken"
+
+
+@pytest.mark.parametrize("wrong", [..., None, [], {}, True])
+def test_of_the_two_ids_billing_needs_one(wrong: object) -> None:
+    with pytest.raises(ContractError) as refused:
+        read_callback(element(id=wrong, litellm_call_id=wrong))
+    assert refused.value.reason == "no_usable_id"
 
 
 def test_a_field_of_the_wrong_type_is_left_out_and_its_neighbours_stay() -> None:
@@ -280,9 +291,9 @@ def test_a_field_of_the_wrong_type_is_left_out_and_its_neighbours_stay() -> None
         element(
             model={"name": "x"},
             prompt_tokens="many",
-            request_tags=["fine", 5],
+            request_tags=["fine", ["odd"], 5],
             metadata={
-                "user_api_key_team_id": 5,
+                "user_api_key_team_id": {"id": 5},
                 "user_api_key_user_id": "user-1",
                 "requester_custom_headers": {"x-litellm-end-user-id": ["a"]},
                 "usage_object": {"prompt_tokens_details": {"cached_tokens": "x"}},
@@ -291,7 +302,7 @@ def test_a_field_of_the_wrong_type_is_left_out_and_its_neighbours_stay() -> None
     )
     assert callback.model is None
     assert callback.prompt_tokens is None
-    assert callback.request_tags is None
+    assert callback.request_tags == ["fine", "5"]
     assert callback.completion_tokens == 30
     assert callback.metadata is not None
     assert callback.metadata.user_api_key_team_id is None

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.element import ContractError
+from schemas.identity import read_identified
+from schemas.text import storable
 from tests.services.callbacks import (
     NUMBER,
     costing,
@@ -67,36 +68,36 @@ def test_any_form_of_a_number_is_the_same_amount(forms: list[str]) -> None:
     assert {cost(form) for form in forms} == {Decimal("0.000001")}
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("-1", "negative_cost"),
-        ("-1e-30", "negative_cost"),
-        ("-0.1e3", "negative_cost"),
-        ("NaN", "non_finite_cost"),
-        ("Infinity", "non_finite_cost"),
-        ("-Infinity", "non_finite_cost"),
-        ("1e400", "non_finite_cost"),
-        ("1e999999999999999999999", "non_finite_cost"),
-        ("9" * 5_000, "non_finite_cost"),
-        ("1000000000.01", "cost_out_of_range"),
-        ("1e300", "cost_out_of_range"),
-        ("1e-61", "cost_out_of_range"),
-        ("1e-999999999", "cost_out_of_range"),
-        ('"0.1"', "contract_broken"),
-        ('""', "contract_broken"),
-        ("true", "contract_broken"),
-        ("false", "contract_broken"),
-        ("[1]", "contract_broken"),
-        ("[]", "contract_broken"),
-        ('{"usd": 1}', "contract_broken"),
-    ],
-)
-def test_a_cost_that_is_no_money_is_refused_in_both_readings(text: str, reason: str) -> None:
+NO_MONEY = [
+    *("-1", "-1e-30", "-0.1e3", "-0.0123"),
+    *("NaN", "Infinity", "-Infinity", "1e400", "1e999999999999999999999", "9" * 5_000),
+    *("1000000000.01", "1e300", "1e-61", "1e-999999999"),
+    *('"0.1"', '""', "true", "false", "[1]", "[]", '{"usd": 1}', '"' + "x" * 5_000 + '"'),
+]
+
+
+@pytest.mark.parametrize("text", NO_MONEY, ids=lambda text: text[:20])
+def test_08_a_cost_that_is_no_money_is_kept_as_it_was_sent_in_both_readings(text: str) -> None:
     for value in (costing(text), leniently(costing(text))):
-        with pytest.raises(ContractError) as refused:
-            read_callback(value)
-        assert refused.value.reason == reason
+        reading = read_identified(value)
+        assert reading.callback.response_cost is None
+        assert reading.sent_cost == (text if len(text) <= 200 else text[:200] + "…")
+        assert reading.identity == read_identified(costing("1")).identity
+
+
+@given(text=st.sampled_from(NO_MONEY), spaces=st.sampled_from(["", " ", "\n\t"]))
+def test_of_a_cost_that_occurs_twice_the_last_one_is_kept(text: str, spaces: str) -> None:
+    value = costing(f'7, "response_cost":{spaces}{text}{spaces}')
+    assert read_identified(value).sent_cost == read_identified(costing(text)).sent_cost
+
+
+def test_the_text_of_a_cost_can_be_stored() -> None:
+    for sent in (rb'"a\u0000b"', b'"a\xffb"', rb'"\ud800"', b'"\x00"'):
+        value = costing("@").replace(b'"response_cost": @', b'"response_cost": ' + sent)
+        kept = read_identified(value).sent_cost
+        assert kept is not None
+        assert "\x00" not in kept
+        assert storable(kept) == kept
 
 
 @pytest.mark.parametrize("zero", ["0", "0.0", "-0", "-0.0", "0e0", "0E-400", "0e400"])

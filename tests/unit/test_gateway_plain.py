@@ -25,7 +25,10 @@ def objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
             "call_type": st.sampled_from(["aretrieve_batch", "acompletion"]),
             "end_user": values,
             "metadata": st.fixed_dictionaries(
-                {}, optional={"spend_logs_metadata": st.dictionaries(st.just("run_id"), values)}
+                {},
+                optional={
+                    "spend_logs_metadata": st.dictionaries(st.just("run_id"), values) | values
+                },
             ),
             "tools": st.lists(values, max_size=3),
         },
@@ -84,7 +87,7 @@ def test_one_object_a_line_is_plain() -> None:
     "body",
     [
         *(b"", b"\n", b"7", b"null", b"[]", b"[7]", b"[null]"),
-        *(b"{", b"[{", b"[{}]", b"{}]", b"[{]", b'[{"id": 1}]', b'[{"id": " "}]'),
+        *(b"{", b"[{", b"[{}]", b"{}]", b"[{]", b'[{"id": true}]', b'[{"id": " "}]'),
         *(b'[{"id": "a"}, null]', b'[{"id": "a"}, 7]', b'[{"id":"a"},{"id":"b"}]'),
         *(b' {"id": "a"}', b'{"id": "a"}\r\n', b'{"id": "a"}\n\n{"id": "b"}', b'{\n"id": "a"\n}'),
         *(b'[{"id": "a"}, {"id": NaN}]', b'[{"id": "a", "x": NaN}]', b'[{"id": "\xc3\xa9"}]'),

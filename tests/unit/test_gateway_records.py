@@ -99,7 +99,7 @@ def test_what_strict_json_refuses_is_marked() -> None:
         (b"undefined", "unreadable"),
         (b"{}", "no_usable_id"),
         (b'{"id":""}', "no_usable_id"),
-        (b'{"id":7}', "no_usable_id"),
+        (b'{"id":true,"litellm_call_id":[7]}', "no_usable_id"),
         (b'{"id":"a" "status":1}', "unreadable"),
         (b'{"id":"a","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "unreadable"),
     ],
@@ -173,7 +173,10 @@ def test_a_body_that_is_no_json_is_parked_whole() -> None:
 
 def test_dropping_content_cuts_callbacks_and_readable_dead_letters() -> None:
     callback, parked = prepare(
-        captures.array([element(messages="SECRET"), element(id=None, messages="SECRET")]), drop=True
+        captures.array(
+            [element(messages="SECRET"), element(id=None, litellm_call_id=None, messages="SECRET")]
+        ),
+        drop=True,
     )
     for record in (callback, parked):
         assert b"SECRET" not in record.value

@@ -1,0 +1,62 @@
+"""The payer: whose account a call is charged to. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.attribution import text_of
+from schemas.callback import Callback, Metadata
+from schemas.identity import run_attempt
+from schemas.receipt import ChargeReason
+
+HEALTH_CHECK: Final = "litellm-internal-health-check"
+PLACEHOLDER: Final = "default_user_id"
+"""What LiteLLM writes where a key has no user."""
+
+_JSON: Final = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*[\["'{\]]|"\s*\{)""")
+"""How a text begins that holds an object or a list, cut off or not, JSON or Python's form of it."""
+_SUSPECT: Final = frozenset('{["ud')
+"""How texts begin that take a closer look."""
+_SESSION: Final = re.compile(r"user_[0-9a-f]{64}_account_[0-9a-f-]*_session_[0-9a-f-]{36}")
+"""What Claude Code sent as its user before it sent JSON: a session, new with each start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where accounts come from: fields in order, and the accounts for calls without a customer."""
+
+    fields: tuple[str, ...]
+    internal: str
+    unattributed: str
+
+
+def house_reason(metadata: Metadata) -> ChargeReason | None:
+    """Recognise calls that no customer asked for, by fields that no client can set.
+
+    The request tag of a health probe is left out: a client could send it to escape its bill.
+    """
+    if HEALTH_CHECK in {metadata.user_api_key_alias, metadata.user_api_key_team_id}:
+        return ChargeReason.HEALTH_PROBE
+    return ChargeReason.SILENT_EXPERIMENT if metadata.is_silent_experiment else None
+
+
+def payer(callback: Callback, metadata: Metadata, accounts: Accounts) -> str | None:
+    """Return the first account there is; what a client says of itself may be its run instead."""
+    headers = metadata.requester_custom_headers
+    by_client = {
+        "end_user": callback.end_user,
+        "x-litellm-end-user-id": headers.end_user_id if headers else None,
+    }
+    for field in accounts.fields:
+        said = field in by_client
+        value = text_of(by_client[field] if said else getattr(metadata, field))
+        if value and _is_account(value) and not (said and run_attempt(value)):
+            return value
+    return None
+
+
+def _is_account(text: str) -> bool:
+    """Whether a text can be a customer: a client's session is none, nor is a placeholder."""
+    if text[0] not in _SUSPECT and not text[0].isspace():
+        return True
+    return not (text == PLACEHOLDER or _JSON.match(text) or _SESSION.fullmatch(text))

@@ -1,0 +1,70 @@
+"""A settled callback is the callback, with the cost that a person set."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.settlement import settled_value
+from schemas.element import ContractError, is_strict_json
+from tests.services.callbacks import NUMBER, charged, costing, element, leniently
+
+COST = Decimal("0.0123456789012345678901234567890123")
+
+
+@pytest.mark.parametrize("sent", ["0", "null", "-0.0123", "NaN", '"0.1"', "[1]", "9" * 5_000])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_08_whatever_the_cost_was_the_settled_one_is_billed_to_the_last_digit(
+    *, sent: str, lenient: bool
+) -> None:
+    value = leniently(costing(sent)) if lenient else costing(sent)
+    settled = settled_value(value, COST)
+    assert is_strict_json(settled)
+    charge, plain = charged(settled), charged(element())
+    assert charge.receipt.response_cost_usd == COST
+    assert charge.receipt.call_key == plain.receipt.call_key
+    assert charge.receipt.run_id == plain.receipt.run_id
+    assert charge.receipt.billing_account_id == plain.receipt.billing_account_id
+    assert charge.receipt.occurred_at == plain.receipt.occurred_at
+
+
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "1e400", "-1", "[]"])
+def test_other_amounts_that_are_no_numbers_do_not_stop_a_settlement(figure: str) -> None:
+    fields: dict[str, Any] = {"saved_cache_cost": NUMBER, "cost_breakdown": {"total_cost": NUMBER}}
+    settled = settled_value(element(figure, response_cost=0, **fields), COST)
+    assert is_strict_json(settled)
+    assert charged(settled).receipt.response_cost_usd == COST
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ("metadata", "saved_cache_cost", "cost_breakdown", "prompt_tokens", "hidden_params",
+             "startTime", "model", "end_user", "request_tags"),
+            ANYTHING,
+        ),
+    )
+)  # fmt: skip
+def test_whatever_else_the_callback_says_it_can_be_settled(fields: dict[str, Any]) -> None:
+    settled = settled_value(element(response_cost=0, **fields), COST)
+    assert charged(settled).receipt.response_cost_usd == COST
+
+
+def test_what_is_no_callback_cannot_be_settled() -> None:
+    with pytest.raises(ContractError):
+        settled_value(b"\xff", COST)
+
+
+def test_a_settled_value_holds_no_content() -> None:
+    assert "messages" not in json.loads(settled_value(element(), COST))
