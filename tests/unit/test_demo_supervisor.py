@@ -14,33 +14,35 @@ from demo.stack import Stack
 from demo.state import RunDirectory, StackState
 from demo.supervisor import Supervisor
 
-DIES_THEN_ENDS_THE_STACK = """
-import os, pathlib, signal, sys, time
+# Dies when the stack is ready: before, that would be a failure to start.
+WAITS = """
+import json, os, pathlib, signal, sys, time
 life = pathlib.Path(sys.argv[1])
+def wait_until_ready():
+    while json.loads((life.parent / "state.json").read_bytes())["phase"] != "ready":
+        time.sleep(0.05)
+"""
+DIES_THEN_ENDS_THE_STACK = WAITS + """
 first = not life.exists()
 life.touch()
 if first:
-    time.sleep(0.3)
+    wait_until_ready()
     os.kill(os.getpid(), signal.Signals[sys.argv[2]])
     sys.exit(3)
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
-DIES_AT_EVERY_START = """
-import os, pathlib, signal, sys, time
-life = pathlib.Path(sys.argv[1])
+DIES_AT_EVERY_START = WAITS + """
 if not life.exists():
     life.touch()
-    time.sleep(0.3)
+    wait_until_ready()
 os.kill(os.getpid(), signal.Signals[sys.argv[2]])
 """
-ENDS_THEN_ENDS_THE_STACK = """
-import os, pathlib, signal, sys, time
-life = pathlib.Path(sys.argv[1])
+ENDS_THEN_ENDS_THE_STACK = WAITS + """
 first = not life.exists()
 life.touch()
 if first:
-    time.sleep(0.3)
+    wait_until_ready()
     sys.exit(int(sys.argv[2]))
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
