@@ -56,7 +56,9 @@ _known_to_be_free: Final = lru_cache(maxsize=4_096)(_fits)
 
 
 def _used_tokens(callback: Callback) -> bool:
-    counts = (callback.prompt_tokens, callback.completion_tokens, callback.total_tokens)
+    counts = [callback.prompt_tokens, callback.completion_tokens]
+    if counts == [None, None]:
+        counts = [callback.total_tokens]
     return any(count is not None and count > 0 for count in counts)
 
 

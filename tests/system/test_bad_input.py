@@ -207,7 +207,7 @@ def test_10_a_number_is_an_id(traffic: Traffic, calls: Calls) -> None:
     number = int(calls.name("n").replace("-", "")[-12:], 16)
     call = calls.make(id=number)
     traffic.deployment.accept(captures.array([call.element, call.element]))
-    traffic.topics.wait_until_consumed()
+    traffic.assert_billed(call)
     row = traffic.ledger.receipt(response_id=str(number))
     assert row["call_key"] == f"{call.litellm_call_id}|{number}"
 

@@ -135,12 +135,22 @@ def test_a_call_type_of_another_type_is_unknown(odd: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens", [{"total_tokens": 5}, {"prompt_tokens": 5}, {"completion_tokens": 5}]
+    ("tokens", "used"),
+    [
+        ({"prompt_tokens": 5}, True),
+        ({"completion_tokens": 5}, True),
+        ({"prompt_tokens": None, "completion_tokens": 5}, True),
+        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": 5}, True),
+        # The total is the sum of the others, where these are there.
+        ({"total_tokens": 5}, False),
+        ({"prompt_tokens": -5}, False),
+        ({}, False),
+    ],
 )
-def test_tokens_of_any_kind_are_usage(tokens: dict[str, int]) -> None:
+def test_tokens_of_any_kind_are_usage(tokens: dict[str, int], *, used: bool) -> None:
     none = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
     decision = verdict(element(call_type="anew", response_cost=0, **(none | tokens)))
-    assert isinstance(decision, Deferred)
+    assert isinstance(decision, Deferred if used else Skipped)
 
 
 def test_what_the_operator_names_costs_nothing_too() -> None:
