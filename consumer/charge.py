@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -62,20 +62,11 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-class _Times(NamedTuple):
-    """When a call ended, milliseconds to its end and to its first token.
+def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None, int | None, bool]:
+    """Return when a call ended, milliseconds to its end and first token, and whether one is odd.
 
-    `odd`: it came with a time that cannot be.
+    Odd is a time that cannot be. An end that cannot be is when the call was received.
     """
-
-    occurred_at: datetime
-    latency_ms: int | None
-    ttft_ms: int | None
-    odd: bool
-
-
-def _times(callback: Callback, terms: ChargeTerms) -> _Times:
-    """Read the times of a call. Where its end cannot be, it is when the call was received."""
     received = terms.origin.received_ms / 1_000
     latest, dropped = received + _DAY, terms.reading.dropped
     start = _believed(callback.startTime, latest)
@@ -89,7 +80,7 @@ def _times(callback: Callback, terms: ChargeTerms) -> _Times:
     )
     no_end = callback.endTime is None and "endTime" not in dropped
     occurred = end or (start if no_end else None) or received
-    return _Times(
+    return (
         datetime.fromtimestamp(occurred, UTC),
         _milliseconds(start, end),
         _milliseconds(start, first) if callback.stream else None,
@@ -145,12 +136,14 @@ def build_charge(
     reading, house, texts = terms.reading, house_reason(metadata), _Texts()
     source, settlement = terms.origin.source_system, terms.origin.settlement
     who, spend, clean = reading.identity, spend_of(metadata.spend_logs_metadata), texts.clean
+    said = spend.names.get
     named = accounts.internal if house else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
     call_id, provider_call_id = _call_id(callback), clean(_provider_call_id(callback))
-    clean(spend.run_id)  # Its identity made it storable; only the remark is missing.
+    clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
     model, tags = clean(callback.model), callback.request_tags or []
-    cost, times = callback.response_cost or _ZERO, _times(callback, terms)
+    cost = callback.response_cost or _ZERO
+    occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
@@ -160,20 +153,20 @@ def build_charge(
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
         response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
-        charge_reason=house or reason, occurred_at=times.occurred_at, stream=bool(callback.stream),
+        charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
         model=clean(callback.model_group) or model, provider_model=model,
         provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
         tokens_in=_count(callback.prompt_tokens), tokens_out=_count(callback.completion_tokens),
-        tokens_cached_in=cached, tokens_reasoning=reasoning, latency_ms=times.latency_ms,
-        ttft_ms=times.ttft_ms, graph_id=clean(spend.graph_id),
-        sub_agent_id=clean(spend.sub_agent_id), tool_call_id=clean(spend.tool_call_id),
-        parent_sub_agent_id=clean(spend.parent_sub_agent_id),
+        tokens_cached_in=cached, tokens_reasoning=reasoning, latency_ms=latency_ms,
+        ttft_ms=ttft_ms, graph_id=clean(said("graph_id")),
+        sub_agent_id=clean(said("sub_agent_id")), tool_call_id=clean(said("tool_call_id")),
+        parent_sub_agent_id=clean(said("parent_sub_agent_id")),
         tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
         # Last, when all texts have been cleaned.
         marks=marks(
             reading, house or reason, ("unattributed_account", named is None),
             ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
-            ("odd_time", times.odd), ("attribution_unreadable", spend.unreadable),
+            ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
         ),
     )  # fmt: skip
     saved = callback.saved_cache_cost if callback.cache_hit else None
@@ -211,6 +204,6 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Defer
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
         suggested_cost_usd=suggested or None,
-        occurred_at=_times(callback, terms).occurred_at,
+        occurred_at=_times(callback, terms)[0],
         sent_cost=terms.reading.sent_cost,
     )

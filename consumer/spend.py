@@ -1,5 +1,6 @@
 """What a client says about its call: run, agents, tool, in `spend_logs_metadata`. Pure."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from schemas.attribution import is_there, object_of, text_of
@@ -7,18 +8,16 @@ from schemas.identity import attempt_of
 
 
 class Spend(NamedTuple):
-    """The names in it as texts; `unreadable` where something was said that cannot be read."""
+    """The names in it that are there, as texts; `unreadable` where something cannot be read."""
 
-    run_id: str | None = None
-    graph_id: str | None = None
-    sub_agent_id: str | None = None
-    parent_sub_agent_id: str | None = None
-    tool_call_id: str | None = None
-    unreadable: bool = False
+    names: Mapping[str, str]
+    unreadable: bool
 
 
-_NAMES: Final = Spend._fields[:-1]
-_NOTHING: Final = Spend()
+_NAMES: Final = frozenset(
+    {"run_id", "graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id"}
+)
+_NOTHING: Final = Spend({}, unreadable=False)
 
 
 def spend_of(said: object) -> Spend:
@@ -27,13 +26,16 @@ def spend_of(said: object) -> Spend:
         return _NOTHING
     found = object_of(said)
     if found is None:
-        return Spend(unreadable=is_there(said))
-    texts, unreadable = list[str | None](), False
-    for name in _NAMES:
-        text = None
-        if (value := found.get(name)) is not None and (text := text_of(value)) is None:
+        return Spend({}, unreadable=is_there(said))
+    texts, unreadable = dict[str, str](), False
+    for name, value in found.items():
+        if value is None:
+            continue
+        if name in _NAMES:
+            if (text := text_of(value)) is not None:
+                texts[name] = text
+            else:
+                unreadable |= is_there(value)
+        elif name == "attempt" and attempt_of(value) is None:
             unreadable |= is_there(value)
-        texts.append(text)
-    if (attempt := found.get("attempt")) is not None and attempt_of(attempt) is None:
-        unreadable |= is_there(attempt)
-    return Spend(*texts, unreadable=unreadable)
+    return Spend(texts, unreadable)

@@ -158,7 +158,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"psql .*": ran_if_installed,
     r"openssl rand -hex 32": ran_if_installed,
     r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
-    r"\.venv/bin/python -m consumer (report|deferred|replay|topics|migrate)\b.*": ran,
+    r"\.venv/bin/python -m consumer (report|deferred|dead-letters|replay|topics|migrate)\b.*": ran,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
     r"\.venv/bin/pytest .*": pytest_path,
     r"make (bench|fuzz).*": offered,
