@@ -14,15 +14,15 @@ from demo.stack import Stack
 from demo.state import RunDirectory, StackState
 from demo.supervisor import Supervisor
 
-# Dies when the stack is ready: before, that would be a failure to start.
-WAITS = """
+BEGINNING = """
 import json, os, pathlib, signal, sys, time
 life = pathlib.Path(sys.argv[1])
 def wait_until_ready():
+    # Of the stack: who dies before fails to start.
     while json.loads((life.parent / "state.json").read_bytes())["phase"] != "ready":
         time.sleep(0.05)
 """
-DIES_THEN_ENDS_THE_STACK = WAITS + """
+DIES_THEN_ENDS_THE_STACK = """
 first = not life.exists()
 life.touch()
 if first:
@@ -32,13 +32,13 @@ if first:
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
-DIES_AT_EVERY_START = WAITS + """
+DIES_AT_EVERY_START = """
 if not life.exists():
     life.touch()
     wait_until_ready()
 os.kill(os.getpid(), signal.Signals[sys.argv[2]])
 """
-ENDS_THEN_ENDS_THE_STACK = WAITS + """
+ENDS_THEN_ENDS_THE_STACK = """
 first = not life.exists()
 life.touch()
 if first:
@@ -48,17 +48,13 @@ os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
 ASKS_TO_BEGIN_AGAIN_WHEN_DEGRADED = """
-import os, pathlib, signal, sys, time
-state = pathlib.Path(sys.argv[1])
-while b"degraded" not in state.read_bytes():
+while b"degraded" not in life.read_bytes():
     time.sleep(0.05)
 os.kill(os.getppid(), signal.SIGUSR1)
 time.sleep(60)
 """
 ENDS_THE_STACK_WHEN_DEGRADED = """
-import os, pathlib, signal, sys, time
-state = pathlib.Path(sys.argv[1])
-while b"degraded" not in state.read_bytes():
+while b"degraded" not in life.read_bytes():
     time.sleep(0.05)
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
@@ -92,7 +88,7 @@ def server(
 ) -> Service:
     return Service(
         name=f"server-{restarts}",
-        command=(sys.executable, "-c", code, *arguments),
+        command=(sys.executable, "-c", BEGINNING + code, *arguments),
         environment=os.environ,
         directory=directory.path,
         ready=ready,
