@@ -30,6 +30,17 @@ class Stack:
     database: Database | None
     groups: Groups | None = None
 
+    def needed(self, name: str) -> frozenset[str]:
+        """Return all that a service of this stack needs, itself or through what it needs."""
+        needs = {service.name: service.needs for service in self.services}
+        found, left = set[str](), list(needs[name])
+        while left:
+            one = left.pop()
+            if one not in found:
+                found.add(one)
+                left += needs[one]
+        return frozenset(found)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Addresses:

@@ -12,7 +12,6 @@ from types import FrameType
 import psutil
 
 from demo import leftovers, own
-from demo.groups import Groups
 from demo.process import Child, Service, StackError
 from demo.stack import Stack
 from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
@@ -33,7 +32,8 @@ class Supervisor:
 
     Servers and jobs start as soon as what they need is there; they stop in the reverse of the
     order in which the stack lists them. Whatever happens, no child outlives the supervisor. A
-    server that is killed is begun again and its death told, in its row and in the supervisor's log;
+    server that is killed, or ends because what it needs was away, is begun again as soon as that
+    is there, and its death told, in its row and in the supervisor's log;
     the stack is degraded from the end of one that ends by itself until SIGUSR1 asks to begin it
     again.
     """
@@ -74,7 +74,7 @@ class Supervisor:
             outcome: StackPhase = "failed"
             try:
                 stack = self._bring_up()
-                self._watch(stack.groups)
+                self._watch(stack)
             except _StopRequested:
                 outcome = "stopped"
             except (StackError, OSError) as error:
@@ -113,7 +113,7 @@ class Supervisor:
     def _start_what_can(self, stack: Stack) -> None:
         up = {row.name for row in self._state.services if row.phase in _UP}
         for service, row in zip(stack.services, self._state.services, strict=True):
-            if row.phase == "waiting" and service.needs <= up:
+            if row.phase == "waiting" and stack.needed(service.name) <= up:
                 self._start(row, service)
 
     def _start(self, row: ServiceState, service: Service) -> None:
@@ -145,17 +145,18 @@ class Supervisor:
         elif child.seconds() > limit:
             raise StackError(self._explain(row, f"was not ready after {limit:g} seconds"))
 
-    def _watch(self, groups: Groups | None) -> None:
+    def _watch(self, stack: Stack) -> None:
         """Stay until asked to stop; tell what ends meanwhile, and begin it again."""
-        minded = time.monotonic()
+        minded, groups = time.monotonic(), stack.groups
         while True:
             if self._start_asked:
                 self._begin_ended_again()
+            self._start_what_can(stack)
             for row in self._state.services:
                 child = self._children[row.name]
                 code = child.exit_code()
                 if row.phase in ("starting", "ready") and code is not None:
-                    self._ended(row, child, code)
+                    self._ended(row, child, code, excused=self._lacked(stack, child))
                 elif row.phase == "starting":
                     self._follow_start(row, child)
             if groups and time.monotonic() - minded > _MIND_SECONDS:
@@ -177,14 +178,23 @@ class Supervisor:
             self._state.message = ""
             self._enter("ready")
 
-    def _ended(self, row: ServiceState, child: Child, code: int) -> None:
+    def _lacked(self, stack: Stack, child: Child) -> bool:
+        """Whether something that it needs has been away since it was started."""
+        needed = stack.needed(child.service.name)
+        return any(
+            row.phase not in _UP or self._children[row.name].seconds() < child.seconds()
+            for row in self._state.services
+            if row.name in needed
+        )
+
+    def _ended(self, row: ServiceState, child: Child, code: int, *, excused: bool) -> None:
         row.exit_code = code
         told = self._explain(row, _how(code))
         _log(told)
         short = child.seconds() < _SHORT_LIFE_SECONDS
         self._short_lives[row.name] = self._short_lives[row.name] + 1 if short else 0
         often = self._short_lives[row.name] > _MOST_SHORT_LIVES
-        if child.service.restarts and code < 0 and not often:
+        if child.service.restarts and (code < 0 or excused) and not often:
             row.restarts += 1
             self._begin_again(row, child.service)
         else:
@@ -193,7 +203,8 @@ class Supervisor:
     def _begin_again(self, row: ServiceState, service: Service) -> None:
         if service.on_death:
             service.on_death()
-        self._start(row, service)
+        # As soon as what it needs is there: that may have been killed at the same moment.
+        self._mark(row, "waiting")
         if self._state.phase == "ready":
             self._enter("starting")
 

@@ -5,6 +5,7 @@ with a slash too many was answered by a redirect, a wrong one by nothing that an
 """
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -50,7 +51,7 @@ def door(
     kafka: str, make_topics: Callable[[str], Topics], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Door]:
     """One gateway for all of them."""
-    prefix = "clients."
+    prefix = f"clients{secrets.token_hex(4)}."
     topics = make_topics(prefix)
     gateway = Gateway(kafka, prefix, tmp_path_factory.mktemp("door"))
     names = [topics.callbacks.name, topics.dead_letters.name, topics.usage_units.name]

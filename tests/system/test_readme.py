@@ -114,6 +114,12 @@ def account_setting(stack: Shell, command: Command) -> None:
     )
 
 
+def silence_setting(stack: Shell, command: Command) -> None:
+    """The gateway takes the setting."""
+    read = "from producer_gateway.settings import Settings; Settings().silence_limits()"
+    stack.run(f"{command.text} && .venv/bin/python -c '{read}' && unset {named(command)}")
+
+
 def named(command: Command) -> str:
     """The variable that an `export` sets."""
     return command.text.removeprefix("export ").partition("=")[0]
@@ -160,6 +166,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
     r"\.venv/bin/python -m consumer (report|deferred|dead-letters|replay|topics|migrate)\b.*": ran,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
+    r"export GATEWAY_SILENCE_LIMITS=.*": silence_setting,
     r"\.venv/bin/pytest .*": pytest_path,
     r"make (bench|fuzz).*": offered,
     r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,

@@ -60,6 +60,30 @@ os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
 
+NEEDED = """
+there = pathlib.Path(sys.argv[2])
+if not life.exists():
+    there.touch()
+    wait_until_ready()
+    there.unlink()
+    life.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+there.touch()
+time.sleep(60)
+"""
+NEEDS = """
+there = pathlib.Path(sys.argv[2])
+if not life.exists():
+    wait_until_ready()
+    while not life.exists():
+        time.sleep(0.01)
+    sys.exit(1)
+if not there.exists():
+    sys.exit(2)
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
 
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
@@ -173,3 +197,23 @@ def test_a_part_that_may_not_be_begun_again_is_told(directory: RunDirectory) -> 
     assert (state.services[0].phase, state.services[0].restarts) == ("failed", 0)
     assert state.services[0].exit_code == -signal.SIGSEGV
     assert f"ended with exit code {-signal.SIGSEGV}" in state.message
+
+
+def test_who_ends_because_what_it_needs_was_away_is_begun_again_with_it(
+    directory: RunDirectory,
+) -> None:
+    """A database and a consumer that are killed at once: the consumer must not be first."""
+    life, there = directory.path / "life", directory.path / "there"
+    needed = replace(
+        server(directory, NEEDED, str(life), str(there), ready=there.exists, restarts=True),
+        name="needed",
+    )
+    needs = replace(
+        server(directory, NEEDS, str(life), str(there), ready=there.exists, restarts=True),
+        name="needs",
+        needs=frozenset({"needed"}),
+    )
+    state = after(directory, needed, needs)
+    assert state.phase == "stopped"
+    assert [row.restarts for row in state.services] == [1, 1]
+    assert state.message == ""
