@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help able install demo up down test lint format schemas bench chaos
+.PHONY: help able install demo up down test litellm-versions lint format schemas bench chaos
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -19,7 +19,7 @@ ENVIRONMENT := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIZE ?= small
 
 help: ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
 
 able:
 	@[ -w . ] || { echo "this checkout is read-only for $$(id -un): work in a copy that you may write to" >&2; exit 1; }
@@ -46,6 +46,9 @@ down: ## Stop what `make up` started, and delete its embedded data; installs not
 
 test: install ## Run everything that needs no cluster
 	@$(RUN) pytest tests/unit tests/integration tests/system tests/chaos
+
+litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
+	@LITELLM_VERSIONS=all $(RUN) pytest tests/system/test_litellm_versions.py
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .
