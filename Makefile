@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help able install demo up down unit check test lint format schemas bench chaos fuzz
+.PHONY: help able install demo up down unit check test litellm-versions lint format schemas bench chaos fuzz
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -19,7 +19,7 @@ ENVIRONMENT := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIZE ?= small
 
 help: ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
 
 able:
 	@[ -w . ] || { echo "this checkout is read-only for $$(id -un): work in a copy that you may write to" >&2; exit 1; }
@@ -54,6 +54,9 @@ check: lint unit ## What to run before each commit: lint and unit
 
 test: install ## Run everything that needs no cluster
 	@$(PYTEST) tests/unit tests/integration tests/system tests/chaos
+
+litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
+	@LITELLM_VERSIONS=all $(RUN) pytest tests/system/test_litellm_versions.py
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .

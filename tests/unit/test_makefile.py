@@ -14,7 +14,10 @@ from tests.services.waiting import NET_SECONDS
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 TOOLS = ("bash", "id", "grep", "tail", "dirname")
-TARGETS = ("install", "demo", "up", "test", "lint", "format", "schemas", "bench", "chaos")
+TARGETS = (
+    *("install", "demo", "up", "test", "litellm-versions"),
+    *("lint", "format", "schemas", "bench", "chaos"),
+)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 OURS = {"schemas", "producer_gateway", "consumer", "demo", "reconciler"}
-SEEN_FROM_OUTSIDE = ("deployment", "ledger", "topics", "captures", "stack", "waiting")
+SEEN_FROM_OUTSIDE = ("deployment", "ledger", "topics", "captures", "stack", "waiting", "proxies")
 FILES = [
     *sorted((TESTS / "system").glob("*.py")),
     *(TESTS / "services" / f"{name}.py" for name in SEEN_FROM_OUTSIDE),
