@@ -42,8 +42,8 @@ class Call:
 
     def element(self) -> bytes:
         """The callback of this call; the same bytes each time."""
-        # The contract needs one of these two: whatever else is parked.
-        statuses = {Fate.SKIPPED: "failure", Fate.PARKED: "finished"}
+        # The contract needs one, so a call without is parked.
+        statuses = {Fate.SKIPPED: "failure", Fate.PARKED: None}
         status = statuses.get(self.fate, "success")
         payload = {
             "id": self.response_id,
