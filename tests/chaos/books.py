@@ -42,7 +42,7 @@ class Call:
 
     def element(self) -> bytes:
         """The callback of this call; the same bytes each time."""
-        status = "failure" if self.fate is Fate.SKIPPED else "success"
+        status = {Fate.SKIPPED: "failure", Fate.PARKED: None}.get(self.fate, "success")
         payload = {
             "id": self.response_id,
             "litellm_call_id": self.call_id,
@@ -89,9 +89,7 @@ class Books:
             chosen = fate or self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             digits = self._random.randrange(1, 10**12)
             run = self._random.randrange(RUNS)
-        cost = {Fate.PARKED: f"-0.{digits:012}"}.get(chosen, "0.0")
-        if chosen is Fate.RECEIPT:
-            cost = f"0.{digits:012}"
+        cost = f"0.{digits:012}" if chosen is Fate.RECEIPT else "0.0"
         name = f"{self._prefix}-{number}"
         return Call(f"resp-{name}", f"call-{name}", self._runs()[run], chosen, cost)
 
