@@ -27,6 +27,9 @@ from schemas.text import SURELY_WHOLE
 from schemas.usage import UsageUnit
 
 SELF_TEST_MODEL: Final = "litellm-mock-response-model"
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""What is larger is not read: six times what the topic takes uncompressed, and reading takes memory
+several times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +113,23 @@ def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | D
     return build_deferred(callback, terms, verdict)
 
 
+def _unread(record: Record, value: bytes) -> Parked | None:
+    """Judge a record that is not even read."""
+    if record.headers_unreadable:
+        # Whose call it is stands in a header: charged to another source, it would be charged twice.
+        return Parked(Reason.HEADERS_UNREADABLE, "the client cannot read the record's headers")
+    if len(value) > MOST_BYTES:
+        return Parked(Reason.TOO_LARGE, f"a value of {len(value)} bytes")
+    return None
+
+
 def decide(record: Record, policy: Policy) -> Decision:
     """Return what `record` turns into. Never raises for what a sender can send."""
     value = record.value
     if value is None:
         return Skipped("tombstone")
-    if record.headers_unreadable:
-        # Whose call it is stands in a header: charged to another source, it would be charged twice.
-        return Parked(Reason.HEADERS_UNREADABLE, "the client cannot read the record's headers")
+    if parked := _unread(record, value):
+        return parked
     try:
         if record.topic == policy.usage_units_topic:
             return Usage(UsageUnit.model_validate_json(value))

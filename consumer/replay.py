@@ -51,8 +51,12 @@ def dead_letters(batches: Iterable[list[Record]], reasons: set[str]) -> Iterator
         for record in batch:
             reason = header(record.headers, names.REASON) or "unknown"
             if not reasons or reason in reasons:
-                whole = header(record.headers, names.PART_INDEX) is None
-                yield DeadLetter(record, reason, whole)
+                yield DeadLetter(record, reason, not _is_part(record))
+
+
+def _is_part(record: Record) -> bool:
+    """Whether the value is a part of a larger one: the last header says so, which is ours."""
+    return bool(record.headers) and record.headers[-1][0] == names.PART_INDEX
 
 
 class Resender:

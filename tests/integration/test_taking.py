@@ -1,5 +1,6 @@
 """Whatever a producer writes onto the topics: the consumer lives, and all behind it is settled."""
 
+import json
 import os
 import random
 from collections import defaultdict
@@ -195,6 +196,11 @@ def test_NOTHING_VANISHES_whatever_is_written_onto_the_topics(
         assert (letter.key, letter.value) == (record.key, record.value), place
         assert letter.headers[: len(headers)] == headers, place
     assert member.end() == 0
+    # Whatever else reads the topics reads them to their ends as well.
+    listed = json.loads(consuming.command("dead-letters", "list", "--json", "--limit", "9999999"))
+    assert len(listed) == len(expected)
+    assert f"send {len(expected)} back" in consuming.command("dead-letters", "replay")
+    assert "dry run" in consuming.command("replay", "--from-offset", "0:0")
 
 
 def place_of(letter: Record) -> tuple[str, int, int]:

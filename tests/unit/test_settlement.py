@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumer.settlement import settled_value
 from schemas.element import ContractError, is_strict_json
+from schemas.identity import read_identified
 from tests.services.callbacks import NUMBER, charged, costing, element, leniently
 
 COST = Decimal("0.0123456789012345678901234567890123")
@@ -46,19 +47,25 @@ ANYTHING = st.recursive(
 )
 
 
+SPEND = ANYTHING | st.fixed_dictionaries({"run_id": ANYTHING, "attempt": ANYTHING})
+METADATA = st.fixed_dictionaries({"spend_logs_metadata": SPEND | SPEND.map(json.dumps)})
+
+
 @given(
     st.fixed_dictionaries(
         {},
-        optional=dict.fromkeys(
-            ("metadata", "saved_cache_cost", "cost_breakdown", "prompt_tokens", "hidden_params",
-             "startTime", "model", "end_user", "request_tags"),
+        optional={"metadata": METADATA} | dict.fromkeys(
+            ("litellm_call_id", "hidden_params", "saved_cache_cost", "cost_breakdown",
+             "prompt_tokens", "startTime", "model", "end_user", "request_tags"),
             ANYTHING,
         ),
     )
 )  # fmt: skip
 def test_whatever_else_the_callback_says_it_can_be_settled(fields: dict[str, Any]) -> None:
-    settled = settled_value(element(response_cost=0, **fields), COST)
+    value = element(response_cost=0, **fields)
+    settled = settled_value(value, COST)
     assert charged(settled).receipt.response_cost_usd == COST
+    assert read_identified(settled).identity == read_identified(value).identity
 
 
 def test_what_is_no_callback_cannot_be_settled() -> None:

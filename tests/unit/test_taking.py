@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.decision import decide
+from consumer.decision import MOST_BYTES, decide
 from consumer.headers import read_headers
 from consumer.letter import Letter, letters
 from consumer.record import Charge, Deferred, Parked, Record, Skipped, Usage
@@ -92,6 +92,14 @@ def test_a_tombstone_is_skipped_on_both_topics(topic: str) -> None:
 @pytest.mark.parametrize("topic", [CALLBACKS, USAGE_UNITS])
 def test_an_empty_value_is_no_tombstone(topic: str) -> None:
     assert isinstance(decide(Record(topic, 0, 1, RECEIVED_MS, b"", b"", ()), policy()), Parked)
+
+
+def test_a_value_that_no_topic_takes_uncompressed_is_not_read() -> None:
+    for size, reason in ((MOST_BYTES, "unreadable"), (MOST_BYTES + 1, "too_large")):
+        taken = Record(CALLBACKS, 0, 1, RECEIVED_MS, None, b"{" + b" " * (size - 1), ())
+        decision = decide(taken, policy())
+        assert isinstance(decision, Parked)
+        assert decision.reason == reason
 
 
 @given(
