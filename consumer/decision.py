@@ -27,9 +27,9 @@ from schemas.text import SURELY_WHOLE
 from schemas.usage import UsageUnit
 
 SELF_TEST_MODEL: Final = "litellm-mock-response-model"
-MOST_BYTES: Final = 64 * 1024 * 1024
-"""What is larger is not read: six times what the topic takes uncompressed, and reading takes memory
-several times over."""
+MOST_BYTES: Final = 128 * 1024 * 1024
+"""What is larger than any POST that the gateway takes by default is not read: only a foreign
+producer can have compressed it, and reading takes its memory several times over."""
 
 
 @dataclass(frozen=True, slots=True)
