@@ -97,7 +97,8 @@ def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         "message.timeout.ms": settings.consumer_transaction_timeout_ms,
         "acks": "all",
         "partitioner": "murmur2_random",
-        "compression.type": "lz4",
+        # Every client reads it. The receipts topic has the broker compress what it stores.
+        "compression.type": "none",
         # Nothing waits for it: a commit sends what is there, one request a partition and batch.
         "linger.ms": 1_000,
         "message.max.bytes": topics.dead_letters.max_message_bytes,

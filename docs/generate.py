@@ -9,7 +9,7 @@ import sys
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from annotated_types import Ge, Gt, Le, MinLen
@@ -32,6 +32,7 @@ MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "receipt": Receipt,
     "usage-unit": UsageUnit,
 }
+_PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
     "Consumer": ("python -m consumer", consumer.settings.Settings),
@@ -47,7 +48,16 @@ def schema(model: type[BaseModel] | type[msgspec.Struct]) -> str:
         (_,), parts = msgspec.json.schema_components([model], ref_template="#/$defs/{name}")
         described = parts.pop(model.__name__) | {"$defs": parts}
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(document | described, indent=2) + "\n"
+    return json.dumps(document | _without_private_formats(described), indent=2) + "\n"
+
+
+def _without_private_formats(node: dict[str, Any]) -> dict[str, Any]:
+    """Leave out formats of the library's own: strict validators refuse what they do not know."""
+    return {
+        key: _without_private_formats(value) if isinstance(value, dict) else value
+        for key, value in node.items()
+        if not (key == "format" and value in _PRIVATE_FORMATS)
+    }
 
 
 def _type(annotation: object) -> str:

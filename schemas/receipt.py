@@ -38,9 +38,18 @@ def receipt_id(source_system: str, call_key: str) -> UUID:
     return UUID(int=int.from_bytes(digest[:16]) & ~_VERSION_BITS | _VERSION_5)
 
 
+PLAIN_DECIMAL: Final = r"^[0-9]+(\.[0-9]+)?$"
+"""What `plain` returns, as a pattern: JSON Schema knows no format for it."""
+
+_Amount = Annotated[Decimal, Meta(extra_json_schema={"pattern": PLAIN_DECIMAL})]
+
+
 def plain(amount: Decimal) -> str:
-    """Return `amount` in plain decimal notation, every digit kept: 4.95E-6 is 0.00000495."""
-    return format(amount, "f")
+    """Return `amount` in plain decimal notation, every digit kept: 4.95E-6 is 0.00000495.
+
+    A zero has no sign.
+    """
+    return format(amount or abs(amount), "f")
 
 
 class ChargeReason(StrEnum):
@@ -71,15 +80,15 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     run_id: Annotated[str, Meta(description="The call key itself where the call names no run.")]
     attempt: int
     billing_account_id: str
-    response_cost_usd: Annotated[Decimal, Meta(description="LiteLLM's figure, untouched.")]
-    charged_usd: Annotated[Decimal, Meta(description="response_cost_usd × markup, exact.")]
+    response_cost_usd: Annotated[_Amount, Meta(description="LiteLLM's figure, untouched.")]
+    charged_usd: Annotated[_Amount, Meta(description="response_cost_usd × markup, exact.")]
     charged_credits: Annotated[int, Meta(description="charged_usd × 10,000,000, rounded up once.")]
     cost_source: str
     charge_reason: ChargeReason
     marks: Annotated[
         list[str], Meta(description="Further remarks, for instance unattributed_account.")
     ]
-    occurred_at: Annotated[datetime, Meta(description="When the call ended.")]
+    occurred_at: Annotated[datetime, Meta(tz=True, description="When the call ended.")]
     model: Annotated[
         str | None, Meta(description="The model group the customer asked for, else the model.")
     ]

@@ -18,6 +18,7 @@ GROUPS: Final = {
     f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
     f"{SYSTEM}identity": "deployment",
+    f"{SYSTEM}javascript": "deployment",
     f"{SYSTEM}litellm": "deployment",
     f"{SYSTEM}nothing_vanishes": "deployment",
     f"{SYSTEM}receipts_topic": "deployment",

@@ -1,6 +1,7 @@
 """The receipt event: a valid CloudEvent, money as text, and nothing of what was said."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,10 +12,12 @@ import msgspec
 import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.record import Charge, Deferred, Parked
 from consumer.rows import deferred_row, detail_row, receipt_row
-from schemas.receipt import EVENT_TYPE, Receipt, receipt_id, to_kafka
+from schemas.receipt import EVENT_TYPE, PLAIN_DECIMAL, Receipt, plain, receipt_id, to_kafka
 from tests.services import captures
 from tests.services.callbacks import NUMBER, charged, element, record, verdict
 
@@ -53,6 +56,15 @@ def test_the_event_is_a_cloudevent_in_binary_mode() -> None:
     assert read.get_time() == receipt.occurred_at
     assert read.get_extension("partitionkey") == "run-1"
     assert msgspec.convert(read.get_data(), Receipt) == receipt
+
+
+@given(
+    st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False)
+    | st.sampled_from([Decimal("-0.0"), Decimal("0E+3"), Decimal("1E-400"), Decimal("-0E-7")])
+)
+def test_every_amount_has_the_pattern_of_the_schema_and_its_value(amount: Decimal) -> None:
+    assert re.fullmatch(PLAIN_DECIMAL.strip("^$"), plain(amount))
+    assert Decimal(plain(amount)) == amount
 
 
 @pytest.mark.parametrize("odd", ["läuft", "a b", "\N{ROCKET}", "100%", 'say "x"', "a\r\nb", "%0A"])

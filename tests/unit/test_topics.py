@@ -56,6 +56,13 @@ def test_the_limit_of_a_topic_that_declares_none_is_kafkas() -> None:
     assert receipts.max_message_bytes == 1_048_588
 
 
+def test_subscribers_in_every_language_can_read_receipts() -> None:
+    topics = load_topics()
+    assert topics.receipts.config["compression.type"] == "gzip"
+    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
+    assert producer_config(settings, topics)["compression.type"] == "none"
+
+
 @pytest.mark.parametrize(
     "fault", [{"partitions": 0}, {"name": ""}, {"name": "a b"}, {"replicas": 3}]
 )
