@@ -20,12 +20,13 @@ from tests.services.waiting import eventually
 
 RawHeaders = Sequence[tuple[bytes, bytes | None]]
 
-_SECONDS: Final = 30.0
+_SECONDS: Final = 300.0
 _PRODUCE: Final = struct.pack(">hh", 0, 7)
 _CLIENT: Final = b"raw"
 _ALL_REPLICAS: Final = -1
 _NO_ERROR: Final = "0"
-_NO_LEADER: Final = ("3", "5", "6")
+_LEADER_NOT_AVAILABLE: Final = "5"
+_NO_LEADER: Final = ("3", _LEADER_NOT_AVAILABLE, "6")
 _correlation = itertools.count(1)
 
 
@@ -74,13 +75,17 @@ class RawProducer:
             code = eventually(lambda: _done(send()), f"a leader of {topic}/{partition}")  # noqa: B023 - called at once
             assert code == _NO_ERROR, f"Kafka refused {topic}/{partition} with code {code}"
 
-    def _leader(self, topic: str, partition: int) -> tuple[str, int]:
+    def _leader(self, topic: str, partition: int) -> tuple[str, int] | None:
+        """The address of the leader; None where a topic that is new is not known everywhere yet."""
         metadata = self._admin.list_topics(topic, timeout=_SECONDS)
-        leader = metadata.brokers[metadata.topics[topic].partitions[partition].leader]
-        return str(leader.host), int(leader.port)
+        found = metadata.topics[topic].partitions.get(partition)
+        leader = metadata.brokers.get(found.leader) if found else None
+        return (str(leader.host), int(leader.port)) if leader else None
 
     def _produce(self, topic: str, partition: int, batch: bytes) -> str:
         leader = self._leader(topic, partition)
+        if leader is None:
+            return _LEADER_NOT_AVAILABLE
         body = struct.pack(">hhii", -1, _ALL_REPLICAS, int(_SECONDS * 1_000), 1) + _text(topic)
         body += struct.pack(">ii", 1, partition) + struct.pack(">i", len(batch)) + batch
         request = _PRODUCE + struct.pack(">i", next(_correlation)) + _text(_CLIENT.decode()) + body

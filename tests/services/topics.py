@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import PartitionMetadata
 
 from tests.services.deployment import Deployment
 from tests.services.waiting import NET_SECONDS, eventually
@@ -126,7 +127,13 @@ def topic_ends(asker: Consumer, topic: str) -> Ends:
                 raise
             return ()
 
-    partitions = asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions
+    def known() -> dict[int, PartitionMetadata]:
+        partitions: dict[int, PartitionMetadata] = (
+            asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions
+        )
+        return partitions
+
+    partitions = eventually(known, f"the partitions of {topic}")
     return {
         number: eventually(partial(watermarks, number), f"a leader of {topic}/{number}")[1]
         for number in partitions

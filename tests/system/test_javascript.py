@@ -137,7 +137,7 @@ def test_a_validator_in_its_default_strict_mode_takes_every_schema(
         (element,) = captures.elements("real-nonstream.json")
         good.write_bytes(element)
     bad = tmp_path / "bad.json"
-    wrong = {"response_cost_usd": "1E+2", "finished_at": "yesterday", "id": 1}
+    wrong = {"response_cost_usd": "1E+2", "finished_at": "yesterday", "status": 1}
     bad.write_text(json.dumps(json.loads(good.read_text()) | wrong))
     command = javascript.script(tmp_path, "strict.mjs", STRICT)
     schema = SCHEMAS / f"{name}.schema.json"
