@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import PartitionMetadata
 
 from tests.services.deployment import Deployment
 from tests.services.waiting import NET_SECONDS, eventually
@@ -127,11 +126,8 @@ def topic_ends(asker: Consumer, topic: str) -> Ends:
                 raise
             return ()
 
-    def known() -> dict[int, PartitionMetadata]:
-        partitions: dict[int, PartitionMetadata] = (
-            asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions
-        )
-        return partitions
+    def known() -> list[int]:
+        return list(asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions)
 
     partitions = eventually(known, f"the partitions of {topic}")
     return {
