@@ -1,13 +1,12 @@
 """promtool and Prometheus itself: those on the PATH, else Debian's, kept outside the tree."""
 
-import fcntl
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
 
+from tests.services.cache import kept
 from tests.services.waiting import NET_SECONDS
 
 PROGRAMS: Final = ("promtool", "prometheus")
@@ -29,37 +28,27 @@ def program(name: str) -> Path:
     """
     if found := shutil.which(name):
         return Path(found)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "billing-stream"
-    kept = cache / "prometheus-debian"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / ".prometheus.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.is_dir():
-            _unpack_into(kept)
-    return kept / name
+    return kept("prometheus-debian", _unpack_into) / name
 
 
-def _unpack_into(kept: Path) -> None:
+def _unpack_into(directory: Path) -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise MissingError("install Prometheus, which brings promtool, or put promtool on the PATH")
-    with tempfile.TemporaryDirectory(dir=kept.parent) as name:
+    with tempfile.TemporaryDirectory(dir=directory.parent) as name:
         # Readable for the user that apt downloads as.
-        directory = Path(name)
-        directory.chmod(0o755)
-        if _fails(["apt-get", "--quiet", "download", PACKAGE], directory):
+        work = Path(name)
+        work.chmod(0o755)
+        if _fails(["apt-get", "--quiet", "download", PACKAGE], work):
             # A new machine has no lists of packages, or old ones.
-            _fails(["apt-get", "--quiet", "update"], directory)
-            if said := _fails(["apt-get", "--quiet", "download", PACKAGE], directory):
+            _fails(["apt-get", "--quiet", "update"], work)
+            if said := _fails(["apt-get", "--quiet", "download", PACKAGE], work):
                 raise MissingError(f"apt-get brings no {PACKAGE}; install it by hand: {said}")
-        (package,) = directory.glob("*.deb")
-        unpacked, ready = directory / "unpacked", directory / "ready"
-        if said := _fails(["dpkg-deb", "--extract", str(package), str(unpacked)], directory):
+        (package,) = work.glob("*.deb")
+        unpacked = work / "unpacked"
+        if said := _fails(["dpkg-deb", "--extract", str(package), str(unpacked)], work):
             raise MissingError(f"{package.name} cannot be unpacked: {said}")
-        ready.mkdir()
         for wanted in PROGRAMS:
-            (unpacked / "usr" / "bin" / wanted).rename(ready / wanted)
-        # Under its name only when it is complete.
-        ready.rename(kept)
+            (unpacked / "usr" / "bin" / wanted).rename(directory / wanted)
 
 
 def _fails(command: list[str], directory: Path) -> str:

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.services.cache import kept
 from tests.services.deployment import CALLBACKS_PATH, Deployment
 from tests.services.process import Server, free_port
 from tests.services.waiting import eventually
@@ -52,34 +52,20 @@ def pinned_versions() -> list[str]:
 def installed(version: str) -> Path:
     """The environment of a version; the first time, uv fills it (seconds, and a download).
 
-    It appears under its name only when it is complete.
-
     Raises:
         InstallError: its packages are not pinned, there is no uv, or it failed.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "billing-stream"
     pins = PINS / f"{version}.txt"
     if not pins.exists():
         raise InstallError(f"LiteLLM {version} is none of {', '.join(pinned_versions())}")
-    content = pins.read_bytes() + sys.version.encode()
-    environment = cache / f"litellm-{version}-{hashlib.sha256(content).hexdigest()[:8]}"
-    if environment.is_dir():
-        return environment
-    cache.mkdir(parents=True, exist_ok=True)
-    incoming = Path(tempfile.mkdtemp(prefix=f".{environment.name}-", dir=cache))
-    try:
-        _uv("venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, incoming)
-        python = incoming / "bin" / "python"
+
+    def fill(directory: Path) -> None:
+        python = directory / "bin" / "python"
+        _uv("venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, directory)
         _uv("pip", "install", "--quiet", "--no-deps", "--python", python, "--requirements", pins)
-        if not environment.is_dir():
-            incoming.rename(environment)
-    except OSError as refused:
-        # Another run may have put its own in place between the two lines above.
-        if not environment.is_dir():
-            raise InstallError(f"LiteLLM {version} could not be stored: {refused}") from refused
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-    return environment
+
+    content = pins.read_bytes() + sys.version.encode()
+    return kept(f"litellm-{version}-{hashlib.sha256(content).hexdigest()[:8]}", fill)
 
 
 def _uv(*arguments: str | Path) -> None:
