@@ -48,7 +48,20 @@ and `create_file` do not."""
 _INFERENCE: Final = _MAKES | {"generation", "passthrough", "thread"}
 """Anywhere in a name that manages nothing: `arealtime`, `anthropic_messages`, `run_thread`."""
 
+_TELLS: Final = frozenset(
+    {"get", "retrieve", "fetch", "read", "download", "poll", "status", "content", "cancel"}
+)
+"""Tells again what became of something. What is cancelled is told of with what it had used."""
+
+_MADE: Final = frozenset(
+    {"response", "interaction", "video", "batch", "job", "run", "container", "file", "completion"}
+)
+"""What is ordered by one call and read by others."""
+
 _RESULT: Final = "response"
+_LATER: Final = frozenset({_RESULT, "interaction"})
+"""What LiteLLM makes in the background and prices when it is done. A video has its whole price when
+it is ordered, and a batch, a fine-tuning job, a container or a file when it is read or never."""
 _LONGEST: Final = 128
 
 
@@ -65,6 +78,21 @@ def reads_response(call_type: str | None) -> bool:
         return False
     words = _words(call_type or "")
     return words[0] in {"get", "retrieve", "list"} and _RESULT in words
+
+
+def reads(call_type: str | None) -> bool:
+    """Say whether the call only tells again what another one has ordered."""
+    if shape_of(call_type) is not Shape.MANAGEMENT:
+        return False
+    words = _words(call_type or "")
+    return not _TELLS.isdisjoint(words) and (len(words) == 1 or not _MADE.isdisjoint(words))
+
+
+def priced_later(call_type: str | None) -> bool:
+    """Say whether the call is about something that may be made in the background."""
+    if not call_type or len(call_type) > _LONGEST:
+        return False
+    return not _LATER.isdisjoint(_words(call_type))
 
 
 @lru_cache(maxsize=1_024)
@@ -84,7 +112,8 @@ def _shape_of(call_type: str) -> Shape:
     return Shape.UNKNOWN
 
 
-def _words(call_type: str) -> list[str]:
+@lru_cache(maxsize=1_024)
+def _words(call_type: str) -> tuple[str, ...]:
     """Return the words of a name in the singular, without the `a` of what is asynchronous."""
     spread = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", call_type).lower()
     words = [_singular(word) for word in re.findall(r"[a-z0-9]+", spread)]
@@ -92,11 +121,11 @@ def _words(call_type: str) -> list[str]:
         del words[0]
     if words and words[0].startswith("a") and words[0][1:] in _KNOWN:
         words[0] = words[0][1:]
-    return words
+    return tuple(words)
 
 
 def _singular(word: str) -> str:
     return word if word == "status" or word.endswith("ss") else word.removesuffix("s")
 
 
-_KNOWN: Final = _WORKS | _MANAGES | _INFERENCE | {"create", "pass"}
+_KNOWN: Final = _WORKS | _MANAGES | _INFERENCE | _MADE | {"create", "pass"}

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from consumer.marks import TIMES, marks
-from consumer.money import charge
+from consumer.money import charge, trimmed
 from consumer.origin import DAY_MS, EARLIEST_MS, Origin
 from consumer.payer import Accounts, house_reason, payer
 from consumer.record import Charge, Deferred
@@ -17,7 +17,7 @@ from consumer.spend import spend_of
 from schemas.attribution import text_of
 from schemas.callback import Callback, Metadata, UsageObject
 from schemas.identity import Reading
-from schemas.receipt import ChargeReason, Receipt, plain, receipt_id
+from schemas.receipt import ChargeReason, Receipt, receipt_id
 from schemas.text import REPLACEMENT, SURELY_WHOLE, bounded, storable
 
 COST_SOURCE: Final = "litellm_callback"
@@ -101,9 +101,7 @@ def _milliseconds(start: float | None, end: float | None) -> int | None:
 
 def _content_hash(receipt: Receipt) -> str:
     """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
-    r, amount = receipt, plain(receipt.response_cost_usd)
-    if "." in amount:
-        amount = amount.rstrip("0").rstrip(".")
+    r, amount = receipt, trimmed(receipt.response_cost_usd)
     tokens = f"{r.tokens_in}\x1f{r.tokens_out}\x1f{r.tokens_cached_in}\x1f{r.tokens_reasoning}"
     content = f"{amount}\x1f{tokens}\x1f{r.model or ''}\x1f{r.billing_account_id}"
     return hashlib.sha256(content.encode()).hexdigest()

@@ -11,16 +11,25 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
+from msgspec.structs import replace
 from pydantic import ValidationError
 
-from consumer.call_shape import Shape, reads_response, shape_of
+from consumer.background import (
+    AMBIGUOUS_READ,
+    AWAITING_RESULT,
+    is_ordered,
+    link_of,
+    linked,
+    settled,
+)
+from consumer.call_shape import Shape, reads, reads_response, shape_of
 from consumer.charge import ChargeTerms, build_charge, build_deferred
 from consumer.origin import origin_of
 from consumer.payer import Accounts
-from consumer.record import Charge, Decision, Deferred, Parked, Record, Skipped, Usage
+from consumer.record import Charge, Decision, Deferred, Parked, Record, Role, Skipped, Usage
 from schemas.callback import Callback
 from schemas.element import ContractError
-from schemas.identity import read_identified
+from schemas.identity import BATCH_RETRIEVES, read_identified, read_key
 from schemas.receipt import ChargeReason
 from schemas.record import Reason
 from schemas.text import SURELY_WHOLE
@@ -69,7 +78,7 @@ def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
     """Judge a call that costs nothing by what it is; None where that needs an explanation."""
     call_type, used = callback.call_type, _used_tokens(callback)
     # A retrieved batch that has used tokens is finished: its cost is told nowhere else.
-    finished = used and call_type == "aretrieve_batch"
+    finished = used and call_type in BATCH_RETRIEVES
     if callback.response_cost is not None and call_type in policy.not_billable_call_types:
         return None if finished else Skipped("not_billable")
     shape = shape_of(call_type)
@@ -78,6 +87,45 @@ def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
     if shape is Shape.UNKNOWN and not used:
         return Skipped("no_usage")
     return None
+
+
+def _judge_cost(
+    callback: Callback, terms: ChargeTerms, policy: Policy, value: bytes
+) -> Charge | Deferred:
+    """Judge a call of a cost: a receipt, unless it only tells again what another call has cost."""
+    reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL
+    charge = build_charge(callback, terms, policy.accounts, policy.markup, reason)
+    if settlement := terms.origin.settlement:
+        return settled(charge, settlement.call_key)
+    if link := link_of(terms.reading, value, terms.origin.source_system):
+        return linked(charge, link)
+    if reads(callback.call_type) and callback.call_type not in BATCH_RETRIEVES:
+        deferred = build_deferred(callback, terms, AMBIGUOUS_READ)
+        return replace(
+            deferred,
+            call_key=read_key(callback.litellm_call_id, callback.id),
+            suggested_cost_usd=callback.response_cost,
+        )
+    return charge
+
+
+def _judge_zero(
+    callback: Callback, terms: ChargeTerms, policy: Policy, value: bytes
+) -> Charge | Deferred | Skipped:
+    verdict = _zero_verdict(callback, policy)
+    if isinstance(verdict, ChargeReason):
+        return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
+    if isinstance(verdict, Skipped):
+        link = link_of(terms.reading, value, terms.origin.source_system)
+        ended = link and link.role is Role.ENDED and verdict.reason == "not_billable"
+        return Skipped(verdict.reason, link) if ended else verdict
+    if not is_ordered(terms.reading, value):
+        return build_deferred(callback, terms, verdict)
+    # Its receipt, were there one: whose it is, for the receipt of its result.
+    ordered = build_charge(callback, terms, policy.accounts, policy.markup, ChargeReason.USAGE)
+    deferred = build_deferred(callback, terms, AWAITING_RESULT)
+    link = link_of(terms.reading, value, terms.origin.source_system)
+    return replace(deferred, link=link, held=ordered) if link else deferred
 
 
 def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | str:
@@ -103,14 +151,8 @@ def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | D
     if reading.sent_cost is not None:
         return build_deferred(callback, terms, "unusable_cost")
     if callback.response_cost:
-        reason = ChargeReason.USAGE if callback.status == "success" else ChargeReason.PARTIAL
-        return build_charge(callback, terms, policy.accounts, policy.markup, reason)
-    verdict = _zero_verdict(callback, policy)
-    if isinstance(verdict, Skipped):
-        return verdict
-    if isinstance(verdict, ChargeReason):
-        return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
-    return build_deferred(callback, terms, verdict)
+        return _judge_cost(callback, terms, policy, value)
+    return _judge_zero(callback, terms, policy, value)
 
 
 def _unread(record: Record, value: bytes) -> Parked | None:

@@ -114,6 +114,14 @@ class Ledger:
         row = self._ask(query("open_deferred"))
         return (int(row[0]), float(row[1])) if row else (0, 0.0)
 
+    def waiting_responses(self) -> tuple[int, float]:
+        """Return how many callbacks of background responses wait for another, and the oldest's age.
+
+        In seconds. Raises `psycopg.OperationalError` unless the database answers.
+        """
+        row = self._ask(query("waiting_responses"))
+        return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
     def _ask(
         self, question: LiteralString, values: Mapping[str, Any] | None = None
     ) -> tuple[Any, ...] | None:

@@ -24,6 +24,7 @@ from consumer.record import (
     Deferred,
     Outcome,
     Parked,
+    Place,
     Record,
     Settlement,
     Skipped,
@@ -39,9 +40,9 @@ from consumer.rows import (
     receipt_row,
     usage_row,
 )
+from consumer.waiting import close, pair
 from schemas.receipt import Receipt
 
-_Place: TypeAlias = tuple[str, int, int]
 _Call: TypeAlias = tuple[str, str]
 _Charges: TypeAlias = Mapping[int, tuple[Record, Charge]]
 
@@ -52,7 +53,7 @@ _FEW: Final = 100
 class _Standing(msgspec.Struct, frozen=True):
     """The receipt of a call, written before or with this batch: from which record, saying what."""
 
-    place: _Place
+    place: Place
     content_hash: str
     cost_source: str
 
@@ -66,6 +67,8 @@ def merge(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     charges: dict[int, tuple[Record, Charge]] = {}
     deferrals: dict[int, tuple[Record, Deferred]] = {}
+    paired = pair(cursor, batch)
+    batch = paired.batch
     for ordinal, decided in enumerate(batch):
         match decided.decision:
             case Charge() as charge:
@@ -80,8 +83,13 @@ def merge(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
                 cursor.execute(query("insert_usage_unit"), usage_row(decided.record, usage))
                 outcomes[ordinal] = Outcome(decided, "unit", "new" if cursor.rowcount else "known")
     standing = _charge(cursor, batch, charges, outcomes) if charges else {}
+    deferrals |= {
+        ordinal: (batch[ordinal].record, birth) for ordinal, birth in paired.births.items()
+    }
     if deferrals:
         _defer(cursor, batch, deferrals, _settlements(charges, standing), outcomes)
+    if paired.closings:
+        close(cursor, paired.closings)
     return [outcomes[ordinal] for ordinal in range(len(batch))]
 
 
@@ -133,15 +141,11 @@ def _mark_doubles(
 
 
 def _standing(record: Record, charge: Charge) -> _Standing:
-    return _Standing(_place(record), charge.content_hash, charge.receipt.cost_source)
+    return _Standing(record.place, charge.content_hash, charge.receipt.cost_source)
 
 
 def _call(charge: Charge) -> _Call:
     return (charge.receipt.source_system, charge.receipt.call_key)
-
-
-def _place(record: Record) -> _Place:
-    return (record.topic, record.partition, record.offset)
 
 
 def _find(cursor: Cursor[Any], charges: _Charges) -> dict[_Call, _Standing]:
@@ -199,7 +203,7 @@ def _settlements(
     return {
         call: charge.settlement
         for record, charge in charges.values()
-        if charge.settlement and standing[call := _call(charge)].place == _place(record)
+        if charge.settlement and standing[call := _call(charge)].place == record.place
     }
 
 
@@ -246,7 +250,7 @@ def _judge_repeats(
         if ordinal in outcomes:
             continue
         receipt = standing[_call(charge)]
-        if receipt.place == _place(record):
+        if receipt.place == record.place:
             replayed[ordinal] = charge.receipt.id
         elif receipt.content_hash == charge.content_hash:
             outcomes[ordinal] = Outcome(batch[ordinal], "duplicate", "receipt")
@@ -286,4 +290,5 @@ def _defer(
         outcome, reason = (
             ("deferred", deferred.reason) if ordinal in opened else ("duplicate", "deferred")
         )
-        outcomes[ordinal] = Outcome(batch[ordinal], outcome, reason)
+        # A create that made the receipt of its result has its outcome.
+        outcomes.setdefault(ordinal, Outcome(batch[ordinal], outcome, reason))

@@ -13,6 +13,8 @@ from decimal import (
 )
 from typing import Final
 
+from schemas.receipt import plain
+
 CREDITS_PER_USD: Final = 10_000_000
 
 # Wide enough for every cost that the contract lets in times every markup that the settings let in;
@@ -31,3 +33,9 @@ def charge(response_cost_usd: Decimal, markup: Decimal) -> tuple[Decimal, int]:
     charged_usd = _EXACT.multiply(response_cost_usd, markup)
     credits_ = _EXACT.multiply(charged_usd, CREDITS_PER_USD).to_integral_value(ROUND_CEILING)
     return charged_usd, int(credits_)
+
+
+def trimmed(amount: Decimal) -> str:
+    """Return `amount` in plain decimal notation without zeros at its end: equal ones are equal."""
+    text = plain(amount)
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -189,7 +189,7 @@ def settle(
         open_call = settlement.find(connection, call)
         record = settlement.original(service.kafka_config(found), open_call)
         sender = service.sender_config(found)
-        settlement.send(sender, record, cost_usd, by or getpass.getuser(), note)
+        settlement.send(sender, record, open_call.call_key, cost_usd, by or getpass.getuser(), note)
     out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from consumer.record import Record, Settlement
-from schemas.record import RECEIVED_AT, SETTLED_BY, SETTLED_NOTE, SOURCE
+from schemas.record import RECEIVED_AT, SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE, SOURCE
 from schemas.text import identifier, storable
 
 DEFAULT_SOURCE: Final = "litellm"
@@ -64,6 +64,7 @@ def _settlement(headers: dict[str, bytes]) -> Settlement | None:
     return Settlement(
         identifier(by.decode("utf-8", "replace")),
         storable(note.decode("utf-8", "replace"))[:_MAX_NOTE],
+        identifier(headers.get(SETTLED_CALL_KEY, b"").decode("utf-8", "replace")),
     )
 
 

@@ -5,6 +5,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,6 +19,10 @@ from schemas.usage import UsageUnit
 UNSTORABLE: Final = "unstorable"
 """The reason of a dead letter whose row PostgreSQL refused."""
 _ALL_LOST: Final = -1
+
+
+Place: TypeAlias = tuple[str, int, int]
+"""Where a record stands: topic, partition, offset."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +60,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         )
 
     @property
+    def place(self) -> Place:
+        """Where it stands; a receipt keeps it as its provenance."""
+        return (self.topic, self.partition, self.offset)
+
+    @property
     def size(self) -> int:
         """Bytes of the value."""
         return len(self.value or b"")
@@ -85,10 +95,40 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """Who set the cost of a deferred call by hand, and why."""
+    """Who set the cost of a deferred call by hand, and why.
+
+    `call_key` is the deferral's; empty where the record does not say it, which older ones do not.
+    """
 
     by: str
     note: str
+    call_key: str = ""
+
+
+class Role(StrEnum):
+    """What a callback tells of a response that is made in the background."""
+
+    CREATE = "create"
+    """It was ordered, and has cost nothing yet."""
+    FINISHED = "finished"
+    """It was ordered and done at once: a charge of its own, which its reads repeat."""
+    READ = "read"
+    """What it cost, once more."""
+    ENDED = "ended"
+    """It was given up, and costs nothing."""
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """Which background response a callback is about, as far as anything tells.
+
+    `digest` is what all callbacks of one response share, `result_key` what its reads share; the
+    first two roles and the last have no use for the latter or none at all.
+    """
+
+    source_system: str
+    digest: str
+    role: Role
+    result_key: str = ""
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
@@ -99,12 +139,14 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     provider_call_id: str | None
     saved_cache_cost: Decimal | None
     settlement: Settlement | None = None
+    link: Link | None = None
 
 
-class Deferred(msgspec.Struct, frozen=True):
+class Deferred(msgspec.Struct, frozen=True, gc=False):
     """A call that should have cost something and says zero, nothing, or what is no money.
 
-    `sent_cost` is what the sender wrote in the last case.
+    `sent_cost` is what the sender wrote in the last case. `held` is what becomes a receipt, or what
+    a receipt takes over, when the other callbacks of `link` have come.
     """
 
     reason: str
@@ -120,12 +162,15 @@ class Deferred(msgspec.Struct, frozen=True):
     suggested_cost_usd: Decimal | None
     occurred_at: datetime
     sent_cost: str | None = None
+    link: Link | None = None
+    held: Charge | None = None
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class Skipped(msgspec.Struct, frozen=True, gc=False):
     """Costs nothing by rule."""
 
     reason: str
+    link: Link | None = None
 
 
 class Parked(msgspec.Struct, frozen=True):

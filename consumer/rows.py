@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from consumer.record import Charge, Deferred, Published, Record, Settlement, Usage
 from schemas.text import identifier
 
@@ -21,7 +23,7 @@ DETAIL_TYPES: Final = (
 DEFERRED_TYPES: Final = (
     "int4", "text", "text", "text", "text", "text", "numeric",
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
-    "timestamptz", "text", "text", "text",
+    "timestamptz", "text", "text", "jsonb", "text", "text",
 )  # fmt: skip
 
 
@@ -56,6 +58,7 @@ def deferred_row(
         ordinal, d.source_system, d.call_key, d.litellm_call_id, d.response_id, d.reason,
         d.suggested_cost_usd, d.run_id, d.model, d.provider, d.tokens_in, d.tokens_out,
         record.topic, record.partition, record.offset, d.occurred_at, d.sent_cost,
+        d.link and d.link.digest, d.held and msgspec.to_builtins(d.held),
         settlement and settlement.by, settlement and settlement.note,
     )  # fmt: skip
 

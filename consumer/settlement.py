@@ -14,12 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from consumer.background import deferral_keys
 from consumer.queries import query
 from consumer.record import Record
 from consumer.span import Span
 from schemas import record as names
 from schemas.element import ContractError, Wire, read_wire
-from schemas.identity import identify
 
 _FLUSH_SECONDS: Final = 30.0
 # Numbers that were read leniently know their text; what is no number there becomes null.
@@ -79,7 +79,7 @@ def original(config: dict[str, Any], call: OpenCall) -> Record:
         record = next(_records(span), None)
     finally:
         span.close()
-    if record is None or _call_key(record) != call.call_key:
+    if record is None or call.call_key not in _call_keys(record):
         raise SettlementError(
             f"another record stands where the callback of call {call.id} was (the topic was made "
             "anew): it can only be waived"
@@ -92,11 +92,12 @@ def _records(span: Span) -> Iterator[Record]:
         yield from batch
 
 
-def _call_key(record: Record) -> str | None:
+def _call_keys(record: Record) -> set[str]:
+    """Return the keys that a deferral of this record may have: that of its call, or of its read."""
     try:
-        return identify(record.value or b"").call_key
+        return set(deferral_keys(record.value or b""))
     except ContractError:
-        return None
+        return set()
 
 
 def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
@@ -117,8 +118,13 @@ def _encodable(wire: Wire) -> Wire:
     }
 
 
-def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, note: str) -> None:
-    """Send the settled callback. Raises `KafkaException` when it did not arrive."""
+def send(
+    config: dict[str, Any], record: Record, call_key: str, cost_usd: Decimal, by: str, note: str
+) -> None:
+    """Send the settled callback of the call that `call_key` names.
+
+    Raises `KafkaException` when it did not arrive.
+    """
     failures: list[KafkaError] = []
 
     def report(error: KafkaError | None, _: Message) -> None:
@@ -130,6 +136,7 @@ def send(config: dict[str, Any], record: Record, cost_usd: Decimal, by: str, not
         *record.headers,
         (names.SETTLED_BY, by.encode()),
         (names.SETTLED_NOTE, note.encode()),
+        (names.SETTLED_CALL_KEY, call_key.encode()),
     ]
     value = settled_value(record.value or b"", cost_usd)
     producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)

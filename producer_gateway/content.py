@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from producer_gateway.scanner import Member, Scanner
+from schemas.background import RESPONSE_FIELDS
 from schemas.element import BILLING_FIELDS, Fields
 
 
@@ -40,7 +41,7 @@ CONTENT: Final = Cut(
     {
         # Prompts and answers.
         "messages": None,
-        "response": None,
+        "response": Keep(RESPONSE_FIELDS),
         "model_parameters": None,
         "standard_built_in_tools_params": None,
         "guardrail_information": None,
@@ -70,6 +71,10 @@ CONTENT: Final = Cut(
 """What is cut as content (field list of LiteLLM 1.109.1). Nothing that billing reads is in it."""
 
 
+KEPT: Final = Keep({**BILLING_FIELDS, "response": RESPONSE_FIELDS})
+"""What billing reads, and nothing else."""
+
+
 def cut_content(element: bytes) -> bytes:
     """Return `element` without its content fields; as it is where it has none or is no object."""
     return _apply(element, CONTENT)
@@ -77,7 +82,7 @@ def cut_content(element: bytes) -> bytes:
 
 def keep_billing_fields(element: bytes) -> bytes:
     """Return `element` with only the fields that billing reads; as it is where it is no object."""
-    return _apply(element, Keep(BILLING_FIELDS))
+    return _apply(element, KEPT)
 
 
 def _apply(element: bytes, rule: Rule) -> bytes:

@@ -164,9 +164,13 @@ def _loads(element: bytes) -> object:
         raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error
 
 
-def _read_leniently(element: bytes) -> Wire:
+def read_leniently(element: bytes, fields: Fields) -> Wire:
+    """Read `fields` out of an element that strict JSON may refuse, unchecked.
+
+    Raises `ContractError` (`unreadable`, `not_an_object`).
+    """
     value = _loads(element)
-    wire = _project(value, BILLING_FIELDS)
+    wire = _project(value, fields)
     if not isinstance(wire, dict):
         raise ContractError("not_an_object", f"an element must be an object, not {type(value)}")
     return wire
@@ -182,7 +186,7 @@ def read_wire(element: bytes) -> tuple[Wire, bool]:
         wire: Wire = _decoder.decode(element)
         _restore_exact(wire)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_leniently(element), not is_strict_json(element)
+        return read_leniently(element, BILLING_FIELDS), not is_strict_json(element)
     return wire, not is_utf8(element)
 
 

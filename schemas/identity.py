@@ -19,7 +19,8 @@ from schemas.text import bounded, identifier
 _RUN_ATTEMPT_DIGITS: Final = 9
 _ATTEMPT_DIGITS: Final = 10
 _MAX_ATTEMPT: Final = 2_147_483_647
-_RETRIEVE: Final = "aretrieve_batch"
+BATCH_RETRIEVES: Final = frozenset({"aretrieve_batch", "retrieve_batch"})
+"""Each retrieve of a finished batch repeats its whole cost; the batch id is the call key."""
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -52,15 +53,29 @@ def call_key(litellm_call_id: object, response_id: object, call_type: object) ->
     return _key(text_of(litellm_call_id), text_of(response_id), call_type)
 
 
+def _retrieves(call_type: object) -> bool:
+    return isinstance(call_type, str) and call_type in BATCH_RETRIEVES
+
+
 def _key(first: str | None, second: str | None, call_type: object) -> str:
     # Each retrieve of a batch has a call id of its own, and repeats the whole cost.
-    if first is None or call_type == _RETRIEVE:
+    if first is None or _retrieves(call_type):
         if second is None:
             raise ContractError("no_usable_id", "neither `id` nor `litellm_call_id` names the call")
         return bounded(_escaped(second))
     if second is None:
         return bounded(_escaped(first))
     return bounded(f"{_escaped(first)}|{_escaped(second)}")
+
+
+def read_key(litellm_call_id: object, response_id: object) -> str:
+    """Return by what a read is known that tells nothing else of what it reads: the thing's id.
+
+    The call's own id where it has none. No call has such a key. Raises `ContractError`
+    (`no_usable_id`).
+    """
+    thing = text_of(response_id)
+    return f"read||{_key(None if thing else text_of(litellm_call_id), thing, None)}"
 
 
 def run_attempt(end_user: object) -> tuple[str, int] | None:
@@ -95,7 +110,7 @@ def identity(
     """
     first, second = text_of(litellm_call_id), text_of(response_id)
     key = _key(first, second, call_type)
-    half = (first is None or second is None) and call_type != _RETRIEVE
+    half = (first is None or second is None) and not _retrieves(call_type)
     spend = object_of(spend_logs_metadata) or {}
     attempt = attempt_of(spend.get("attempt"))
     run = text_of(spend.get("run_id"))

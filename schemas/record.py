@@ -31,6 +31,8 @@ ORIGINAL_SHA256: Final = "original-sha256"
 SETTLED_BY: Final = "settled-by"
 """Who set the cost of a deferred call by hand; only `python -m consumer deferred settle` does."""
 SETTLED_NOTE: Final = "settled-note"
+SETTLED_CALL_KEY: Final = "settled-call-key"
+"""The call key of the deferral: that of a read is not the one its value has."""
 
 REASON: Final = "reason"
 REASON_DETAIL: Final = "reason-detail"

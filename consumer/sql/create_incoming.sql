@@ -8,4 +8,5 @@ ALTER TABLE incoming_deferred
     DROP COLUMN id,
     DROP COLUMN deferred_at,
     DROP COLUMN resolved_at,
-    DROP COLUMN resolution;
+    DROP COLUMN resolution,
+    DROP COLUMN result_key;

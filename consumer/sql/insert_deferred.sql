@@ -20,13 +20,13 @@ opened AS (
     INSERT INTO billing.deferred_calls (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, sent_cost, resolved_at, resolution, resolved_by, resolution_note
+        occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note
     )
     SELECT
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, sent_cost, CASE WHEN resolution IS NOT NULL THEN now() END, resolution, resolved_by,
-        resolution_note
+        occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
+        resolved_by, resolution_note
     FROM judged
     ORDER BY source_system, call_key
     ON CONFLICT ON CONSTRAINT one_deferral_per_call DO NOTHING
