@@ -78,12 +78,16 @@ class Accountant:
         if not isinstance(deferred, Deferred):
             return
         labels = (self._model(deferred.model), self._provider(deferred.provider))
-        if deferred.reason == "unusable_cost":
-            metrics.UNUSABLE_COST.labels(*labels).inc()
-            return
-        metrics.DEFERRED_PAID.labels(*labels).inc()
-        if deferred.reason == "missing_cost":
-            metrics.MISSING_COST.labels(*labels).inc()
+        match deferred.reason:
+            case "unusable_cost":
+                metrics.UNUSABLE_COST.labels(*labels).inc()
+            case "ambiguous_read":
+                metrics.AMBIGUOUS_READS.labels(*labels).inc()
+            case "suspicious_zero":
+                metrics.DEFERRED_PAID.labels(*labels).inc()
+            case "missing_cost":
+                metrics.DEFERRED_PAID.labels(*labels).inc()
+                metrics.MISSING_COST.labels(*labels).inc()
 
     def observe(self, consumer: Consumer, ledger: Ledger) -> None:
         """Refresh lag, open deferrals and health, each at its own pace."""
@@ -110,6 +114,7 @@ class Accountant:
     def _observe_deferred(self, ledger: Ledger) -> None:
         try:
             open_, oldest_seconds = ledger.open_deferred()
+            waiting, waiting_seconds = ledger.waiting_responses()
         except Error as error:
             # The next batch meets the same database and waits for it; a gauge may be late.
             self._health.missing = "postgresql"
@@ -120,6 +125,8 @@ class Accountant:
                 self._health.missing = None
             metrics.DEFERRED_OPEN.set(open_)
             metrics.DEFERRED_OLDEST_SECONDS.set(oldest_seconds)
+            metrics.WAITING_RESPONSES.set(waiting)
+            metrics.WAITING_OLDEST_SECONDS.set(waiting_seconds)
 
     def _look_for_kafka(self, consumer: Consumer) -> None:
         """See whether a broker answers again; with nothing to consume, nothing else would tell."""

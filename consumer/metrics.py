@@ -45,9 +45,27 @@ POSSIBLE_DOUBLE: Final = Counter(
     "New receipts marked possible_double: a second success of one request with the same cost, "
     "tokens and beginning.",
 )
-DEFERRED_OPEN: Final = Gauge("billing_consumer_deferred_open", "Open deferrals.")
+DEFERRED_OPEN: Final = Gauge(
+    "billing_consumer_deferred_open",
+    "Open deferrals that want a person or a cost; without what waits for another callback.",
+)
 DEFERRED_OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_deferred_oldest_seconds", "Age of the oldest open deferral, seconds."
+)
+WAITING_RESPONSES: Final = Gauge(
+    "billing_consumer_waiting_responses",
+    "Callbacks of background responses that wait for another: a create for its result, a read for "
+    "its create.",
+)
+WAITING_OLDEST_SECONDS: Final = Gauge(
+    "billing_consumer_waiting_responses_oldest_seconds",
+    "Age of the oldest callback of a background response that waits for another, seconds.",
+)
+AMBIGUOUS_READS: Final = Counter(
+    "billing_consumer_ambiguous_reads_total",
+    "Reads with a cost, of which nothing tells what they read: deferred, by model group and "
+    "provider.",
+    ["model_group", "provider"],
 )
 RECEIPT_DELAY_SECONDS: Final = Histogram(
     "billing_consumer_receipt_delay_seconds",

@@ -21,6 +21,7 @@ from consumer import service, settlement
 from consumer.cluster import reason as kafka_reason
 from consumer.ledger import Ledger
 from consumer.queries import query
+from consumer.record import Settlement
 from consumer.report import print_rows
 from consumer.settings import Settings
 from consumer.span import Span
@@ -165,13 +166,21 @@ def _rebuild(
 @deferred.command(name="list")
 def list_deferred(
     settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Also what waits for another callback since today.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
 ) -> None:
-    """List deferred calls, the oldest first."""
+    """List deferred calls, the oldest first.
+
+    A background response is told of by its order and by its reads. Where one of them is not there
+    yet, the other waits, and is listed after a day.
+    """
     found = settings(DATABASE)
     with explained(found), _connect(found) as connection:
         cursor = connection.cursor(row_factory=dict_row)
-        rows = cursor.execute(query("list_deferred"), {"settled": settled, "limit": limit})
+        chosen = {"settled": settled, "waiting": waiting, "limit": limit}
+        rows = cursor.execute(query("list_deferred"), chosen)
         print_rows(out, "Deferred calls, the oldest first", rows.fetchall())
 
 
@@ -189,7 +198,8 @@ def settle(
         open_call = settlement.find(connection, call)
         record = settlement.original(service.kafka_config(found), open_call)
         sender = service.sender_config(found)
-        settlement.send(sender, record, open_call.call_key, cost_usd, by or getpass.getuser(), note)
+        said = Settlement(by or getpass.getuser(), note, open_call.call_key)
+        settlement.send(sender, record, cost_usd, said)
     out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
 
 

@@ -63,7 +63,8 @@ class _Create(msgspec.Struct):
 class Pairing:
     """The creates and results of one link: those of the ledger, then those of a batch in order.
 
-    `receipts` says which record wrote the receipt of a call, by source system and call key. What is closed and what is born closed stands in `closings` and `births`.
+    `receipts` says which record wrote the receipt of a call, by source system and call key. What is
+    closed and what is born closed stands in `closings` and `births`.
     """
 
     def __init__(

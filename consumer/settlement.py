@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from consumer.background import deferral_keys
 from consumer.queries import query
-from consumer.record import Record
+from consumer.record import Record, Settlement
 from consumer.span import Span
 from schemas import record as names
 from schemas.element import ContractError, Wire, read_wire
@@ -118,13 +118,8 @@ def _encodable(wire: Wire) -> Wire:
     }
 
 
-def send(
-    config: dict[str, Any], record: Record, call_key: str, cost_usd: Decimal, by: str, note: str
-) -> None:
-    """Send the settled callback of the call that `call_key` names.
-
-    Raises `KafkaException` when it did not arrive.
-    """
+def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: Settlement) -> None:
+    """Send the settled callback. Raises `KafkaException` when it did not arrive."""
     failures: list[KafkaError] = []
 
     def report(error: KafkaError | None, _: Message) -> None:
@@ -134,9 +129,9 @@ def send(
     producer = Producer(config)
     headers: Any = [
         *record.headers,
-        (names.SETTLED_BY, by.encode()),
-        (names.SETTLED_NOTE, note.encode()),
-        (names.SETTLED_CALL_KEY, call_key.encode()),
+        (names.SETTLED_BY, settlement.by.encode()),
+        (names.SETTLED_NOTE, settlement.note.encode()),
+        (names.SETTLED_CALL_KEY, settlement.call_key.encode()),
     ]
     value = settled_value(record.value or b"", cost_usd)
     producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)

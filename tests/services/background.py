@@ -30,7 +30,7 @@ def event(call_type: str, **fields: object) -> bytes:
     """An event under ids of its own, as every one has; `fields` replace top-level ones."""
     name = f"{call_type}-{next(_numbers)}"
     metadata = {"user_api_key_hash": "key", "user_api_key_user_id": "default_user_id"}
-    whole = {
+    whole: dict[str, object] = {
         "id": f"resp_{name}",
         "litellm_call_id": name,
         "call_type": call_type,
@@ -42,7 +42,7 @@ def event(call_type: str, **fields: object) -> bytes:
     return element(**(whole | fields))
 
 
-def create(run: str | None = "run-bg", account: str | None = "acme", **fields: object) -> bytes:
+def create(*, run: object = "run-bg", account: object = "acme", **fields: object) -> bytes:
     """The order of a response, which has cost nothing yet."""
     spend = {"run_id": run, "attempt": 1, "sub_agent_id": "writer"} if run else None
     nothing = {"response_cost": 0.0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -56,16 +56,17 @@ def create(run: str | None = "run-bg", account: str | None = "acme", **fields: o
     return event("aresponses", **(nothing | ordered | fields))
 
 
-def read(tokens: int = 150, **fields: object) -> bytes:
+def read(*, tokens: int = 150, **fields: object) -> bytes:
     """A read of what came of it, with its whole cost."""
     used = {"response_cost": COST, "prompt_tokens": tokens - 50, "completion_tokens": 50}
     seen = {"model_group": "f9515fa78e48ab29", "response": response("completed")}
     return event("aget_responses", **(used | seen | fields))
 
 
-def finished(tokens: int = 150, **fields: object) -> bytes:
+def finished(*, tokens: int = 150, **fields: object) -> bytes:
     """A response that was ordered in the background and done at once."""
-    used = {"response_cost": COST, "prompt_tokens": tokens - 50, "completion_tokens": 50}
+    used: dict[str, Any] = {"response_cost": COST, "prompt_tokens": tokens - 50}
+    used["completion_tokens"] = 50
     return create(**(used | {"response": response("completed")} | fields))
 
 

@@ -16,7 +16,7 @@ class Book:
     """Receipts and deferrals of one link. `outcomes` says what became of each record, in order."""
 
     def __init__(self) -> None:
-        self.receipts: dict[str, Receipt] = {}
+        self.receipts = dict[str, Receipt]()
         self.places: dict[str, Place] = {}
         self.rows: dict[str, Row] = {}
         self.outcomes: list[str] = []

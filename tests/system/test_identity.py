@@ -166,3 +166,83 @@ def test_two_sources_have_ledgers_of_their_own(
     topics.wait_until_consumed()
     systems = {row["source_system"] for row in ledger.receipts(response_id=call.response_id)}
     assert systems == {"litellm", "litellm/second"}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 1, 2), (1, 2, 3, 0)], ids=str)
+def test_04_a_background_response_is_charged_once_to_who_ordered_it(
+    deployment: Deployment,
+    topics: Topics,
+    ledger: Ledger,
+    calls: Calls,
+    order: tuple[int, ...],
+) -> None:
+    for posted in (together, one_by_one):
+        events = background_response(calls)
+        posted(deployment, [events[number].element for number in order])
+        topics.wait_until_consumed()
+        assert_charged_once(ledger, events)
+
+
+def together(deployment: Deployment, events: list[bytes]) -> None:
+    """All in one POST."""
+    deployment.accept(captures.array(events))
+
+
+def one_by_one(deployment: Deployment, events: list[bytes]) -> None:
+    """Each in a POST of its own."""
+    for event in events:
+        deployment.accept(captures.array([event]))
+
+
+def assert_charged_once(ledger: Ledger, events: list[Call]) -> None:
+    """Its one receipt belongs to who ordered it, and nothing of it waits."""
+    run = json.loads(events[0].element)["metadata"]["spend_logs_metadata"]["run_id"]
+    row = ledger.receipt(run_id=run)
+    assert row["cost_text"] == "0.000044999999999999996"
+    assert (row["billing_account_id"], row["attempt"]) == ("acme", 0)
+    for event in events:
+        found = ledger.receipts(litellm_call_id=event.litellm_call_id)
+        assert found == ([row] if event is events[0] else [])
+        waits = ledger.deferred(litellm_call_id=event.litellm_call_id)
+        assert all(deferral["resolved_at"] for deferral in waits)
+
+
+def background_response(calls: Calls) -> list[Call]:
+    """The four events of report 04, as LiteLLM 1.110.2 sends them, with ids of their own."""
+    run, key = calls.name("run"), calls.name("key")
+    shared = {"object": "response", "background": True, "created_at": 1795670575}
+    shared["model"] = "gpt-4o-mini"
+    nothing = {"response_cost": 0.0, "prompt_tokens": 0, "completion_tokens": 0}
+    made = [
+        calls.make(
+            **nothing,
+            call_type="aresponses",
+            total_tokens=0,
+            stream=None,
+            end_user="acme",
+            response={**shared, "status": "queued"},
+            metadata={
+                "user_api_key_hash": key,
+                "spend_logs_metadata": {"run_id": run, "attempt": 0},
+            },
+        )
+    ]
+    for _ in range(3):
+        read = calls.make(
+            call_type="aget_responses",
+            response_cost=4.4999999999999996e-05,
+            prompt_tokens=100,
+            completion_tokens=50,
+            total_tokens=150,
+            stream=None,
+            end_user=None,
+            model_group="f9515fa78e48ab29d31b01bc92d1fc486cfc47b61763bdf17d955ae816820afb",
+            response={**shared, "status": "completed"},
+            metadata={
+                "user_api_key_hash": key,
+                "user_api_key_user_id": "default_user_id",
+                "spend_logs_metadata": None,
+            },
+        )
+        made.append(read)
+    return made

@@ -1,6 +1,7 @@
 """What a callback tells of a response that is made in the background."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -156,7 +157,9 @@ def test_a_receipt_inherits_who_ordered_it_and_nothing_of_who_reads() -> None:
 
 @pytest.mark.parametrize("cut", [cut_content, keep_billing_fields])
 @pytest.mark.parametrize("raw", [create(), finished(), read(), ended()])
-def test_what_links_the_events_is_kept_where_content_is_cut(cut: Any, raw: bytes) -> None:
+def test_what_links_the_events_is_kept_where_content_is_cut(
+    cut: Callable[[bytes], bytes], raw: bytes
+) -> None:
     left = cut(raw)
     assert b"SECRET" not in left
     assert link(left) == link(raw)

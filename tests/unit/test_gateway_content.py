@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer_gateway.content import CONTENT, KEPT, Cut, Keep, Rule, cut_content, keep_billing_fields
+from producer_gateway.content import (
+    CONTENT,
+    KEPT,
+    Cut,
+    Keep,
+    Rule,
+    cut_content,
+    keep_billing_fields,
+)
 from schemas.element import BILLING_FIELDS, Fields
 from tests.services import captures
 from tests.services.callbacks import element, read_callback
