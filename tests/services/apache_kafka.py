@@ -8,6 +8,7 @@ import signal
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,12 @@ def java() -> str | None:
 def java_version() -> int | None:
     """The feature release of that java (17, 21, ...); None where there is none that answers."""
     program = java()
-    if program is None:
-        return None
+    return _release_of(program) if program else None
+
+
+@cache
+def _release_of(program: str) -> int | None:
+    # Asked by many a test file as it is collected, by every worker.
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', said.stderr + said.stdout)
     return int(found[1]) if found else None
