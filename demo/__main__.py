@@ -11,12 +11,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from demo import control, own, tour
+from demo import control, own
 from demo.process import StackError
 from demo.settings import StackSettings
-from demo.stack import compose
 from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
-from demo.supervisor import Supervisor
 
 _PLAIN_WIDTH = 110
 
@@ -88,6 +86,8 @@ def run(
     it takes no address and no port from the environment. On a Kafka of yours its topics and its
     group begin with `demo.`.
     """
+    from demo import tour
+
     run_directory, console = RunDirectory(directory), _console()
     started = time.monotonic()
     _tell_left(console, own.disown(os.environ, run_directory.remembered()))
@@ -112,6 +112,9 @@ def supervise(
     ] = False,
 ) -> None:
     """Hold the stack in the foreground; `up` starts this."""
+    from demo.stack import compose
+    from demo.supervisor import Supervisor
+
     run_directory = RunDirectory(directory)
     run_directory.create()
     settings = StackSettings()

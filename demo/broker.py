@@ -6,32 +6,41 @@ would keep.
 
 import signal
 import socket
+import sys
 from importlib.resources import files
 from pathlib import Path
 
 from demo.process import Service
 from demo.settings import LOOPBACK
 
+_RELAY = Path(__file__).with_name("relay.py")
+
 
 class Broker:
-    """One embedded broker on a loopback port, its data below `directory`."""
+    """One embedded broker on a loopback port, its data below `directory`.
 
-    def __init__(self, directory: Path, port: int) -> None:
+    Clients connect to `port`; behind the relay there, the broker itself listens on `inner_port`.
+    """
+
+    def __init__(self, directory: Path, port: int, inner_port: int) -> None:
         self.directory = directory
         self.port = port
+        self._inner_port = inner_port
         self.bootstrap_servers = f"{LOOPBACK}:{port}"
 
     def command(self) -> tuple[str, ...]:
-        """Return the command line that runs the broker in the foreground."""
+        """Return the command line that runs the broker in the foreground, with its relay."""
         # The binary itself, not its Python wrapper: a signal must reach the broker.
         binary = files("noida_db").joinpath("noida-db")
-        options = ("--only", "kafka", "--kafka-port", str(self.port), "--host", LOOPBACK)
-        return (str(binary), "start", *options, "--data-dir", str(self.directory))
+        options = ("--only", "kafka", "--kafka-port", str(self._inner_port), "--host", LOOPBACK)
+        broker = (str(binary), "start", *options, "--data-dir", str(self.directory))
+        ports = (str(self.port), str(self._inner_port))
+        return (sys.executable, "-I", "-S", str(_RELAY), *ports, *broker)
 
     def is_ready(self) -> bool:
         """Say whether the broker takes connections."""
         try:
-            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
+            socket.create_connection((LOOPBACK, self._inner_port), timeout=1).close()
         except OSError:
             return False
         return True

@@ -66,7 +66,7 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
     if not settings.database_url:
         database = Database(directory.data / "postgres", ports.take())
     if not settings.kafka_bootstrap_servers:
-        broker = Broker(directory.data / "kafka", ports.take())
+        broker = Broker(directory.data / "kafka", ports.take(), ports.take())
         groups = Groups(broker.port, base.get("CONSUMER_GROUP") or CONSUMER_GROUP)
     addresses = _addresses(settings, ports)
     environment = {

@@ -6,7 +6,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, get_args, get_origin
@@ -172,20 +174,20 @@ def openapi() -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def documents() -> dict[Path, str]:
-    """Return every generated file, by path relative to the root, with its text."""
-    texts = {Path(f"schemas/json/{n}.schema.json"): schema(m) for n, m in MODELS.items()}
-    texts[Path("schemas/openapi/gateway.json")] = openapi()
-    texts[Path("docs/configuration.md")] = configuration()
-    texts[Path("docs/call-types.md")] = shapes()
-    return texts
+DOCUMENTS: Final[Mapping[Path, Callable[[], str]]] = {
+    **{Path(f"schemas/json/{n}.schema.json"): partial(schema, m) for n, m in MODELS.items()},
+    Path("schemas/openapi/gateway.json"): openapi,
+    Path("docs/configuration.md"): configuration,
+    Path("docs/call-types.md"): shapes,
+}
+"""Every generated file, by path relative to the root, with what returns its text."""
 
 
 def main() -> None:
     """Write every generated file."""
-    for path, text in documents().items():
+    for path, text in DOCUMENTS.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(text, "utf-8")
+        (ROOT / path).write_text(text(), "utf-8")
         print(f"wrote {path}")  # noqa: T201 - a command's output
 
 

@@ -1,5 +1,6 @@
 """Fixtures and reporting for every ring: a broker, a database, and what was taken and why."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -88,6 +89,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if wrong := misplaced(item.nodeid, getattr(item, "fixturenames", ())):
             raise pytest.UsageError(wrong)
     items.sort(key=lambda item: place_of(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage no more among what is there for the whole run: thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

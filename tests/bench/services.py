@@ -15,7 +15,6 @@ import psutil
 import psycopg
 from confluent_kafka.admin import AdminClient
 
-from consumer import migration
 from consumer.cluster import Cluster
 from schemas.topics import load_topics
 from tests.services.broker import BrokerError, choose_broker, make_broker, prepare_broker
@@ -155,6 +154,9 @@ def running_services() -> Iterator[Services]:
     Raises:
         BrokerError: this is not Apache Kafka, or the database does not write durably.
     """
+    # Alembic takes long to import, and every worker of `make test` imports this module.
+    from consumer import migration  # noqa: PLC0415
+
     choice = prepare_broker(choose_broker(), print, ci=False)
     if choice.kind == "embedded":
         raise BrokerError(f"figures need Apache Kafka, and here is only {choice}")

@@ -15,6 +15,7 @@ from tests.services.apache_kafka import (
     ApacheKafka,
     java_version,
 )
+from tests.services.class_archive import keep_classes
 from tests.services.docker import DockerKafka, engine_answers
 from tests.services.embedded_kafka import EmbeddedKafka
 from tests.services.jars import JarsError, cached_jars, fetch_jars, kafka_version
@@ -142,7 +143,7 @@ def prepare_broker(choice: BrokerChoice, say: Callable[[str], None], *, ci: bool
     if choice.kind != "apache":
         return choice
     try:
-        fetch_jars(say)
+        keep_classes(fetch_jars(say), say)
     except JarsError as failed:
         if ci or choice.demanded:
             raise BrokerError(f"Apache Kafka is demanded here and cannot run. {failed}") from failed

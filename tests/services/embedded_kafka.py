@@ -18,7 +18,7 @@ class EmbeddedKafka:
 
     def __init__(self, directory: Path) -> None:
         self.version = importlib.metadata.version("noida-db")
-        broker = Broker(directory / "data", free_port())
+        broker = Broker(directory / "data", free_port(), free_port())
         self.bootstrap = broker.bootstrap_servers
         self._server = Server(
             f"noida-db {self.version}", broker.command(), directory / "broker.log"

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings
 import consumer.settings
 import demo.settings
 import producer_gateway.settings
-from docs.generate import documents
+from docs.generate import DOCUMENTS
 from schemas.environment import FILE_SUFFIX, KafkaConnection, variables
 from schemas.record import Reason
 from tests.unit.test_observability import measured
@@ -22,10 +22,10 @@ ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "deploy/litellm/README.md"]
 )
-GENERATED: Final = {ROOT / path: text for path, text in documents().items()}
+GENERATED: Final = {ROOT / path: text for path, text in DOCUMENTS.items()}
 PAGES: Final = {
     **{page: page.read_text() for page in WRITTEN},
-    **{path: text for path, text in GENERATED.items() if path.suffix == ".md"},
+    **{path: text() for path, text in GENERATED.items() if path.suffix == ".md"},
 }
 ROOMS: Final = ("producer_gateway", "consumer", "schemas", "demo")
 
