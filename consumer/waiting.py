@@ -1,0 +1,155 @@
+"""Waiting: for a failure to heal, and for a batch that hangs. The loop turns meanwhile."""
+
+import itertools
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any, Final
+
+import structlog
+from psycopg import Error
+
+from consumer import metrics
+from consumer.healing import answered
+from consumer.health import Health
+from consumer.ledger import Ledger
+from consumer.reading import Reader
+
+log = structlog.get_logger("consumer")
+
+_TURN_SECONDS: Final = 0.1
+_QUIET_SECONDS: Final = 2.0
+"""How long a batch may take before the loop goes on polling beside it."""
+_HANGS_SECONDS: Final = 5.0
+"""How long before it is said what it waits for."""
+_SAID_EVERY_SECONDS: Final = 60.0
+_STOPPING_SECONDS: Final = 5.0
+"""How long a batch that hangs keeps a loop that is to stop."""
+_REVOKED_SECONDS: Final = 5.0
+"""How long it keeps partitions that the group wants to give to somebody else."""
+
+
+def reach(ledger: Ledger) -> None:
+    """Raise a `psycopg.Error` where no server answers at all, or with what does not heal."""
+    try:
+        ledger.ping()
+    except Error as error:
+        if not answered(error):
+            raise
+
+
+def first_answer(
+    ledger: Ledger, health: Health, stop: threading.Event, longest_pause_seconds: float
+) -> bool:
+    """Wait until the ledger answers for the first time; False where the process is to stop first.
+
+    Raises a `psycopg.Error` where no server answers at all, or with what does not heal.
+    """
+    for attempt in itertools.count(1):
+        try:
+            ledger.ping()
+        except Error as error:
+            if not answered(error):
+                raise
+            pause = _pause(attempt, longest_pause_seconds)
+            health.missing = "postgresql"
+            _tell("the database is not ready", "postgresql", error, attempt, pause)
+        else:
+            health.missing = None
+            return True
+        until = time.monotonic() + pause
+        while time.monotonic() < until:
+            health.turned()
+            if stop.wait(_TURN_SECONDS):
+                return False
+    raise AssertionError
+
+
+def _pause(attempt: int, longest_seconds: float) -> float:
+    ceiling = min(0.1 * 2 ** min(attempt, 16), longest_seconds)
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
+
+
+def _tell(
+    event: str, dependency: str, error: Exception, attempt: int, pause_seconds: float
+) -> None:
+    metrics.RETRIES.labels(dependency).inc()
+    log.warning(
+        event,
+        dependency=dependency,
+        attempt=attempt,
+        pause_seconds=round(pause_seconds, 2),
+        error=type(error).__name__,
+        sqlstate=getattr(error, "sqlstate", None),
+        detail=str(error).strip()[:300],
+    )
+
+
+class Waiting:
+    """The loop's patience. Not safe for threads.
+
+    Args:
+        reader: polls without reading.
+        health: told that the loop turns, and what is missing.
+        stop: set when the loop is to stop.
+        longest_pause_seconds: between two tries.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        health: Health,
+        stop: threading.Event,
+        longest_pause_seconds: float,
+    ) -> None:
+        self._reader = reader
+        self._health = health
+        self._stop = stop
+        self._longest = longest_pause_seconds
+
+    def out(self, dependency: str, error: Exception, attempt: int) -> None:
+        """Wait out a failure that may heal; `attempt` says how often it came, from 1."""
+        pause = _pause(attempt, self._longest)
+        self._health.missing = dependency
+        _tell("batch will be tried again", dependency, error, attempt, pause)
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not self._stop.is_set():
+            self._health.turned()
+            self._reader.idle()
+        self._reader.resume()
+
+    def for_end_of(
+        self, work: Future[Any], waits_for: Callable[[], str], give_up: Callable[[], None]
+    ) -> None:
+        """Wait until `work` has ended, in whatever way.
+
+        A commit may hang for as long as a synchronous standby is away. After some seconds the loop
+        turns and polls beside it, and `waits_for` is missing. `give_up` makes it fail; that is
+        called only when the loop is to stop.
+        """
+        if wait([work], _QUIET_SECONDS).done:
+            return
+        began, said_at, stopping_at = time.monotonic(), -math.inf, 0.0
+        while not work.done():
+            self._health.turned()
+            self._reader.idle()
+            now = time.monotonic()
+            if now - began > _HANGS_SECONDS - _QUIET_SECONDS:
+                self._health.missing = waits_for()
+                if now - said_at > _SAID_EVERY_SECONDS:
+                    said_at = now
+                    log.warning("waits for an answer", dependency=self._health.missing)
+            if self._stop.is_set():
+                stopping_at = stopping_at or now
+                if now - stopping_at > _STOPPING_SECONDS:
+                    give_up()
+                    wait([work])
+        self._reader.resume()
+
+    def before_revocation(self, work: Future[Any]) -> None:
+        """Wait for `work` a little; afterwards the group refuses what it has not committed."""
+        self._health.turned()
+        wait([work], _REVOKED_SECONDS)
