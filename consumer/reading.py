@@ -1,6 +1,7 @@
 """Reading: how records come from the group's partitions, and how nothing does during a wait."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -23,6 +24,20 @@ _FOR_GOOD: Final = frozenset(
 )
 
 
+def fetch_bounds(fetch_bytes: int) -> dict[str, int]:
+    """Return the client's settings for what is fetched ahead, beside the batches in hand."""
+    return {
+        # Bytes as they are sent, compressed: nobody knows before what they become. Records that
+        # were sent together and are larger are fetched all the same, alone.
+        "fetch.message.max.bytes": fetch_bytes,
+        "fetch.max.bytes": fetch_bytes,
+        # The client refuses the one above where it is smaller than this, which a consumer sends.
+        "message.max.bytes": fetch_bytes,
+        # And this is bytes as they are in memory: nothing is fetched while so much waits.
+        "queued.max.messages.kbytes": 16_384,
+    }
+
+
 def next_part(largest: int | None, room: int) -> int:
     """Return how many records to take next.
 
@@ -35,31 +50,41 @@ def next_part(largest: int | None, room: int) -> int:
     return max(1, min(_LARGEST_PART, max(room, _LEAST_ROOM) // max(largest, 1)))
 
 
-class Reader:
-    """Reads what is assigned. Not safe for threads. Both ways of reading serve rebalances.
+class Batches:
+    """Collects batches, in parts, because the client keeps its own copy while its message lives.
 
     What a record says of its size is what it takes in memory: values are counted as they are after
-    the client has decompressed them.
+    the client has decompressed them. Not safe for threads.
+
+    Args:
+        consumer: of whose partitions.
+        records: most records of a batch.
+        size: bytes of values with which a batch takes no more records.
+        wait_seconds: longest wait for a batch to fill.
+        is_record: whether a message is one; may raise what it says otherwise.
     """
 
-    def __init__(self, consumer: Consumer, assignment: Assignment, settings: Settings) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        records: int,
+        size: int,
+        wait_seconds: float,
+        is_record: Callable[[Message], bool],
+    ) -> None:
         self._consumer = consumer
-        self._assignment = assignment
-        self._settings = settings
+        self._records = records
+        self._size = size
+        self._wait_seconds = wait_seconds
+        self._is_record = is_record
         self._largest: int | None = None
 
-    def batch(self) -> list[Record]:
-        """Collect a batch, until it is full or the time to wait for more is over.
-
-        Raises `KafkaException` where the client reports what is for good.
-        """
-        limits, records, size = self._settings, list[Record](), 0
-        until = time.monotonic() + limits.consumer_batch_wait_ms / 1_000
-        while len(records) < limits.consumer_batch_records and size < limits.consumer_batch_bytes:
-            # In parts, because the client keeps its own copy of a value as long as its message is.
-            room = limits.consumer_batch_bytes - size
-            left = limits.consumer_batch_records - len(records)
-            wanted = min(next_part(self._largest, room), left)
+    def next(self) -> list[Record]:
+        """Collect a batch, until it is full or the time to wait for more is over."""
+        records, size = list[Record](), 0
+        until = time.monotonic() + self._wait_seconds
+        while len(records) < self._records and size < self._size:
+            wanted = min(next_part(self._largest, self._size - size), self._records - len(records))
             part = self._part(wanted, max(until - time.monotonic(), 0))
             records += part
             sizes = [record.size for record in part]
@@ -74,6 +99,25 @@ class Reader:
         messages = self._consumer.consume(wanted, 0) or self._consumer.consume(1, wait_seconds)
         now = time.time_ns() // 1_000_000
         return [Record.of(message, now) for message in messages if self._is_record(message)]
+
+
+class Reader:
+    """Reads what is assigned. Not safe for threads. Both ways of reading serve rebalances."""
+
+    def __init__(self, consumer: Consumer, assignment: Assignment, settings: Settings) -> None:
+        self._consumer = consumer
+        self._assignment = assignment
+        self._batches = Batches(
+            consumer,
+            settings.consumer_batch_records,
+            settings.consumer_batch_bytes,
+            settings.consumer_batch_wait_ms / 1_000,
+            self._is_record,
+        )
+
+    def batch(self) -> list[Record]:
+        """Collect a batch. Raises `KafkaException` where the client reports what is for good."""
+        return self._batches.next()
 
     def idle(self) -> None:
         """Read nothing for a moment, still polling, so that the group keeps this member."""

@@ -22,6 +22,7 @@ from consumer.offsets import Offsets
 from consumer.payer import Accounts
 from consumer.probes import Probes
 from consumer.publisher import Publisher
+from consumer.reading import fetch_bounds
 from consumer.settings import Settings
 from consumer.waiting import first_answer, reach
 from schemas.text import identifier
@@ -86,14 +87,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "isolation.level": "read_committed",
         # A partition that is added waits until it is seen.
         "topic.metadata.refresh.interval.ms": 30_000,
-        # What is fetched ahead takes memory beside the batches in hand. These two are bytes as they
-        # are sent, compressed; a batch of records that is larger is fetched all the same, alone.
-        "fetch.message.max.bytes": settings.consumer_fetch_bytes,
-        "fetch.max.bytes": settings.consumer_fetch_bytes,
-        # The client refuses the one above where it is smaller than this, which a consumer sends.
-        "message.max.bytes": settings.consumer_fetch_bytes,
-        # And this is bytes as they are in memory: nothing is fetched while so much waits.
-        "queued.max.messages.kbytes": 16_384,
+        **fetch_bounds(settings.consumer_fetch_bytes),
         # By default the client fetches nothing for a second once so much waits, whoever is waiting.
         "fetch.queue.backoff.ms": 10,
     }

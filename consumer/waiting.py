@@ -28,8 +28,8 @@ _HANGS_SECONDS: Final = 5.0
 _SAID_EVERY_SECONDS: Final = 60.0
 _STOPPING_SECONDS: Final = 5.0
 """How long a batch that hangs keeps a loop that is to stop."""
-_REVOKED_SECONDS: Final = 5.0
-"""How long it keeps partitions that the group wants to give to somebody else."""
+_REVOKED_SECONDS: Final = 10.0
+"""How long a batch keeps partitions that the group wants to give to somebody else."""
 
 
 def reach(ledger: Ledger) -> None:
@@ -109,6 +109,7 @@ class Waiting:
         self._health = health
         self._stop = stop
         self._longest = longest_pause_seconds
+        self._hangs = False
 
     def out(self, dependency: str, error: Exception, attempt: int) -> None:
         """Wait out a failure that may heal; `attempt` says how often it came, from 1."""
@@ -138,6 +139,7 @@ class Waiting:
             self._reader.idle()
             now = time.monotonic()
             if now - began > _HANGS_SECONDS - _QUIET_SECONDS:
+                self._hangs = True
                 self._health.missing = waits_for()
                 if now - said_at > _SAID_EVERY_SECONDS:
                     said_at = now
@@ -147,9 +149,11 @@ class Waiting:
                 if now - stopping_at > _STOPPING_SECONDS:
                     give_up()
                     wait([work])
+        self._hangs = False
         self._reader.resume()
 
     def before_revocation(self, work: Future[Any]) -> None:
-        """Wait for `work` a little; afterwards the group refuses what it has not committed."""
+        """Wait for `work`, not for long; afterwards the group refuses what it has not committed."""
         self._health.turned()
-        wait([work], _REVOKED_SECONDS)
+        if not self._hangs:
+            wait([work], _REVOKED_SECONDS)

@@ -90,5 +90,5 @@ def test_commands_work_through_a_pool(consuming: Consuming, pooler: PgBouncer) -
     for _ in range(2):
         through = {"DATABASE_URL": pooler.url}
         assert "up to date" in consuming.command("migrate", "--check", **through)
-        assert "zero-1" in consuming.command("deferred", "list", **through)
+        assert "suspicious_zero" in consuming.command("deferred", "list", **through)
         assert "run-1" in consuming.command("report", **through)

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.reading import Reader, next_part
+from consumer.reading import Batches, next_part
 from consumer.record import Record
-from consumer.settings import Settings
 
 KIB = 1024
 
@@ -60,13 +59,11 @@ class Client:
         return part
 
 
-def batches(client: Client, **limits: int) -> Iterator[list[Record]]:
+def batches(client: Client, records: int, size: int) -> Iterator[list[Record]]:
     """Read until nothing is left."""
-    settings = Settings.model_validate({"consumer_batch_wait_ms": 1, **limits})
-    nobody: Any = None
     foreign: Any = client
-    reader = Reader(foreign, nobody, settings)
-    while batch := reader.batch():
+    collected = Batches(foreign, records, size, 0.001, lambda _: True)
+    while batch := collected.next():
         yield batch
 
 
@@ -77,11 +74,7 @@ def batches(client: Client, **limits: int) -> Iterator[list[Record]]:
 )
 def test_every_record_is_read_once_and_in_order(sizes: list[int], records: int, size: int) -> None:
     client = Client(sizes)
-    found = [
-        record.offset
-        for batch in batches(client, consumer_batch_records=records, consumer_batch_bytes=size)
-        for record in batch
-    ]
+    found = [record.offset for batch in batches(client, records, size) for record in batch]
     assert found == list(range(len(sizes)))
 
 
@@ -89,7 +82,7 @@ def test_every_record_is_read_once_and_in_order(sizes: list[int], records: int, 
 def test_a_backlog_of_large_records_is_taken_in_batches_of_the_bound(size: int) -> None:
     """The first part is taken unseen; from then on a batch ends before the next one would."""
     client = Client([size] * 300)
-    for batch in batches(client, consumer_batch_bytes=4096 * KIB):
+    for batch in batches(client, 3_000, 4096 * KIB):
         assert sum(record.size for record in batch) <= 4096 * KIB + max(5 * size, 1024 * KIB)
 
 
