@@ -10,6 +10,7 @@ import pytest
 
 from tests.services.callbacks import element, in_run
 from tests.services.consuming import Consuming, assigned
+from tests.services.database import with_database
 from tests.services.pgbouncer import PgBouncer
 from tests.services.waiting import eventually
 
@@ -92,3 +93,12 @@ def test_commands_work_through_a_pool(consuming: Consuming, pooler: PgBouncer) -
         assert "up to date" in consuming.command("migrate", "--check", **through)
         assert "suspicious_zero" in consuming.command("deferred", "list", **through)
         assert "run-1" in consuming.command("report", **through)
+
+
+def test_a_new_database_is_migrated_through_a_pool(
+    consuming: Consuming, pooler: PgBouncer, database_url: str
+) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    through = with_database(pooler.url, name)
+    assert "applied: 0001" in consuming.command("migrate", DATABASE_URL=through)
+    assert "up to date" in consuming.command("migrate", DATABASE_URL=through)
