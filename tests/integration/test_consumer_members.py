@@ -130,8 +130,9 @@ def ages(member: Member) -> dict[str, float]:
 
 
 def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: Consuming) -> None:
-    patient = {"CONSUMER_SESSION_TIMEOUT_MS": "45000"}
-    frozen, other = consuming.member(**patient), consuming.member(**patient)
+    # Long enough for the group to keep a member that is frozen for some seconds.
+    frozen = consuming.member(CONSUMER_SESSION_TIMEOUT_MS="45000")
+    other = consuming.member(CONSUMER_SESSION_TIMEOUT_MS="45000")
     eventually(lambda: assigned([frozen, other]) == [9, 9], "each to hold its share")
     consuming.send(*(in_run(number) for number in range(140)))
     consuming.settled()

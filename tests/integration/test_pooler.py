@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -68,8 +69,9 @@ def test_consumers_share_a_pool_with_others_and_leave_nothing_in_it(
     neighbour = Neighbour(pooler.url)
     neighbour.start()
     # Two members in one session: what one of them has set, the other one would meet.
-    settings = {"DATABASE_URL": pooler.url, "CONSUMER_BATCH_RECORDS": "10"}
-    members = [consuming.member(**settings) for _ in range(2)]
+    members = [
+        consuming.member(DATABASE_URL=pooler.url, CONSUMER_BATCH_RECORDS="10") for _ in range(2)
+    ]
     eventually(lambda: min(assigned(members)) == 9, "each to hold its share")
     for start in range(0, 210, 70):
         consuming.send(*(in_run(number) for number in range(start, start + 70)))
@@ -89,10 +91,10 @@ def test_commands_work_through_a_pool(consuming: Consuming, pooler: PgBouncer) -
     consuming.send(zero(1), in_run(1))
     consuming.settled()
     for _ in range(2):
-        through = {"DATABASE_URL": pooler.url}
-        assert "up to date" in consuming.command("migrate", "--check", **through)
-        assert "suspicious_zero" in consuming.command("deferred", "list", **through)
-        assert "run-1" in consuming.command("report", **through)
+        through = partial(consuming.command, DATABASE_URL=pooler.url)
+        assert "up to date" in through("migrate", "--check")
+        assert "suspicious_zero" in through("deferred", "list")
+        assert "run-1" in through("report")
 
 
 def test_a_new_database_is_migrated_through_a_pool(
