@@ -51,8 +51,8 @@ class _Flight:
 class Loop:
     """The consumer's main thread. `stop` is set to have it end after the batch in hand.
 
-    Everything that asks PostgreSQL is done by the settler's thread: an answer may not come for as
-    long as a dependency is away, and the loop has to turn.
+    What writes to PostgreSQL is done by the settler's thread: an answer may not come for as long as
+    a standby is away, and the loop has to turn.
     """
 
     def __init__(

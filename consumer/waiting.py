@@ -26,7 +26,7 @@ _QUIET_SECONDS: Final = 2.0
 _HANGS_SECONDS: Final = 5.0
 """How long before it is said what it waits for."""
 _SAID_EVERY_SECONDS: Final = 60.0
-_STOPPING_SECONDS: Final = 5.0
+_STOPPING_SECONDS: Final = 10.0
 """How long a batch that hangs keeps a loop that is to stop."""
 _REVOKED_SECONDS: Final = 10.0
 """How long a batch keeps partitions that the group wants to give to somebody else."""
