@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -89,19 +90,30 @@ class Accountant:
                 metrics.DEFERRED_PAID.labels(*labels).inc()
                 metrics.MISSING_COST.labels(*labels).inc()
 
-    def observe(self, consumer: Consumer, ledger: Ledger) -> None:
-        """Refresh lag, open deferrals and health, each at its own pace."""
+    def observe(
+        self,
+        consumer: Consumer,
+        ledger: Ledger,
+        patiently: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Refresh lag, open deferrals and health, each at its own pace.
+
+        `patiently` runs what asks the ledger, whose answer may be long in coming.
+        """
         now = time.monotonic()
         if now - self._lag_at >= _LAG_EVERY_SECONDS:
             self._lag_at = now
             self._health.observed(self._observe_lag(consumer))
         if now - self._deferred_at >= _DEFERRED_EVERY_SECONDS:
             self._deferred_at = now
-            self._observe_deferred(ledger)
-            if self._health.missing != "postgresql":
-                self.remember()
+            patiently(partial(self._ask, ledger))
             if self._health.missing == "kafka":
                 self._look_for_kafka(consumer)
+
+    def _ask(self, ledger: Ledger) -> None:
+        self._observe_deferred(ledger)
+        if self._health.missing != "postgresql":
+            self.remember()
 
     def remember(self) -> None:
         """Have the ledger remember what is published; the next batch does so in any case."""

@@ -14,11 +14,23 @@ class Health:
 
     def __init__(self, stalled_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.assigned = 0
-        self.missing: str | None = None
+        self._missing: str | None = None
         self._stalled_after = stalled_after
         self._clock = clock
         self._turned_at = clock()
         self._advanced_at = clock()
+
+    @property
+    def missing(self) -> str | None:
+        """The dependency that work waits for."""
+        return self._missing
+
+    @missing.setter
+    def missing(self, dependency: str | None) -> None:
+        if dependency is None and self._missing is not None:
+            # From now on work may advance again.
+            self._advanced_at = self._clock()
+        self._missing = dependency
 
     def turned(self) -> None:
         """Note that the loop has come round."""
@@ -47,5 +59,5 @@ class Health:
     def ready(self) -> dict[str, str]:
         """Return which dependency is missing; empty when all are there."""
         if self.missing is not None:
-            return {self.missing: "a batch waits for it"}
+            return {self.missing: "work waits for it"}
         return {} if self.assigned else {"kafka": "no partition is assigned yet"}

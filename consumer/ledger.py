@@ -1,52 +1,77 @@
-"""The ledger: one PostgreSQL transaction a batch, receipts created once and never changed."""
+"""The ledger: one PostgreSQL transaction a batch, receipts created once and never changed.
 
-from collections.abc import Mapping, Sequence
+Nothing outlives a transaction: role, limits and the temporary table are its own. So a pooler may
+give each transaction another session, and none of them keeps what was ours.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
 import structlog
-from psycopg import Connection, DataError, Error, IntegrityError, OperationalError, sql
-from psycopg.errors import UniqueViolation
+from psycopg import (
+    Connection,
+    Cursor,
+    DataError,
+    Error,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    sql,
+)
+from psycopg.errors import ProgramLimitExceeded, UniqueViolation
 
 from consumer import metrics
+from consumer.address import connect
+from consumer.healing import heals
 from consumer.merge import merge
 from consumer.queries import query
-from consumer.record import UNSTORABLE, Decided, Outcome, Parked, Published
+from consumer.record import UNSTORABLE, Decided, Deferred, Outcome, Parked, Published
 from consumer.rows import published_rows
 
 log = structlog.get_logger("consumer")
 
 _ATTEMPTS: Final = 3
 """How often a batch may meet another member that writes one of its calls in the same moment."""
+_ANSWER_SECONDS: Final = 10.0
+"""How long a question may take whose answer changes nothing."""
 
 
 class Ledger:
-    """Writes batches. Not safe for threads; reconnects by itself after `OperationalError`."""
+    """Writes batches. Reconnects by itself after a failure that `heals`.
+
+    Not safe for threads, except for `abandon`.
+    """
 
     def __init__(self, database_url: str, role: str) -> None:
         self._url = database_url
         self._role = role
         self._connection: Connection[tuple[Any, ...]] | None = None
+        self._abandoned = False
 
     def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
         """Write a batch in one transaction and say, record for record, what became of it.
 
         `published` is remembered with it: up to where the partitions had been published before.
         On return the transaction is committed (synchronously durable as far as the server is
-        configured to). Raises `psycopg.OperationalError` when nothing is known to be written:
+        configured to). Raises a `psycopg.Error` that `heals` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
         for its content is parked; its neighbours are written. Raises any other `psycopg.Error`
         where the fault is the installation's, such as a role that does not exist.
         """
-        connection = self._connect()
-        refusal: DataError | IntegrityError | None = None
+        refusal: DataError | IntegrityError | ProgramLimitExceeded | None = None
         for _ in range(_ATTEMPTS):
             try:
-                return self._write(connection, batch, published)
+                return self._write(batch, published)
             except UniqueViolation as error:
                 # Another member has just written one of these calls: now it is there to be found.
                 metrics.RETRIES.labels("postgresql").inc()
                 refusal = error
-            except (DataError, IntegrityError) as error:
+            except (DataError, IntegrityError, ProgramLimitExceeded) as error:
                 refusal = error
                 break
         if len(batch) == 1 and refusal:
@@ -54,62 +79,51 @@ class Ledger:
         middle = len(batch) // 2
         return self.write(batch[:middle], published) + self.write(batch[middle:])
 
-    def _write(
-        self,
-        connection: Connection[tuple[Any, ...]],
-        batch: Sequence[Decided],
-        published: Sequence[Published],
-    ) -> list[Outcome]:
-        try:
-            with connection.transaction(), connection.cursor() as cursor:
-                if published:
-                    cursor.execute(query("remember_published"), published_rows(published))
-                return merge(cursor, batch)
-        except OperationalError:
-            self.close()
-            raise
+    def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
+        with self._transaction() as cursor:
+            if published:
+                cursor.execute(query("remember_published"), published_rows(published))
+            return _merged(cursor, batch)
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.
 
-        Raises `psycopg.OperationalError` unless the database answers.
+        Raises a `psycopg.Error` that `heals` unless the database answers.
         """
-        connection = self._connect()
         try:
-            with connection.transaction(force_rollback=True), connection.cursor() as cursor:
-                merge(cursor, [decided])
+            with self._transaction(force_rollback=True) as cursor:
+                _merged(cursor, [decided])
         except (DataError, IntegrityError) as error:
             log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
             return False
-        except OperationalError:
-            self.close()
-            raise
         return True
 
     def remember(self, published: Sequence[Published]) -> None:
         """Write down up to where partitions are published.
 
-        Raises `psycopg.OperationalError` unless the database answers.
+        Raises a `psycopg.Error` that `heals` unless the database answers.
         """
-        self._ask(query("remember_published"), published_rows(published))
+        with self._transaction() as cursor:
+            cursor.execute(query("remember_published"), published_rows(published))
 
     def published(self, group: str, topic: str, partition: int) -> Published | None:
         """Return up to where a partition is known to be published; None when nothing is known.
 
-        Raises `psycopg.OperationalError` unless the database answers.
+        Raises a `psycopg.Error` that `heals` unless the database answers.
         """
         place = {"group": group, "topic": topic, "partition": partition}
         row = self._ask(query("published"), place)
         return Published(group, topic, partition, row[0], row[1]) if row else None
 
     def ping(self) -> None:
-        """Raise `psycopg.OperationalError` unless the database answers."""
-        self._ask("SELECT 1")
+        """Raise a `psycopg.Error` unless the database takes what this role writes first."""
+        with self._in_time(), self._transaction(force_rollback=True) as cursor:
+            cursor.execute(query("create_incoming"))
 
     def open_deferred(self) -> tuple[int, float]:
         """Return the number of open deferrals and the age of the oldest in seconds.
 
-        Raises `psycopg.OperationalError` unless the database answers.
+        Raises a `psycopg.Error` that `heals` unless the database answers.
         """
         row = self._ask(query("open_deferred"))
         return (int(row[0]), float(row[1])) if row else (0, 0.0)
@@ -125,12 +139,60 @@ class Ledger:
     def _ask(
         self, question: LiteralString, values: Mapping[str, Any] | None = None
     ) -> tuple[Any, ...] | None:
+        with self._in_time(), self._transaction() as cursor:
+            return cursor.execute(question, values).fetchone()
+
+    @contextmanager
+    def _transaction(self, *, force_rollback: bool = False) -> Iterator[Cursor[Any]]:
+        """A transaction as our role, within our limits."""
+        connection = self._connect()
         try:
-            cursor = self._connect().execute(question, values)
-            return cursor.fetchone() if cursor.description else None
-        except OperationalError:
-            self.close()
+            with (
+                connection.transaction(force_rollback=force_rollback),
+                connection.cursor() as cursor,
+            ):
+                self._begin(cursor)
+                yield cursor
+        except Error as error:
+            if heals(error):
+                self.close()
             raise
+
+    def _begin(self, cursor: Cursor[Any]) -> None:
+        limits = sql.SQL(query("begin_transaction"))
+        role = sql.SQL("SET LOCAL ROLE {};\n").format(sql.Identifier(self._role))
+        try:
+            cursor.execute(role + limits if self._role else limits)
+        except DataError as error:
+            # A role that does not exist: no record is at fault.
+            raise ProgrammingError(str(error)) from error
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Give up what takes longer than an answer may: a frozen server never gives one."""
+        timer = threading.Timer(_ANSWER_SECONDS, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def abandon(self) -> None:
+        """Make whatever waits for the database fail, and all that comes after. For any thread.
+
+        The server may still commit what was on its way: who reads those records again finds it.
+        """
+        self._abandoned = True
+        self._cut()
+
+    def _cut(self) -> None:
+        connection = self._connection
+        # The driver does not let two threads use a connection; the kernel does.
+        with contextlib.suppress(OSError, Error):
+            if connection is not None:
+                with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Drop the connection; the next use makes a new one."""
@@ -139,22 +201,19 @@ class Ledger:
             self._connection = None
 
     def _connect(self) -> Connection[tuple[Any, ...]]:
+        if self._abandoned:
+            raise OperationalError("the consumer stops")
         if self._connection is None:
-            connection = Connection.connect(
-                self._url, autocommit=True, connect_timeout=5, application_name="billing-consumer"
-            )
-            try:
-                if self._role:
-                    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
-                connection.execute(query("begin_session"))
-                connection.execute(query("create_incoming"))
-            except Error:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = connect(self._url, "billing-consumer", autocommit=True)
         return self._connection
 
 
-def _refused(decided: Decided, error: DataError | IntegrityError) -> Outcome:
+def _merged(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
+    if any(isinstance(decided.decision, Deferred) for decided in batch):
+        cursor.execute(query("create_incoming"))
+    return merge(cursor, batch)
+
+
+def _refused(decided: Decided, error: DataError | IntegrityError | ProgramLimitExceeded) -> Outcome:
     parked = Parked(UNSTORABLE, f"PostgreSQL refused the row: {error.sqlstate}")
     return Outcome(Decided(decided.record, parked), "parked", parked.reason)

@@ -6,38 +6,34 @@ receipts are idempotent, and those that this very record wrote before the crash 
 """
 
 import itertools
-import random
 import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from psycopg import OperationalError
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from psycopg import Error
 
 from consumer import metrics
 from consumer.account import Accountant
 from consumer.assignment import Assignment
 from consumer.decision import Policy, decide
+from consumer.healing import heals
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterGuard
 from consumer.offsets import Offsets, first_offsets
 from consumer.publisher import Publisher, PublishError
+from consumer.reading import Reader
 from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
+from consumer.waiting import Waiting
 
 log = structlog.get_logger("consumer")
 
-_POLL_WHILE_WAITING_SECONDS: Final = 0.1
 _COMMITTED_SECONDS: Final = 10.0
-_PART_RECORDS: Final = 500
-_FOR_GOOD: Final = frozenset(
-    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
-)
 _Settled: TypeAlias = tuple[list[Outcome], PublishError | None]
 
 
@@ -53,7 +49,11 @@ class _Flight:
 
 
 class Loop:
-    """The consumer's main thread. `stop` may be called from a signal handler."""
+    """The consumer's main thread. `stop` is set to have it end after the batch in hand.
+
+    What writes to PostgreSQL is done by the settler's thread: an answer may not come for as long as
+    a standby is away, and the loop has to turn.
+    """
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Loop:
         *,
         offsets: Offsets,
         health: Health,
+        stop: threading.Event,
     ) -> None:
         self._health = health
         self._settings = settings
@@ -76,18 +77,28 @@ class Loop:
         self._assignment = Assignment(offsets, health)
         self._accountant = Accountant(health, offsets)
         self._limit = DeadLetterGuard(settings, lambda record: decide(record, policy), ledger.takes)
-        self._stop = threading.Event()
+        self._stop = stop
+        self._reader = Reader(consumer, self._assignment, settings)
+        pause = settings.consumer_retry_max_ms / 1_000
+        self._waiting = Waiting(self._reader, health, stop, pause)
         self._settler = ThreadPoolExecutor(1, "settle")
         self._flight: _Flight | None = None
         self._settling: Future[_Settled] | None = None
+        self._step = "postgresql"
         self._publisher_failed = False
-
-    def stop(self) -> None:
-        """Ask the loop to end after the batch in hand."""
-        self._stop.set()
 
     def run(self, topics: Sequence[str]) -> None:
         """Settle batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""
+        try:
+            self._run(topics)
+        except BaseException:
+            # The thread would keep the process for as long as the database does not answer.
+            self._ledger.abandon()
+            raise
+        finally:
+            self._settler.shutdown()
+
+    def _run(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
             list(topics),
             on_assign=self._assignment.gained,
@@ -103,38 +114,34 @@ class Loop:
             decided = [Decided(record, decide(record, self._policy)) for record in batch]
             whole = self._finish(batch)
             self._position()
-            self._accountant.observe(self._consumer, self._ledger)
+            self._accountant.observe(self._consumer, self._ledger, self._patiently)
             if batch and whole and revocations == self._assignment.revocations:
                 self._begin(batch, decided)
             elif batch and whole:
                 self._go_back(batch)
         self._finish()
-        self._accountant.remember()
+        self._patiently(self._accountant.remember)
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        """Have the settler do something, and go on polling where it takes long."""
+        done = self._settler.submit(work)
+        self._waiting.for_end_of(done, lambda: "postgresql", self._ledger.abandon)
+        done.result()
 
     def _poll(self) -> list[Record]:
-        """Collect a batch, until it is full or the time to wait for more is over."""
-        limits, records, size = self._settings, list[Record](), 0
-        until = time.monotonic() + limits.consumer_batch_wait_ms / 1_000
-        while len(records) < limits.consumer_batch_records and size < limits.consumer_batch_bytes:
-            # In parts, because the client keeps its own copy of a value as long as its message is.
-            wanted = min(_PART_RECORDS, limits.consumer_batch_records - len(records))
-            messages = self._consumer.consume(wanted, max(until - time.monotonic(), 0))
-            now = time.time_ns() // 1_000_000
-            part = [Record.of(message, now) for message in messages if self._is_record(message)]
-            records += part
-            size += sum(record.size for record in part)
-            if len(messages) < wanted:
-                break
-        return records
+        """Collect a batch."""
+        return self._reader.batch()
 
     def _position(self) -> None:
         """Have every assigned partition read from somewhere."""
         for attempt in itertools.count(1):
             try:
                 return self._assignment.position(self._consumer)
-            except (KafkaException, OperationalError) as error:
+            except (KafkaException, Error) as error:
+                if isinstance(error, Error) and not heals(error):
+                    raise
                 away = "kafka" if isinstance(error, KafkaException) else "postgresql"
-                self._wait(away, error, attempt)
+                self._waiting.out(away, error, attempt)
                 if self._stop.is_set():
                     return None
         raise AssertionError
@@ -149,9 +156,11 @@ class Loop:
         self._settling = self._settler.submit(self._settle, self._flight)
 
     def _settle(self, flight: _Flight) -> _Settled:
+        self._step = "postgresql"
         with metrics.BATCH_SECONDS.labels("write").time():
             outcomes = self._ledger.write(flight.decided, flight.published)
         self._limit.admit_written(outcomes)
+        self._step = "kafka"
         try:
             with metrics.BATCH_SECONDS.labels("publish").time():
                 self._publisher.publish(outcomes, flight.metadata)
@@ -168,10 +177,14 @@ class Loop:
             return True
         for attempt in itertools.count(1):
             try:
-                outcomes, failure = self._settling_of(flight).result()
-            except OperationalError as error:
+                settling = self._settling_of(flight)
+                self._waiting.for_end_of(settling, lambda: self._step, self._ledger.abandon)
+                outcomes, failure = settling.result()
+            except Error as error:
                 self._settling = None
-                self._wait("postgresql", error, attempt)
+                if not heals(error):
+                    raise
+                self._waiting.out("postgresql", error, attempt)
                 if self._stop.is_set() or flight.revocations != self._assignment.revocations:
                     self._limit.withdraw()
                     self._go_back(flight.records, ahead)
@@ -210,7 +223,7 @@ class Loop:
         metrics.DISCARDED.inc()
         for attempt in itertools.count(1):
             if cause is not None:
-                self._wait("kafka", cause, attempt)
+                self._waiting.out("kafka", cause, attempt)
             if self._stop.is_set():
                 return False
             try:
@@ -221,7 +234,7 @@ class Loop:
                 break
             except KafkaException as error:
                 cause = error
-        self._resume()
+        self._reader.resume()
         if outcomes and took_effect and revocations == self._assignment.revocations:
             self._accountant.count(outcomes)
         log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
@@ -242,55 +255,10 @@ class Loop:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 
-    def _wait(self, dependency: str, error: Exception, attempt: int) -> None:
-        """Wait out a failure that may heal, still polling so that the group keeps this member."""
-        self._health.missing = dependency
-        metrics.RETRIES.labels(dependency).inc()
-        ceiling = min(0.1 * 2 ** min(attempt, 16), self._settings.consumer_retry_max_ms / 1_000)
-        pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
-        log.warning(
-            "batch will be tried again",
-            dependency=dependency,
-            attempt=attempt,
-            pause_seconds=round(pause, 2),
-            error=type(error).__name__,
-            detail=str(error).strip()[:300],
-        )
-        until = time.monotonic() + pause
-        while time.monotonic() < until and not self._stop.is_set():
-            self._health.turned()
-            self._consumer.pause([TopicPartition(*place) for place in self._assignment.places])
-            self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
-        self._resume()
-
-    def _put_back(self, message: Message | None) -> None:
-        """Undo the reading of a message from a partition that was assigned during a wait."""
-        if message is not None and self._is_record(message):
-            record = Record.of(message)
-            position = TopicPartition(record.topic, record.partition, record.offset)
-            self._consumer.pause([position])
-            self._consumer.seek(position)
-
-    def _resume(self) -> None:
-        self._consumer.resume([TopicPartition(*place) for place in self._assignment.places])
-
-    def _is_record(self, message: Message) -> bool:
-        """Whether it is no error. Raises `KafkaException` where the error is for good."""
-        error = message.error()
-        if error is None:
-            return True
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
-            self._assignment.lacks_offset((message.topic() or "", message.partition() or 0))
-            return False
-        metrics.KAFKA_ERRORS.labels(error.name()).inc()
-        if error.fatal() or error.code() in _FOR_GOOD:
-            raise KafkaException(error)
-        log.warning("kafka reported an error", code=error.name(), detail=error.str())
-        return False
-
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._settling is not None:
-            # What is being settled may still be this member's to commit, and after this it is not.
-            wait([self._settling])
+            # What is being settled may still be this member's to commit. Where that takes too long
+            # the group refuses its offsets, and with them all that it would publish.
+            self._waiting.before_revocation(self._settling)
         self._assignment.lost(consumer, partitions)
         self._accountant.forget(partitions)

@@ -40,7 +40,7 @@ from consumer.rows import (
     receipt_row,
     usage_row,
 )
-from consumer.waiting import close, pair
+from consumer.links import close, pair
 from schemas.receipt import Receipt
 
 _Call: TypeAlias = tuple[str, str]

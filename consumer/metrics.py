@@ -88,6 +88,24 @@ LAG: Final = Gauge(
     "Records between the position and the end of the partition.",
     ["topic", "partition"],
 )
+OLDEST_SECONDS: Final = Gauge(
+    "billing_consumer_oldest_unsettled_seconds",
+    "How long the oldest record of a partition has waited that the group has not settled, seconds; "
+    "0 where none waits. Each member tells it of all partitions, whoever owns them.",
+    ["topic", "partition"],
+)
+UNOWNED: Final = Gauge(
+    "billing_consumer_unowned_partitions",
+    "Partitions that no member of the group reads, as seen by each member.",
+    ["topic"],
+)
+LOOKED_AT: Final = Gauge(
+    "billing_consumer_backlog_look_timestamp_seconds",
+    "When this member last looked at the whole group, seconds since the epoch.",
+)
+MISSING: Final = Gauge(
+    "billing_consumer_missing", "1 while work waits for the dependency.", ["dependency"]
+)
 SETTLED_OFFSET: Final = Gauge(
     "billing_consumer_settled_offset",
     "Offset after the last record that this member has settled and counted.",

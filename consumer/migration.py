@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from psycopg import Connection, errors
 from sqlalchemy.exc import DBAPIError
 
-_CONNECT_SECONDS = 5
+from consumer.address import connect
 
 
 class NewerSchemaError(Exception):
@@ -32,9 +32,7 @@ def _config(database_url: str) -> Config:
 
 
 def _connect(database_url: str) -> Connection[tuple[Any, ...]]:
-    return Connection.connect(
-        database_url, connect_timeout=_CONNECT_SECONDS, application_name="billing-migrate"
-    )
+    return connect(database_url, "billing-migrate")
 
 
 def migrate(database_url: str) -> None:

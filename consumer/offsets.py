@@ -103,7 +103,8 @@ class Offsets:
         topic whose id the broker does not tell is left out, as in `before`.
         """
         if self._unwritten:
-            self._ledger.remember(self._known(self._unwritten))
+            # A copy: partitions may leave while the topic's id is asked for.
+            self._ledger.remember(self._known(dict(self._unwritten)))
             self._unwritten.clear()
 
     def forget(self, topic: str, partition: int) -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from consumer import replay as replaying
 from consumer import service, settlement
+from consumer.address import connect
 from consumer.cluster import reason as kafka_reason
 from consumer.ledger import Ledger
 from consumer.queries import query
@@ -218,7 +219,7 @@ def waive(
 
 
 def _connect(found: Settings) -> psycopg.Connection[Any]:
-    return psycopg.connect(found.database_url.get_secret_value(), connect_timeout=5)
+    return connect(found.database_url.get_secret_value(), "billing-operator")
 
 
 def _cost(text: str) -> Decimal:

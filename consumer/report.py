@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from psycopg import Connection
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumer.address import connect
 from consumer.queries import query
 from schemas.receipt import plain
 
@@ -63,9 +63,11 @@ def print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None
 
 def report(database_url: str, tables: list[str], limit: int, console: Console) -> None:
     """Print `tables` (keys of `TABLES`), `limit` rows each. Raises `psycopg.Error`."""
-    connection: Connection[DictRow]
-    with Connection.connect(database_url, row_factory=dict_row, connect_timeout=5) as connection:
+    with (
+        connect(database_url, "billing-report") as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
         for name in tables:
             file, title = TABLES[name]
-            rows = connection.execute(query(file), {"limit": limit}).fetchall()
+            rows = cursor.execute(query(file), {"limit": limit}).fetchall()
             print_rows(console, title, rows)

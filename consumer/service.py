@@ -5,13 +5,15 @@ import logging
 import signal
 import uuid
 from functools import partial
+from threading import Event
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
 from consumer import VERSION, metrics
+from consumer.backlog import Backlog
 from consumer.decision import Policy
 from consumer.health import Health
 from consumer.ledger import Ledger
@@ -20,11 +22,15 @@ from consumer.offsets import Offsets
 from consumer.payer import Accounts
 from consumer.probes import Probes
 from consumer.publisher import Publisher
+from consumer.reading import fetch_bounds
 from consumer.settings import Settings
+from consumer.waiting import first_answer, reach
 from schemas.text import identifier
 from schemas.topics import Topics, load_topics
 
 log = structlog.get_logger("consumer")
+
+_EMERGENCIES: Final = 0
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
@@ -43,6 +49,10 @@ def _on_error(health: Health | None, error: KafkaError) -> None:
         health.missing = "kafka"
     metrics.KAFKA_ERRORS.labels(error.name()).inc()
     log.warning("kafka client", code=error.name(), detail=error.str())
+
+
+def _silent(error: KafkaError) -> None:
+    metrics.KAFKA_ERRORS.labels(error.name()).inc()
 
 
 def sender_config(settings: Settings) -> dict[str, Any]:
@@ -75,11 +85,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
             settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
         ),
         "isolation.level": "read_committed",
-        # What is fetched ahead takes memory beside the batches in hand. A record larger than these
-        # limits is fetched all the same, alone.
-        "fetch.message.max.bytes": 1_048_576,
-        "fetch.max.bytes": 8_388_608,
-        "queued.max.messages.kbytes": 16_384,
+        # A partition that is added waits until it is seen.
+        "topic.metadata.refresh.interval.ms": 30_000,
+        **fetch_bounds(settings.consumer_fetch_bytes),
         # By default the client fetches nothing for a second once so much waits, whoever is waiting.
         "fetch.queue.backoff.ms": 10,
     }
@@ -122,37 +130,67 @@ def policy(settings: Settings, topics: Topics) -> Policy:
 
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the batch in hand. Raises what cannot heal."""
-    topics = load_topics(settings.billing_topic_prefix)
-    ledger = Ledger(settings.database_url.get_secret_value(), settings.consumer_database_role)
-    ledger.ping()
+    stopping = _stopping()
     health = Health(settings.consumer_stalled_after_seconds)
+    ledger = Ledger(settings.database_url.get_secret_value(), settings.consumer_database_role)
+    reach(ledger)
+    probes = Probes(
+        settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
+    )
+    try:
+        if first_answer(ledger, health, stopping, settings.consumer_retry_max_ms / 1_000):
+            _run(settings, ledger, health, stopping, probes.server_port)
+    finally:
+        ledger.close()
+        probes.shutdown()
+    log.info("consumer stopped")
+
+
+def _run(
+    settings: Settings, ledger: Ledger, health: Health, stopping: Event, probes_port: int
+) -> None:
+    topics = load_topics(settings.billing_topic_prefix)
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
     loop = Loop(
         settings, policy(settings, topics), consumer, ledger, publisher,
-        offsets=offsets, health=health,
+        offsets=offsets, health=health, stop=stopping,
     )  # fmt: skip
-    probes = Probes(
-        settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
+    backlog = Backlog(
+        # The loop's own clients say what is wrong with Kafka.
+        kafka_config(settings) | {"error_cb": _silent, "log_level": _EMERGENCIES},
+        settings.consumer_group,
+        [topics.callbacks.name, topics.usage_units.name],
     )
-
-    def stop(number: int, _: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        loop.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for dependency in ("kafka", "postgresql"):
+        metrics.MISSING.labels(dependency).set_function(partial(_is_missing, health, dependency))
     log.info("consumer started", version=VERSION, group=settings.consumer_group,
-             probes=f"{settings.consumer_metrics_host}:{probes.server_port}")  # fmt: skip
+             probes=f"{settings.consumer_metrics_host}:{probes_port}")  # fmt: skip
     # What exists now lives on. What a batch makes is many, refers to nothing but its own parts, and
     # goes with the batch: looking through it for cycles every 700 objects finds none.
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+    backlog.start()
     try:
         loop.run([topics.callbacks.name, topics.usage_units.name])
     finally:
         consumer.close()
-        ledger.close()
-        probes.shutdown()
-    log.info("consumer stopped")
+        backlog.close()
+
+
+def _is_missing(health: Health, dependency: str) -> bool:
+    return health.missing == dependency
+
+
+def _stopping() -> Event:
+    """Return what SIGTERM and SIGINT set."""
+    stopping = Event()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping

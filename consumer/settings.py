@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from consumer.address import fault
 from schemas.environment import KafkaConnection, read
 
 AccountField = Literal[
@@ -68,6 +69,13 @@ class Settings(KafkaConnection):
         default=32 * 1024 * 1024,
         ge=1,
         description="A batch that holds so many bytes of values takes no more records.",
+    )
+    consumer_fetch_bytes: int = Field(
+        default=64 * 1024,
+        ge=1_000,
+        le=8 * 1024 * 1024,
+        description="Most bytes in one answer of a broker, compressed. Content that compresses "
+        "takes hundreds of times as much memory; raise it where brokers are far away.",
     )
     consumer_batch_wait_ms: int = Field(
         default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
@@ -171,8 +179,8 @@ class Settings(KafkaConnection):
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
-        if text and not text.startswith(("postgresql://", "postgres://")):
-            raise ValueError("must be a PostgreSQL URL such as postgresql://user@host:5432/billing")
+        if text and (wrong := fault(text)):
+            raise ValueError(wrong)
         return value
 
 

@@ -1,17 +1,20 @@
 """A span of a topic: from given offsets to given offsets, outside any group's membership."""
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
+from consumer.reading import Batches, fetch_bounds
 from consumer.record import Record
 
 _TIMEOUT_SECONDS: Final = 15.0
+_PATIENCE_SECONDS: Final = 0.2
 _BATCH: Final = 1_000
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+_FETCH_BYTES: Final = 64 * 1024
 
 
 class Span:
@@ -23,7 +26,7 @@ class Span:
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
         group = {"group.id": f"span-{uuid.uuid4()}", "enable.auto.commit": False}
         reader = {"isolation.level": "read_committed", "auto.offset.reset": "error"}
-        self._consumer = Consumer(dict(config) | group | reader)
+        self._consumer = Consumer(dict(config) | group | reader | fetch_bounds(_FETCH_BYTES))
         self._topic = topic
         found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
         if found.error is not None:
@@ -75,15 +78,10 @@ class Span:
         self._consumer.assign(
             [TopicPartition(self._topic, part, first) for part, first in left.items()]
         )
+        batches = Batches(self._consumer, _BATCH, _BATCH_BYTES, _PATIENCE_SECONDS, _is_record)
         while left:
-            records, now = [], time.time_ns() // 1_000_000
-            for message in self._consumer.consume(_BATCH, 0.2):
-                if message.error() is not None:
-                    raise KafkaException(message.error())
-                record = Record.of(message, now)
-                if record.offset < self.end[record.partition]:
-                    records.append(record)
-            if records:
+            read = batches.next()
+            if records := [one for one in read if one.offset < self.end[one.partition]]:
                 yield records
             for part in self._consumer.position(
                 [TopicPartition(self._topic, partition) for partition in left]
@@ -94,3 +92,9 @@ class Span:
     def close(self) -> None:
         """Let go of the connection."""
         self._consumer.close()
+
+
+def _is_record(message: Message) -> bool:
+    if message.error() is not None:
+        raise KafkaException(message.error())
+    return True

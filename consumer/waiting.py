@@ -1,123 +1,159 @@
-"""What waits in the ledger: background responses, of which one callback has come and another not.
+"""Waiting: for a failure to heal, and for a batch that hangs. The loop turns meanwhile."""
 
-A batch asks for it only when one of its records is about such a response, or settles a deferral.
-"""
+import itertools
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any, Final
 
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+import structlog
+from psycopg import Error
 
-import msgspec
-from psycopg import Cursor
+from consumer import metrics
+from consumer.healing import answered
+from consumer.health import Health
+from consumer.ledger import Ledger
+from consumer.reading import Reader
 
-from consumer.pairing import Closing, Pairing, Row
-from consumer.queries import query
-from consumer.record import Charge, Decided, Deferred, Place, Skipped
-from schemas.receipt import receipt_id
+log = structlog.get_logger("consumer")
 
-_Link: TypeAlias = tuple[str, str]
-"""Source system and digest."""
-_Call: TypeAlias = tuple[str, str]
-_SEPARATOR: Final = "\x1f"
+_TURN_SECONDS: Final = 0.1
+_QUIET_SECONDS: Final = 2.0
+"""How long a batch may take before the loop goes on polling beside it."""
+_HANGS_SECONDS: Final = 5.0
+"""How long before it is said what it waits for."""
+_SAID_EVERY_SECONDS: Final = 60.0
+_STOPPING_SECONDS: Final = 10.0
+"""How long a batch that hangs keeps a loop that is to stop."""
+_REVOKED_SECONDS: Final = 10.0
+"""How long a batch keeps partitions that the group wants to give to somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """A batch whose background responses are judged, and what that changes in the ledger.
+def reach(ledger: Ledger) -> None:
+    """Raise a `psycopg.Error` where no server answers at all, or with what does not heal."""
+    try:
+        ledger.ping()
+    except Error as error:
+        if not answered(error):
+            raise
 
-    `births` are creates, by ordinal, that need a row although their record makes a receipt.
+
+def first_answer(
+    ledger: Ledger, health: Health, stop: threading.Event, longest_pause_seconds: float
+) -> bool:
+    """Wait until the ledger answers for the first time; False where the process is to stop first.
+
+    Raises a `psycopg.Error` where no server answers at all, or with what does not heal.
     """
+    for attempt in itertools.count(1):
+        try:
+            ledger.ping()
+        except Error as error:
+            if not answered(error):
+                raise
+            pause = _pause(attempt, longest_pause_seconds)
+            health.missing = "postgresql"
+            _tell("the database is not ready", "postgresql", error, attempt, pause)
+        else:
+            health.missing = None
+            return True
+        until = time.monotonic() + pause
+        while time.monotonic() < until:
+            health.turned()
+            if stop.wait(_TURN_SECONDS):
+                return False
+    raise AssertionError
 
-    batch: Sequence[Decided]
-    births: Mapping[int, Deferred] = field(default_factory=dict)
-    closings: Sequence[Closing] = ()
+
+def _pause(attempt: int, longest_seconds: float) -> float:
+    ceiling = min(0.1 * 2 ** min(attempt, 16), longest_seconds)
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
 
 
-def pair(cursor: Cursor[Any], batch: Sequence[Decided]) -> Paired:
-    """Judge what a batch tells of background responses, with what the ledger knows of them.
-
-    Until the transaction ends nobody else does so for the same ones, and nobody settles or waives
-    them by hand: two members that each hold one callback of a response would both let it wait.
-    """
-    links = _links(cursor, batch)
-    if not links:
-        return Paired(batch)
-    cursor.execute(
-        query("lock_links"), {"links": [_SEPARATOR.join(link) for link in links.values()]}
+def _tell(
+    event: str, dependency: str, error: Exception, attempt: int, pause_seconds: float
+) -> None:
+    metrics.RETRIES.labels(dependency).inc()
+    log.warning(
+        event,
+        dependency=dependency,
+        attempt=attempt,
+        pause_seconds=round(pause_seconds, 2),
+        error=type(error).__name__,
+        sqlstate=getattr(error, "sqlstate", None),
+        detail=str(error).strip()[:300],
     )
-    pairings = _pairings(cursor, links, batch)
-    judged = list(batch)
-    for ordinal, link in links.items():
-        record, decision = batch[ordinal].record, batch[ordinal].decision
-        judged[ordinal] = Decided(record, pairings[link].judge(ordinal, record.place, decision))
-    births: dict[int, Deferred] = {}
-    closings: list[Closing] = []
-    for pairing in pairings.values():
-        births |= pairing.births
-        closings += pairing.closings
-    return Paired(judged, births, closings)
 
 
-def close(cursor: Cursor[Any], closings: Sequence[Closing]) -> None:
-    """Close creates that have their result, and say which it is."""
-    columns = zip(*closings, strict=True)
-    names = ("sources", "keys", "resolutions", "results")
-    cursor.execute(query("close_linked"), dict(zip(names, map(list, columns), strict=True)))
+class Waiting:
+    """The loop's patience. Not safe for threads.
 
+    Args:
+        reader: polls without reading.
+        health: told that the loop turns, and what is missing.
+        stop: set when the loop is to stop.
+        longest_pause_seconds: between two tries.
+    """
 
-def _links(cursor: Cursor[Any], batch: Sequence[Decided]) -> dict[int, _Link]:
-    """Return which records are about a background response, and about which; in order."""
-    found: dict[int, _Link] = {}
-    settled: dict[int, _Call] = {}
-    for ordinal, decided in enumerate(batch):
-        decision = decided.decision
-        if not isinstance(decision, Charge | Deferred | Skipped):
-            continue
-        if decision.link is not None:
-            found[ordinal] = (decision.link.source_system, decision.link.digest)
-        elif isinstance(decision, Charge) and decision.settlement:
-            settled[ordinal] = (decision.receipt.source_system, decision.receipt.call_key)
-    if not settled:
-        return found
-    asked = {"keys": [key for _, key in settled.values()]}
-    known = {
-        (source, key): (source, link)
-        for source, key, link in cursor.execute(query("find_links_of_calls"), asked)
-    }
-    found |= {ordinal: known[call] for ordinal, call in settled.items() if call in known}
-    return dict(sorted(found.items()))
+    def __init__(
+        self,
+        reader: Reader,
+        health: Health,
+        stop: threading.Event,
+        longest_pause_seconds: float,
+    ) -> None:
+        self._reader = reader
+        self._health = health
+        self._stop = stop
+        self._longest = longest_pause_seconds
+        self._hangs = False
 
+    def out(self, dependency: str, error: Exception, attempt: int) -> None:
+        """Wait out a failure that may heal; `attempt` says how often it came, from 1."""
+        pause = _pause(attempt, self._longest)
+        self._health.missing = dependency
+        _tell("batch will be tried again", dependency, error, attempt, pause)
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not self._stop.is_set():
+            self._health.turned()
+            self._reader.idle()
+        self._reader.resume()
 
-def _pairings(
-    cursor: Cursor[Any], links: Mapping[int, _Link], batch: Sequence[Decided]
-) -> dict[_Link, Pairing]:
-    rows: dict[_Link, list[Row]] = {link: [] for link in links.values()}
-    asked = {"links": [link for _, link in rows]}
-    for source, link, *found, held, resolution, result_key in cursor.execute(
-        query("find_links"), asked
-    ):
-        if (source, link) in rows:
-            call_key, reason, *place = found
-            charge = msgspec.convert(held, Charge) if held else None
-            row = Row(call_key, reason, tuple(place), charge, resolution, result_key)
-            rows[source, link].append(row)
-    keys = {(link[0], key) for link, known in rows.items() for row in known for key in _keys(row)}
-    for ordinal, (source, _) in links.items():
-        decision = batch[ordinal].decision
-        if isinstance(decision, Charge):
-            keys.add((source, decision.receipt.call_key))
-    receipts = _receipts(cursor, keys)
-    return {link: Pairing(link[0], known, receipts) for link, known in rows.items()}
+    def for_end_of(
+        self, work: Future[Any], waits_for: Callable[[], str], give_up: Callable[[], None]
+    ) -> None:
+        """Wait until `work` has ended, in whatever way.
 
+        A commit may hang for as long as a synchronous standby is away. After some seconds the loop
+        turns and polls beside it, and `waits_for` is missing. `give_up` makes it fail; that is
+        called only when the loop is to stop.
+        """
+        if wait([work], _QUIET_SECONDS).done:
+            return
+        began, said_at, stopping_at = time.monotonic(), -math.inf, 0.0
+        while not work.done():
+            self._health.turned()
+            self._reader.idle()
+            now = time.monotonic()
+            if now - began > _HANGS_SECONDS - _QUIET_SECONDS:
+                self._hangs = True
+                self._health.missing = waits_for()
+                if now - said_at > _SAID_EVERY_SECONDS:
+                    said_at = now
+                    log.warning("waits for an answer", dependency=self._health.missing)
+            if self._stop.is_set():
+                stopping_at = stopping_at or now
+                if now - stopping_at > _STOPPING_SECONDS:
+                    give_up()
+                    wait([work])
+        self._hangs = False
+        self._reader.resume()
 
-def _keys(row: Row) -> Iterator[str]:
-    yield row.call_key
-    if row.result_key:
-        yield row.result_key
-
-
-def _receipts(cursor: Cursor[Any], calls: AbstractSet[_Call]) -> dict[_Call, Place]:
-    ids = [str(receipt_id(source, key)) for source, key in calls]
-    found = cursor.execute(query("find_receipts"), {"ids": msgspec.json.encode(ids).decode()})
-    return {(source, key): (topic, part, offset) for source, key, topic, part, offset, *_ in found}
+    def before_revocation(self, work: Future[Any]) -> None:
+        """Wait for `work`, not for long; afterwards the group refuses what it has not committed."""
+        self._health.turned()
+        if not self._hangs:
+            wait([work], _REVOKED_SECONDS)

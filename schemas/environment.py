@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
 FILE_SUFFIX: Final = "_FILE"
@@ -74,6 +74,14 @@ class KafkaConnection(BaseSettings):
         default=None, alias="KAFKA_SSL_KEY_PASSWORD", description="Password of that key."
     )
 
+    @field_validator("kafka_sasl_password", "kafka_ssl_key_password")
+    @classmethod
+    def _is_text(cls, value: SecretStr | None) -> SecretStr | None:
+        # The client would take the part before a NUL, and fails in a traceback on the others.
+        if value is not None and not is_text(value.get_secret_value()):
+            raise ValueError("holds a NUL, or bytes that are no UTF-8")
+        return value
+
     def kafka_client(self) -> dict[str, Any]:
         """Return librdkafka's settings for the connection. Holds secrets: never log it."""
         values = {
@@ -88,6 +96,11 @@ class KafkaConnection(BaseSettings):
             "ssl.key.password": _reveal(self.kafka_ssl_key_password),
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def is_text(value: str) -> bool:
+    """Whether a value can be handed to a library: no NUL, no byte that was no UTF-8."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _reveal(secret: SecretStr | None) -> str | None:
@@ -140,6 +153,14 @@ def _refuse_unknown(environ: Mapping[str, str], prefix: str, known: set[str]) ->
         )
 
 
+def _unreadable(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"the file cannot be read: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return "the file is no UTF-8"
+    return "this is no path of a file"
+
+
 def _from_files(environ: Mapping[str, str], settings: type[BaseSettings]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable, field in variables(settings).items():
@@ -152,7 +173,8 @@ def _from_files(environ: Mapping[str, str], settings: type[BaseSettings]) -> dic
             )
         try:
             value = Path(path).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{variable}{FILE_SUFFIX}: {error}") from error
+        except (OSError, ValueError) as error:
+            # Not the path: where somebody gave the secret itself, that is what it would show.
+            raise ConfigurationError(f"{variable}{FILE_SUFFIX}: {_unreadable(error)}") from None
         values[settings.model_fields[field].alias or field] = value
     return values

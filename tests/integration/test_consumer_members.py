@@ -5,16 +5,22 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.services.callbacks import in_run
 from tests.services.consuming import (
     CALLBACKS,
     DEAD_LETTERS,
     Consuming,
+    Member,
     assigned,
 )
 from tests.services.gate import Gate
 from tests.services.process import exit_code
-from tests.services.waiting import eventually
+from tests.services.waiting import NET_SECONDS, eventually
 
 BROKEN = ["tests.services.broken_release"]
 
@@ -109,3 +115,65 @@ def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
     consuming.every_receipt_is_published_once(1)
     assert len(consuming.topics.since(DEAD_LETTERS, {})) == 8
     assert whole.end() == 0
+
+
+def ages(member: Member) -> dict[str, float]:
+    """How long the oldest unsettled callback of each partition has waited, by this member."""
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    return {
+        sample.labels["partition"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "billing_consumer_oldest_unsettled_seconds"
+        and sample.labels["topic"].endswith(CALLBACKS)
+    }
+
+
+def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: Consuming) -> None:
+    # Long enough for the group to keep a member that is frozen for some seconds.
+    frozen = consuming.member(CONSUMER_SESSION_TIMEOUT_MS="45000")
+    other = consuming.member(CONSUMER_SESSION_TIMEOUT_MS="45000")
+    eventually(lambda: assigned([frozen, other]) == [9, 9], "each to hold its share")
+    consuming.send(*(in_run(number) for number in range(140)))
+    consuming.settled()
+    eventually(lambda: len(ages(other)) == 12, "every partition to be told")
+    frozen.process.send_signal(signal.SIGSTOP)
+    try:
+        consuming.send(*(in_run(number) for number in range(140, 280)))
+        found = eventually(
+            lambda: {part: age for part, age in ages(other).items() if age > 3},
+            "the age of what waits",
+        )
+        assert len(found) < 12
+        # Nobody but the frozen member could settle them, and it exports nothing.
+        assert len(consuming.tables.receipts()) < 280
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+    consuming.settled()
+    eventually(lambda: max(ages(other).values()) == 0, "nothing to wait any more")
+    consuming.every_receipt_is_published_once(280)
+
+
+def test_a_partition_that_is_added_is_read_within_a_minute(consuming: Consuming) -> None:
+    member = consuming.member()
+    consuming.send(in_run(1))
+    consuming.settled()
+    topic = consuming.prefix + CALLBACKS
+    admin = AdminClient({"bootstrap.servers": consuming.bootstrap})
+    admin.create_partitions([NewPartitions(topic, 13)])[topic].result(NET_SECONDS)
+    eventually(lambda: unowned(member) == 1, "the new partition to be missed")
+    assert assigned([member]) == [18]
+    eventually(lambda: assigned([member]) == [19], "the new partition to be read", 60)
+    eventually(lambda: unowned(member) == 0, "nothing to be missed")
+
+
+def unowned(member: Member) -> int:
+    """How many partitions of the callbacks nobody reads, by this member."""
+    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    return sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "billing_consumer_unowned_partitions"
+        and sample.labels["topic"].endswith(CALLBACKS)
+    )

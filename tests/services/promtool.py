@@ -1,20 +1,17 @@
 """promtool and Prometheus itself: those on the PATH, else Debian's, kept outside the tree."""
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from tests.services.cache import kept
-from tests.services.waiting import NET_SECONDS
+from tests.services.debian import MissingError, unpack
+
+__all__ = ["MissingError", "program"]
 
 PROGRAMS: Final = ("promtool", "prometheus")
 PACKAGE: Final = "prometheus"
-
-
-class MissingError(RuntimeError):
-    """The programs are not here and cannot be had; the text says what to do."""
 
 
 def program(name: str) -> Path:
@@ -32,33 +29,9 @@ def program(name: str) -> Path:
 
 
 def _unpack_into(directory: Path) -> None:
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise MissingError("install Prometheus, which brings promtool, or put promtool on the PATH")
     with tempfile.TemporaryDirectory(dir=directory.parent) as name:
-        # Readable for the user that apt downloads as.
-        work = Path(name)
-        work.chmod(0o755)
-        if _fails(["apt-get", "--quiet", "download", PACKAGE], work):
-            # A new machine has no lists of packages, or old ones.
-            _fails(["apt-get", "--quiet", "update"], work)
-            if said := _fails(["apt-get", "--quiet", "download", PACKAGE], work):
-                raise MissingError(f"apt-get brings no {PACKAGE}; install it by hand: {said}")
-        (package,) = work.glob("*.deb")
-        unpacked = work / "unpacked"
-        if said := _fails(["dpkg-deb", "--extract", str(package), str(unpacked)], work):
-            raise MissingError(f"{package.name} cannot be unpacked: {said}")
+        work = Path(name, "package")
+        work.mkdir()
+        unpack(PACKAGE, work)
         for wanted in PROGRAMS:
-            (unpacked / "usr" / "bin" / wanted).rename(directory / wanted)
-
-
-def _fails(command: list[str], directory: Path) -> str:
-    """What a command said when it failed; empty where it did not."""
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
-    return (done.stderr or done.stdout or "no reason")[-500:] if done.returncode else ""
+            (work / "usr" / "bin" / wanted).rename(directory / wanted)

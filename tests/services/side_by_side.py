@@ -27,6 +27,7 @@ GROUPS: Final = {
     f"{SYSTEM}readme": "pages",
     "tests/integration/test_gateway_spool": "a broker to hurt, gateway",
     "tests/integration/test_migrations": "a database of its own",
+    "tests/integration/test_database_states": "a database to hurt",
     "tests/integration/test_gateway_fuzz": "fuzz",
     "tests/integration/test_gateway_clients": "a gateway and its clients",
 }

@@ -1,0 +1,222 @@
+"""The backlog: what of the whole group waits, for how long, and which partitions nobody reads.
+
+Each member looks at all partitions, its own and those of others, with clients of its own that are
+no members: a partition whose owner is dead, frozen or stuck is told by the others, and by whoever
+comes next. The loop has no part in it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from consumer import metrics
+from consumer.offsets import Place
+from consumer.origin import EARLIEST_MS
+
+log = structlog.get_logger("consumer")
+
+_EVERY_SECONDS: Final = 5.0
+_TIMEOUT_SECONDS: Final = 10.0
+_READ_SECONDS: Final = 3.0
+_SAID_EVERY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The first record of a partition that the group has not settled.
+
+    `since` is when it was first seen to wait; `timestamp` Kafka's of the record, None where nobody
+    can believe it. Both are seconds since the epoch.
+    """
+
+    offset: int
+    since: float
+    timestamp: float | None
+
+    def seconds(self, now: float) -> float:
+        """How long it has waited."""
+        known = self.since if self.timestamp is None else min(self.since, self.timestamp)
+        return max(now - known, 0.0)
+
+
+def believed(timestamp_ms: int, now: float) -> float | None:
+    """Return a record's time in seconds; None where its clock was wrong, or there is none."""
+    return timestamp_ms / 1_000 if EARLIEST_MS <= timestamp_ms <= now * 1_000 else None
+
+
+class Backlog:
+    """Looks at the group every few seconds, in a thread of its own, until `close`."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        group: str,
+        topics: Sequence[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._admin = AdminClient(dict(config))
+        self._reader = Consumer(
+            dict(config)
+            | {
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                # One record of a partition is all that is wanted of it.
+                "fetch.message.max.bytes": 1,
+                "queued.min.messages": 1,
+                "queued.max.messages.kbytes": 1,
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        self._group = group
+        self._topics = topics
+        self._clock = clock
+        self._oldest: dict[Place, Oldest] = {}
+        self._shown: set[Place] = set()
+        self._said_at = -_SAID_EVERY_SECONDS
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backlog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more. A look that waits for Kafka is left behind."""
+        self._end.set()
+        self._thread.join(_EVERY_SECONDS)
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self.look()
+            except (KafkaException, TimeoutError) as error:
+                metrics.KAFKA_ERRORS.labels("backlog").inc()
+                if time.monotonic() - self._said_at > _SAID_EVERY_SECONDS:
+                    self._said_at = time.monotonic()
+                    log.warning("the group cannot be looked at", detail=str(error)[:300])
+            self._end.wait(_EVERY_SECONDS)
+        self._reader.close()
+
+    def look(self) -> None:
+        """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
+        places = self._places()
+        ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        begins = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        committed = self._committed(places)
+        waiting = {
+            place: at
+            for place, begin in begins.items()
+            if (at := max(committed.get(place, -1), begin)) < ends[place]
+        }
+        self._note(waiting)
+        self._show(places)
+        unowned = places - self._owned()
+        for topic in self._topics:
+            count = sum(topic == place[0] for place in unowned)
+            metrics.UNOWNED.labels(topic).set(count)
+        metrics.LOOKED_AT.set(self._clock())
+
+    def _note(self, waiting: Mapping[Place, int]) -> None:
+        """Remember what waits since when; forget what waits no more."""
+        unknown = {
+            place: offset
+            for place, offset in waiting.items()
+            if place not in self._oldest or self._oldest[place].offset != offset
+        }
+        read = self._timestamps(unknown)
+        now = self._clock()
+        kept = {place: self._oldest[place] for place in waiting.keys() - unknown.keys()}
+        new = {
+            place: Oldest(unknown[place], now, believed(timestamp_ms, now))
+            for place, timestamp_ms in read.items()
+        }
+        self._oldest = kept | new
+
+    def _show(self, places: Collection[Place]) -> None:
+        for topic, partition in set(places) - self._shown:
+            gauge = metrics.OLDEST_SECONDS.labels(topic, str(partition))
+            # Asked when it is scraped: it goes on growing where Kafka does not answer any more.
+            gauge.set_function(partial(self.seconds, (topic, partition)))
+            self._shown.add((topic, partition))
+
+    def seconds(self, place: Place) -> float:
+        """Return how long the oldest unsettled record of a partition has waited; 0 for none."""
+        oldest = self._oldest.get(place)
+        return 0.0 if oldest is None else oldest.seconds(self._clock())
+
+    def _places(self) -> set[Place]:
+        found = set()
+        for topic in self._topics:
+            metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+            if metadata.error is not None:
+                raise KafkaException(metadata.error)
+            found |= {(topic, partition) for partition in metadata.partitions}
+        return found
+
+    def _offsets(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
+        wanted = {TopicPartition(*place): which for place in places}
+        asked = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
+        return {
+            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
+            for part, answer in asked.items()
+        }
+
+    def _committed(self, places: Collection[Place]) -> dict[Place, int]:
+        wanted = ConsumerGroupTopicPartitions(
+            self._group, [TopicPartition(*place) for place in places]
+        )
+        asked = self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_SECONDS)
+        answer = asked[self._group].result(2 * _TIMEOUT_SECONDS)
+        return {(part.topic, part.partition): part.offset for part in answer.topic_partitions}
+
+    def _owned(self) -> set[Place]:
+        asked = self._admin.describe_consumer_groups(
+            [self._group], request_timeout=_TIMEOUT_SECONDS
+        )
+        members = asked[self._group].result(2 * _TIMEOUT_SECONDS).members
+        return {
+            (part.topic, part.partition)
+            for member in members
+            for part in member.assignment.topic_partitions
+        }
+
+    def _timestamps(self, places: Mapping[Place, int]) -> dict[Place, int]:
+        """Read the first record of each partition from an offset on; none where none is there.
+
+        Markers of transactions and records that were rolled back stand there and are no records.
+        """
+        if not places:
+            return {}
+        found: dict[Place, int] = {}
+        left = set(places)
+        self._reader.assign([TopicPartition(*place, places[place]) for place in places])
+        until = time.monotonic() + _READ_SECONDS
+        while left and time.monotonic() < until and not self._end.is_set():
+            message = self._reader.poll(0.2)
+            if message is None:
+                continue
+            place = (message.topic() or "", message.partition() or 0)
+            if place in left:
+                left.discard(place)
+                self._reader.pause([TopicPartition(*place)])
+                if message.error() is None:
+                    found[place] = message.timestamp()[1]
+        self._reader.unassign()
+        # What could not be read in time waits all the same, since now.
+        return found | dict.fromkeys(left, -1)
