@@ -1,6 +1,7 @@
 """The command line: `python -m producer_gateway`."""
 
 import json
+import signal
 import sys
 from typing import Final
 
@@ -27,7 +28,7 @@ cli = typer.Typer(
 
 @cli.command()
 def run() -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM. SIGHUP has it read the tokens again.
 
     Callbacks go to POST /v1/callbacks/litellm on GATEWAY_HOST:GATEWAY_PORT (127.0.0.1:8080);
     /livez, /readyz and /metrics are on GATEWAY_METRICS_HOST:GATEWAY_METRICS_PORT (127.0.0.1:9090).
@@ -42,6 +43,8 @@ def run() -> None:
         typer.echo(f"wrong configuration: {error}", err=True)
         sys.exit(_WRONG_CONFIGURATION)
     logs.configure(settings.log_level)
+    # Its meaning is given when there is something to give it to; until then it ends nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         uvloop.run(serve(settings))
     except FatalError as error:

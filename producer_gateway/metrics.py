@@ -21,17 +21,19 @@ _LATENCY_BUCKETS: Final = (
 )
 
 ANSWERS: Final = (
-    *(("callbacks", status) for status in ("202", "400", "401", "405", "413", "415", "503")),
+    *(("callbacks", status) for status in ("202", "400", "401", "405", "408", "413", "415", "503")),
     *(
         ("usage_units", status)
-        for status in ("202", "400", "401", "405", "413", "415", "422", "503")
+        for status in ("202", "400", "401", "405", "408", "413", "415", "422", "503")
     ),
-    *(("unknown", "404"), ("unreadable", "400"), ("unreadable", "431")),
+    *(("unknown", "404"), *(("unreadable", status) for status in ("400", "408", "429", "431"))),
 )
+PORTS: Final = ("callbacks", "probes")
+CLOSED: Final = ("silent", "idle", "rest", "unread", "closing", "no_room")
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
 NOT_STORED: Final = (
     *("broker_unreachable", "topics_missing", "queue_full", "produce_failed", "no_producer"),
-    *("delivery_failed", "refused", "timeout", "abandoned", "inflight"),
+    *("delivery_failed", "refused", "timeout", "abandoned", "inflight", "source_share"),
     *("spool_full", "spool_failed"),
 )
 
@@ -44,12 +46,46 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._declare_connections(self.registry)
         self._declare_requests(self.registry)
         self._declare_elements(self.registry)
         self._declare_sources(self.registry)
         self._declare_store(self.registry)
         self._declare_spool(self.registry)
         self._begin_at_zero()
+
+    def _declare_connections(self, registry: CollectorRegistry) -> None:
+        self.open_connections = Gauge(
+            "billing_gateway_open_connections",
+            "Connections that are open, by port: callbacks or probes.",
+            ("port",),
+            registry=registry,
+        )
+        self.max_connections = Gauge(
+            "billing_gateway_max_connections",
+            "Connections that may be open; beyond it the oldest idle one ends for a new one.",
+            ("port",),
+            registry=registry,
+        )
+        self.closed_connections = Counter(
+            "billing_gateway_closed_connections_total",
+            "Connections that were ended without an answer, by what they waited for: silent, idle, "
+            "rest (of a refused body), unread (an answer), closing; no_room: for a new one.",
+            ("port", "reason"),
+            registry=registry,
+        )
+        self.descriptors_exhausted = Counter(
+            "billing_gateway_descriptors_exhausted_total",
+            "Times that no descriptor was left for a connection, by port.",
+            ("port",),
+            registry=registry,
+        )
+        self.token_reloads = Counter(
+            "billing_gateway_token_reloads_total",
+            "Times that SIGHUP had the tokens read again: read, or refused and the old ones kept.",
+            ("outcome",),
+            registry=registry,
+        )
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -212,6 +248,12 @@ class Metrics:
             self.parked.labels(reason.value)
         for dropped in ContentDropped:
             self.content_dropped.labels(dropped.value)
+        for port in PORTS:
+            self.descriptors_exhausted.labels(port)
+            for reason in CLOSED:
+                self.closed_connections.labels(port, reason)
+        for outcome in ("read", "refused"):
+            self.token_reloads.labels(outcome)
         for failure in AUTH_FAILURES:
             self.auth_failures.labels(failure)
         for cause in NOT_STORED:

@@ -26,26 +26,38 @@ class Gateway:
         kafka: the brokers.
         prefix: of its topics.
         directory: takes its log.
+        descriptors: soft and hard limit of the process.
         settings: further environment, which goes before that of these tests.
     """
 
-    def __init__(self, kafka: str, prefix: str, directory: Path, **settings: str) -> None:
-        self.port, metrics_port = free_port(), free_port()
+    def __init__(
+        self,
+        kafka: str,
+        prefix: str,
+        directory: Path,
+        *,
+        descriptors: tuple[int, int] | None = None,
+        **settings: str,
+    ) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
         environment = {
             **os.environ,
             "BILLING_INGEST_TOKEN": TOKEN,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "BILLING_TOPIC_PREFIX": prefix,
             "GATEWAY_PORT": str(self.port),
-            "GATEWAY_METRICS_PORT": str(metrics_port),
+            "GATEWAY_METRICS_PORT": str(self.metrics_port),
             **settings,
         }
         command = [sys.executable, "-m", "producer_gateway", "run"]
+        if descriptors:
+            limits = "ulimit -Sn {} && ulimit -Hn {}".format(*descriptors)
+            command = ["bash", "-c", f'{limits} && exec "$@"', "-", *command]
         log = directory / "gateway.log"
         self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
         self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
+        self.metrics_url = f"http://127.0.0.1:{self.metrics_port}"
 
     def start(self) -> None:
         """Start it and wait until its probes answer."""
