@@ -9,6 +9,7 @@ import typer
 import uvloop
 
 from producer_gateway import logs
+from producer_gateway.operations import spool
 from producer_gateway.routes import openapi as describe
 from producer_gateway.service import FatalError, serve
 from producer_gateway.settings import load
@@ -24,6 +25,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Takes LiteLLM's generic_api callbacks over HTTP and makes them durable in Kafka.",
 )
+cli.add_typer(spool, name="spool")
 
 
 @cli.command()

@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from producer_gateway.damage import damaged_files
 from producer_gateway.spool import Spool
 from schemas.record import ContentDropped, Reason
 
@@ -217,6 +218,26 @@ class Metrics:
             "Spooled records that Kafka refuses as such; kept aside in the spool.",
             registry=registry,
         )
+        self.spool_damaged_records = Counter(
+            "billing_gateway_spool_damaged_records_total",
+            "Spooled records that are not what was written; set aside in a file, never sent.",
+            registry=registry,
+        )
+        self.spool_missing_records = Counter(
+            "billing_gateway_spool_missing_records_total",
+            "Records that should have waited in the spool and are not there.",
+            registry=registry,
+        )
+        self.spool_damaged_files = Gauge(
+            "billing_gateway_spool_damaged_files",
+            "Damaged files of the spool that were set aside and not salvaged yet.",
+            registry=registry,
+        )
+        self.adopted = Counter(
+            "billing_gateway_spool_adopted_total",
+            "Records that were salvaged of a damaged file and taken into the spool.",
+            registry=registry,
+        )
         self.spool_records = Gauge(
             "billing_gateway_spool_records",
             "Records that wait in the spool for Kafka.",
@@ -250,8 +271,8 @@ class Metrics:
             self.content_dropped.labels(dropped.value)
         for port in PORTS:
             self.descriptors_exhausted.labels(port)
-            for reason in CLOSED:
-                self.closed_connections.labels(port, reason)
+            for ended in CLOSED:
+                self.closed_connections.labels(port, ended)
         for outcome in ("read", "refused"):
             self.token_reloads.labels(outcome)
         for failure in AUTH_FAILURES:
@@ -265,3 +286,6 @@ class Metrics:
         self.spool_bytes.set_function(lambda: spool.bytes)
         self.spool_max_bytes.set(spool.max_bytes)
         self.spool_oldest_seconds.set_function(spool.age_s)
+        self.spool_damaged_files.set_function(lambda: len(damaged_files(spool.path)))
+        spool.on_damaged = self.spool_damaged_records.inc
+        spool.on_missing = self.spool_missing_records.inc

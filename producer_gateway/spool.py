@@ -13,11 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from producer_gateway import journal
-from producer_gateway.journal import FILE_NAME, Spooled, SpoolError
+import structlog
+
+from producer_gateway import damage, journal
+from producer_gateway.damage import DamagedError
+from producer_gateway.journal import FILE_NAME, Batch, Spooled, SpoolError
 from producer_gateway.store import NotStoredError, Record
 
+_LOG: Final = structlog.get_logger(__name__)
 _GROUP_JOBS: Final = 1_000
+_BEYOND: Final = 1_000_000_000
+"""Further than any place of a file whose last one cannot be read."""
 
 _Job: TypeAlias = tuple[journal.Work, "asyncio.Future[Any]"]
 
@@ -26,13 +32,14 @@ class Spool:
     """A bounded queue of records on disk; one process at a time.
 
     All methods belong to the event loop; the counts hold what was handed over and not yet removed.
-    `keys` has the number of records of each run, without those that were set aside.
+    `keys` has the number of records of each run, without those that were set aside. A file that is
+    damaged is renamed, when it is opened or later, and a new one takes its place.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         """Open the spool in `directory`, with what a former process left. Raises `SpoolError`."""
-        self._path = directory / FILE_NAME
-        self._connection = journal.opened(self._path)
+        self.path = directory / FILE_NAME
+        self._connection = _opened(self.path)
         self._loop = asyncio.get_running_loop()
         self.max_bytes = max_bytes
         self._jobs = queue.SimpleQueue[_Job | None]()
@@ -44,7 +51,20 @@ class Spool:
         """Why the latest record was not taken; None when it was, or when room was made since."""
         self.filled = asyncio.Event()
         """Set when there may be something to drain; cleared by who drains."""
-        for key, count, size in self._connection.execute(journal.KEYS):
+        self.on_damaged: Callable[[int], None] = lambda _: None
+        """Called with the number of rows that are not what was written."""
+        self.on_missing: Callable[[int], None] = lambda _: None
+        """Called with the number of records that should wait and do not."""
+        self._appending = dict[asyncio.Future[Any], tuple[Sequence[Record], int]]()
+        self._appended = 0
+        """Records handed over, ever."""
+        self._gone = False
+        """The damaged file is out of the way, and there is no new one yet."""
+        self._base = 0
+        """Places up to here are of a file that was set aside."""
+        self._floor = journal.last(self._connection)
+        """Places up to here are taken, also by rows of earlier files."""
+        for key, count, size in journal.keys(self._connection):
             self.keys[key] = count
             self.bytes += size
         self.records = self.keys.total()
@@ -74,6 +94,7 @@ class Spool:
         now = time.time()
 
         def appended(outcome: "asyncio.Future[Any]") -> None:
+            del self._appending[outcome]
             if error := outcome.exception():
                 self._count(records, size, -1)
                 self.trouble = str(error)
@@ -83,18 +104,61 @@ class Spool:
                 self.filled.set()
                 done.set_result(None)
 
-        self._submit(lambda c: journal.append(c, now, records), appended)
+        job = self._submit(lambda c: journal.append(c, now, records, self._floor), appended)
+        self._appending[job] = records, size
+        self._appended += len(records)
         return done
 
     async def read(self, max_records: int, max_bytes: int) -> list[Spooled]:
-        """Return the oldest records, at least one if there is any. Raises `SpoolError`."""
-        found: list[Spooled] = await self._run(lambda c: journal.read(c, max_records, max_bytes))
-        return found
+        """Return the oldest records, at least one if there is any. Raises `SpoolError`.
+
+        Rows that are not what was written are moved into a file of their own and never returned.
+        """
+        waiting, appended, base = self.records, self._appended, self._base
+        batch: Batch = await self._run(lambda c: self._sound(c, max_records, max_bytes))
+        if base != self._base:
+            return []
+        if batch.damaged:
+            self._count_damaged(len(batch.damaged))
+        elif not batch.records and waiting:
+            self._count_missing(appended)
+        return batch.records
+
+    def _sound(self, connection: sqlite3.Connection, max_records: int, max_bytes: int) -> Batch:
+        """Read, and take out what is damaged; in the writing thread."""
+        batch = journal.read(connection, max_records, max_bytes)
+        if batch.damaged:
+            aside = damage.aside(self.path)
+            journal.take_out(connection, batch.damaged, aside)
+            _LOG.error("spool_rows_damaged", count=len(batch.damaged), file=aside.name)
+        return batch
+
+    def _count_damaged(self, count: int) -> None:
+        self.on_damaged(count)
+        self.records -= count
+        if not self.records:
+            # Their own bytes and runs are not known: what they said of it is damaged.
+            self._nothing_waits()
+
+    def _count_missing(self, appended: int) -> None:
+        """Nothing was found: what should have waited then, and does not wait since, is missing."""
+        missing = self.records - (self._appended - appended)
+        if missing > 0:
+            _LOG.error("spool_records_missing", count=missing)
+            self.on_missing(missing)
+            self.records -= missing
+            if not self.records:
+                self._nothing_waits()
+
+    def _nothing_waits(self) -> None:
+        self.keys.clear()
+        if not self.set_aside:
+            self.bytes = 0
 
     async def remove(self, spooled: Sequence[Spooled]) -> None:
         """Forget records that are durable elsewhere; their bytes are free. Raises `SpoolError`."""
-        records = [record for _, record in spooled]
         await self._run(lambda c: journal.remove(c, spooled))
+        records = [record for sequence, record in spooled if sequence > self._base]
         self._count(records, sum(map(journal.size, records)), -1)
         self.trouble = None
 
@@ -105,8 +169,9 @@ class Spool:
         """
         sequence, record = spooled
         await self._run(lambda c: journal.refuse(c, sequence, reason))
-        self._count([record], 0, -1)
-        self.set_aside += 1
+        if sequence > self._base:
+            self._count([record], 0, -1)
+            self.set_aside += 1
 
     async def check(self) -> None:
         """Write, so that `trouble` ends when the disk's does. Raises `SpoolError`."""
@@ -121,17 +186,19 @@ class Spool:
 
     def _count(self, records: Sequence[Record], size: int, sign: int) -> None:
         self.records += sign * len(records)
-        self.bytes += sign * size
+        self.bytes = max(0, self.bytes + sign * size)
         for record in records:
             self.keys[record.key] += sign
-            if not self.keys[record.key]:
+            if self.keys[record.key] <= 0:
                 del self.keys[record.key]
+        if not self.records and self.keys:
+            self._nothing_waits()
 
     async def _run(self, work: journal.Work) -> Any:  # noqa: ANN401 - what `work` returns
         try:
             return await self._submit(work)
         except sqlite3.Error as error:
-            raise SpoolError(f"{self._path}: {error}") from error
+            raise SpoolError(f"{self.path}: {error}") from error
 
     def _submit(
         self, work: journal.Work, then: "Callable[[asyncio.Future[Any]], None] | None" = None
@@ -154,13 +221,57 @@ class Spool:
 
     def _commit(self, jobs: list[_Job]) -> None:
         works = [work for work, _ in jobs]
+        if self._gone:
+            self._open_anew()
+        outcomes = self._done(works)
+        if any(map(damage.is_corrupt, outcomes)) and self._begin_anew():
+            # Those that were done are in the file that was set aside.
+            outcomes = self._done(works)
+        oldest = journal.alone(self._connection, journal.oldest)
+        futures = [future for _, future in jobs]
+        self._loop.call_soon_threadsafe(self._resolve, futures, outcomes, oldest)
+
+    def _done(self, works: list[journal.Work]) -> list[Any]:
         outcomes = journal.together(self._connection, works)
         if outcomes is None:
             # The disk may have no room for one large body: the others must not fail with it.
             outcomes = [journal.alone(self._connection, work) for work in works]
-        oldest = journal.alone(self._connection, journal.oldest)
-        futures = [future for _, future in jobs]
-        self._loop.call_soon_threadsafe(self._resolve, futures, outcomes, oldest)
+        return outcomes
+
+    def _begin_anew(self) -> bool:
+        """Rename the file, which is damaged, and open a new one; false where that cannot be."""
+        try:
+            self._floor = max(self._floor, journal.last(self._connection))
+        except sqlite3.Error:
+            self._floor += _BEYOND
+        try:
+            renamed = damage.set_aside(self.path)
+            _LOG.error("spool_damaged", file=renamed.name)
+            self._loop.call_soon_threadsafe(self._forget, self._floor)
+            # Before there is a new one: it removes the log that has the old name.
+            self._connection.close()
+        except (OSError, sqlite3.Error) as error:
+            _LOG.error("spool_failed", detail=str(error))
+            return False
+        self._gone = True
+        return self._open_anew()
+
+    def _open_anew(self) -> bool:
+        try:
+            self._connection = journal.opened(self.path)
+        except (SpoolError, DamagedError) as error:
+            _LOG.error("spool_failed", detail=str(error))
+            return False
+        self._gone = False
+        return True
+
+    def _forget(self, base: int) -> None:
+        """Count only what is being written: all else is in a file that was set aside."""
+        self._base = base
+        self.keys.clear()
+        self.records = self.bytes = self.set_aside = 0
+        for records, size in self._appending.values():
+            self._count(records, size, 1)
 
     def _resolve(
         self,
@@ -177,6 +288,19 @@ class Spool:
                 _fail(future, outcome)
             else:
                 future.set_result(outcome)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open the file; where it is damaged, a new one. Raises `SpoolError`."""
+    try:
+        return journal.opened(path)
+    except DamagedError as error:
+        try:
+            renamed = damage.set_aside(path)
+            _LOG.error("spool_damaged", file=renamed.name, detail=str(error))
+            return journal.opened(path)
+        except (OSError, DamagedError) as again:
+            raise SpoolError(f"cannot open the spool {path}: {again}") from again
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,7 @@ START = f"POST {CALLBACKS_PATH} HTTP/1.1\r\n".encode()
 HEAD = START + b"Authorization: Bearer " + TOKEN.encode() + b"\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(ONE) + ONE
 OTHER = "o" * 32
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +48,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, token_file: Path) -> Itera
         f"127.0.0.1:{free_port()}",
         "",
         directory,
-        descriptors=(SOFT, HARD),
         GATEWAY_SPOOL_DIR=str(directory / "spool"),
         BILLING_INGEST_TOKEN="",
         BILLING_INGEST_TOKEN_FILE=str(token_file),
         GATEWAY_HEAD_TIMEOUT_S="3",
     )
+    process.limit_descriptors(SOFT, HARD)
     with process.running():
         yield process
 
@@ -86,7 +89,7 @@ def test_idle_sockets_leave_probes_and_callers_alone(gateway: Gateway) -> None:
 
 def test_without_descriptors_the_probes_answer_and_the_log_says_why(gateway: Gateway) -> None:
     process = psutil.Process(gateway.server.pid)
-    numbers = [int(name) for name in os.listdir(f"/proc/{process.pid}/fd")]
+    numbers = [int(file.name) for file in Path(f"/proc/{process.pid}/fd").iterdir()]
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (max(numbers) + 1, HARD))
     try:
         with connected(gateway.port, HARD):
@@ -162,3 +165,29 @@ def test_sighup_reads_the_tokens_again_and_keeps_the_old_ones_where_it_cannot(
     said = gateway.server.log.read_text()
     assert "short" not in said.replace("shorter", "")
     assert OTHER not in said
+
+
+def test_a_damaged_spool_stops_nothing_and_a_command_brings_it_back(tmp_path: Path) -> None:
+    spool, kafka = tmp_path / "spool", f"127.0.0.1:{free_port()}"
+    process = Gateway(kafka, "", tmp_path, GATEWAY_SPOOL_DIR=str(spool))
+    with process.running():
+        assert process.post(ONE).json()["spooled"] == 1
+    file = spool / "spool.sqlite3"
+    content = bytearray(file.read_bytes())
+    content[2] ^= 1
+    file.write_bytes(content)
+    process = Gateway(kafka, "", tmp_path, GATEWAY_SPOOL_DIR=str(spool))
+    with process.running():
+        assert process.metric("billing_gateway_spool_damaged_files") == 1
+        assert process.metric("billing_gateway_spool_records") == 0
+        assert process.post(ONE).json()["spooled"] == 1
+        command = [sys.executable, "-m", "producer_gateway", "spool", "salvage"]
+        environment = {**os.environ, "GATEWAY_SPOOL_DIR": str(spool)}
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "1 records brought back" in done.stdout
+        name = "billing_gateway_spool_records"
+        eventually(lambda: process.metric(name) == 2, "what was brought back", 60)
+        assert process.metric("billing_gateway_spool_damaged_files") == 0

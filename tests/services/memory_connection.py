@@ -76,6 +76,10 @@ class Line:
         """Of the answers so far."""
         return [answer.status for answer in answers(self.transport.written)]
 
+    def ended(self) -> bool:
+        """Whether the gateway has ended it."""
+        return self.transport.closed
+
     async def lose(self) -> None:
         """End it, as the kernel would."""
         self.connection.connection_lost(None)

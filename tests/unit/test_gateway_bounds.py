@@ -98,12 +98,12 @@ def endless(first: bytes, again: bytes) -> Iterator[bytes]:
 def test_what_has_no_end_is_ended(segments: Iterator[bytes], status: int) -> None:
     async def use(door: Door) -> None:
         line, sent = door.line(), 0
-        while not line.transport.closed and sent < ENOUGH:
+        while not line.ended() and sent < ENOUGH:
             segment = next(segments)
             sent += len(segment)
             await line.send(segment)
             await settled()
-        assert line.transport.closed
+        assert line.ended()
         assert line.statuses()[-1] == status
         assert sent <= 64 * 1024 + 4 * SEGMENT
         reasons = {400: "malformed", 401: "missing", 431: "head_too_large"}
@@ -138,7 +138,7 @@ def test_a_head_may_have_64_kib_and_256_fields_however_it_comes(
             await caller.send(raw[at : at + size])
         await settled()
         assert caller.statuses() == [202] * bool(before) + [status]
-        assert caller.transport.closed == (status == 431)
+        assert caller.ended() == (status == 431)
         await caller.lose()
 
     run(use)
@@ -163,7 +163,7 @@ def test_requests_that_wait_for_their_turn_are_bounded_and_the_others_get_their_
         assert taken == [202] * len(taken)
         assert 30 < len(taken) < 40
         assert last == 429
-        assert line.transport.closed
+        assert line.ended()
         assert len(door.house.store.records) == len(taken)
         assert door.house.refused("429", "pipelined", "unknown") == 1
         await line.lose()
@@ -204,7 +204,7 @@ def test_a_head_that_does_not_complete_gets_408_and_the_end(begun: bytes) -> Non
         assert line.statuses() == before
         await door.wait(3)
         assert line.statuses() == [*before, 408]
-        assert line.transport.closed
+        assert line.ended()
         assert door.house.refused("408", "slow_head", "unknown") == 1
         await line.lose()
 
@@ -217,18 +217,18 @@ def test_who_says_nothing_goes_after_ten_seconds_and_who_has_said_something_afte
         await idle.send(WHOLE)
         await settled()
         await door.wait(9)
-        assert not silent.transport.closed
+        assert not silent.ended()
         await door.wait(3)
-        assert silent.transport.closed
+        assert silent.ended()
         assert silent.transport.written == b""
         await silent.lose()
         await door.wait(60)
-        assert not idle.transport.closed
+        assert not idle.ended()
         await idle.send(WHOLE)
         await door.wait(70)
-        assert not idle.transport.closed
+        assert not idle.ended()
         await door.wait(10)
-        assert idle.transport.closed
+        assert idle.ended()
         assert idle.statuses() == [202, 202]
         assert (door.closed("silent"), door.closed("idle")) == (1, 1)
         await idle.lose()
@@ -249,7 +249,7 @@ def test_a_body_must_come_at_the_least_rate_and_may_come_slowly() -> None:
             await fair.send(b" " * 2_000)
             await torn.send(b"1;" + b"x" * 2_000 + b"\r\nx\r\n")
         assert [line.statuses() for line in (stuck, slow, torn)] == [[408]] * 3
-        assert all(line.transport.closed for line in (stuck, slow, torn))
+        assert all(line.ended() for line in (stuck, slow, torn))
         assert fair.statuses() == []
         await fair.send(b" " * (90_000 - 15 * 2_000 - len(ONE)) + ONE)
         await settled()
@@ -278,8 +278,8 @@ def test_the_rest_of_a_refused_body_is_thrown_away_for_ten_seconds() -> None:
         await settled()
         assert patient.statuses() == [401, 202]
         await door.wait(4)
-        assert endless_one.transport.closed
-        assert not patient.transport.closed
+        assert endless_one.ended()
+        assert not patient.ended()
         assert door.closed("rest") == 1
         await endless_one.lose()
         await patient.lose()
@@ -293,9 +293,9 @@ def test_who_does_not_take_the_answer_is_ended() -> None:
         line.connection.pause_writing()
         await line.send(WHOLE)
         await door.wait(9)
-        assert not line.transport.closed
+        assert not line.ended()
         await door.wait(3)
-        assert line.transport.closed
+        assert line.ended()
         assert door.closed("unread") == 1
         await line.lose()
 
@@ -316,7 +316,7 @@ def test_who_waits_for_us_is_left_alone() -> None:
         # The second one's body cannot be read on: that is our doing.
         await line.send(WHOLE + WHOLE[:-5])
         await door.wait(200)
-        assert not line.transport.closed
+        assert not line.ended()
         held.set()
         await settled()
         await line.send(WHOLE[-5:])
@@ -335,12 +335,12 @@ def test_where_there_is_no_room_the_oldest_stranger_goes_for_a_new_one() -> None
         await busy.send(KNOWN + b"Content-Length: 10\r\n\r\n")
         strangers = [door.line() for _ in range(30)]
         await strangers[5].send(START)
-        gone = [line for line in strangers if line.transport.closed]
+        gone = [line for line in strangers if line.ended()]
         assert gone
         assert gone == strangers[: len(gone)]
         assert len(door.connections.open()) <= 16
-        assert not known.transport.closed
-        assert not busy.transport.closed
+        assert not known.ended()
+        assert not busy.ended()
         await known.send(WHOLE)
         await busy.send(b" " * 9 + b"7")
         await settled()
@@ -357,7 +357,7 @@ def test_where_everybody_is_busy_nobody_comes_in_and_nobody_goes() -> None:
         for line in lines:
             await line.send(KNOWN + b"Content-Length: 10\r\n\r\n")
         assert not door.connections.room()
-        assert not any(line.transport.closed for line in lines)
+        assert not any(line.ended() for line in lines)
         assert {line.connection.phase for line in lines} == {Phase.BODY}
         for line in lines:
             await line.lose()
