@@ -1,31 +1,21 @@
-"""The spool: takes records while Kafka is away, in their order, on the local disk.
-
-One thread does all the writing; what arrives while it waits for the disk shares the next fsync.
-"""
+"""The spool: takes records while Kafka is away, in their order, on the local disk."""
 
 import asyncio
-import queue
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import structlog
 
 from producer_gateway import damage, journal
-from producer_gateway.damage import DamagedError
 from producer_gateway.journal import FILE_NAME, Batch, Spooled, SpoolError
 from producer_gateway.store import NotStoredError, Record
+from producer_gateway.writer import Writer
 
 _LOG: Final = structlog.get_logger(__name__)
-_GROUP_JOBS: Final = 1_000
-_BEYOND: Final = 1_000_000_000
-"""Further than any place of a file whose last one cannot be read."""
-
-_Job: TypeAlias = tuple[journal.Work, "asyncio.Future[Any]"]
 
 
 class Spool:
@@ -39,14 +29,12 @@ class Spool:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         """Open the spool in `directory`, with what a former process left. Raises `SpoolError`."""
         self.path = directory / FILE_NAME
-        self._connection = _opened(self.path)
+        self._writer = Writer(self.path, self._forget)
         self._loop = asyncio.get_running_loop()
         self.max_bytes = max_bytes
-        self._jobs = queue.SimpleQueue[_Job | None]()
         self.keys = Counter[bytes]()
         self.bytes = 0
         self.set_aside = 0
-        self.oldest: float | None = None
         self.trouble: str | None = None
         """Why the latest record was not taken; None when it was, or when room was made since."""
         self.filled = asyncio.Event()
@@ -58,25 +46,24 @@ class Spool:
         self._appending = dict[asyncio.Future[Any], tuple[Sequence[Record], int]]()
         self._appended = 0
         """Records handed over, ever."""
-        self._gone = False
-        """The damaged file is out of the way, and there is no new one yet."""
         self._base = 0
         """Places up to here are of a file that was set aside."""
-        self._floor = journal.last(self._connection)
-        """Places up to here are taken, also by rows of earlier files."""
         for key, count, size in journal.keys(self._connection):
             self.keys[key] = count
             self.bytes += size
         self.records = self.keys.total()
-        self.oldest = journal.oldest(self._connection)
         if self.records:
             self.filled.set()
-        self._thread = threading.Thread(target=self._write, name="spool", daemon=True)
-        self._thread.start()
+        self._writer.start()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._writer.connection
 
     def age_s(self) -> float:
         """Return the seconds for which the oldest record has waited; 0 when none waits."""
-        return 0.0 if self.oldest is None else max(0.0, time.time() - self.oldest)
+        oldest = self._writer.oldest
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest)
 
     def append(self, records: Sequence[Record]) -> "asyncio.Future[None]":
         """Take `records`, all or none, behind all that was taken before.
@@ -104,7 +91,9 @@ class Spool:
                 self.filled.set()
                 done.set_result(None)
 
-        job = self._submit(lambda c: journal.append(c, now, records, self._floor), appended)
+        job = self._writer.submit(
+            lambda c: journal.append(c, now, records, self._writer.floor), appended
+        )
         self._appending[job] = records, size
         self._appended += len(records)
         return done
@@ -129,7 +118,10 @@ class Spool:
         batch = journal.read(connection, max_records, max_bytes)
         if batch.damaged:
             aside = damage.aside(self.path)
-            journal.take_out(connection, batch.damaged, aside)
+            try:
+                journal.take_out(connection, batch.damaged, aside)
+            except OSError as error:
+                raise sqlite3.OperationalError(f"{aside}: {error}") from error
             _LOG.error("spool_rows_damaged", count=len(batch.damaged), file=aside.name)
         return batch
 
@@ -181,8 +173,7 @@ class Spool:
 
     async def close(self, timeout_s: float) -> None:
         """Write what was handed over and close the file; what is in it waits for the next start."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join, timeout_s)
+        await self._writer.close(timeout_s)
 
     def _count(self, records: Sequence[Record], size: int, sign: int) -> None:
         self.records += sign * len(records)
@@ -196,74 +187,9 @@ class Spool:
 
     async def _run(self, work: journal.Work) -> Any:  # noqa: ANN401 - what `work` returns
         try:
-            return await self._submit(work)
+            return await self._writer.submit(work)
         except sqlite3.Error as error:
             raise SpoolError(f"{self.path}: {error}") from error
-
-    def _submit(
-        self, work: journal.Work, then: "Callable[[asyncio.Future[Any]], None] | None" = None
-    ) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = self._loop.create_future()
-        if then is not None:
-            future.add_done_callback(then)
-        self._jobs.put((work, future))
-        return future
-
-    def _write(self) -> None:
-        running = True
-        while running:
-            jobs = [self._jobs.get()]
-            while len(jobs) < _GROUP_JOBS and not self._jobs.empty():
-                jobs.append(self._jobs.get())
-            running = None not in jobs
-            self._commit([job for job in jobs if job is not None])
-        self._connection.close()
-
-    def _commit(self, jobs: list[_Job]) -> None:
-        works = [work for work, _ in jobs]
-        if self._gone:
-            self._open_anew()
-        outcomes = self._done(works)
-        if any(map(damage.is_corrupt, outcomes)) and self._begin_anew():
-            # Those that were done are in the file that was set aside.
-            outcomes = self._done(works)
-        oldest = journal.alone(self._connection, journal.oldest)
-        futures = [future for _, future in jobs]
-        self._loop.call_soon_threadsafe(self._resolve, futures, outcomes, oldest)
-
-    def _done(self, works: list[journal.Work]) -> list[Any]:
-        outcomes = journal.together(self._connection, works)
-        if outcomes is None:
-            # The disk may have no room for one large body: the others must not fail with it.
-            outcomes = [journal.alone(self._connection, work) for work in works]
-        return outcomes
-
-    def _begin_anew(self) -> bool:
-        """Rename the file, which is damaged, and open a new one; false where that cannot be."""
-        try:
-            self._floor = max(self._floor, journal.last(self._connection))
-        except sqlite3.Error:
-            self._floor += _BEYOND
-        try:
-            renamed = damage.set_aside(self.path)
-            _LOG.error("spool_damaged", file=renamed.name)
-            self._loop.call_soon_threadsafe(self._forget, self._floor)
-            # Before there is a new one: it removes the log that has the old name.
-            self._connection.close()
-        except (OSError, sqlite3.Error) as error:
-            _LOG.error("spool_failed", detail=str(error))
-            return False
-        self._gone = True
-        return self._open_anew()
-
-    def _open_anew(self) -> bool:
-        try:
-            self._connection = journal.opened(self.path)
-        except (SpoolError, DamagedError) as error:
-            _LOG.error("spool_failed", detail=str(error))
-            return False
-        self._gone = False
-        return True
 
     def _forget(self, base: int) -> None:
         """Count only what is being written: all else is in a file that was set aside."""
@@ -272,35 +198,6 @@ class Spool:
         self.records = self.bytes = self.set_aside = 0
         for records, size in self._appending.values():
             self._count(records, size, 1)
-
-    def _resolve(
-        self,
-        futures: "list[asyncio.Future[Any]]",
-        outcomes: list[Any],
-        oldest: float | sqlite3.Error | None,
-    ) -> None:
-        if not isinstance(oldest, sqlite3.Error):
-            self.oldest = oldest
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, sqlite3.Error):
-                _fail(future, outcome)
-            else:
-                future.set_result(outcome)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file; where it is damaged, a new one. Raises `SpoolError`."""
-    try:
-        return journal.opened(path)
-    except DamagedError as error:
-        try:
-            renamed = damage.set_aside(path)
-            _LOG.error("spool_damaged", file=renamed.name, detail=str(error))
-            return journal.opened(path)
-        except (OSError, DamagedError) as again:
-            raise SpoolError(f"cannot open the spool {path}: {again}") from again
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
