@@ -252,8 +252,8 @@ def read(connection: sqlite3.Connection, max_records: int, max_bytes: int) -> Ba
     return found
 
 
-def take_out(connection: sqlite3.Connection, sequences: Sequence[int], aside: Path) -> int:
-    """Move rows as they are into a file of their own; return the bytes that they were charged."""
+def take_out(connection: sqlite3.Connection, sequences: Sequence[int], aside: Path) -> None:
+    """Move rows as they are into a file of their own. Raises `OSError` as well."""
     rows = [row for one in sequences for row in connection.execute(COPY, (one,))]
     make(aside)
     other = sqlite3.connect(aside, isolation_level=None)
@@ -265,7 +265,6 @@ def take_out(connection: sqlite3.Connection, sequences: Sequence[int], aside: Pa
     finally:
         other.close()
     connection.executemany(_REMOVE, [(sequence,) for sequence in sequences])
-    return sum(row[3] for row in rows if isinstance(row[3], int))
 
 
 def keys(connection: sqlite3.Connection) -> list[tuple[bytes, int, int]]:
