@@ -109,7 +109,7 @@ class Spool:
             return []
         if batch.damaged:
             self._count_damaged(len(batch.damaged))
-        elif not batch.records and waiting:
+        elif not batch.records and waiting and max_records:
             self._count_missing(appended)
         return batch.records
 

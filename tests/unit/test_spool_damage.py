@@ -148,6 +148,17 @@ def test_a_file_that_was_cut_is_seen(stopped: Path, tmp_path: Path, size: int) -
     assert opened_and_drained(tmp_path / "spool").files == 1
 
 
+def test_a_page_that_says_it_holds_fewer_rows_hides_none(stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped, tmp_path / "spool")
+    path = tmp_path / "spool" / FILE_NAME
+    content = bytearray(path.read_bytes())
+    leaves = [at for at in range(PAGE, len(content), PAGE) if content[at] == 13]
+    at = next(at for at in leaves if content[at + 4] > 1)
+    content[at + 4] -= 1
+    path.write_bytes(content)
+    assert opened_and_drained(tmp_path / "spool").alarmed
+
+
 def test_a_bit_in_the_middle_of_the_log_does_not_end_it_in_silence(
     killed: Path, tmp_path: Path
 ) -> None:
