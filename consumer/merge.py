@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 
 from consumer.charge import SETTLED_COST_SOURCE
 from consumer.doubles import POSSIBLE_DOUBLE, Success, doubles
+from consumer.links import close, pair
 from consumer.queries import query
 from consumer.record import (
     Charge,
@@ -40,7 +41,6 @@ from consumer.rows import (
     receipt_row,
     usage_row,
 )
-from consumer.links import close, pair
 from schemas.receipt import Receipt
 
 _Call: TypeAlias = tuple[str, str]

@@ -15,6 +15,8 @@ def waiting(directory: Path) -> str:
     which something waits.
     """
     file = directory / _FILE
+    if aside := [*directory.glob(f"{_FILE}.damaged-*"), *directory.glob(f"{_FILE}.incoming-*")]:
+        return f"{len(aside)} file(s) that were damaged, or salvaged and not taken yet,"
     if not file.exists():
         return ""
     try:

@@ -1,6 +1,7 @@
 """The command line: `python -m producer_gateway`."""
 
 import json
+import signal
 import sys
 from typing import Final
 
@@ -8,6 +9,7 @@ import typer
 import uvloop
 
 from producer_gateway import logs
+from producer_gateway.operations import spool
 from producer_gateway.routes import openapi as describe
 from producer_gateway.service import FatalError, serve
 from producer_gateway.settings import load
@@ -23,11 +25,12 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Takes LiteLLM's generic_api callbacks over HTTP and makes them durable in Kafka.",
 )
+cli.add_typer(spool, name="spool")
 
 
 @cli.command()
 def run() -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM. SIGHUP has it read the tokens again.
 
     Callbacks go to POST /v1/callbacks/litellm on GATEWAY_HOST:GATEWAY_PORT (127.0.0.1:8080);
     /livez, /readyz and /metrics are on GATEWAY_METRICS_HOST:GATEWAY_METRICS_PORT (127.0.0.1:9090).
@@ -42,6 +45,8 @@ def run() -> None:
         typer.echo(f"wrong configuration: {error}", err=True)
         sys.exit(_WRONG_CONFIGURATION)
     logs.configure(settings.log_level)
+    # Its meaning is given when there is something to give it to; until then it ends nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         uvloop.run(serve(settings))
     except FatalError as error:

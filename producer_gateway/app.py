@@ -6,7 +6,7 @@ stored is accepted, and what cannot be billed is parked. It waits for the answer
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter, time
 from typing import Final, TypeAlias
@@ -17,14 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producer_gateway.admission import (
+    KNOWN,
     Authenticator,
-    Body,
     Headers,
-    InFlight,
     RefusedError,
     raise_refusal,
     valid_traceparent,
 )
+from producer_gateway.body import Body, InFlight
 from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
 from producer_gateway.records import Envelope, Prepared, Preparer
@@ -61,7 +61,11 @@ class Gateway:
         self._metrics = metrics
         self._store = store
         self._authenticator = Authenticator(settings.tokens(), metrics)
-        self._in_flight = InFlight(settings.max_inflight_bytes, metrics)
+        # The largest body must be taken whoever else is there.
+        share = max(
+            settings.max_body_bytes, int(settings.source_share * settings.max_inflight_bytes)
+        )
+        self._in_flight = InFlight(settings.max_inflight_bytes, share, metrics)
         self.refusals = Refusals(metrics)
         dropping = settings.content is Content.DROP
         self._preparer = Preparer(topics, drop_content=dropping)
@@ -71,9 +75,21 @@ class Gateway:
         self._usage_units_topic = topics.usage_units.name
         self._heard = dict[str, float]()
         """When each source's last callbacks became durable."""
-        for source, limit_s in settings.silence_limits().items():
-            if limit_s:
-                metrics.silence_limit.labels(source).set(limit_s)
+        self._limits = dict[str, float]()
+        self._limit_silence(settings.silence_limits())
+
+    def replace_tokens(self, settings: Settings) -> None:
+        """From now on take the tokens of `settings` and no others; requests in hand go on."""
+        self._authenticator.replace(settings.tokens())
+        self._limit_silence(settings.silence_limits())
+
+    def _limit_silence(self, limits: Mapping[str, float]) -> None:
+        gauge = self._metrics.silence_limit
+        for source in self._limits:
+            gauge.remove(source)
+        self._limits = {source: limit_s for source, limit_s in limits.items() if limit_s}
+        for source, limit_s in self._limits.items():
+            gauge.labels(source).set(limit_s)
 
     async def callbacks(self, request: Request) -> Response:
         """Take a body of callbacks; 202 when every element is durable."""
@@ -112,8 +128,11 @@ class Gateway:
             return self.refusals.answer(request, route, error, self._source(request))
         try:
             source = self._authenticator.source(headers.get(b"authorization"))
+            if "state" in request.scope:
+                request.scope["state"][KNOWN] = True
+            limit = self._settings.max_body_bytes
             with Body(
-                headers, request, self._in_flight, self._settings.max_body_bytes, self._deadline
+                headers, request, source, self._in_flight, limit=limit, deadline=self._deadline
             ) as body:
                 raw = await body.read()
                 self._metrics.received_bytes.inc(len(raw))

@@ -6,18 +6,58 @@ its head, and answers what it cannot parse at once, whatever is in hand. Both ar
 """
 
 import asyncio
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import count
 from typing import Any, Final
 
 import httptools
 from uvicorn import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from producer_gateway.admission import REFUSAL, RefusedError
+from producer_gateway.admission import KNOWN, REFUSAL, RefusedError
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
+_MAX_FIELDS: Final = 256
+"""Each costs a hundred bytes of memory beside its own: 64 KiB of the shortest are megabytes."""
+_FIELD_BYTES: Final = len(b": \r\n")
+_MAX_QUEUED: Final = 32
+"""Requests of one connection that wait behind the one in hand, with what they hold in memory."""
+_MAX_QUEUES: Final = 64
+"""Connections of this process that may have any. No client of ours sends before it is answered."""
+_MAX_FRAMING_BYTES: Final = 64 * 1024
+"""Of a body that may come without a byte of its own: chunk extensions, and trailers, which the
+parser keeps until each of them is complete."""
 _STAND_IN: Final = b"POST /unreadable HTTP/1.1\r\nConnection: close\r\n\r\n"
 """Parsed in place of what cannot be, so that its refusal goes the way of every answer."""
+
+
+_serials: Final = count()
+_queues: Final = set["Connection"]()
+"""Connections on which requests wait behind others."""
+
+
+class Phase(StrEnum):
+    """What a connection is waiting for."""
+
+    SILENT = "silent"
+    """For the first byte."""
+    HEAD = "head"
+    """For the rest of a request's head."""
+    BODY = "body"
+    """For the rest of its body."""
+    ANSWER = "answer"
+    """For us."""
+    UNREAD = "unread"
+    """For its client to take what was answered."""
+    REST = "rest"
+    """For the rest of a body that has its answer already, which is thrown away."""
+    IDLE = "idle"
+    """For the next request."""
+    CLOSING = "closing"
+    """For its end."""
 
 
 class Connection(HttpToolsProtocol):
@@ -28,7 +68,8 @@ class Connection(HttpToolsProtocol):
       `RefusedError` under `REFUSAL` in the request's state; the connection ends after it. What
       was complete before it keeps its own answer.
     * A client that ends its own side still gets the answers to what it had sent whole.
-    * Heads are bounded, and trailers are no headers.
+    * Heads, framing and the requests that wait for their turn are bounded; trailers are no headers.
+    * It has no timers: `producer_gateway.connections` looks at all of them once a second.
     """
 
     def __init__(
@@ -39,32 +80,70 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.serial = next(_serials)
+        self.requests = 0
+        """Whose head was complete."""
+        self.received = 0
         self._head_bytes = 0
-        """Received since the last message ended, as long as no body is open."""
+        """Of the head that is being read, without the segment in which it began."""
         self._segment_bytes = 0
         self._trailers = _Trailers()
+        self.headers = self._trailers
+        """Of the head that is being read; the trailers where none is."""
+        self.body_bytes = 0
+        """Of the body that is being read, without its framing."""
         self._body_open = False
+        self._body_seen = 0
+        self._framing_bytes = 0
+        """Received since the last byte of the body."""
+        self.known = False
         self._over = False
         """Nothing more is read; what is in hand is still answered."""
+
+    @property
+    def phase(self) -> Phase:
+        """What the connection is waiting for."""
+        if self.transport.is_closing():
+            return Phase.CLOSING
+        if self.flow.write_paused:
+            return Phase.UNREAD
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._body_open and not self._over:
+            # Behind another one it is not read on, and that is no fault of the client's.
+            return Phase.REST if answered else Phase.ANSWER if self.pipeline else Phase.BODY
+        if not answered:
+            return Phase.ANSWER
+        if self.headers is not self._trailers:
+            return Phase.HEAD
+        return Phase.IDLE if self.requests else Phase.HEAD if self.received else Phase.SILENT
+
+    def remember(self) -> bool:
+        """Return whether a request of it had a valid token, as far as was asked."""
+        if not self.known and self.requests:
+            self.known = KNOWN in self.scope["state"]
+        return self.known
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._over:
             return
-        self._unset_keepalive_if_required()
-        self._segment_bytes = len(data)
-        self._head_bytes += len(data)
+        size = self._segment_bytes = len(data)
+        self.received += size
+        if self.headers is not self._trailers:
+            self._head_bytes += size
         try:
             self._feed(data)
-            if self._head_bytes > _MAX_HEAD_BYTES and not self._body_open:
-                raise _too_large()
+            if self.headers is not self._trailers:
+                self._bound_head()
+            elif self._body_open:
+                self._bound_framing(size)
         except (RefusedError, httptools.HttpParserError) as error:
             # What the parser's callbacks below raise is inside of its own error.
             for refusal in (error, error.__context__):
                 if isinstance(refusal, RefusedError):
-                    self._end_with(refusal)
+                    self.end_with(refusal)
                     return
-            self._end_with(RefusedError(400, "malformed", f"this is no HTTP/1.1: {error}"))
+            self.end_with(RefusedError(400, "malformed", f"this is no HTTP/1.1: {error}"))
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse `data`; a head that offers another protocol a second time, without the offer.
@@ -98,35 +177,97 @@ class Connection(HttpToolsProtocol):
         """Begin a request, unless its head is to be read again."""
         if self.parser.should_upgrade():
             return
-        # Only a large segment, or many of them, can hold a large head.
-        received = self._segment_bytes if self._head_bytes == 0 else self._head_bytes
-        if received > _MAX_HEAD_BYTES and _size(self.headers) > _MAX_HEAD_BYTES:
-            raise _too_large()
+        self._bound_head()
+        queued = len(self.pipeline)
         super().on_headers_complete()
+        if len(self.pipeline) > queued:
+            self._queue()
+        self.requests += 1
         self.headers, self._trailers.size = self._trailers, 0
         self._head_bytes, self._body_open = 0, True
+        self.body_bytes = self._body_seen = self._framing_bytes = 0
+
+    def _bound_head(self) -> None:
+        """Raise `RefusedError` (431) where the head is too large, complete or not."""
+        headers = self.headers
+        if len(headers) > _MAX_FIELDS:
+            raise _too_large()
+        # One that began and ends in one small segment is small.
+        if self._head_bytes or self._segment_bytes > _MAX_HEAD_BYTES:
+            size = len(self.url) + _size(headers)
+            if size > _MAX_HEAD_BYTES or self._head_bytes > _MAX_HEAD_BYTES:
+                raise _too_large()
+
+    def _bound_framing(self, size: int) -> None:
+        """Raise `RefusedError` (431) for framing that has no body to it."""
+        if self.body_bytes != self._body_seen:
+            self._body_seen, self._framing_bytes = self.body_bytes, 0
+        else:
+            self._framing_bytes += size
+            if self._framing_bytes > _MAX_FRAMING_BYTES:
+                raise _too_large()
+
+    def _queue(self) -> None:
+        """Bound what waits behind the request in hand. Raises `RefusedError` (429)."""
+        if self._over:
+            return
+        _queues.add(self)
+        if len(self.pipeline) > _MAX_QUEUED or len(_queues) > _MAX_QUEUES:
+            self.pipeline.popleft()
+            raise RefusedError(429, "pipelined", "wait for the answer to a request; send again")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body; one that is answered already is thrown away."""
+        self.body_bytes += len(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """End a body: its framing was read to the end."""
         if self.parser.should_upgrade():
             return
-        self._head_bytes, self._body_open = 0, False
-        super().on_message_complete()
+        self._body_open = False
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Begin the request that waits behind the one that was answered."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if not self.pipeline:
+                _queues.discard(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        _queues.discard(self)
+        super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for as long as answers are due to a client that only listens now."""
         if self.cycle is None or self.cycle.response_complete:
             return False
         if self._body_open and not self._over:
-            self._end_with(RefusedError(503, "abandoned", "the body did not arrive"))
+            self.end_with(RefusedError(503, "abandoned", "the body did not arrive"))
         self._over, self.cycle.keep_alive = True, False
         return True
 
-    def _end_with(self, refusal: RefusedError) -> None:
+    def end_with(self, refusal: RefusedError) -> None:
         """Refuse what is being read, in its turn, and read nothing more."""
         self._over = True
         if not self._body_open:
             self._begin_anew()
+            self._head_bytes = self._segment_bytes = 0
             self.parser.feed_data(_STAND_IN)
             self.scope["state"][REFUSAL] = refusal
         elif self.cycle.response_complete:
@@ -144,14 +285,15 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
     def append(self, header: tuple[bytes, bytes]) -> None:
         """Count a trailer. Raises `RefusedError` (431) where it is too much."""
-        self.size += _size([header])
+        self.size += _size((header,))
         if self.size > _MAX_HEAD_BYTES:
             raise _too_large()
 
 
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
+def _size(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + _FIELD_BYTES for name, value in headers)
 
 
 def _too_large() -> RefusedError:
-    return RefusedError(431, "head_too_large", f"a head may have {_MAX_HEAD_BYTES} bytes")
+    said = f"a head may have {_MAX_HEAD_BYTES} bytes and {_MAX_FIELDS} fields"
+    return RefusedError(431, "head_too_large", said)

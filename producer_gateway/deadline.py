@@ -41,6 +41,12 @@ class Deadline:
             self._late.discard(task)
             self._ends.pop(task, None)
 
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """End the wait of a task now, as if it were late; nothing where it does not wait."""
+        if self._ends.pop(task, None) is not None:
+            self._late.add(task)
+            task.cancel()
+
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is late, and come again when the next one would be."""
         self._timer, now = None, loop.time()
@@ -48,6 +54,4 @@ class Deadline:
             if end > now:
                 self._timer = loop.call_at(end, self._sweep, loop)
                 return
-            del self._ends[task]
-            self._late.add(task)
-            task.cancel()
+            self.end(task)

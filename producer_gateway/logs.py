@@ -2,8 +2,13 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from typing import Final
 
 import structlog
+
+_PAUSE_S: Final = 60.0
 
 
 def configure(level: str) -> None:
@@ -30,3 +35,24 @@ def configure(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+class OnceAMinute:
+    """Holds a log line back that was said less than a minute ago, and counts how often."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = dict[str, tuple[float, int]]()
+
+    def now(self, kind: str = "") -> int | None:
+        """Return how often it happened since it was said, this time included; None: not yet.
+
+        `kind` is one of few.
+        """
+        now = self._clock()
+        at, unsaid = self._said.get(kind, (now - _PAUSE_S, 0))
+        if now - at < _PAUSE_S:
+            self._said[kind] = at, unsaid + 1
+            return None
+        self._said[kind] = now, 0
+        return unsaid + 1

@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from producer_gateway.damage import damaged_files
 from producer_gateway.spool import Spool
 from schemas.record import ContentDropped, Reason
 
@@ -21,17 +22,19 @@ _LATENCY_BUCKETS: Final = (
 )
 
 ANSWERS: Final = (
-    *(("callbacks", status) for status in ("202", "400", "401", "405", "413", "415", "503")),
+    *(("callbacks", status) for status in ("202", "400", "401", "405", "408", "413", "415", "503")),
     *(
         ("usage_units", status)
-        for status in ("202", "400", "401", "405", "413", "415", "422", "503")
+        for status in ("202", "400", "401", "405", "408", "413", "415", "422", "503")
     ),
-    *(("unknown", "404"), ("unreadable", "400"), ("unreadable", "431")),
+    *(("unknown", "404"), *(("unreadable", status) for status in ("400", "408", "429", "431"))),
 )
+PORTS: Final = ("callbacks", "probes")
+CLOSED: Final = ("silent", "idle", "rest", "unread", "closing", "no_room")
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
 NOT_STORED: Final = (
     *("broker_unreachable", "topics_missing", "queue_full", "produce_failed", "no_producer"),
-    *("delivery_failed", "refused", "timeout", "abandoned", "inflight"),
+    *("delivery_failed", "refused", "timeout", "abandoned", "inflight", "source_share"),
     *("spool_full", "spool_failed"),
 )
 
@@ -44,12 +47,46 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._declare_connections(self.registry)
         self._declare_requests(self.registry)
         self._declare_elements(self.registry)
         self._declare_sources(self.registry)
         self._declare_store(self.registry)
         self._declare_spool(self.registry)
         self._begin_at_zero()
+
+    def _declare_connections(self, registry: CollectorRegistry) -> None:
+        self.open_connections = Gauge(
+            "billing_gateway_open_connections",
+            "Connections that are open, by port: callbacks or probes.",
+            ("port",),
+            registry=registry,
+        )
+        self.max_connections = Gauge(
+            "billing_gateway_max_connections",
+            "Connections that may be open; beyond it the oldest idle one ends for a new one.",
+            ("port",),
+            registry=registry,
+        )
+        self.closed_connections = Counter(
+            "billing_gateway_closed_connections_total",
+            "Connections that were ended without an answer, by what they waited for: silent, idle, "
+            "rest (of a refused body), unread (an answer), closing; no_room: for a new one.",
+            ("port", "reason"),
+            registry=registry,
+        )
+        self.descriptors_exhausted = Counter(
+            "billing_gateway_descriptors_exhausted_total",
+            "Times that no descriptor was left for a connection, by port.",
+            ("port",),
+            registry=registry,
+        )
+        self.token_reloads = Counter(
+            "billing_gateway_token_reloads_total",
+            "Times that SIGHUP had the tokens read again: read, or refused and the old ones kept.",
+            ("outcome",),
+            registry=registry,
+        )
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -181,6 +218,26 @@ class Metrics:
             "Spooled records that Kafka refuses as such; kept aside in the spool.",
             registry=registry,
         )
+        self.spool_damaged_records = Counter(
+            "billing_gateway_spool_damaged_records_total",
+            "Spooled records that are not what was written; set aside in a file, never sent.",
+            registry=registry,
+        )
+        self.spool_missing_records = Counter(
+            "billing_gateway_spool_missing_records_total",
+            "Records that should have waited in the spool and are not there.",
+            registry=registry,
+        )
+        self.spool_damaged_files = Gauge(
+            "billing_gateway_spool_damaged_files",
+            "Damaged files of the spool that were set aside and not salvaged yet.",
+            registry=registry,
+        )
+        self.adopted = Counter(
+            "billing_gateway_spool_adopted_total",
+            "Records that were salvaged of a damaged file and taken into the spool.",
+            registry=registry,
+        )
         self.spool_records = Gauge(
             "billing_gateway_spool_records",
             "Records that wait in the spool for Kafka.",
@@ -212,6 +269,12 @@ class Metrics:
             self.parked.labels(reason.value)
         for dropped in ContentDropped:
             self.content_dropped.labels(dropped.value)
+        for port in PORTS:
+            self.descriptors_exhausted.labels(port)
+            for ended in CLOSED:
+                self.closed_connections.labels(port, ended)
+        for outcome in ("read", "refused"):
+            self.token_reloads.labels(outcome)
         for failure in AUTH_FAILURES:
             self.auth_failures.labels(failure)
         for cause in NOT_STORED:
@@ -223,3 +286,6 @@ class Metrics:
         self.spool_bytes.set_function(lambda: spool.bytes)
         self.spool_max_bytes.set(spool.max_bytes)
         self.spool_oldest_seconds.set_function(spool.age_s)
+        self.spool_damaged_files.set_function(lambda: len(damaged_files(spool.path)))
+        spool.on_damaged = self.spool_damaged_records.inc
+        spool.on_missing = self.spool_missing_records.inc

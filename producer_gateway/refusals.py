@@ -29,6 +29,7 @@ _SERVER_FAULT: Final = 500
 _HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     405: {"Allow": "POST"},
+    408: {"Connection": "close"},
     415: {"Accept-Encoding": "identity"},
     503: {"Retry-After": "1"},
 }
@@ -71,7 +72,7 @@ class Refusals:
         self, request: Request, route: str, error: RefusedError, source: str = ""
     ) -> Response:
         """Return the answer to a request that is refused."""
-        if error.reason == "abandoned":
+        if error.reason in {"abandoned", "slow_body"}:
             self._metrics.abandoned.inc()
         elif error.status == 503:  # noqa: PLR2004 - named in the design's table of answers
             self._metrics.not_stored.labels(error.reason).inc()

@@ -52,9 +52,11 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     },
     401: {"model": Refused, "description": "The token is missing or wrong."},
     405: {"model": Lost, "description": "The method is not POST."},
+    408: {"model": Refused, "description": "The body came too slowly."},
     413: {"model": Refused, "description": "The body is over GATEWAY_MAX_BODY_BYTES."},
     415: {"model": Refused, "description": "The body has a Content-Encoding."},
-    431: {"model": Refused, "description": "The head is over 64 KiB."},
+    429: {"model": Refused, "description": "Too many requests were sent before their answers."},
+    431: {"model": Refused, "description": "The head is over 64 KiB, or over 256 fields."},
     503: {"model": Refused, "description": "Not stored; send again after Retry-After seconds."},
 }
 _CALLBACKS_BODY: Final = {

@@ -1,34 +1,33 @@
 """The composition root: what the process is made of, how it starts and how it stops."""
 
 import asyncio
-import contextlib
 import gc
 import signal
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import structlog
-import uvicorn
 from confluent_kafka import KafkaException
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer_gateway import VERSION
 from producer_gateway.app import Gateway
-from producer_gateway.connection import Connection
+from producer_gateway.connections import Connections, Patience
 from producer_gateway.journal import SpoolError
+from producer_gateway.listener import Reserve, raise_descriptor_limit, room_for_callers
 from producer_gateway.metrics import Metrics
 from producer_gateway.probes import Readiness, probes
 from producer_gateway.routes import application
-from producer_gateway.settings import Settings
+from producer_gateway.server import Server
+from producer_gateway.settings import Settings, load
 from producer_gateway.storage import Storage
+from schemas.environment import ConfigurationError
 from schemas.topics import Topics, load_topics
 
 _LOG: Final = structlog.get_logger(__name__)
-_KEEP_ALIVE_S: Final = 75
-"""Longer than LiteLLM's flush interval (5 s): closing an idle connection at the moment at which
-the sender uses it again would lose the body."""
-
+_PROBES: Final = 32
+"""Connections that may be open on the port of the probes."""
+_RESERVED: Final = 8
+"""Descriptors that are kept for it."""
 _FRONT_SHARE: Final = 0.8
 """Of the time to stop in, what requests in hand get; the rest is for flushing what they left."""
 
@@ -42,64 +41,8 @@ class FatalError(Exception):
     """The process can do nothing useful any more; the text says why."""
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process, which has two servers to stop in order."""
-
-    def __init__(self, name: str, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.name = name
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for server in self.servers:
-            host, port = server.sockets[0].getsockname()[:2]
-            _LOG.info("listening", name=self.name, host=host, port=port)
-
-
-def _without_gone_clients(app: ASGIApp) -> ASGIApp:
-    """Return `app` that takes an answer to somebody who has gone for what it is: no failure.
-
-    uvloop raises it as an error of ours, and uvicorn would log a stack for each.
-    """
-
-    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await app(scope, receive, send)
-        except RuntimeError as error:
-            if "handler is closed" not in str(error):
-                raise
-            _LOG.warning("client_gone")
-
-    return answering
-
-
-def _server(name: str, app: ASGIApp, host: str, port: int, shutdown_timeout_s: float) -> _Server:
-    return _Server(
-        name,
-        uvicorn.Config(
-            _without_gone_clients(app),
-            host=host,
-            port=port,
-            loop="uvloop",
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, int(shutdown_timeout_s)),
-        ),
-    )
-
-
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in hand.
+    """Serve until SIGTERM or SIGINT, then finish what is in hand. SIGHUP: read the tokens again.
 
     Order of stopping: not ready, no new connections, requests in hand answered (at half time from
     the spool), producer flushed, spool closed, probes last. Raises `FatalError` where a port is
@@ -111,19 +54,37 @@ async def serve(settings: Settings) -> None:
         fatal.append(reason)
         stop.set()
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     topics, metrics = load_topics(settings.topic_prefix), Metrics()
     storage = _storage(settings, topics, metrics, stop_because)
     readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)
+    loop.add_signal_handler(signal.SIGHUP, read_tokens, gateway, metrics)
+    callers, probing = _connections(settings, metrics)
     timeout_s = settings.shutdown_timeout_s
-    app, behind = application(gateway), probes(readiness, metrics, gateway)
-    front = _server("callbacks", app, settings.host, settings.port, _FRONT_SHARE * timeout_s)
-    back = _server("probes", behind, settings.metrics_host, settings.metrics_port, 1)
-    watching = [asyncio.create_task(w) for w in (readiness.watch(), gateway.refusals.watch())]
+    front = Server(
+        application(gateway),
+        host=settings.host,
+        port=settings.port,
+        connections=callers,
+        metrics=metrics,
+        shutdown_timeout_s=_FRONT_SHARE * timeout_s,
+    )
+    back = Server(
+        probes(readiness, metrics, gateway),
+        host=settings.metrics_host,
+        port=settings.metrics_port,
+        connections=probing,
+        metrics=metrics,
+        shutdown_timeout_s=1,
+        reserve=Reserve(_RESERVED),
+    )
+    watches = (readiness.watch(), gateway.refusals.watch(), callers.watch(), probing.watch())
+    watching = [asyncio.create_task(watch) for watch in watches]
     serving = asyncio.create_task(_run(front, stop_because))
-    probing = asyncio.create_task(_run(back, stop_because))
+    answering = asyncio.create_task(_run(back, stop_because))
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER)
     _LOG.info("starting", version=VERSION, kafka=settings.kafka_bootstrap_servers)
@@ -131,18 +92,50 @@ async def serve(settings: Settings) -> None:
 
     readiness.draining = True
     front.should_exit = True
-    ending = asyncio.get_running_loop().time() + timeout_s
+    ending = loop.time() + timeout_s
     if (await asyncio.wait({serving}, timeout=timeout_s / 2))[1]:
         storage.hurry()
     await serving
-    await storage.close(max(0.0, ending - asyncio.get_running_loop().time()))
+    await storage.close(max(0.0, ending - loop.time()))
+    back.should_exit = True
+    await answering
     for task in watching:
         task.cancel()
-    back.should_exit = True
-    await probing
     _LOG.info("stopped")
     if fatal:
         raise FatalError(fatal[0])
+
+
+def read_tokens(gateway: Gateway, metrics: Metrics) -> None:
+    """Take the tokens that the environment's files hold now; keep the old ones where they do not.
+
+    Only files can have changed: a process cannot be given another environment.
+    """
+    try:
+        settings = load()
+        gateway.replace_tokens(settings)
+    except ConfigurationError as error:
+        metrics.token_reloads.labels("refused").inc()
+        _LOG.error("tokens_not_read", detail=str(error))
+        return
+    metrics.token_reloads.labels("read").inc()
+    _LOG.info("tokens_read", sources=sorted(set(settings.tokens().values())))
+
+
+def _connections(settings: Settings, metrics: Metrics) -> tuple[Connections, Connections]:
+    """Return those of the callbacks port and of the port of the probes."""
+    descriptors = raise_descriptor_limit()
+    most = room_for_callers(settings.max_connections, descriptors)
+    _LOG.info("connections", most=most, descriptors=descriptors)
+    if most < settings.max_connections:
+        _LOG.warning("few_descriptors", wanted=settings.max_connections, most=most)
+    patience = Patience(
+        settings.head_timeout_s,
+        settings.idle_timeout_s,
+        body_bytes_per_s=settings.min_body_bytes_per_s,
+    )
+    callers = Connections("callbacks", most, patience, metrics)
+    return callers, Connections("probes", _PROBES, patience, metrics)
 
 
 def _storage(
@@ -156,9 +149,9 @@ def _storage(
         raise FatalError(f"the KAFKA_* variables do not fit: {error.args[0].str()}") from error
 
 
-async def _run(server: _Server, stop_because: Callable[[str], None]) -> None:
+async def _run(server: Server, stop_because: Callable[[str], None]) -> None:
     try:
         await server.serve()
-    except SystemExit:
+    except OSError as error:
         config = server.config
-        stop_because(f"cannot listen on {config.host}:{config.port}; is the port taken?")
+        stop_because(f"cannot listen on {config.host}:{config.port}: {error}; is the port taken?")

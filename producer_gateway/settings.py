@@ -96,7 +96,44 @@ class Settings(KafkaConnection):
         default=60.0,
         alias="GATEWAY_BODY_TIMEOUT_S",
         gt=0,
-        description="Seconds a sender may take to deliver one body.",
+        description="Seconds a sender may take to deliver one body; then 408.",
+    )
+    min_body_bytes_per_s: int = Field(
+        default=1024,
+        alias="GATEWAY_MIN_BODY_BYTES_PER_S",
+        ge=0,
+        description="Bytes a second at which a body must come, over any ten seconds; else 408. "
+        "0: any rate.",
+    )
+    source_share: float = Field(
+        default=0.5,
+        alias="GATEWAY_SOURCE_SHARE",
+        gt=0,
+        le=1,
+        description="Share of GATEWAY_MAX_INFLIGHT_BYTES that one source may have in hand while "
+        "another one wants in; at least one largest body. Beyond it 503.",
+    )
+    head_timeout_s: float = Field(
+        default=10.0,
+        alias="GATEWAY_HEAD_TIMEOUT_S",
+        gt=0,
+        description="Seconds in which a new connection must have sent a request's whole head "
+        "(else 408), taken an answer, or sent the rest of a body that is refused.",
+    )
+    idle_timeout_s: float = Field(
+        default=75.0,
+        alias="GATEWAY_IDLE_TIMEOUT_S",
+        gt=0,
+        description="Seconds without a request after which a connection is closed. Longer than "
+        "the sender's own pauses (LiteLLM flushes every 5 s): a body that meets the end is lost.",
+    )
+    max_connections: int = Field(
+        default=1024,
+        alias="GATEWAY_MAX_CONNECTIONS",
+        ge=1,
+        description="Connections that may be open on the callbacks port; fewer where the process "
+        "may not have so many descriptors. Beyond it the oldest idle one ends for a new one, those "
+        "without a valid token first.",
     )
     delivery_timeout_ms: int = Field(
         default=10_000,

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from producer_gateway.adoption import Adoption
 from producer_gateway.drain import Drain
 from producer_gateway.failover import FailoverStore
 from producer_gateway.metrics import Metrics
@@ -40,15 +41,17 @@ class Storage:
         self.kafka = KafkaStore(settings, topics, metrics)
         self.store: KafkaStore | FailoverStore = self.kafka
         self._failover: FailoverStore | None = None
-        self._draining: asyncio.Task[None] | None = None
+        self._tasks = list[asyncio.Task[None]]()
         if self.spool is None:
             _LOG.warning("no_spool", note="without GATEWAY_SPOOL_DIR an outage of Kafka is 503")
             return
         self.store = self._failover = FailoverStore(self.kafka, self.spool, metrics)
         self.kafka.on_away = self._failover.leave
         drain = Drain(self.kafka, self._failover, self.spool, metrics)
-        self._draining = asyncio.create_task(drain.run())
-        self._draining.add_done_callback(lambda task: _ended(task, on_fatal))
+        for work in (drain.run(), Adoption(self.spool, metrics).run()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(lambda task: _ended(task, on_fatal))
+            self._tasks.append(task)
 
     def away(self) -> str | None:
         """Return why nothing goes to Kafka; None when records go there."""
@@ -61,8 +64,8 @@ class Storage:
 
     async def close(self, timeout_s: float) -> None:
         """Flush the producer for at most `timeout_s` and close the spool."""
-        if self._draining is not None:
-            self._draining.cancel()
+        for task in self._tasks:
+            task.cancel()
         if left := await self.kafka.close(timeout_s):
             # Nobody was told 202 for them, or they are still in the spool.
             _LOG.warning("records_left", count=left)

@@ -30,22 +30,31 @@ class Gateway:
     """
 
     def __init__(self, kafka: str, prefix: str, directory: Path, **settings: str) -> None:
-        self.port, metrics_port = free_port(), free_port()
+        self.port, self.metrics_port = free_port(), free_port()
         environment = {
             **os.environ,
             "BILLING_INGEST_TOKEN": TOKEN,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "BILLING_TOPIC_PREFIX": prefix,
             "GATEWAY_PORT": str(self.port),
-            "GATEWAY_METRICS_PORT": str(metrics_port),
+            "GATEWAY_METRICS_PORT": str(self.metrics_port),
             **settings,
         }
         command = [sys.executable, "-m", "producer_gateway", "run"]
-        log = directory / "gateway.log"
-        self.server = Server("gateway", command, log, env=environment, cwd=ROOT)
+        self._log, self._environment = directory / "gateway.log", environment
+        self.server = self._server(command)
         self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
+        self.metrics_url = f"http://127.0.0.1:{self.metrics_port}"
+
+    def _server(self, command: list[str]) -> Server:
+        return Server("gateway", command, self._log, env=self._environment, cwd=ROOT)
+
+    def limit_descriptors(self, soft: int, hard: int) -> None:
+        """Give the process these limits when it is started."""
+        command = [sys.executable, "-m", "producer_gateway", "run"]
+        limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
+        self.server = self._server(["bash", "-c", f'{limits} && exec "$@"', "-", *command])
 
     def start(self) -> None:
         """Start it and wait until its probes answer."""

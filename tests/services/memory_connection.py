@@ -33,6 +33,10 @@ class MemoryTransport:
         """End the connection."""
         self.closed = True
 
+    def abort(self) -> None:
+        """End it at once."""
+        self.closed = True
+
     def is_closing(self) -> bool:
         """Whether it has ended."""
         return self.closed
@@ -46,6 +50,40 @@ class MemoryTransport:
     def get_extra_info(self, name: str) -> object:
         """Nobody is at the other side."""
         return ("127.0.0.1", 1) if name in {"peername", "sockname"} else None
+
+
+class Line:
+    """A connection to an application, in a running event loop.
+
+    Args:
+        app: answers the requests.
+        state: of the server whose connection it is; one of its own unless given.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState | None = None) -> None:
+        config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False)
+        self.connection = Connection(config, state or ServerState(), {})
+        self.transport = MemoryTransport()
+        self.connection.connection_made(cast("asyncio.Transport", self.transport))
+
+    async def send(self, data: bytes) -> None:
+        """Hand a segment over, unless the connection has ended."""
+        if not self.transport.closed:
+            self.connection.data_received(data)
+        await settled(A_FEW)
+
+    def statuses(self) -> list[int]:
+        """Of the answers so far."""
+        return [answer.status for answer in answers(self.transport.written)]
+
+    def ended(self) -> bool:
+        """Whether the gateway has ended it."""
+        return self.transport.closed
+
+    async def lose(self) -> None:
+        """End it, as the kernel would."""
+        self.connection.connection_lost(None)
+        await settled()
 
 
 async def settled(turns: int = TURNS) -> None:
@@ -81,10 +119,8 @@ def talk(
     """
 
     async def converse() -> Talk:
-        config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False)
-        connection = Connection(config, ServerState(), {})
-        transport = MemoryTransport()
-        connection.connection_made(cast("asyncio.Transport", transport))
+        line = Line(app)
+        connection, transport = line.connection, line.transport
         for segment in segments:
             if not transport.closed:
                 connection.data_received(segment)
@@ -94,8 +130,7 @@ def talk(
             transport.close()
         await settled()
         said = Talk(transport)
-        connection.connection_lost(None)
-        await settled()
+        await line.lose()
         return said
 
     return asyncio.run(converse())

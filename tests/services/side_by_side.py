@@ -30,6 +30,7 @@ GROUPS: Final = {
     "tests/integration/test_database_states": "a database to hurt",
     "tests/integration/test_gateway_fuzz": "fuzz",
     "tests/integration/test_gateway_clients": "a gateway and its clients",
+    "tests/integration/test_gateway_sockets": "a gateway and sockets",
 }
 """The group of each test whose id begins so, by the first that fits; those that take longest first.
 

@@ -65,3 +65,12 @@ def test_the_spool_of_a_gateway_that_runs_stays(directory: Path) -> None:
         assert "cannot be read" in spool.waiting(directory)
         spool.remove(directory)
         assert directory.exists()
+
+
+@pytest.mark.parametrize("name", ["damaged-20261126T120000Z", "incoming-damaged-20261126T120000Z"])
+def test_what_a_bad_disk_has_left_stays(directory: Path, name: str) -> None:
+    fill(directory, 0)
+    (directory / f"{journal.FILE_NAME}.{name}").write_bytes(b"damaged")
+    assert "1 file(s) that were damaged" in spool.waiting(directory)
+    spool.remove(directory)
+    assert directory.exists()

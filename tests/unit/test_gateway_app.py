@@ -200,7 +200,10 @@ def test_a_body_that_does_not_arrive_is_given_up(house: House) -> None:
         yield ONE
         await asyncio.Event().wait()
 
-    assert house.request(stuck()).status_code == 503
+    answer = house.request(stuck())
+    assert (answer.status_code, answer.json()["error"]) == (408, "slow_body")
+    assert answer.headers["connection"] == "close"
+    assert house.refused("408", "slow_body", "litellm") == 1
     assert house.metric("billing_gateway_abandoned_requests_total") == 1
     assert house.metric("billing_gateway_inflight_bytes") == 0
     assert house.store.records == []
