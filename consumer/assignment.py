@@ -1,6 +1,6 @@
 """The assignment: which partitions this member reads, and from where in each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -65,18 +65,23 @@ class Assignment:
         """The places of which it is known where to read."""
         return self.places - self._unplaced - self._without_offset
 
-    def position(self, consumer: Consumer) -> None:
-        """Read on where the group's offsets could not be asked for, or are none that are valid.
-
-        Raises `KafkaException` or `psycopg.OperationalError` where one of the two is away; called
-        again, it goes on with what is left.
-        """
+    def place(self, consumer: Consumer) -> None:
+        """Read on where the group's offsets could not be asked for. Raises `KafkaException`."""
         if unplaced := self._unplaced & self.places:
             found, missing = self._offsets.committed(consumer, unplaced)
             self._offsets.read_on(consumer, found)
             self._without_offset |= missing
             self._unplaced -= unplaced
-        if places := self._without_offset & self.places:
+
+    def position(self, consumer: Consumer, in_hand: Collection[Place] = ()) -> None:
+        """Read on where the group's offsets could not be asked for, or are none that are valid.
+
+        Where records are `in_hand` it is not known yet what the group has read: those wait. Raises
+        `KafkaException` or `psycopg.OperationalError` where one of the two is away; called again,
+        it goes on with what is left.
+        """
+        self.place(consumer)
+        if places := (self._without_offset & self.places).difference(in_hand):
             self._offsets.start_over(consumer, places)
             self._without_offset -= places
 

@@ -1,17 +1,18 @@
 """The ledger: one PostgreSQL transaction a batch, receipts created once and never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
 import structlog
-from psycopg import Connection, DataError, Error, IntegrityError, OperationalError, sql
+from psycopg import Connection, Cursor, DataError, Error, IntegrityError, OperationalError, sql
 from psycopg.errors import UniqueViolation
 
-from consumer import metrics
+from consumer import metrics, positions
+from consumer.gap import Known
 from consumer.merge import merge
 from consumer.queries import query
 from consumer.record import UNSTORABLE, Decided, Outcome, Parked, Published
-from consumer.rows import published_rows
 
 log = structlog.get_logger("consumer")
 
@@ -30,7 +31,9 @@ class Ledger:
     def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
         """Write a batch in one transaction and say, record for record, what became of it.
 
-        `published` is remembered with it: up to where the partitions had been published before.
+        `published` is remembered with it: up to where the partitions are written afterwards, and
+        had been published before. Raises `LedgerBehindError`, with nothing of that remembered,
+        where the ledger had known less than the group has committed.
         On return the transaction is committed (synchronously durable as far as the server is
         configured to). Raises `psycopg.OperationalError` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
@@ -50,9 +53,12 @@ class Ledger:
                 refusal = error
                 break
         if len(batch) == 1 and refusal:
+            if published:
+                self.remember(published)
             return [_refused(batch[0], refusal)]
         middle = len(batch) // 2
-        return self.write(batch[:middle], published) + self.write(batch[middle:])
+        # With the last part, as only then all of it is written.
+        return self.write(batch[:middle]) + self.write(batch[middle:], published)
 
     def _write(
         self,
@@ -62,8 +68,7 @@ class Ledger:
     ) -> list[Outcome]:
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                if published:
-                    cursor.execute(query("remember_published"), published_rows(published))
+                positions.remember(cursor, published)
                 return merge(cursor, batch)
         except OperationalError:
             self.close()
@@ -87,20 +92,30 @@ class Ledger:
         return True
 
     def remember(self, published: Sequence[Published]) -> None:
-        """Write down up to where partitions are published.
+        """Write down up to where partitions are written and published.
+
+        Raises `LedgerBehindError`, and `psycopg.OperationalError` unless the database answers.
+        """
+        with self._transaction() as cursor:
+            positions.remember(cursor, published)
+
+    def known(
+        self, group: str, places: Collection[tuple[str, int]]
+    ) -> dict[tuple[str, int], Known]:
+        """Return up to where partitions are written and published, as far as that is known.
 
         Raises `psycopg.OperationalError` unless the database answers.
         """
-        self._ask(query("remember_published"), published_rows(published))
+        with self._transaction() as cursor:
+            return positions.known(cursor, group, places)
 
-    def published(self, group: str, topic: str, partition: int) -> Published | None:
-        """Return up to where a partition is known to be published; None when nothing is known.
+    def move(self, group: str, moves: Sequence[positions.Move]) -> list[positions.Move]:
+        """Have partitions read on from elsewhere; see `positions.move`.
 
         Raises `psycopg.OperationalError` unless the database answers.
         """
-        place = {"group": group, "topic": topic, "partition": partition}
-        row = self._ask(query("published"), place)
-        return Published(group, topic, partition, row[0], row[1]) if row else None
+        with self._transaction() as cursor:
+            return positions.move(cursor, group, moves)
 
     def ping(self) -> None:
         """Raise `psycopg.OperationalError` unless the database answers."""
@@ -113,6 +128,16 @@ class Ledger:
         """
         row = self._ask(query("open_deferred"))
         return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Cursor[Any]]:
+        try:
+            connection = self._connect()
+            with connection.transaction(), connection.cursor() as cursor:
+                yield cursor
+        except OperationalError:
+            self.close()
+            raise
 
     def _ask(
         self, question: LiteralString, values: Mapping[str, Any] | None = None

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import structlog
@@ -21,11 +21,14 @@ from psycopg import OperationalError
 from consumer import metrics
 from consumer.account import Accountant
 from consumer.assignment import Assignment
+from consumer.continuity import Continuity
 from consumer.decision import Policy, decide
+from consumer.gap import LedgerBehindError
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterGuard
 from consumer.offsets import Offsets, first_offsets
+from consumer.placement import Placement
 from consumer.publisher import Publisher, PublishError
 from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
@@ -33,7 +36,6 @@ from consumer.settings import Settings
 log = structlog.get_logger("consumer")
 
 _POLL_WHILE_WAITING_SECONDS: Final = 0.1
-_COMMITTED_SECONDS: Final = 10.0
 _PART_RECORDS: Final = 500
 _FOR_GOOD: Final = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
@@ -64,6 +66,7 @@ class Loop:
         publisher: Publisher,
         *,
         offsets: Offsets,
+        continuity: Continuity,
         health: Health,
     ) -> None:
         self._health = health
@@ -78,6 +81,10 @@ class Loop:
         self._limit = DeadLetterGuard(settings, lambda record: decide(record, policy), ledger.takes)
         self._stop = threading.Event()
         self._settler = ThreadPoolExecutor(1, "settle")
+        self._placement = Placement(
+            consumer, self._assignment, continuity, health, stop=self._stop, worker=self._settler,
+            wait=self._wait, idle=self._idle, resume=self._resume,
+        )  # fmt: skip
         self._flight: _Flight | None = None
         self._settling: Future[_Settled] | None = None
         self._publisher_failed = False
@@ -102,7 +109,7 @@ class Loop:
             batch = self._poll()
             decided = [Decided(record, decide(record, self._policy)) for record in batch]
             whole = self._finish(batch)
-            self._position()
+            self._placement.ensure(first_offsets(batch))
             self._accountant.observe(self._consumer, self._ledger)
             if batch and whole and revocations == self._assignment.revocations:
                 self._begin(batch, decided)
@@ -127,24 +134,12 @@ class Loop:
                 break
         return records
 
-    def _position(self) -> None:
-        """Have every assigned partition read from somewhere."""
-        for attempt in itertools.count(1):
-            try:
-                return self._assignment.position(self._consumer)
-            except (KafkaException, OperationalError) as error:
-                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
-                self._wait(away, error, attempt)
-                if self._stop.is_set():
-                    return None
-        raise AssertionError
-
     def _begin(self, batch: list[Record], decided: list[Decided]) -> None:
         """Hand a batch over to be written and published."""
         self._limit.admit(decided)
         # The client does not tell this to another thread while it is in a rebalance callback.
         metadata = self._consumer.consumer_group_metadata()
-        published = self._offsets.before(batch)
+        published = self._offsets.positions(batch)
         self._flight = _Flight(batch, decided, published, metadata, self._assignment.revocations)
         self._settling = self._settler.submit(self._settle, self._flight)
 
@@ -169,15 +164,19 @@ class Loop:
         for attempt in itertools.count(1):
             try:
                 outcomes, failure = self._settling_of(flight).result()
+                break
             except OperationalError as error:
                 self._settling = None
                 self._wait("postgresql", error, attempt)
-                if self._stop.is_set() or flight.revocations != self._assignment.revocations:
-                    self._limit.withdraw()
-                    self._go_back(flight.records, ahead)
-                    return False
-            else:
-                break
+            except LedgerBehindError:
+                self._settling = None
+                self._offsets.doubted = True
+                self._placement.ensure(first_offsets([*flight.records, *ahead]))
+                flight = replace(flight, published=self._offsets.positions(flight.records))
+            if self._stop.is_set() or flight.revocations != self._assignment.revocations:
+                self._limit.withdraw()
+                self._go_back(flight.records, ahead)
+                return False
         self._settling = None
         if failure is not None:
             self._publisher_failed = True
@@ -233,10 +232,10 @@ class Loop:
         # Where a new group has committed nothing, everything since is read again.
         first = first_offsets([*batch, *ahead])
         took_effect = True
-        asked = [TopicPartition(*place) for place in first]
-        for part in self._consumer.committed(asked, timeout=_COMMITTED_SECONDS):
-            key = (part.topic, part.partition)
-            offset = part.offset if part.offset >= 0 else first[key]
+        found, _ = self._offsets.committed(self._consumer, first)
+        committed = {(part.topic, part.partition): part.offset for part in found}
+        for key, begin in first.items():
+            offset = committed.get(key, begin)
             took_effect = took_effect and offset > begun.get(key, -1)
             if key in self._assignment.positioned:
                 self._consumer.seek(TopicPartition(*key, offset))
@@ -258,10 +257,14 @@ class Loop:
         )
         until = time.monotonic() + pause
         while time.monotonic() < until and not self._stop.is_set():
-            self._health.turned()
-            self._consumer.pause([TopicPartition(*place) for place in self._assignment.places])
-            self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
+            self._idle()
         self._resume()
+
+    def _idle(self) -> None:
+        """Turn and poll once without reading on."""
+        self._health.turned()
+        self._consumer.pause([TopicPartition(*place) for place in self._assignment.places])
+        self._put_back(self._consumer.poll(_POLL_WHILE_WAITING_SECONDS))
 
     def _put_back(self, message: Message | None) -> None:
         """Undo the reading of a message from a partition that was assigned during a wait."""
@@ -289,6 +292,7 @@ class Loop:
         return False
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._placement.revoked()
         if self._settling is not None:
             # What is being settled may still be this member's to commit, and after this it is not.
             wait([self._settling])

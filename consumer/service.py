@@ -6,12 +6,13 @@ import signal
 import uuid
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
 from consumer import VERSION, metrics
+from consumer.continuity import Continuity
 from consumer.decision import Policy
 from consumer.health import Health
 from consumer.ledger import Ledger
@@ -25,6 +26,14 @@ from schemas.text import identifier
 from schemas.topics import Topics, load_topics
 
 log = structlog.get_logger("consumer")
+
+_FETCH_LIMITS: Final = {
+    # What is fetched ahead takes memory beside the batches in hand. A record larger than these
+    # limits is fetched all the same, alone.
+    "fetch.message.max.bytes": 1_048_576,
+    "fetch.max.bytes": 8_388_608,
+    "queued.max.messages.kbytes": 16_384,
+}
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
@@ -75,11 +84,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
             settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
         ),
         "isolation.level": "read_committed",
-        # What is fetched ahead takes memory beside the batches in hand. A record larger than these
-        # limits is fetched all the same, alone.
-        "fetch.message.max.bytes": 1_048_576,
-        "fetch.max.bytes": 8_388_608,
-        "queued.max.messages.kbytes": 16_384,
+        **_FETCH_LIMITS,
         # By default the client fetches nothing for a second once so much waits, whoever is waiting.
         "fetch.queue.backoff.ms": 10,
     }
@@ -129,9 +134,11 @@ def run(settings: Settings) -> None:
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
+    rules = policy(settings, topics)
+    reader = kafka_config(settings) | _FETCH_LIMITS
     loop = Loop(
-        settings, policy(settings, topics), consumer, ledger, publisher,
-        offsets=offsets, health=health,
+        settings, rules, consumer, ledger, publisher, offsets=offsets, health=health,
+        continuity=Continuity(reader, rules, ledger, offsets),
     )  # fmt: skip
     probes = Probes(
         settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready

@@ -1,5 +1,6 @@
 """A span of a topic: from given offsets to given offsets, outside any group's membership."""
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -71,11 +72,15 @@ class Span:
 
     def __iter__(self) -> Iterator[list[Record]]:
         """Yield batches until every partition is at its end."""
+        return self.until_told(threading.Event())
+
+    def until_told(self, told: threading.Event) -> Iterator[list[Record]]:
+        """Yield batches until every partition is at its end, or `told` is set."""
         left = {part: first for part, first in self.first.items() if first < self.end[part]}
         self._consumer.assign(
             [TopicPartition(self._topic, part, first) for part, first in left.items()]
         )
-        while left:
+        while left and not told.is_set():
             records, now = [], time.time_ns() // 1_000_000
             for message in self._consumer.consume(_BATCH, 0.2):
                 if message.error() is not None:
