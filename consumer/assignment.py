@@ -33,6 +33,7 @@ class Assignment:
         # The client asks for the group's offsets once, and where the coordinator has just moved it
         # never reads these partitions (librdkafka issue 5586). So it is told where to read.
         places = {(part.topic, part.partition) for part in partitions}
+        self._offsets.unlearn({topic for topic, _ in places})
         try:
             found, missing = self._offsets.committed(consumer, places)
         except KafkaException as error:

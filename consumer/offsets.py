@@ -128,14 +128,16 @@ class Offsets:
         is written the next time.
         """
         self.doubted = True
-        if self._unwritten:
-            known = {place: (offset, offset) for place, offset in self._unwritten.items()}
-            try:
-                self._ledger.remember(self._known(known))
-            except LedgerBehindError as error:
-                log.warning("positions not written", detail=str(error))
-            else:
-                self._unwritten.clear()
+        known = self._known({place: (at, at) for place, at in self._unwritten.items()})
+        if not known:
+            return
+        try:
+            self._ledger.remember(known)
+        except LedgerBehindError as error:
+            log.warning("positions not written", detail=str(error))
+        else:
+            for one in known:
+                self._unwritten.pop((one.topic, one.partition), None)
 
     def forget(self, topic: str, partition: int) -> None:
         """Leave a partition to its next owner."""
@@ -151,6 +153,12 @@ class Offsets:
             for (topic, partition), (written, published) in offsets.items()
             if (topic_id := self._topic_ids.get(topic))
         ]  # fmt: skip
+
+    def unlearn(self, topics: Collection[str]) -> None:
+        """Forget the ids of topics, which may have been made anew; `learn` asks again."""
+        self.doubted = True
+        for topic in topics:
+            self._topic_ids.pop(topic, None)
 
     def learn(self, topics: Collection[str]) -> None:
         """Learn the ids of topics whose id is not known. Raises `KafkaException`."""
@@ -183,9 +191,8 @@ class Offsets:
             if part.error is not None:
                 raise KafkaException(part.error)
         self.doubted = True
-        for topic, partition in places:
-            self._topic_ids.pop(topic, None)
-            self._committed.pop((topic, partition), None)
+        for place in places:
+            self._committed.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
@@ -208,9 +215,9 @@ class Offsets:
         it written down, with the new position. Raises `KafkaException` or
         `psycopg.OperationalError` where one of the two is away.
         """
-        for topic, _ in places:
-            self._topic_ids.pop(topic, None)
-        self.learn({topic for topic, _ in places})
+        topics = {topic for topic, _ in places}
+        self.unlearn(topics)
+        self.learn(topics)
         lows, highs = self.ends(places)
         known = self._ledger.known(self.group, places)
         found = {

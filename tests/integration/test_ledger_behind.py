@@ -1,21 +1,23 @@
 """A ledger that knows less than the group has committed: restored, another one, or upgraded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 from psycopg import Cursor
 
+from consumer.continuity import Continuity
 from consumer.gap import LedgerBehindError
 from consumer.ledger import Ledger
 from consumer.merge import merge
+from consumer.offsets import Offsets
 from consumer.record import Charge, Decided, Outcome, Published
-from tests.services.callbacks import decided, element, in_run
+from tests.services.callbacks import decided, element, in_run, policy
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.database import fresh_database
 from tests.services.waiting import NET_SECONDS, eventually
@@ -254,3 +256,47 @@ class Watched(Ledger):
         with self._transaction() as cursor:
             [value] = cursor.execute("SHOW synchronous_commit").fetchone() or [""]
             return str(value)
+
+
+class Interrupted(Ledger):
+    """A ledger whose consumer loses its partitions when the first batch has been written again."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, ROLE)
+        self.interrupt: Callable[[], None] = lambda: None
+
+    def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
+        found = super().write(batch, published)
+        self.interrupt()
+        return found
+
+
+def test_who_holds_the_partitions_next_goes_on_with_what_was_begun(consuming: Consuming) -> None:
+    consuming.send(*map(in_run, range(ALL)))
+    ends = consuming.topics.ends(CALLBACKS)
+    name = consuming.prefix + CALLBACKS
+    kafka = {"bootstrap.servers": consuming.bootstrap}
+    member = Consumer(kafka | {"group.id": consuming.group, "enable.auto.commit": False})
+    with closing(member), closing(Interrupted(consuming.database_url)) as ledger:
+        member.commit(
+            offsets=[TopicPartition(name, number, end) for number, end in ends.items()],
+            asynchronous=False,
+        )
+        offsets = Offsets(dict(kafka), consuming.group, ledger)
+        places = {(name, number) for number in ends}
+        offsets.committed(member, places)
+        continuity = Continuity(dict(kafka), policy(), ledger, offsets)
+        ledger.interrupt = continuity.interrupt
+        found = continuity.gaps(places)
+        assert sum(one.end - one.first for one in found) == ALL
+
+        continuity.close(found)
+        left = continuity.gaps(places)
+        assert 0 < len(left) == len(found) - 1
+        ledger.interrupt = continuity.resume
+        continuity.resume()
+        continuity.close(left)
+        assert continuity.gaps(places) == []
+        assert not offsets.doubted
+    assert len(amounts(consuming)) == ALL
+    assert consuming.events() == []
