@@ -106,10 +106,14 @@ def topics(
         if all(difference.settled for difference in differences):
             out.print("nothing to do")
         elif apply:
-            cluster.apply(differences)
+            for one in cluster.apply(differences):
+                out.print(f"not taken: {one.topic}, {one.setting}={one.wanted}: {one.why}",
+                          markup=False)  # fmt: skip
             out.print("applied")
         else:
             out.print("dry run: add --apply to bring this about")
+        for remark in cluster.remarks(declared):
+            out.print(f"note: {remark}", markup=False)
     except KafkaException as error:
         fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
 

@@ -1,13 +1,15 @@
 """The assignment: which partitions this member reads, and from where in each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer import metrics
+from consumer.asking import Ask
 from consumer.health import Health
-from consumer.offsets import Offsets, Place
+from consumer.offsets import Offsets
+from consumer.start import Place
 
 log = structlog.get_logger("consumer")
 
@@ -33,6 +35,7 @@ class Assignment:
         # The client asks for the group's offsets once, and where the coordinator has just moved it
         # never reads these partitions (librdkafka issue 5586). So it is told where to read.
         places = {(part.topic, part.partition) for part in partitions}
+        self._offsets.unlearn({topic for topic, _ in places})
         try:
             found, missing = self._offsets.committed(consumer, places)
         except KafkaException as error:
@@ -65,19 +68,24 @@ class Assignment:
         """The places of which it is known where to read."""
         return self.places - self._unplaced - self._without_offset
 
-    def position(self, consumer: Consumer) -> None:
-        """Read on where the group's offsets could not be asked for, or are none that are valid.
-
-        Raises `KafkaException` or `psycopg.OperationalError` where one of the two is away; called
-        again, it goes on with what is left.
-        """
+    def place(self, consumer: Consumer) -> None:
+        """Read on where the group's offsets could not be asked for. Raises `KafkaException`."""
         if unplaced := self._unplaced & self.places:
             found, missing = self._offsets.committed(consumer, unplaced)
             self._offsets.read_on(consumer, found)
             self._without_offset |= missing
             self._unplaced -= unplaced
-        if places := self._without_offset & self.places:
-            self._offsets.start_over(consumer, places)
+
+    def position(self, consumer: Consumer, ask: Ask, in_hand: Collection[Place] = ()) -> None:
+        """Read on where the group's offsets could not be asked for, or are none that are valid.
+
+        Where records are `in_hand` it is not known yet what the group has read: those wait. Raises
+        `KafkaException` where Kafka is away, and what `ask` raises that asks the ledger; called
+        again, it goes on with what is left.
+        """
+        self.place(consumer)
+        if places := (self._without_offset & self.places).difference(in_hand):
+            self._offsets.start_over(consumer, places, ask)
             self._without_offset -= places
 
     def _tell(self, what: str, places: set[Place]) -> None:

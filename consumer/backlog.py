@@ -23,8 +23,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
-from consumer.offsets import Place
 from consumer.origin import EARLIEST_MS
+from consumer.start import Place
 
 log = structlog.get_logger("consumer")
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
@@ -23,15 +23,15 @@ from psycopg import (
     ProgrammingError,
     sql,
 )
-from psycopg.errors import ProgramLimitExceeded, UniqueViolation
+from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction, UniqueViolation
 
-from consumer import metrics
+from consumer import metrics, positions
 from consumer.address import connect
+from consumer.gap import Known
 from consumer.healing import heals
 from consumer.merge import merge
 from consumer.queries import query
 from consumer.record import UNSTORABLE, Decided, Deferred, Outcome, Parked, Published
-from consumer.rows import published_rows
 
 log = structlog.get_logger("consumer")
 
@@ -56,7 +56,9 @@ class Ledger:
     def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
         """Write a batch in one transaction and say, record for record, what became of it.
 
-        `published` is remembered with it: up to where the partitions had been published before.
+        `published` is remembered with it: up to where the partitions are written afterwards, and
+        had been published before. Raises `LedgerBehindError`, with nothing of that remembered,
+        where the ledger had known less than the group has committed.
         On return the transaction is committed (synchronously durable as far as the server is
         configured to). Raises a `psycopg.Error` that `heals` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
@@ -75,14 +77,16 @@ class Ledger:
                 refusal = error
                 break
         if len(batch) == 1 and refusal:
+            if published:
+                self.remember(published)
             return [_refused(batch[0], refusal)]
         middle = len(batch) // 2
-        return self.write(batch[:middle], published) + self.write(batch[middle:])
+        # With the last part, as only then all of it is written.
+        return self.write(batch[:middle]) + self.write(batch[middle:], published)
 
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
-            if published:
-                cursor.execute(query("remember_published"), published_rows(published))
+            positions.remember(cursor, published)
             return _merged(cursor, batch)
 
     def takes(self, decided: Decided) -> bool:
@@ -99,21 +103,33 @@ class Ledger:
         return True
 
     def remember(self, published: Sequence[Published]) -> None:
-        """Write down up to where partitions are published.
+        """Write down up to where partitions are written and published.
+
+        Raises `LedgerBehindError`, and a `psycopg.Error` that `heals` unless the database answers.
+        """
+        with self._transaction() as cursor:
+            positions.remember(cursor, published)
+
+    def known(
+        self, group: str, places: Collection[tuple[str, int]]
+    ) -> dict[tuple[str, int], Known]:
+        """Return up to where partitions are written and published, as far as that is known.
+
+        Raises a `psycopg.Error` that `heals` unless a database answers that takes what is written:
+        a standby knows less than its primary, which is no loss.
+        """
+        with self._in_time(), self._transaction() as cursor:
+            if cursor.execute(query("read_only")).fetchone() == ("on",):
+                raise ReadOnlySqlTransaction("the server takes nothing, and may be a standby")
+            return positions.known(cursor, group, places)
+
+    def move(self, group: str, moves: Sequence[positions.Move]) -> list[positions.Move]:
+        """Have partitions read on from elsewhere; see `positions.move`.
 
         Raises a `psycopg.Error` that `heals` unless the database answers.
         """
         with self._transaction() as cursor:
-            cursor.execute(query("remember_published"), published_rows(published))
-
-    def published(self, group: str, topic: str, partition: int) -> Published | None:
-        """Return up to where a partition is known to be published; None when nothing is known.
-
-        Raises a `psycopg.Error` that `heals` unless the database answers.
-        """
-        place = {"group": group, "topic": topic, "partition": partition}
-        row = self._ask(query("published"), place)
-        return Published(group, topic, partition, row[0], row[1]) if row else None
+            return positions.move(cursor, group, moves)
 
     def ping(self) -> None:
         """Raise a `psycopg.Error` unless the database takes what this role writes first."""
@@ -136,11 +152,9 @@ class Ledger:
         row = self._ask(query("waiting_responses"))
         return (int(row[0]), float(row[1])) if row else (0, 0.0)
 
-    def _ask(
-        self, question: LiteralString, values: Mapping[str, Any] | None = None
-    ) -> tuple[Any, ...] | None:
+    def _ask(self, question: LiteralString) -> tuple[Any, ...] | None:
         with self._in_time(), self._transaction() as cursor:
-            return cursor.execute(question, values).fetchone()
+            return cursor.execute(question).fetchone()
 
     @contextmanager
     def _transaction(self, *, force_rollback: bool = False) -> Iterator[Cursor[Any]]:

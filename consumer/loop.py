@@ -7,10 +7,11 @@ receipts are idempotent, and those that this very record wrote before the crash 
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -19,21 +20,24 @@ from psycopg import Error
 from consumer import metrics
 from consumer.account import Accountant
 from consumer.assignment import Assignment
+from consumer.continuity import Continuity
 from consumer.decision import Policy, decide
+from consumer.gap import LedgerBehindError
 from consumer.healing import heals
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterGuard
 from consumer.offsets import Offsets, first_offsets
+from consumer.placement import Placement
 from consumer.publisher import Publisher, PublishError
 from consumer.reading import Reader
 from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
+from consumer.settler import Settler
 from consumer.waiting import Waiting
 
 log = structlog.get_logger("consumer")
 
-_COMMITTED_SECONDS: Final = 10.0
 _Settled: TypeAlias = tuple[list[Outcome], PublishError | None]
 
 
@@ -51,8 +55,7 @@ class _Flight:
 class Loop:
     """The consumer's main thread. `stop` is set to have it end after the batch in hand.
 
-    What writes to PostgreSQL is done by the settler's thread: an answer may not come for as long as
-    a standby is away, and the loop has to turn.
+    What asks PostgreSQL is done by the settler's thread.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Loop:
         publisher: Publisher,
         *,
         offsets: Offsets,
+        continuity: Continuity,
         health: Health,
         stop: threading.Event,
     ) -> None:
@@ -81,7 +85,11 @@ class Loop:
         self._reader = Reader(consumer, self._assignment, settings)
         pause = settings.consumer_retry_max_ms / 1_000
         self._waiting = Waiting(self._reader, health, stop, pause)
-        self._settler = ThreadPoolExecutor(1, "settle")
+        self._settler = Settler(self._waiting, ledger.abandon)
+        self._placement = Placement(
+            consumer, self._assignment, continuity, health, stop=stop, settler=self._settler,
+            waiting=self._waiting,
+        )  # fmt: skip
         self._flight: _Flight | None = None
         self._settling: Future[_Settled] | None = None
         self._step = "postgresql"
@@ -94,9 +102,10 @@ class Loop:
         except BaseException:
             # The thread would keep the process for as long as the database does not answer.
             self._ledger.abandon()
+            self._placement.interrupt()
             raise
         finally:
-            self._settler.shutdown()
+            self._settler.close()
 
     def _run(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
@@ -110,50 +119,26 @@ class Loop:
             # A partition may be revoked while a batch is collected and be back before its end: its
             # records are its next owner's, and published twice they would double their events.
             revocations = self._assignment.revocations
-            batch = self._poll()
+            batch = self._reader.batch()
             decided = [Decided(record, decide(record, self._policy)) for record in batch]
             whole = self._finish(batch)
-            self._position()
-            self._accountant.observe(self._consumer, self._ledger, self._patiently)
+            self._placement.ensure(first_offsets(batch))
+            self._accountant.observe(self._consumer, self._ledger, self._settler.ask)
             if batch and whole and revocations == self._assignment.revocations:
                 self._begin(batch, decided)
             elif batch and whole:
                 self._go_back(batch)
         self._finish()
-        self._patiently(self._accountant.remember)
-
-    def _patiently(self, work: Callable[[], None]) -> None:
-        """Have the settler do something, and go on polling where it takes long."""
-        done = self._settler.submit(work)
-        self._waiting.for_end_of(done, lambda: "postgresql", self._ledger.abandon)
-        done.result()
-
-    def _poll(self) -> list[Record]:
-        """Collect a batch."""
-        return self._reader.batch()
-
-    def _position(self) -> None:
-        """Have every assigned partition read from somewhere."""
-        for attempt in itertools.count(1):
-            try:
-                return self._assignment.position(self._consumer)
-            except (KafkaException, Error) as error:
-                if isinstance(error, Error) and not heals(error):
-                    raise
-                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
-                self._waiting.out(away, error, attempt)
-                if self._stop.is_set():
-                    return None
-        raise AssertionError
+        self._settler.ask(self._accountant.remember)
 
     def _begin(self, batch: list[Record], decided: list[Decided]) -> None:
         """Hand a batch over to be written and published."""
         self._limit.admit(decided)
         # The client does not tell this to another thread while it is in a rebalance callback.
         metadata = self._consumer.consumer_group_metadata()
-        published = self._offsets.before(batch)
+        published = self._offsets.positions(batch)
         self._flight = _Flight(batch, decided, published, metadata, self._assignment.revocations)
-        self._settling = self._settler.submit(self._settle, self._flight)
+        self._settling = self._settler.begin(partial(self._settle, self._flight))
 
     def _settle(self, flight: _Flight) -> _Settled:
         self._step = "postgresql"
@@ -178,19 +163,22 @@ class Loop:
         for attempt in itertools.count(1):
             try:
                 settling = self._settling_of(flight)
-                self._waiting.for_end_of(settling, lambda: self._step, self._ledger.abandon)
-                outcomes, failure = settling.result()
+                outcomes, failure = self._settler.end_of(settling, lambda: self._step)
+                break
             except Error as error:
                 self._settling = None
                 if not heals(error):
                     raise
                 self._waiting.out("postgresql", error, attempt)
-                if self._stop.is_set() or flight.revocations != self._assignment.revocations:
-                    self._limit.withdraw()
-                    self._go_back(flight.records, ahead)
-                    return False
-            else:
-                break
+            except LedgerBehindError:
+                self._settling = None
+                self._offsets.doubted = True
+                self._placement.ensure(first_offsets([*flight.records, *ahead]))
+                flight = replace(flight, published=self._offsets.positions(flight.records))
+            if self._stop.is_set() or flight.revocations != self._assignment.revocations:
+                self._limit.withdraw()
+                self._go_back(flight.records, ahead)
+                return False
         self._settling = None
         if failure is not None:
             self._publisher_failed = True
@@ -203,7 +191,7 @@ class Loop:
 
     def _settling_of(self, flight: _Flight) -> Future[_Settled]:
         if self._settling is None:
-            self._settling = self._settler.submit(self._settle, flight)
+            self._settling = self._settler.begin(partial(self._settle, flight))
         return self._settling
 
     def _go_back(
@@ -246,16 +234,17 @@ class Loop:
         # Where a new group has committed nothing, everything since is read again.
         first = first_offsets([*batch, *ahead])
         took_effect = True
-        asked = [TopicPartition(*place) for place in first]
-        for part in self._consumer.committed(asked, timeout=_COMMITTED_SECONDS):
-            key = (part.topic, part.partition)
-            offset = part.offset if part.offset >= 0 else first[key]
+        found, _ = self._offsets.committed(self._consumer, first)
+        committed = {(part.topic, part.partition): part.offset for part in found}
+        for key, begin in first.items():
+            offset = committed.get(key, begin)
             took_effect = took_effect and offset > begun.get(key, -1)
             if key in self._assignment.positioned:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._placement.interrupt()
         if self._settling is not None:
             # What is being settled may still be this member's to commit. Where that takes too long
             # the group refuses its offsets, and with them all that it would publish.

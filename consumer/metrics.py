@@ -140,8 +140,31 @@ LIMIT_REACHED: Final = Counter(
 )
 EXPIRED: Final = Counter(
     "billing_consumer_expired_records_total",
-    "Records that Kafka deleted before they were read: calls that have no outcome.",
+    "Records that Kafka deleted before they were read, each once: calls that have no outcome. "
+    "expired where the group had read before, never_read where it had read nothing yet.",
+    ["reason"],
 )
+BEHIND: Final = Counter(
+    "billing_ledger_behind_records_total",
+    "Records that the group had committed and the ledger did not know, by cause: behind, unknown "
+    "(a new or a wrong ledger), other_topic, former_release (only what really was missing).",
+    ["cause"],
+)
+REWRITTEN: Final = Counter(
+    "billing_ledger_rewritten_records_total",
+    "Records written again because the ledger did not know them, by outcome; nothing of them is "
+    "published again.",
+    ["outcome"],
+)
+LEDGER_LOST: Final = Counter(
+    "billing_ledger_lost_records_total",
+    "Records that the ledger did not know any more and Kafka has no longer: not to be written "
+    "again.",
+)
+for _reason in ("expired", "never_read"):
+    EXPIRED.labels(_reason)
+for _cause in ("behind", "unknown", "other_topic", "former_release"):
+    BEHIND.labels(_cause)
 KAFKA_ERRORS: Final = Counter(
     "billing_consumer_kafka_errors_total", "Errors reported by the Kafka client.", ["code"]
 )

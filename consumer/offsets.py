@@ -2,30 +2,31 @@
 
 Kafka forgets a group's offsets a week after its last member left, or with the topic that holds
 them. Reading everything again would charge nobody twice, and would publish every event again. So
-the ledger remembers, with each batch, up to where each partition had been published before it.
+the ledger remembers, with each batch, up to where each partition is written after it, and had been
+published before it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
+from consumer.asking import Ask
+from consumer.gap import LedgerBehindError
 from consumer.ledger import Ledger
+from consumer.positions import Move
 from consumer.record import Published, Record
+from consumer.start import Place, Start, lost_as, moves, start
+from consumer.topic_ids import topic_ids
 
 log = structlog.get_logger("consumer")
 
 _TIMEOUT_SECONDS: Final = 10.0
-
-Place: TypeAlias = tuple[str, int]
-"""A topic and one of its partitions."""
-
-Reset: TypeAlias = Literal["first_time", "remembered", "expired", "other_topic", "truncated"]
 
 _HARMLESS: Final = ("first_time", "remembered")
 
@@ -48,89 +49,98 @@ def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
     return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where to read on, why there, and how many records Kafka deleted before they were read."""
-
-    offset: int
-    reset: Reset
-    expired: int = 0
-
-
-def start(published: Published | None, topic_id: str, low: int, high: int) -> Start:
-    """Return where to read a partition from whose group has no valid offset.
-
-    `low` and `high` are the first offset that Kafka still has and the one after its last. When in
-    doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before RECEIPTS_PUBLISHED_EXACTLY_ONCE.
-    """
-    if published is None:
-        return Start(low, "first_time")
-    if not topic_id or published.topic_id != topic_id:
-        return Start(low, "other_topic")
-    if published.next_offset > high:
-        return Start(low, "truncated")
-    if published.next_offset < low:
-        return Start(low, "expired", low - published.next_offset)
-    return Start(published.next_offset, "remembered")
-
-
 class Offsets:
-    """Keeps the published offsets in the ledger, and reads on from them. Not safe for threads."""
+    """Keeps positions in the ledger, and reads on from them. Not safe for threads.
+
+    But for `remember`: partitions may come and leave while that is done in another thread.
+    `doubted` is true when the ledger should be compared with what the group has committed: it may
+    be another one than before, or an older state of it.
+    """
 
     def __init__(self, config: dict[str, Any], group: str, ledger: Ledger) -> None:
+        self.doubted = True
+        self.group = group
         self._config = config
-        self._group = group
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
+        self._committed: dict[Place, int] = {}
         self._unwritten: dict[Place, int] = {}
 
-    def before(self, batch: Sequence[Record]) -> list[Published]:
-        """Return what is known to be published when `batch` begins, for the ledger to remember.
+    def positions(self, batch: Sequence[Record]) -> list[Published]:
+        """Return up to where `batch` goes, for the ledger to remember with it.
 
         A topic whose id the broker does not tell is left out: its offsets could not be trusted.
         """
-        return self._known(first_offsets(batch))
+        begins = first_offsets(batch)
+        return self._known(
+            {
+                (part.topic, part.partition): (part.offset, begins[part.topic, part.partition])
+                for part in next_offsets(batch)
+            }
+        )
 
     def published(self, batch: Sequence[Record]) -> None:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         for part in next_offsets(batch):
-            self._unwritten[part.topic, part.partition] = part.offset
+            place = (part.topic, part.partition)
+            self._unwritten[place] = self._committed[place] = part.offset
 
     def remember(self) -> None:
         """Write down what is published, when there is nothing else to do.
 
-        Raises `psycopg.OperationalError` without a database; then it is written the next time. A
-        topic whose id the broker does not tell is left out, as in `before`.
+        Has the ledger compared in any case: now and then is soon enough to notice that it was put
+        back while nothing came in. Raises a `psycopg.Error` without a database; then it is written
+        the next time.
         """
-        if self._unwritten:
-            # A copy: partitions may leave while the topic's id is asked for.
-            self._ledger.remember(self._known(dict(self._unwritten)))
-            self._unwritten.clear()
+        self.doubted = True
+        # A copy, because partitions may leave meanwhile.
+        known = self._known({place: (at, at) for place, at in dict(self._unwritten).items()})
+        if not known:
+            return
+        try:
+            self._ledger.remember(known)
+        except LedgerBehindError as error:
+            log.warning("positions not written", detail=str(error))
+        else:
+            for one in known:
+                self._unwritten.pop((one.topic, one.partition), None)
 
     def forget(self, topic: str, partition: int) -> None:
         """Leave a partition to its next owner."""
         self._unwritten.pop((topic, partition), None)
+        self._committed.pop((topic, partition), None)
 
-    def _known(self, offsets: dict[Place, int]) -> list[Published]:
+    def _known(self, offsets: Mapping[Place, tuple[int, int]]) -> list[Published]:
         return [
-            Published(self._group, topic, partition, topic_id, offset)
-            for (topic, partition), offset in offsets.items()
-            if (topic_id := self._topic_id(topic))
-        ]
-
-    def _topic_id(self, topic: str) -> str:
-        if topic not in self._topic_ids:
-            admin = AdminClient(self._config)
-            asked = admin.describe_topics(
-                TopicCollection([topic]), request_timeout=_TIMEOUT_SECONDS
+            Published(
+                self.group, topic, partition, topic_id, written, published,
+                self._committed.get((topic, partition), 0),
             )
-            try:
-                self._topic_ids[topic] = str(asked[topic].result(2 * _TIMEOUT_SECONDS).topic_id)
-            except (KafkaException, TimeoutError) as error:
-                metrics.KAFKA_ERRORS.labels("describe_topics").inc()
-                log.warning("the topic's id is not known", topic=topic, detail=str(error))
-                return ""
-        return self._topic_ids[topic]
+            for (topic, partition), (written, published) in offsets.items()
+            if (topic_id := self._topic_ids.get(topic))
+        ]  # fmt: skip
+
+    def unlearn(self, topics: Collection[str]) -> None:
+        """Forget the ids of topics, which may have been made anew; `learn` asks again."""
+        self.doubted = True
+        for topic in topics:
+            self._topic_ids.pop(topic, None)
+
+    def learn(self, topics: Collection[str]) -> None:
+        """Learn the ids of topics whose id is not known. Raises `KafkaException`."""
+        self._topic_ids |= topic_ids(self._config, set(topics) - self._topic_ids.keys())
+
+    def comparable(self, places: Collection[Place]) -> dict[Place, tuple[str, int]]:
+        """Return the topic's id and what the group has committed, where both are known."""
+        return {
+            place: (topic_id, self._committed[place])
+            for place in places
+            if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
+        }
+
+    def beyond(self, place: Place) -> None:
+        """Note that what the group has committed there is past the end: it says nothing."""
+        self._committed.pop(place, None)
 
     def committed(
         self, consumer: Consumer, places: Collection[Place]
@@ -146,7 +156,11 @@ class Offsets:
         for part in answer:
             if part.error is not None:
                 raise KafkaException(part.error)
+        self.doubted = True
+        for place in places:
+            self._committed.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
+        self._committed |= {(part.topic, part.partition): part.offset for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
 
     def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
@@ -160,29 +174,50 @@ class Offsets:
             )
             consumer.incremental_assign(list(places))
 
-    def start_over(self, consumer: Consumer, places: Collection[Place]) -> None:
+    def start_over(self, consumer: Consumer, places: Collection[Place], ask: Ask) -> None:
         """Read partitions on from where the ledger says, as the group has no valid offset there.
 
-        All or none of them. Raises `KafkaException` or `psycopg.OperationalError` where one of the
-        two is away.
+        All or none of them. What Kafka deleted before it was read is counted when the ledger has
+        it written down, with the new position. `ask` does what asks the ledger. Raises what it
+        raises, and `KafkaException` where Kafka is away.
         """
-        for topic, _ in places:
-            self._topic_ids.pop(topic, None)
-        lows = self._ask(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        highs = self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        topics = {topic for topic, _ in places}
+        self.unlearn(topics)
+        self.learn(topics)
+        ids = {topic: self._topic_ids[topic] for topic in topics}
+        committed = dict(self._committed)
+        lows, highs = self.ends(places)
+        known = ask(partial(self._ledger.known, self.group, places))
         found = {
-            (topic, partition): start(
-                self._ledger.published(self._group, topic, partition),
-                self._topic_id(topic),
-                lows[topic, partition],
-                highs[topic, partition],
+            place: start(
+                known.get(place), ids[place[0]], lows[place], highs[place], committed.get(place)
             )
-            for topic, partition in sorted(places)
+            for place in sorted(places)
         }
+        if wanted := moves(found, known, ids):
+            ask(partial(self._move, wanted))
         self.read_on(
             consumer, [TopicPartition(*place, chosen.offset) for place, chosen in found.items()]
         )
+        for place in places:
+            self._committed.pop(place, None)
+            if not ids[place[0]]:
+                # Not to be written down without it, so it may be counted again.
+                metrics.EXPIRED.labels(lost_as(found[place])).inc(found[place].expired)
         _tell(found)
+
+    def _move(self, wanted: Sequence[Move]) -> None:
+        for moved in self._ledger.move(self.group, wanted):
+            metrics.EXPIRED.labels(moved.reason).inc(moved.lost)
+
+    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """Return the first offset that Kafka has of each partition, and the one after its last.
+
+        Raises `KafkaException`.
+        """
+        lows = self._ask(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        highs = self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return lows, highs
 
     def _ask(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
         # Not by the consumer, whose connection may be waiting for new records. A client that knew
@@ -201,7 +236,6 @@ def _tell(found: Mapping[Place, Start]) -> None:
         there = {place: chosen for place, chosen in found.items() if chosen.reset == reset}
         metrics.OFFSET_RESETS.labels(reset).inc(len(there))
         expired = sum(chosen.expired for chosen in there.values())
-        metrics.EXPIRED.inc(expired)
-        level = log.info if reset in _HARMLESS else log.error
+        level = log.info if reset in _HARMLESS and not expired else log.error
         reads_on = {f"{topic}/{part}": chosen.offset for (topic, part), chosen in there.items()}
         level("the group has no valid offset", reset=reset, reads_on=reads_on, expired=expired)

@@ -82,9 +82,11 @@ def _bytes(value: object) -> bytes | None:
 
 
 class Published(msgspec.Struct, frozen=True):
-    """Every record of a partition below `next_offset` was published by `group`.
+    """Up to where `group` has come in a partition, for the ledger to remember.
 
-    `topic_id` tells the topic from a later one of the same name.
+    Every record below `next_offset` is in the ledger, and every one below `published_offset` has
+    been published. `topic_id` tells the topic from a later one of the same name. `committed` is
+    what the group had committed in Kafka before: a ledger that knows less has lost receipts.
     """
 
     group: str
@@ -92,6 +94,8 @@ class Published(msgspec.Struct, frozen=True):
     partition: int
     topic_id: str
     next_offset: int
+    published_offset: int
+    committed: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from consumer.decision import Policy, decide
 from consumer.ledger import Ledger
@@ -102,8 +102,14 @@ class Resender:
 
 
 def committed(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """Return the offsets that a group has committed, 0 where it has none."""
+    """Return the offsets that a group has committed, 0 where it has none.
+
+    Raises `KafkaException`, also where the broker refuses to say so of one partition.
+    """
     parts = consumer.committed([TopicPartition(topic, part) for part in partitions], timeout=15.0)
+    for part in parts:
+        if part.error is not None:
+            raise KafkaException(part.error)
     return {part.partition: max(part.offset, 0) for part in parts}
 
 

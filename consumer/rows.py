@@ -107,4 +107,6 @@ def published_rows(published: Sequence[Published]) -> dict[str, list[Any]]:
         "partitions": [one.partition for one in published],
         "ids": [one.topic_id for one in published],
         "offsets": [one.next_offset for one in published],
+        "published": [one.published_offset for one in published],
+        "committed": [one.committed for one in published],
     }

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError
 
 from consumer import VERSION, metrics
 from consumer.backlog import Backlog
+from consumer.continuity import Continuity
 from consumer.decision import Policy
 from consumer.health import Health
 from consumer.ledger import Ledger
@@ -153,9 +154,11 @@ def _run(
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
+    rules = policy(settings, topics)
+    continuity = Continuity(kafka_config(settings), rules, ledger, offsets, stopping)
     loop = Loop(
-        settings, policy(settings, topics), consumer, ledger, publisher,
-        offsets=offsets, health=health, stop=stopping,
+        settings, rules, consumer, ledger, publisher,
+        offsets=offsets, continuity=continuity, health=health, stop=stopping,
     )  # fmt: skip
     backlog = Backlog(
         # The loop's own clients say what is wrong with Kafka.
@@ -163,7 +166,7 @@ def _run(
         settings.consumer_group,
         [topics.callbacks.name, topics.usage_units.name],
     )
-    for dependency in ("kafka", "postgresql"):
+    for dependency in ("kafka", "postgresql", "ledger"):
         metrics.MISSING.labels(dependency).set_function(partial(_is_missing, health, dependency))
     log.info("consumer started", version=VERSION, group=settings.consumer_group,
              probes=f"{settings.consumer_metrics_host}:{probes_port}")  # fmt: skip

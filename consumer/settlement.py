@@ -15,9 +15,11 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from consumer.background import deferral_keys
+from consumer.origin import DEFAULT_SOURCE, origin_of
 from consumer.queries import query
 from consumer.record import Record, Settlement
 from consumer.span import Span
+from consumer.topic_ids import topic_ids
 from schemas import record as names
 from schemas.element import ContractError, Wire, read_wire
 
@@ -41,6 +43,9 @@ class OpenCall:
     kafka_partition: int
     kafka_offset: int
     resolution: str | None
+    source_system: str = DEFAULT_SOURCE
+    kafka_topic_id: str | None = None
+    """Of the topic in which its callback stood; None where that was not kept yet."""
 
 
 def find(connection: Connection[Any], name: str) -> OpenCall:
@@ -64,40 +69,57 @@ def find(connection: Connection[Any], name: str) -> OpenCall:
 def original(config: dict[str, Any], call: OpenCall) -> Record:
     """Read the callback of a deferred call back from Kafka.
 
-    Raises `SettlementError` when it is no longer there, or another one in its place, and
+    Raises `SettlementError` when it is no longer there, or another call's in its place, and
     `KafkaException` when Kafka is not.
     """
+    anew = call.kafka_topic_id and _topic_id(config, call) not in {"", call.kafka_topic_id}
     span = Span(config, call.kafka_topic)
     try:
-        first = span.first.get(call.kafka_partition, 0)
-        if not first <= call.kafka_offset < span.end.get(call.kafka_partition, 0):
-            raise SettlementError(
-                f"the callback of call {call.id} has left {call.kafka_topic} (retention): it can "
-                "only be waived"
-            )
+        first, end = (ends.get(call.kafka_partition, 0) for ends in (span.first, span.end))
+        if not first <= call.kafka_offset < end:
+            raise SettlementError(_missing(call, anew=bool(anew) or call.kafka_offset >= end))
         span.only(call.kafka_partition, call.kafka_offset)
         record = next(_records(span), None)
     finally:
         span.close()
-    if record is None or call.call_key not in _call_keys(record):
-        raise SettlementError(
-            f"another record stands where the callback of call {call.id} was (the topic was made "
-            "anew): it can only be waived"
-        )
+    if record is None or not is_of(call, record):
+        raise SettlementError(_another(call, anew=bool(anew)))
     return record
+
+
+def is_of(call: OpenCall, record: Record) -> bool:
+    """Say whether a record is a callback of this call, or a read of it, by key and source."""
+    if origin_of(record).source_system != call.source_system:
+        return False
+    try:
+        return call.call_key in deferral_keys(record.value or b"")
+    except ContractError:
+        return False
+
+
+def _topic_id(config: dict[str, Any], call: OpenCall) -> str:
+    return topic_ids(config, {call.kafka_topic})[call.kafka_topic]
+
+
+def _missing(call: OpenCall, *, anew: bool) -> str:
+    why = "the topic was made anew" if anew else "retention"
+    return (
+        f"the callback of call {call.id} has left {call.kafka_topic} ({why}): it can only be waived"
+    )
+
+
+def _another(call: OpenCall, *, anew: bool) -> str:
+    why = "the topic was made anew" if anew else "its offsets mean other records now"
+    return (
+        f"another record stands where the callback of call {call.id} was, at {call.kafka_topic}/"
+        f"{call.kafka_partition}/{call.kafka_offset} ({why}). Nothing was sent: settling it would "
+        "charge another call. It can only be waived"
+    )
 
 
 def _records(span: Span) -> Iterator[Record]:
     for batch in span:
         yield from batch
-
-
-def _call_keys(record: Record) -> set[str]:
-    """Return the keys that a deferral of this record may have: that of its call, or of its read."""
-    try:
-        return set(deferral_keys(record.value or b""))
-    except ContractError:
-        return set()
 
 
 def settled_value(element: bytes, cost_usd: Decimal) -> bytes:

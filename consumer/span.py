@@ -1,7 +1,7 @@
 """A span of a topic: from given offsets to given offsets, outside any group's membership."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -74,12 +74,16 @@ class Span:
 
     def __iter__(self) -> Iterator[list[Record]]:
         """Yield batches until every partition is at its end."""
+        return self.unless(lambda: False)
+
+    def unless(self, told: Callable[[], bool]) -> Iterator[list[Record]]:
+        """Yield batches until every partition is at its end, or `told` says so."""
         left = {part: first for part, first in self.first.items() if first < self.end[part]}
         self._consumer.assign(
             [TopicPartition(self._topic, part, first) for part, first in left.items()]
         )
         batches = Batches(self._consumer, _BATCH, _BATCH_BYTES, _PATIENCE_SECONDS, _is_record)
-        while left:
+        while left and not told():
             read = batches.next()
             if records := [one for one in read if one.offset < self.end[one.partition]]:
                 yield records

@@ -7,10 +7,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"
+MIN_IN_SYNC: Final = "min.insync.replicas"
 
 
 class Topic(BaseModel):
-    """One declared topic. `config` holds Kafka's own topic settings, in Kafka's units."""
+    """One declared topic. `config` holds Kafka's own topic settings, in Kafka's units.
+
+    `min_insync_replicas` is apart: a topic with fewer replicas has to do with less.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,6 +23,7 @@ class Topic(BaseModel):
     value: str
     audience: str
     partitions: int = Field(ge=1)
+    min_insync_replicas: int = Field(ge=1)
     config: dict[str, str | int]
 
     @property

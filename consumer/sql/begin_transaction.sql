@@ -9,3 +9,7 @@ SET LOCAL TIME ZONE 'UTC';
 -- Every statement of a batch finds its rows by an index. A plan that was made while a table was
 -- small must not go on reading the whole of it when it has grown.
 SET LOCAL enable_seqscan = off;
+-- What is committed has to outlive a crash of the server: then only may offsets move. Who waits for
+-- a standby goes on waiting for it.
+SELECT set_config('synchronous_commit', 'on', true)
+WHERE current_setting('synchronous_commit') IN ('off', 'local');

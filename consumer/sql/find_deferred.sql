@@ -8,7 +8,8 @@ SELECT
             WHEN receipt.cost_source = 'operator' THEN 'settled'
             WHEN receipt.id IS NOT NULL THEN 'callback'
         END
-    ) AS resolution
+    ) AS resolution,
+    deferred.source_system, deferred.kafka_topic_id
 FROM billing.deferred_calls AS deferred
 LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
 WHERE %(name)s IN (

@@ -20,13 +20,23 @@ opened AS (
     INSERT INTO billing.deferred_calls (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
-        occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note
+        occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note,
+        kafka_topic_id
     )
     SELECT
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
         occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
-        resolved_by, resolution_note
+        resolved_by, resolution_note,
+        -- Written in this transaction, or in one before it where the batch goes in parts.
+        (
+            SELECT known.topic_id
+            FROM billing.published_offsets AS known
+            WHERE known.kafka_topic = judged.kafka_topic
+                AND known.kafka_partition = judged.kafka_partition
+            ORDER BY known.written_at DESC
+            LIMIT 1
+        )
     FROM judged
     ORDER BY source_system, call_key
     ON CONFLICT ON CONSTRAINT one_deferral_per_call DO NOTHING

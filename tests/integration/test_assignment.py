@@ -9,6 +9,7 @@ from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.offsets import Offsets
+from tests.services.asking import at_once
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -55,7 +56,7 @@ def topic(consuming: Consuming) -> str:
 def positioned(assignment: Assignment, member: Consumer) -> bool:
     """Try once, as the loop does, which goes on when a partition has no leader for a moment."""
     try:
-        assignment.position(member)
+        assignment.position(member, at_once)
     except KafkaException:
         return False
     return True

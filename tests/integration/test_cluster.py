@@ -4,9 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -151,6 +152,59 @@ def test_what_the_broker_refuses_is_told(kafka: str, topic_prefix: str) -> None:
     wrong = declared(topic_prefix, **{"cleanup.policy": "no such policy"})
     with pytest.raises(KafkaException, match=r"cleanup\.policy"):
         ours.apply(ours.differences(wrong))
+
+
+def test_what_would_lose_accepted_callbacks_is_shown_and_put_right(
+    kafka: str, topic_prefix: str
+) -> None:
+    topics, admin = load_topics(topic_prefix), AdminClient({"bootstrap.servers": kafka})
+    careless = {
+        "retention.bytes": "1000000",
+        "unclean.leader.election.enable": "true",
+        "min.insync.replicas": "2",
+    }
+    name = topics.callbacks.name
+    admin.create_topics([NewTopic(name, 12, 1, config=careless)])[name].result(NET_SECONDS)
+    code, said = run(kafka, topic_prefix)
+    assert code == 0
+    for setting, value in careless.items():
+        assert f"{setting}: {value} →" in said
+    # With one replica, no more than one can be in sync: nothing could be written.
+    code, said = run(kafka, topic_prefix, "--apply")
+    assert (code, "not taken" in said) == (0, False)
+    assert f"note: {name} has 1 of 3 replicas" in " ".join(said.split())
+    eventually(lambda: settled(kafka, topics), "the settings")
+
+
+class Managed(Cluster):
+    """A cluster whose owner keeps a setting for itself, as those of others do."""
+
+    kept = "unclean.leader.election.enable"
+
+    def _refuse(self, settings: Mapping[str, str]) -> None:
+        if self.kept in settings:
+            raise KafkaException(KafkaError(KafkaError.POLICY_VIOLATION, "not yours to set"))
+
+    def _create_with(self, topic: Topic, settings: dict[str, str]) -> None:
+        self._refuse(settings)
+        super()._create_with(topic, settings)
+
+    def _alter(self, topic: str, wanted: Mapping[str, str]) -> None:
+        self._refuse(wanted)
+        super()._alter(topic, wanted)
+
+
+def test_a_cluster_that_keeps_a_setting_for_itself_gets_all_others(
+    kafka: str, topic_prefix: str
+) -> None:
+    topics, managed = load_topics(topic_prefix), Managed({"bootstrap.servers": kafka}, 1)
+    refused = managed.apply(managed.differences(topics))
+    assert {(one.setting, one.wanted, one.why) for one in refused} == {
+        (Managed.kept, "false", "not yours to set")
+    }
+    assert [one.topic for one in refused] == [topic.name for topic in topics.all()]
+    # What the broker has by default is what is declared.
+    eventually(lambda: settled(kafka, topics), "the topics")
 
 
 def test_a_broker_that_is_away_is_told_in_time(topic_prefix: str) -> None:

@@ -1,15 +1,13 @@
 """A group whose offsets Kafka has lost reads on where it had published, or tells what is amiss."""
 
-import httpx
+import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.cluster import Cluster
-from schemas.topics import load_topics
 from tests.services.broker import missing_for_apache
 from tests.services.callbacks import element
-from tests.services.consuming import CALLBACKS, Consuming, Member
+from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
@@ -51,13 +49,6 @@ def has_receipts(consuming: Consuming, count: int) -> None:
     eventually(lambda: len(consuming.tables.receipts()) == count, f"{count} receipts")
 
 
-def counted(member: Member, name: str) -> float:
-    """A sample of the member's metrics; 0 when it is not there."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
-    found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)]
-    return sum(map(float, found))
-
-
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets(
     consuming: Consuming, admin: AdminClient
 ) -> None:
@@ -68,8 +59,8 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets
     has_receipts(consuming, 90)
     eventually(lambda: len(consuming.events()) >= 90, "90 events")
     consuming.every_receipt_is_published_once(90)
-    assert counted(member, 'billing_consumer_offset_resets_total{reset="remembered"}') > 0
-    assert counted(member, 'billing_consumer_records_total{outcome="duplicate"') == 0
+    assert member.counted('billing_consumer_offset_resets_total{reset="remembered"}') > 0
+    assert member.counted('billing_consumer_records_total{outcome="duplicate"') == 0
 
 
 @pytest.mark.skipif(bool(missing_for_apache()), reason="noida-db gives a new topic no new id")
@@ -79,33 +70,64 @@ def test_ACCEPTED_IS_DURABLE_although_the_topic_was_made_anew(
     """Offsets of the old topic say nothing about the new one."""
     bill(consuming, 0, 60)
     lose_offsets(consuming, admin)
-    name = f"{consuming.prefix}{CALLBACKS}"
-    admin.delete_topics([name])[name].result(NET_SECONDS)
-    eventually(
-        lambda: name not in admin.list_topics(timeout=NET_SECONDS).topics, "the topic to be gone"
-    )
-    cluster = Cluster({"bootstrap.servers": consuming.bootstrap}, replication_factor=1)
-    cluster.apply(cluster.differences(load_topics(consuming.prefix)))
+    consuming.make_anew()
     consuming.send(*calls(60, 180))
     member = consuming.member()
     has_receipts(consuming, 180)
-    assert counted(member, 'billing_consumer_offset_resets_total{reset="other_topic"}') > 0
+    assert member.counted('billing_consumer_offset_resets_total{reset="other_topic"}') > 0
 
 
-def test_records_that_kafka_deleted_before_they_were_read_are_counted(
-    consuming: Consuming, admin: AdminClient
-) -> None:
-    bill(consuming, 0, 60)
-    consuming.send(*calls(60, 90))
+EXPIRED = "billing_consumer_expired_records_total"
+
+
+def delete_records(consuming: Consuming, admin: AdminClient) -> None:
+    """What retention does with everything that is on the topic now."""
     name = f"{consuming.prefix}{CALLBACKS}"
     ends = consuming.topics.ends(CALLBACKS)
     everything = [TopicPartition(name, partition, end) for partition, end in ends.items()]
     for answer in admin.delete_records(everything).values():
         answer.result(NET_SECONDS)
+
+
+def lost(consuming: Consuming) -> list[tuple[object, ...]]:
+    """What the ledger says of records that nobody can read any more."""
+    with psycopg.connect(consuming.database_url) as connection:
+        return connection.execute(
+            "SELECT reason, sum(next_offset - first_offset)::int FROM billing.lost_records"
+            " GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+
+
+def test_records_that_kafka_deleted_before_they_were_read_are_counted_once(
+    consuming: Consuming, admin: AdminClient
+) -> None:
+    bill(consuming, 0, 60)
+    consuming.send(*calls(60, 90))
+    delete_records(consuming, admin)
     member = consuming.member()
-    eventually(
-        lambda: counted(member, "billing_consumer_expired_records_total") == 30,
-        "30 expired records",
-    )
+    eventually(lambda: member.counted(EXPIRED) == 30, "30 expired records")
+    assert member.counted(f'{EXPIRED}{{reason="expired"}}') == 30
+    assert member.end() == 0
+    # The group has committed nothing since, so this one asks the ledger again.
+    member = consuming.member()
+    eventually(lambda: member.said("the group has no valid offset"), "where to read on")
     consuming.send(*calls(90, 100))
     has_receipts(consuming, 70)
+    assert member.counted(EXPIRED) == 0
+    assert lost(consuming) == [("expired", 30)]
+
+
+def test_records_that_a_new_group_could_never_read_are_counted_once(
+    consuming: Consuming, admin: AdminClient
+) -> None:
+    consuming.send(*calls(0, 30))
+    delete_records(consuming, admin)
+    member = consuming.member()
+    eventually(lambda: member.counted(EXPIRED) == 30, "30 records that were never read")
+    assert member.counted(f'{EXPIRED}{{reason="never_read"}}') == 30
+    assert member.end() == 0
+    member = consuming.member()
+    consuming.send(*calls(30, 40))
+    has_receipts(consuming, 10)
+    assert member.counted(EXPIRED) == 0
+    assert lost(consuming) == [("never_read", 30)]

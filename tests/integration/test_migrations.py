@@ -21,7 +21,7 @@ from tests.services.ledger import TABLES
 from tests.services.waiting import NET_SECONDS, Stopwatch
 
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006"
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008"
 
 
 @pytest.fixture(scope="module")
@@ -270,13 +270,22 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     expected |= {("billing_consumer", "schema_migrations", "SELECT")}
     expected |= {("billing_reader", "published_offsets", "SELECT")}
     expected |= {("billing_consumer", "published_offsets", "INSERT SELECT")}
+    expected |= {("billing_reader", "lost_records", "SELECT")}
+    expected |= {("billing_consumer", "lost_records", "INSERT SELECT")}
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
         for name in ("resolution", "resolution_note", "resolved_at", "resolved_by")
     ] + [
         ("billing_consumer", "published_offsets", name)
-        for name in ("next_offset", "topic_id", "written_at")
+        for name in (
+            "after_batch_at",
+            "next_offset",
+            "published_offset",
+            "topic_id",
+            "topic_since",
+            "written_at",
+        )
     ]
     assert logins == []
 
@@ -306,3 +315,51 @@ def test_ONE_LEDGER_WRITER_who_may_not_do_more(
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
+
+
+AMOUNTS = (
+    ("charge_receipts", "response_cost_usd"),
+    ("charge_receipts", "charged_usd"),
+    ("llm_charge_details", "saved_cache_cost"),
+    ("deferred_calls", "suggested_cost_usd"),
+    ("receipt_conflicts", "response_cost_usd"),
+)
+
+
+def numeric_columns(url: str) -> set[tuple[str, str]]:
+    """Every column of the schema that can hold what is no number."""
+    with psycopg.connect(url) as connection:
+        return {
+            (str(table), str(column))
+            for table, column in connection.execute(
+                "SELECT table_name, column_name FROM information_schema.columns"
+                " WHERE table_schema = 'billing'"
+                " AND data_type IN ('numeric', 'real', 'double precision')"
+            )
+        }
+
+
+def test_MONEY_IS_EXACT_no_amount_is_something_else_than_a_number(
+    migrated_database_url: str,
+) -> None:
+    assert numeric_columns(migrated_database_url) == set(AMOUNTS)
+    with psycopg.connect(migrated_database_url, autocommit=True) as connection:
+        for table, column in AMOUNTS:
+            name = sql.Identifier("billing", table)
+            copy = sql.SQL("CREATE TEMP TABLE held (LIKE {} INCLUDING CONSTRAINTS)").format(name)
+            connection.execute(copy)
+            required = connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_temp.held'::regclass"
+                " AND attnum > 0 AND attnotnull"
+            )
+            for (each,) in required.fetchall():
+                connection.execute(
+                    sql.SQL("ALTER TABLE held ALTER {} DROP NOT NULL").format(sql.Identifier(each))
+                )
+            insert = sql.SQL("INSERT INTO held ({}) VALUES (%s::numeric)").format(
+                sql.Identifier(column)
+            )
+            for amount in ("NaN", "Infinity", "-Infinity"):
+                with pytest.raises(psycopg.errors.CheckViolation):
+                    connection.execute(insert, [amount])
+            connection.execute("DROP TABLE held")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consumer.cluster import Cluster
 from schemas.identity import identify
@@ -54,6 +55,12 @@ class Member:
         """Whether it logged this event so often; fails when it has ended."""
         assert self.process.poll() is None, self.log.read_text(errors="replace")[-3_000:]
         return sum(line.get("event") == event for line in self.lines()) >= times
+
+    def counted(self, name: str) -> float:
+        """The sum of its samples whose name and labels begin so; 0 where there are none."""
+        text = httpx.get(f"{self.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+        found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)]
+        return sum(map(float, found))
 
     def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
         """Send a signal and wait, for so many seconds by a `Stopwatch`; the exit code."""
@@ -159,7 +166,19 @@ class Consuming:
 
     def command(self, *arguments: str, **settings: str) -> str:
         """Run a command of the consumer that must succeed; what it printed."""
-        done = subprocess.run(
+        done = self._run(arguments, settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def tried(self, *arguments: str, **settings: str) -> tuple[int, str]:
+        """Run a command of the consumer; its exit code, and all that it said."""
+        done = self._run(arguments, settings)
+        return done.returncode, done.stdout + done.stderr
+
+    def _run(
+        self, arguments: Sequence[str], settings: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "consumer", *arguments],
             cwd=ROOT,
             env=self.environment(**settings),
@@ -168,8 +187,16 @@ class Consuming:
             check=False,
             timeout=NET_SECONDS,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+
+    def make_anew(self) -> None:
+        """Delete the callbacks topic and make it again: its offsets mean other records then."""
+        admin, name = AdminClient({"bootstrap.servers": self.bootstrap}), self.prefix + CALLBACKS
+        admin.delete_topics([name])[name].result(NET_SECONDS)
+        eventually(
+            lambda: name not in admin.list_topics(timeout=NET_SECONDS).topics, "it to be gone"
+        )
+        cluster = Cluster({"bootstrap.servers": self.bootstrap}, replication_factor=1)
+        cluster.apply(cluster.differences(load_topics(self.prefix)))
 
     def send(self, *values: bytes, source: str = "", headers: Headers | None = None) -> None:
         """Produce callbacks as the gateway does: keyed by run, in order."""

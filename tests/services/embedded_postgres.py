@@ -35,6 +35,11 @@ class EmbeddedPostgres:
         self._options = options
         self._server: Server | None = None
 
+    @property
+    def database(self) -> Database:
+        """Its cluster on the disk."""
+        return self._database
+
     def start(self, deadline_seconds: float = 60) -> None:
         """Start the server (create its cluster the first time) and wait until it answers.
 

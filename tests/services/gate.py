@@ -12,13 +12,15 @@ CHUNK = 65_536
 class Gate:
     """Forwards connections to a server on 127.0.0.1 until it is shut.
 
+    `behind` is the server's port; another one counts for connections that come after.
+
     Args:
         port: of the server behind it.
     """
 
     def __init__(self, port: int) -> None:
         self.port = free_port()
-        self._behind = port
+        self.behind = port
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._door: socket.socket | None = None
@@ -50,7 +52,7 @@ class Gate:
             except OSError:
                 return
             try:
-                outside = socket.create_connection(("127.0.0.1", self._behind), 5)
+                outside = socket.create_connection(("127.0.0.1", self.behind), 5)
             except OSError:
                 _end(inside)
                 continue

@@ -4,32 +4,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.offsets import Start, first_offsets, next_offsets, start
-from consumer.record import Published
+from consumer.gap import Known
+from consumer.offsets import first_offsets, next_offsets
+from consumer.start import Start, start
 from tests.services.callbacks import record
 
 
-def published(next_offset: int, topic_id: str = "here") -> Published:
+def published(next_offset: int, topic_id: str = "here", written: int | None = None) -> Known:
     """What the ledger remembers."""
-    return Published("group", "topic", 0, topic_id, next_offset)
+    return Known(topic_id, next_offset if written is None else written, next_offset)
 
 
 @pytest.mark.parametrize(
     ("known", "topic_id", "expected"),
     [
-        (None, "here", Start(10, "first_time")),
+        (None, "here", Start(10, "first_time", 10)),
         (published(10), "here", Start(10, "remembered")),
         (published(15), "here", Start(15, "remembered")),
         (published(20), "here", Start(20, "remembered")),
         (published(21), "here", Start(10, "truncated")),
         (published(7), "here", Start(10, "expired", 3)),
-        (published(15, "gone"), "here", Start(10, "other_topic")),
-        (published(15), "", Start(10, "other_topic")),
-        (published(15, ""), "", Start(10, "other_topic")),
+        (published(7, written=9), "here", Start(10, "expired", 1)),
+        (published(7, written=12), "here", Start(10, "expired", 0)),
+        (published(15, "gone"), "here", Start(10, "other_topic", 10)),
+        (published(15), "", Start(10, "other_topic", 10)),
+        (published(15, ""), "", Start(10, "other_topic", 10)),
     ],
 )
-def test_where_to_read_on(known: Published | None, topic_id: str, expected: Start) -> None:
+def test_where_to_read_on(known: Known | None, topic_id: str, expected: Start) -> None:
     assert start(known, topic_id, 10, 20) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "committed", "expired"),
+    [
+        (None, 4, 6),
+        (None, 21, 10),
+        (published(3), 4, 6),
+        (published(6), 4, 4),
+        (published(6, "gone"), 4, 6),
+    ],
+    ids=["no ledger", "past the end", "Kafka knew more", "the ledger knew more", "other topic"],
+)
+def test_what_was_read_before_it_was_deleted_is_not_counted(
+    known: Known | None, committed: int, expired: int
+) -> None:
+    assert start(known, "here", 10, 20, committed).expired == expired
 
 
 @given(known=st.integers(0, 50), low=st.integers(0, 30), size=st.integers(0, 30))

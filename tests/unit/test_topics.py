@@ -50,6 +50,13 @@ def test_no_topic_forgets_before_somebody_can_look() -> None:
     assert kept[topics.receipts.name] >= 30 * DAY_MS
 
 
+def test_no_topic_forgets_by_size_nor_what_one_replica_of_three_has_not() -> None:
+    for topic in load_topics().all():
+        assert topic.config["retention.bytes"] == -1
+        assert topic.config["unclean.leader.election.enable"] == "false"
+        assert topic.min_insync_replicas == 2
+
+
 def test_the_limit_of_a_topic_that_declares_none_is_kafkas() -> None:
     receipts = load_topics().receipts
     assert "max.message.bytes" not in receipts.config

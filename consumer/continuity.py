@@ -1,0 +1,216 @@
+"""Continuity: the ledger knows at least what the group has committed, or it is repaired.
+
+A fail-over to a standby that was behind, a restored backup, a server that did not wait for its
+disk and a wrong database look the same from here: the ledger knows less than it had said.
+"""
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from consumer import metrics
+from consumer.asking import Ask
+from consumer.decision import Policy, decide
+from consumer.gap import Gap, gap, knows
+from consumer.ledger import Ledger
+from consumer.offsets import Offsets, next_offsets
+from consumer.positions import Move
+from consumer.record import Decided, Published, Record
+from consumer.span import Span
+from consumer.start import Place
+
+log = structlog.get_logger("consumer")
+
+_HANGS_SECONDS: Final = 5.0
+_WRITTEN: Final = frozenset({"created", "deferred", "conflict"})
+
+
+class Continuity:
+    """Finds gaps and closes them. `close` may run in another thread than the rest, alone.
+
+    Args:
+        config: of a Kafka client that reads.
+        policy: what the operator decides; records are decided again by it.
+        ledger: repaired.
+        offsets: know what the group has committed, and whether the ledger is to be compared.
+        stop: set when nothing more is to be begun.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        policy: Policy,
+        ledger: Ledger,
+        offsets: Offsets,
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._policy = policy
+        self._ledger = ledger
+        self._offsets = offsets
+        self._told: dict[Place, int] = {}
+        self._interrupted = threading.Event()
+        self._stop = stop
+        self._asked_at = math.inf
+
+    def gaps(self, places: Collection[Place], ask: Ask) -> list[Gap]:
+        """Return what the ledger lacks of these partitions; nothing unless it is doubted.
+
+        It stays doubted where something is lacking, and where partitions came while it was asked.
+        Raises `KafkaException` where Kafka is away, and what `ask` raises.
+        """
+        if not self._offsets.doubted:
+            return []
+        self._offsets.learn({topic for topic, _ in places})
+        self._offsets.doubted = False
+        try:
+            found = self._compare(places, ask)
+        except BaseException:
+            self._offsets.doubted = True
+            raise
+        self._tell(found)
+        if found:
+            self._offsets.doubted = True
+        return found
+
+    def _compare(self, places: Collection[Place], ask: Ask) -> list[Gap]:
+        claims = self._offsets.comparable(places)
+        if not claims:
+            return []
+        known = ask(partial(self._ledger.known, self._offsets.group, claims))
+        lacking = [
+            place
+            for place, (topic_id, committed) in claims.items()
+            if not knows(known.get(place), topic_id, committed)
+        ]
+        found: list[Gap] = []
+        lows, highs = self._offsets.ends(lacking) if lacking else ({}, {})
+        for place in lacking:
+            topic_id, committed = claims[place]
+            if committed > highs[place]:
+                self._offsets.beyond(place)
+            elif one := gap(place, known.get(place), topic_id, committed, lows[place]):
+                found.append(one)
+        return found
+
+    def _tell(self, found: Sequence[Gap]) -> None:
+        """Say and count each gap once, however often it is begun again."""
+        for one in found:
+            place = (one.topic, one.partition)
+            fresh = one.end - max(one.since, self._told.get(place, 0))
+            if fresh <= 0:
+                continue
+            self._told[place] = one.end
+            former = one.cause == "former_release"
+            if not former:
+                metrics.BEHIND.labels(one.cause).inc(fresh)
+            (log.warning if former else log.error)(
+                "the ledger knows less than the group has committed",
+                cause=one.cause,
+                topic=one.topic,
+                partition=one.partition,
+                ledger=one.since,
+                committed=one.end,
+                records=one.end - one.since,
+                gone=one.gone,
+            )
+        if not found:
+            self._told.clear()
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the ledger is to be compared."""
+        return self._offsets.doubted
+
+    def waits_for(self) -> str:
+        """Return what `close` waits for: a commit that hangs, or until all of it is written."""
+        hangs = time.monotonic() - self._asked_at > _HANGS_SECONDS
+        return "postgresql" if hangs else "ledger"
+
+    def interrupt(self) -> None:
+        """Have `close` end soon; what it has written stays."""
+        self._interrupted.set()
+
+    def resume(self) -> None:
+        """Let the next `close` run."""
+        self._interrupted.clear()
+
+    def close(self, gaps: Sequence[Gap]) -> None:
+        """Write again what the ledger lacks; publish nothing of it, as subscribers have had it.
+
+        Ends early when it is interrupted. Raises `KafkaException`, and what the ledger raises;
+        called again, it goes on with what is left.
+        """
+        for one in gaps:
+            if not self._ends():
+                self._close(one)
+
+    def _ends(self) -> bool:
+        return self._interrupted.is_set() or self._stop.is_set()
+
+    def _close(self, one: Gap) -> None:
+        if one.gone and not self._give_up(one):
+            return
+        outcomes: Counter[str] = Counter()
+        if one.first < one.end:
+            span = Span(self._config, one.topic)
+            try:
+                span.first, span.end = {one.partition: one.first}, {one.partition: one.end}
+                for batch in span.unless(self._ends):
+                    outcomes += self._write(one, batch)
+            finally:
+                span.close()
+        if whole := not self._ends():
+            # Behind the last record there may be markers of transactions.
+            with self._waiting():
+                self._ledger.remember([self._published(one, one.end)])
+        if one.cause == "former_release":
+            # Nothing is amiss unless something had to be written.
+            new = sum(outcomes[outcome] for outcome in _WRITTEN)
+            metrics.BEHIND.labels(one.cause).inc(new)
+        log.info(
+            "written again",
+            topic=one.topic,
+            partition=one.partition,
+            outcomes=dict(outcomes),
+            whole=whole,
+        )
+
+    def _give_up(self, one: Gap) -> bool:
+        """Write down what Kafka has no longer; False where the ledger has changed meanwhile."""
+        move = Move(
+            one.topic, one.partition, one.topic_id, one.first, one.seen, one.since, "ledger_lost"
+        )
+        with self._waiting():
+            moved = self._ledger.move(self._offsets.group, [move])
+        metrics.LEDGER_LOST.inc(sum(each.lost for each in moved))
+        return bool(moved)
+
+    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[str]:
+        decided = [Decided(record, decide(record, self._policy)) for record in batch]
+        [part] = next_offsets(batch)
+        with self._waiting():
+            written = self._ledger.write(decided, [self._published(one, part.offset)])
+        outcomes = Counter(each.outcome for each in written)
+        for outcome, count in outcomes.items():
+            metrics.REWRITTEN.labels(outcome).inc(count)
+        return outcomes
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._asked_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked_at = math.inf
+
+    def _published(self, one: Gap, offset: int) -> Published:
+        place = (one.topic, one.partition, one.topic_id)
+        return Published(self._offsets.group, *place, offset, offset)

@@ -1,0 +1,107 @@
+"""Placement: each assigned partition is read from somewhere, and what was read is in the ledger."""
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+from psycopg import Error
+
+from consumer.asking import RevokedError
+from consumer.assignment import Assignment
+from consumer.continuity import Continuity
+from consumer.gap import Gap
+from consumer.healing import heals
+from consumer.health import Health
+from consumer.settler import Settler
+from consumer.start import Place
+from consumer.waiting import Waiting
+
+log = structlog.get_logger("consumer")
+
+_Answer = TypeVar("_Answer")
+
+
+class Placement:
+    """What comes before a batch. Not safe for threads.
+
+    Args:
+        consumer: the group's member.
+        assignment: which partitions it has.
+        continuity: finds and closes gaps of the ledger.
+        health: told what is missing meanwhile.
+        stop: set when the loop is to stop.
+        settler: asks the ledger and closes gaps, while the loop goes on polling.
+        waiting: waits out a failure that may heal.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        assignment: Assignment,
+        continuity: Continuity,
+        health: Health,
+        *,
+        stop: threading.Event,
+        settler: Settler,
+        waiting: Waiting,
+    ) -> None:
+        self._consumer = consumer
+        self._assignment = assignment
+        self._continuity = continuity
+        self._health = health
+        self._stop = stop
+        self._settler = settler
+        self._waiting = waiting
+
+    def ensure(self, in_hand: Collection[Place]) -> None:
+        """Return when it is so, or when the loop is to stop.
+
+        Of partitions that have records `in_hand` nothing is changed but the ledger. Partitions may
+        come and leave meanwhile. Raises what does not heal.
+        """
+        for attempt in itertools.count(1):
+            try:
+                if self._try(in_hand):
+                    return
+            except RevokedError:
+                log.info("partitions were taken away while the ledger was asked")
+            except (KafkaException, Error) as error:
+                if isinstance(error, Error) and not heals(error):
+                    raise
+                away = "kafka" if isinstance(error, KafkaException) else "postgresql"
+                self._waiting.out(away, error, attempt)
+            if self._stop.is_set():
+                return
+
+    def _try(self, in_hand: Collection[Place]) -> bool:
+        """Do the next thing; whether there is none left."""
+        self._assignment.place(self._consumer)
+        if gaps := self._continuity.gaps(set(self._assignment.places), self._ask):
+            self._close(gaps)
+        elif not self._continuity.doubts:
+            self._assignment.position(self._consumer, self._ask, in_hand)
+            return True
+        return False
+
+    def interrupt(self) -> None:
+        """Have the closing of gaps end: whoever holds the partitions next goes on with it."""
+        self._continuity.interrupt()
+
+    def _ask(self, work: Callable[[], _Answer]) -> _Answer:
+        revocations = self._assignment.revocations
+        answer = self._settler.ask(work)
+        if revocations != self._assignment.revocations:
+            raise RevokedError
+        return answer
+
+    def _close(self, gaps: Sequence[Gap]) -> None:
+        """Have gaps closed, still polling so that the group keeps this member."""
+        self._health.missing = "ledger"
+        self._continuity.resume()
+        closing = self._settler.begin(partial(self._continuity.close, gaps))
+        self._settler.end_of(closing, self._continuity.waits_for)
+        self._health.missing = None

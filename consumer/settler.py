@@ -1,0 +1,49 @@
+"""The settler: the thread that asks the ledger, and how the loop waits for it."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from consumer.waiting import Waiting
+
+_Answer = TypeVar("_Answer")
+
+
+def _postgresql() -> str:
+    return "postgresql"
+
+
+class Settler:
+    """Does one thing after the other. Used by the loop's thread only.
+
+    An answer may not come for as long as a standby is away, and the loop has to turn.
+
+    Args:
+        waiting: how the loop goes on polling meanwhile.
+        give_up: makes whatever waits for the ledger fail.
+    """
+
+    def __init__(self, waiting: Waiting, give_up: Callable[[], None]) -> None:
+        self._waiting = waiting
+        self._give_up = give_up
+        self._thread = ThreadPoolExecutor(1, "settle")
+
+    def begin(self, work: Callable[[], _Answer]) -> Future[_Answer]:
+        """Have something done."""
+        return self._thread.submit(work)
+
+    def end_of(self, work: Future[_Answer], waits_for: Callable[[], str] = _postgresql) -> _Answer:
+        """Return what the work returns, or raise what it raises.
+
+        Where that takes long, the loop polls meanwhile, and `waits_for` is missing.
+        """
+        self._waiting.for_end_of(work, waits_for, self._give_up)
+        return work.result()
+
+    def ask(self, work: Callable[[], _Answer]) -> _Answer:
+        """Have something done and wait for it."""
+        return self.end_of(self.begin(work))
+
+    def close(self) -> None:
+        """Return when nothing is left to do."""
+        self._thread.shutdown()

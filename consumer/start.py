@@ -1,0 +1,66 @@
+"""The start: where to read a partition of which Kafka has no valid offset of the group. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from consumer.gap import Known
+from consumer.positions import Lost, Move
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and one of its partitions."""
+
+Reset: TypeAlias = Literal["first_time", "remembered", "expired", "other_topic", "truncated"]
+
+_NEVER_READ: Final = ("first_time", "other_topic")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to read on, why there, and how many records Kafka deleted before they were read."""
+
+    offset: int
+    reset: Reset
+    expired: int = 0
+
+
+def start(
+    known: Known | None, topic_id: str, low: int, high: int, committed: int | None = None
+) -> Start:
+    """Return where to read a partition from whose group has no valid offset.
+
+    `low` and `high` are the first offset that Kafka still has and the one after its last,
+    `committed` is what the group has committed, which is not valid any more. When in doubt the
+    answer is `low`: ACCEPTED_IS_DURABLE comes before RECEIPTS_PUBLISHED_EXACTLY_ONCE.
+    """
+    mine = known if known is not None and topic_id and known.topic_id == topic_id else None
+    read = committed if committed is not None and committed <= high else 0
+    expired = max(low - max(read, mine.next_offset if mine else 0), 0)
+    if known is None:
+        return Start(low, "first_time", expired)
+    if mine is None:
+        return Start(low, "other_topic", expired)
+    if mine.published_offset > high:
+        return Start(low, "truncated", expired)
+    if mine.published_offset < low:
+        return Start(low, "expired", expired)
+    return Start(mine.published_offset, "remembered")
+
+
+def moves(
+    found: Mapping[Place, Start], known: Mapping[Place, Known], ids: Mapping[str, str]
+) -> list[Move]:
+    """Return what the ledger is to learn: nothing of topics whose id is not known."""
+    return [
+        Move(
+            *place, topic_id, chosen.offset, known.get(place), chosen.offset - chosen.expired,
+            lost_as(chosen),
+        )
+        for place, chosen in found.items()
+        if (topic_id := ids[place[0]]) and chosen.reset != "remembered"
+    ]  # fmt: skip
+
+
+def lost_as(chosen: Start) -> Lost:
+    """Return under which name the records count that Kafka deleted before this."""
+    return "never_read" if chosen.reset in _NEVER_READ else "expired"

@@ -1,0 +1,11 @@
+"""How the ledger is asked where nothing turns meanwhile."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+_Answer = TypeVar("_Answer")
+
+
+def at_once(work: Callable[[], _Answer], /) -> _Answer:
+    """Ask, and wait for the answer."""
+    return work()
