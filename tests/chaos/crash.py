@@ -17,8 +17,8 @@ from psycopg import Copy
 from consumer import service, terminal
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterLimit
-from consumer.loop import Loop
 from consumer.publisher import Publisher
+from consumer.reading import Reader
 
 STEPS = (
     "after_poll",
@@ -81,7 +81,7 @@ def arm(step: str, batch: int) -> None:
         return original(*args)
 
     places: dict[str, tuple[type, str, Callable[..., Any]]] = {
-        "after_poll": (Loop, "_poll", after),
+        "after_poll": (Reader, "batch", after),
         "after_decide": (DeadLetterLimit, "admit", after),
         "mid_copy": (Copy, "write_row", before),
         "after_database_commit": (Ledger, "write", after),

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.decision import decide
 from consumer.ledger import Ledger
-from consumer.record import Decided
+from consumer.record import Decided, Published
 from consumer.settlement import settled_value
 from schemas.receipt import Receipt
 from schemas.record import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
@@ -251,3 +251,21 @@ def test_a_thousand_events_of_many_responses_are_one_receipt_each(
         f"run-{number}" for number in range(50)
     )
     assert ledger.waiting_responses()[0] == 0
+
+
+def test_another_read_at_the_place_of_a_former_topics_read_is_no_replay_of_it(
+    ledger: Ledger, tables: Tables
+) -> None:
+    """Two responses that used the same: which of them it is of, nobody can tell."""
+    first, again = decided(read(), offset=7), decided(read(), offset=7)
+    place = (first.record.topic, first.record.partition)
+    ledger.remember([Published("group", *place, "former", 0, 0)])
+    assert write(ledger, first) == ["deferred awaiting_create"]
+    assert write(ledger, decided(create())) == ["created usage"]
+    assert write(ledger, decided(create())) == ["deferred awaiting_result"]
+    before = tables.snapshot()
+    assert write(ledger, again) == ["duplicate receipt"]
+    assert tables.snapshot() == before
+    ledger.remember([Published("group", *place, "made anew", 0, 0)])
+    assert write(ledger, again) == ["deferred ambiguous_read"]
+    assert len(tables.receipts()) == 1

@@ -11,11 +11,13 @@ from typing import Any, Final
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.services.callbacks import in_run
 from tests.services.consuming import Consuming, Member, assigned
 from tests.services.database import fresh_database, migrated_template
 from tests.services.embedded_postgres import EmbeddedPostgres
+from tests.services.lost_receipts import positions, put_back
 from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 
 CONNECTIONS: Final = 15
@@ -243,6 +245,17 @@ def states(member: Member, before: int) -> set[Any]:
     return {line["sqlstate"] for line in tries[before:]}
 
 
+def lives_for_long(member: Member) -> None:
+    """It turns for longer than a loop may stand."""
+    watch = Stopwatch()
+
+    def lives() -> bool:
+        assert member.probe("/livez") == 200
+        return watch.seconds() > STALLED_SECONDS + 2
+
+    eventually(lives, "longer than a loop may stand")
+
+
 def test_the_consumer_waits_while_postgresql_is_in_a_state_that_heals(
     consuming: Consuming, hurt: Hurt
 ) -> None:
@@ -284,13 +297,7 @@ def test_a_commit_that_hangs_is_told_and_waited_for(consuming: Consuming, hurt: 
     with hurt.set("synchronous_standby_names", "nobody"):
         send(consuming, hurt)
         eventually(lambda: "postgresql" in missing(member), "503")
-        watch = Stopwatch()
-
-        def lives() -> bool:
-            assert member.probe("/livez") == 200
-            return watch.seconds() > STALLED_SECONDS + 2
-
-        eventually(lives, "longer than a loop may stand")
+        lives_for_long(member)
         guest = consuming.member()
         eventually(lambda: assigned([member, guest]) == [9, 9], "the group to share")
         assert consuming.events() == []
@@ -309,3 +316,53 @@ def test_a_consumer_whose_commit_hangs_stops_when_asked(consuming: Consuming, hu
     consuming.member()
     consuming.settled()
     consuming.every_receipt_is_published_once(hurt.calls)
+
+
+BEHIND: Final = "billing_ledger_behind_records_total"
+WHATEVER_THE_SERVER_SAYS: Final = "-c default_transaction_read_only=off -c synchronous_commit=local"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("default_transaction_read_only", "on"), ("synchronous_standby_names", "nobody")],
+)
+def test_what_a_ledger_lacks_is_written_again_when_postgresql_has_healed(
+    consuming: Consuming, hurt: Hurt, name: str, value: str
+) -> None:
+    """A fail-over to a standby that was behind, and is read-only for some time, or waits itself."""
+    send(consuming, hurt)
+    member = consuming.member()
+    consuming.settled()
+    eventually(lambda: sum(position[2] for position in positions(hurt.url)) == 14, "all positions")
+    before = positions(hurt.url)
+    send(consuming, hurt)
+    consuming.settled()
+    whole = consuming.tables.receipts()
+    with hurt.set(name, value):
+        assert put_back(make_conninfo(hurt.url, options=WHATEVER_THE_SERVER_SAYS), before) == 14
+        eventually(lambda: "postgresql" in missing(member), "503")
+        lives_for_long(member)
+        standby = name == "default_transaction_read_only"
+        assert member.counted(BEHIND) == (0 if standby else 14)
+    eventually(
+        lambda: len(consuming.tables.receipts()) == len(whole) == 28, "the receipts to be back"
+    )
+    eventually(lambda: member.probe("/readyz") == 200, "ready again")
+    assert member.counted(BEHIND) == 14
+    send(consuming, hurt)
+    consuming.settled()
+    consuming.every_receipt_is_published_once(hurt.calls)
+    assert member.end() == 0
+
+
+def test_a_new_group_whose_first_positions_hang_turns_and_loses_nothing(
+    consuming: Consuming, hurt: Hurt
+) -> None:
+    send(consuming, hurt)
+    with hurt.set("synchronous_standby_names", "nobody"):
+        member = consuming.member(ready=False)
+        eventually(lambda: "postgresql" in missing(member), "503")
+        lives_for_long(member)
+    consuming.settled()
+    consuming.every_receipt_is_published_once(hurt.calls)
+    assert member.end() == 0

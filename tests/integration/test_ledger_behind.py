@@ -22,6 +22,7 @@ from tests.services.asking import at_once
 from tests.services.callbacks import decided, element, in_run, policy
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.database import fresh_database
+from tests.services.lost_receipts import positions, put_back
 from tests.services.waiting import NET_SECONDS, eventually
 from tests.services.writing import ROLE
 
@@ -36,46 +37,6 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
     member = consuming.member()
     consuming.settled()
     assert member.end() == 0
-
-
-def positions(url: str) -> list[tuple[object, ...]]:
-    """What the ledger says of each partition."""
-    with psycopg.connect(url) as connection:
-        return connection.execute(
-            "SELECT kafka_topic, kafka_partition, next_offset FROM billing.published_offsets"
-            " ORDER BY 1, 2"
-        ).fetchall()
-
-
-def put_back(url: str, before: list[tuple[object, ...]]) -> int:
-    """Make the ledger what it was when it said `before`; how many receipts that took away."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.cursor().executemany(
-            "UPDATE billing.published_offsets SET next_offset = %(offset)s,"
-            " published_offset = %(offset)s WHERE kafka_topic = %(topic)s"
-            " AND kafka_partition = %(partition)s",
-            [
-                {"topic": topic, "partition": partition, "offset": offset}
-                for topic, partition, offset in before
-            ],
-        )
-        lost = [
-            id_
-            for (id_,) in connection.execute(
-                "SELECT id FROM billing.charge_receipts JOIN billing.published_offsets"
-                " USING (kafka_topic, kafka_partition) WHERE kafka_offset >= next_offset"
-            )
-        ]
-        for table, column in (
-            ("llm_charge_details", "charge_receipt_id"),
-            ("charge_receipts", "id"),
-        ):
-            connection.execute(
-                f"DELETE FROM billing.{table} WHERE {column} = ANY(%s)".encode(),  # noqa: S608
-                [lost],
-            )
-    return len(lost)
 
 
 def amounts(consuming: Consuming) -> list[tuple[object, ...]]:
