@@ -31,7 +31,7 @@ from consumer.gap import Known
 from consumer.healing import heals
 from consumer.merge import merge
 from consumer.queries import query
-from consumer.record import UNSTORABLE, Decided, Deferred, Outcome, Parked, Published
+from consumer.record import UNSTORABLE, Decided, Outcome, Parked, Published
 
 log = structlog.get_logger("consumer")
 
@@ -87,7 +87,7 @@ class Ledger:
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
             positions.remember(cursor, published)
-            return _merged(cursor, batch)
+            return merge(cursor, batch)
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.
@@ -96,7 +96,7 @@ class Ledger:
         """
         try:
             with self._transaction(force_rollback=True) as cursor:
-                _merged(cursor, [decided])
+                merge(cursor, [decided])
         except (DataError, IntegrityError) as error:
             log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
             return False
@@ -220,12 +220,6 @@ class Ledger:
         if self._connection is None:
             self._connection = connect(self._url, "billing-consumer", autocommit=True)
         return self._connection
-
-
-def _merged(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
-    if any(isinstance(decided.decision, Deferred) for decided in batch):
-        cursor.execute(query("create_incoming"))
-    return merge(cursor, batch)
 
 
 def _refused(decided: Decided, error: DataError | IntegrityError | ProgramLimitExceeded) -> Outcome:

@@ -59,7 +59,7 @@ class _Standing(msgspec.Struct, frozen=True):
 
 
 def merge(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
-    """Write a batch and say, record for record, what became of it.
+    """Write a batch, once a transaction, and say, record for record, what became of it.
 
     Raises `psycopg.errors.UniqueViolation` when another member wrote one of its calls in the same
     moment: asked again, the ledger knows that call.
@@ -284,6 +284,7 @@ def _defer(
         )
         for ordinal, (record, deferred) in deferrals.items()
     )
+    cursor.execute(query("create_incoming"))
     _copy(cursor, "copy_deferred", DEFERRED_TYPES, rows)
     opened = {ordinal for (ordinal,) in cursor.execute(query("insert_deferred"))}
     for ordinal, (_, deferred) in deferrals.items():

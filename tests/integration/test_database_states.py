@@ -361,6 +361,7 @@ def test_a_new_group_whose_first_positions_hang_turns_and_loses_nothing(
     send(consuming, hurt)
     with hurt.set("synchronous_standby_names", "nobody"):
         member = consuming.member(ready=False)
+        eventually(lambda: member.said("partitions assigned"), "the member to be there")
         eventually(lambda: "postgresql" in missing(member), "503")
         lives_for_long(member)
     consuming.settled()
