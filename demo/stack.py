@@ -20,14 +20,15 @@ from demo.state import RunDirectory
 class Stack:
     """Services in the order in which they may start; they stop in the reverse order.
 
-    `environment` is what callers need to reach the stack, and last the `mark` of what in it is the
-    stack's own. `database` is the embedded one, still to be prepared, and `groups` are those of the
-    embedded broker; None when the caller gave one.
+    `environment` is what callers need to reach the stack, and last the `mark` of what in it is
+    the stack's own. `ports` keeps them from other stacks. `database` is the embedded one, still
+    to be prepared, and `groups` are those of the embedded broker; None when the caller gave one.
     """
 
     services: tuple[Service, ...]
     environment: dict[str, str]
     database: Database | None
+    ports: Ports
     groups: Groups | None = None
 
     def needed(self, name: str) -> frozenset[str]:
@@ -89,7 +90,9 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
         environment |= proxy.environment()
     given = {name.upper() for name, value in settings if value is not None}
     environment[own.MARK] = own.mark(environment, environment.keys() - given)
-    return Stack(services=services, environment=environment, database=database, groups=groups)
+    return Stack(
+        services=services, environment=environment, database=database, ports=ports, groups=groups
+    )
 
 
 def _addresses(settings: StackSettings, ports: Ports) -> _Addresses:

@@ -275,7 +275,7 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
-        for name in ("resolution", "resolution_note", "resolved_at", "resolved_by")
+        for name in ("resolution", "resolution_note", "resolved_at", "resolved_by", "result_key")
     ] + [
         ("billing_consumer", "published_offsets", name)
         for name in (

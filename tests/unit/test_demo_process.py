@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from demo import loopback
 from demo.loopback import Ports, address
-from demo.process import Child, Service, inherited
+from demo.process import Child, Service, StackError, inherited
 from tests.services.waiting import eventually
 
 STUBBORN = (
@@ -62,6 +64,27 @@ def test_ports_are_never_given_twice() -> None:
     taken = [ports.take() for _ in range(50)]
     assert len(set(taken)) == 50
     assert ports.take(8080) == 8080
+
+
+def test_two_stacks_that_begin_at_once_have_no_port_in_common(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(loopback, "_PORTS", range(20_000, 20_100))
+    stacks = [Ports() for _ in range(4)]
+    taken = [stack.take() for stack in stacks for _ in range(20)]
+    assert len(set(taken)) == 80
+    del stacks
+    assert Ports().take() in range(20_000, 20_100)
+
+
+def test_a_directory_that_takes_no_lock_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / f"billing-stream-ports-{os.getuid()}").write_text("a file")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StackError, match="no lock for a port"):
+        Ports().take()
 
 
 def test_a_server_on_every_address_is_reached_on_loopback() -> None:

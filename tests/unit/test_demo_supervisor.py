@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.loopback import Ports
 from demo.process import Service
 from demo.stack import Stack
 from demo.state import RunDirectory, StackState
@@ -123,7 +124,7 @@ def server(
 
 def after(directory: RunDirectory, *services: Service) -> StackState:
     """The state that a run of these services leaves; one of them ends it."""
-    stack = Stack(services=services, environment={}, database=None)
+    stack = Stack(services=services, environment={}, database=None, ports=Ports())
     assert Supervisor(directory, lambda: stack, with_parent=False).run() == 0
     state = directory.read_state()
     assert state
