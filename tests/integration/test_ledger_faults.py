@@ -254,3 +254,41 @@ def test_the_count_of_deferrals_survives_a_lost_session(
     with pytest.raises(psycopg.OperationalError):
         ledger.open_deferred()
     assert ledger.open_deferred()[0] == 1
+
+
+def test_a_question_that_is_not_answered_is_given_up_and_asked_again(
+    ledger: Ledger, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen server answers nobody; the loop must not stand still with it."""
+    monkeypatch.setattr("consumer.ledger._ANSWER_SECONDS", 0.5)
+    ledger.ping()
+    with psycopg.connect(migrated_database_url) as holder:
+        holder.execute("LOCK TABLE billing.deferred_calls IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(psycopg.OperationalError):
+            ledger.open_deferred()
+    assert ledger.open_deferred() == (0, 0.0)
+
+
+def test_a_write_that_is_abandoned_ends_and_nothing_is_written_after_it(
+    ledger: Ledger, migrated_database_url: str, tables: Tables
+) -> None:
+    raised: list[BaseException] = []
+
+    def writer() -> None:
+        try:
+            ledger.write([decided(element())])
+        except psycopg.OperationalError as error:
+            raised.append(error)
+
+    with psycopg.connect(migrated_database_url) as holder:
+        holder.execute("LOCK TABLE billing.llm_charge_details IN EXCLUSIVE MODE")
+        thread = threading.Thread(target=writer)
+        thread.start()
+        eventually(lambda: waiting(migrated_database_url), "the write to wait for the lock", 30)
+        ledger.abandon()
+        thread.join(NET_SECONDS)
+        assert not thread.is_alive()
+    assert raised
+    with pytest.raises(psycopg.OperationalError):
+        ledger.write([decided(element())])
+    assert tables.receipts() == []
