@@ -21,7 +21,7 @@ from tests.services.ledger import TABLES
 from tests.services.waiting import NET_SECONDS, Stopwatch
 
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0007, 0008"
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from alembic import op
 from consumer.migrations import run_sql
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:
