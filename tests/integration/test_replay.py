@@ -30,7 +30,7 @@ LIMIT: Final = 100
 """CONSUMER_DEAD_LETTER_RUN as it is unless somebody sets it."""
 UNITS: Final = 10
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
-PROVENANCE = {"kafka_topic", "kafka_partition", "kafka_offset"}
+PROVENANCE = {"kafka_topic", "kafka_topic_id", "kafka_partition", "kafka_offset"}
 LEFT_OUT: Final = {
     # When the row was written; by which record, and a replayed record is another one.
     "charge_receipts": {"created_at", *PROVENANCE},
