@@ -121,6 +121,12 @@ def silence_setting(stack: Shell, command: Command) -> None:
     stack.run(f"{command.text} && {tokens} .venv/bin/python -c '{read}' && unset {named(command)}")
 
 
+def spool(stack: Shell, command: Command) -> None:
+    """The command finds the spool of the stack, and nothing wrong with it."""
+    text = command.text.partition(" #")[0].strip()
+    stack.run(f'PATH="$PWD/.venv/bin:$PATH" GATEWAY_SPOOL_DIR=.run/spool {text}')
+
+
 def named(command: Command) -> str:
     """The variable that an `export` sets."""
     return command.text.removeprefix("export ").partition("=")[0]
@@ -166,6 +172,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"openssl rand -hex 32": ran_if_installed,
     r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
     r"\.venv/bin/python -m consumer (report|deferred|dead-letters|replay|topics|migrate)\b.*": ran,
+    r"python -m producer_gateway spool (inspect|salvage)\b.*": spool,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
     r"export GATEWAY_SILENCE_LIMITS=.*": silence_setting,
     r"\.venv/bin/pytest .*": pytest_path,
