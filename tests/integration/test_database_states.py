@@ -70,6 +70,12 @@ class Hurt:
         """Whether the member is in the middle of its transaction."""
         return self.ask(f"SELECT count(*) {SESSIONS} AND wait_event_type = 'Lock'") == [(1,)]
 
+    def sessions(self, *states: str) -> list[tuple[Any, ...]]:
+        """The member's sessions in these states."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            asked = f"SELECT pid {SESSIONS} AND state = ANY(%s)".encode()
+            return connection.execute(asked, [list(states)]).fetchall()
+
     @contextmanager
     def full(self) -> Iterator[None]:
         """No space left on the disk of the receipts, says the kernel: /dev/full stands there."""
@@ -149,11 +155,21 @@ def transaction_timeout(hurt: Hurt, _: Member, give: Give) -> Iterator[None]:
 @contextmanager
 def idle_in_transaction(hurt: Hurt, member: Member, give: Give) -> Iterator[None]:
     """The member stands still in its transaction for longer than the server bears it."""
-    with hurt.locked():
-        give()
-        eventually(hurt.waits_for_the_lock, "the member to wait for the lock")
-        member.process.send_signal(signal.SIGSTOP)
+
+    def stands_in_its_transaction() -> bool:
+        with hurt.locked():
+            give()
+            eventually(hurt.waits_for_the_lock, "the member to wait for the lock")
+            member.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: not hurt.sessions("active"), "the statement's end")
+        if not hurt.sessions("idle", "idle in transaction (aborted)"):
+            return True
+        # It had given up waiting just before: once more.
+        member.process.send_signal(signal.SIGCONT)
+        return False
+
     try:
+        eventually(stands_in_its_transaction, "the member to stand still in its transaction")
         eventually(lambda: hurt.ask(f"SELECT count(*) {SESSIONS}") == [(0,)], "the server's end")
     finally:
         member.process.send_signal(signal.SIGCONT)
