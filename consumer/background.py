@@ -51,17 +51,18 @@ def link_of(reading: Reading, element: bytes, source_system: str) -> Link | None
         return None
     key_hash = callback.metadata.user_api_key_hash if callback.metadata else None
     digest = _digest(key_hash, state.created_at, state.model)
-    role = _role(callback.call_type, state)
+    role = _role(callback.call_type, state, costs=bool(callback.response_cost))
     if role is Role.CREATE:
         return Link(source_system, digest, role)
     tokens = (callback.prompt_tokens, callback.completion_tokens)
     return Link(source_system, digest, role, f"{_RESULT}{_digest(digest, *tokens)}")
 
 
-def _role(call_type: str | None, state: ResponseState) -> Role:
+def _role(call_type: str | None, state: ResponseState, *, costs: bool) -> Role:
+    # What was given up may have cost something all the same, and is read as often as others.
     if not reads(call_type):
-        return Role.CREATE if state.pending else Role.FINISHED
-    return Role.ENDED if state.ended else Role.READ
+        return Role.CREATE if state.pending and not costs else Role.FINISHED
+    return Role.ENDED if state.ended and not costs else Role.READ
 
 
 def is_ordered(reading: Reading, element: bytes) -> bool:

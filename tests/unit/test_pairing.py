@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.record import Charge, Decided
-from tests.services.background import create, ended, finished, read
+from tests.services.background import create, ended, finished, read, response
 from tests.services.callbacks import decided
 from tests.services.paired_book import Book
 
@@ -105,6 +105,22 @@ def test_a_response_that_was_given_up_is_closed_without_a_charge() -> None:
     assert book.open() == []
     assert book.receipts == {}
     assert book.post(read()) == ["ambiguous_read"]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "incomplete", "in_progress"])
+def test_what_was_given_up_and_cost_something_is_charged_once(status: str) -> None:
+    book = Book()
+    cut_short = response(status)
+    events = [read(response=cut_short) for _ in range(3)]
+    assert book.post(create(), *events) == ["awaiting_result", "created", *["duplicate"] * 2]
+    assert book.open() == []
+
+
+def test_a_create_that_comes_with_a_cost_is_a_charge_of_its_own() -> None:
+    book = Book()
+    assert book.post(finished(response=response("queued")), read(), read()) == [
+        "created", "duplicate", "duplicate"
+    ]  # fmt: skip
 
 
 def test_of_two_creates_nobody_knows_which_was_given_up() -> None:
