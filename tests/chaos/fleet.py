@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from schemas.topics import load_topics
+from tests.services import fetching
 from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.jars import fetch_jars
@@ -93,7 +94,7 @@ class Fleet:
         def answers() -> bool:
             self.gateway.check()
             try:
-                return httpx.get(f"{self.gateway_url}/", trust_env=False).status_code > 0
+                return fetching.probe(f"{self.gateway_url}/").status_code > 0
             except httpx.TransportError:
                 return False
 

@@ -1,11 +1,10 @@
 """How large a batch becomes: as many records, or as many bytes, as the settings say."""
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.services import fetching
 from tests.services.callbacks import element
 from tests.services.consuming import CALLBACKS, Consuming, Member
-from tests.services.waiting import NET_SECONDS
 
 PATIENCE_MS = "2000"
 """So that a batch becomes as large as it may be."""
@@ -15,7 +14,7 @@ FAILS_ONCE = ["tests.services.failing_publisher"]
 
 def batches(member: Member) -> dict[str, int]:
     """How many batches had at most so many records, by that number; `+Inf` is all of them."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    text = fetching.get(f"{member.metrics_url}/metrics").text
     return {
         sample.labels["le"]: int(sample.value)
         for family in text_string_to_metric_families(text)

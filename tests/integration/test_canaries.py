@@ -10,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
-
 from schemas.topics import Topics
-from tests.services import captures
+from tests.services import captures, fetching
 from tests.services.callbacks import element, payload, usage_unit
 from tests.services.consuming import RECEIPTS, Consuming
 from tests.services.gateway import CALLBACKS_PATH, Gateway
@@ -164,7 +162,7 @@ def events(house: Consuming) -> dict[str, str]:
 def probes(name: str, url: str) -> dict[str, str]:
     """What machines read from a process."""
     return {
-        f"{name} {path}": httpx.get(url + path, timeout=NET_SECONDS, trust_env=False).text
+        f"{name} {path}": fetching.get(url + path).text
         for path in ("/metrics", "/readyz", "/livez")
     }
 

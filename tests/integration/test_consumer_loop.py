@@ -8,14 +8,13 @@ from collections import Counter
 from contextlib import closing
 from urllib.parse import urlsplit
 
-import httpx
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.decision import decide
 from consumer.ledger import Ledger
 from consumer.record import Decided
-from tests.services import captures
+from tests.services import captures, fetching
 from tests.services.callbacks import costing, element, in_run, policy, record, usage_unit
 from tests.services.consuming import (
     CALLBACKS,
@@ -24,12 +23,12 @@ from tests.services.consuming import (
     Member,
 )
 from tests.services.gate import Gate
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.services.waiting import eventually
 
 
 def counts(member: Member) -> Counter[str]:
     """`billing_consumer_records_total` by outcome."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    text = fetching.get(f"{member.metrics_url}/metrics").text
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

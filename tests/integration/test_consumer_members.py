@@ -5,11 +5,11 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.services import fetching
 from tests.services.callbacks import in_run
 from tests.services.consuming import (
     CALLBACKS,
@@ -119,7 +119,7 @@ def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
 
 def ages(member: Member) -> dict[str, float]:
     """How long the oldest unsettled callback of each partition has waited, by this member."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    text = fetching.get(f"{member.metrics_url}/metrics").text
     return {
         sample.labels["partition"]: sample.value
         for family in text_string_to_metric_families(text)
@@ -169,7 +169,7 @@ def test_a_partition_that_is_added_is_read_within_a_minute(consuming: Consuming)
 
 def unowned(member: Member) -> int:
     """How many partitions of the callbacks nobody reads, by this member."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    text = fetching.get(f"{member.metrics_url}/metrics").text
     return sum(
         int(sample.value)
         for family in text_string_to_metric_families(text)

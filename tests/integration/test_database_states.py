@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.services import fetching
 from tests.services.callbacks import in_run
 from tests.services.consuming import Consuming, Member, assigned
 from tests.services.database import fresh_database, migrated_template
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.lost_receipts import positions, put_back
-from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
+from tests.services.waiting import Stopwatch, eventually
 
 CONNECTIONS: Final = 15
 STALLED_SECONDS: Final = 8
@@ -244,7 +244,7 @@ def consuming(kafka: str, hurt: Hurt, topic_prefix: str, tmp_path: Path) -> Iter
 
 def missing(member: Member) -> dict[str, str]:
     """What `/readyz` says is missing."""
-    answer = httpx.get(f"{member.metrics_url}/readyz", timeout=NET_SECONDS, trust_env=False)
+    answer = fetching.get(f"{member.metrics_url}/readyz")
     return dict(answer.json()["missing"])
 
 

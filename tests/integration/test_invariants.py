@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from tests.services import fetching
 from tests.services.process import Server, free_port
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -136,21 +137,17 @@ def test_NO_SYNCHRONOUS_RECEIPT_BARRIER_a_callback_is_taken_without_consumer_and
 
     def ready() -> bool:
         try:
-            answer = httpx.get(
-                f"http://127.0.0.1:{probes}/readyz", trust_env=False, timeout=NET_SECONDS
-            )
+            answer = fetching.get(f"http://127.0.0.1:{probes}/readyz")
         except httpx.TransportError:
             return False
         return answer.is_success
 
     with running(environment, tmp_path / "gateway.log", "producer_gateway", "run"):
         eventually(ready, "the gateway to be ready")
-        answer = httpx.post(
+        answer = fetching.post(
             f"http://127.0.0.1:{port}/v1/callbacks/litellm",
             content=UNPRICED.read_bytes(),
             headers={"Authorization": f"Bearer {TOKEN}"},
-            trust_env=False,
-            timeout=NET_SECONDS,
         )
     assert answer.status_code == httpx.codes.ACCEPTED
     assert answer.json() == {"accepted": 1, "parked": 0, "spooled": 0}

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
-import httpx
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -22,6 +21,7 @@ from consumer.ledger import Ledger
 from consumer.record import Decision, Parked, Record
 from consumer.sample import decided_sample
 from schemas.record import LOST_NAME, SOURCE, FoundHeaders, header
+from tests.services import fetching
 from tests.services.callbacks import element, in_run, policy
 from tests.services.consuming import CALLBACKS, DEAD_LETTERS, USAGE_UNITS, Consuming, Member
 from tests.services.odd_records import odd_record
@@ -103,7 +103,7 @@ def found(consuming: Consuming, topic: str) -> list[Record]:
 
 def counted(member: Member, name: str) -> Mapping[tuple[str, ...], int]:
     """A counter of the consumer, by the values of its labels."""
-    text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+    text = fetching.get(f"{member.metrics_url}/metrics").text
     return {
         tuple(sample.labels.values()): int(sample.value)
         for family in text_string_to_metric_families(text)

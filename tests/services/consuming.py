@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -18,6 +17,7 @@ from consumer.cluster import Cluster
 from schemas.identity import identify
 from schemas.record import SOURCE, Headers
 from schemas.topics import load_topics
+from tests.services import fetching
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
 from tests.services.process import exit_code, free_port
@@ -58,7 +58,7 @@ class Member:
 
     def counted(self, name: str) -> float:
         """The sum of its samples whose name and labels begin so; 0 where there are none."""
-        text = httpx.get(f"{self.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+        text = fetching.get(f"{self.metrics_url}/metrics").text
         found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)]
         return sum(map(float, found))
 
@@ -76,7 +76,7 @@ class Member:
     def probe(self, path: str) -> int:
         """The status of a probe."""
         url = self.metrics_url + path
-        return httpx.get(url, timeout=NET_SECONDS, trust_env=False).status_code
+        return fetching.get(url).status_code
 
 
 @dataclass
@@ -264,7 +264,7 @@ def assigned(members: Sequence[Member]) -> list[int]:
     """How many partitions each member says it holds."""
     found = []
     for member in members:
-        text = httpx.get(f"{member.metrics_url}/metrics", timeout=NET_SECONDS, trust_env=False).text
+        text = fetching.get(f"{member.metrics_url}/metrics").text
         line = next(
             line
             for line in text.splitlines()

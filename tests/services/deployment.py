@@ -1,16 +1,14 @@
 """A running deployment, seen from outside: HTTP in, metrics, SQL and Kafka out."""
 
 import os
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.services.waiting import NET_SECONDS
+from tests.services import fetching
 
 ADDRESSES = (
     "GATEWAY_URL",
@@ -101,9 +99,7 @@ class Deployment:
         if token:
             sent["Authorization"] = f"Bearer {token}"
         url = self.gateway_url + path
-        return httpx.post(
-            url, content=body, headers=sent, timeout=NET_SECONDS, trust_env=False, verify=_tls()
-        )
+        return fetching.post(url, content=body, headers=sent)
 
     def accept(self, body: bytes, *, token: str | None = None) -> dict[str, int]:
         """Post what must be accepted; the counts of the answer."""
@@ -156,15 +152,8 @@ class Deployment:
         return text_string_to_metric_families(_get(f"{url}/metrics").text)
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """One for all requests: making one takes longer than a request."""
-    return ssl.create_default_context()
-
-
 def _get(url: str) -> httpx.Response:
-    answer = httpx.get(url, timeout=NET_SECONDS, trust_env=False, verify=_tls())
-    return answer.raise_for_status()
+    return fetching.get(url).raise_for_status()
 
 
 def given_deployment() -> Deployment | None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 import httpx
 import yaml
 
+from tests.services import fetching
 from tests.services.process import Server, free_port
 from tests.services.promtool import program
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.services.waiting import eventually
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 OFTEN: Final = "1s"
@@ -82,16 +83,14 @@ class Prometheus:
     def _answers(self) -> bool:
         self._server.check()
         try:
-            return httpx.get(f"http://{self.address}/-/ready", trust_env=False).is_success
+            return fetching.probe(f"http://{self.address}/-/ready").is_success
         except httpx.TransportError:
             return False
 
     def _get(self, what: str, **parameters: str) -> dict[str, Any]:
-        answer = httpx.get(
+        answer = fetching.get(
             f"http://{self.address}/api/v1/{what}",
             params=parameters,
-            trust_env=False,
-            timeout=NET_SECONDS,
         )
         data: dict[str, Any] = answer.raise_for_status().json()["data"]
         return data

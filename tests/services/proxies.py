@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.services import fetching
 from tests.services.cache import kept
 from tests.services.deployment import CALLBACKS_PATH, Deployment
 from tests.services.process import Server, free_port
@@ -119,8 +120,8 @@ def running_proxy(version: str, deployment: Deployment, directory: Path) -> Iter
         for server in servers:
             server.check()
         try:
-            httpx.get(f"http://127.0.0.1:{provider_port}/livez", trust_env=False)
-            return httpx.get(f"{proxy.url}/health/readiness", trust_env=False).is_success
+            fetching.probe(f"http://127.0.0.1:{provider_port}/livez")
+            return fetching.probe(f"{proxy.url}/health/readiness").is_success
         except httpx.TransportError:
             return False
 

@@ -11,6 +11,9 @@ T = TypeVar("T")
 
 DEADLINE_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS: Final = 0.25
+PAUSE_SHARE: Final = 0.1
+"""Of the time waited so far. Tests run beside each other: what one asks, another waits for."""
 NET_SECONDS: Final = 600.0
 """For what can only count seconds of the wall (a client's timeout, a future, a subprocess).
 
@@ -67,7 +70,8 @@ def eventually(
     """Call `condition` until it gives something true, and return that.
 
     Args:
-        condition: asked about twenty times a second; an exception ends the wait at once.
+        condition: asked about twenty times a second, more seldom after the first; an exception ends
+            the wait at once.
         what: completes the sentence "gave up waiting for ..." when the deadline passes.
         deadline_seconds: how long the condition may take to become true, by a `Stopwatch`.
 
@@ -79,9 +83,10 @@ def eventually(
         answer = condition()
         if answer:
             return answer
-        if watch.seconds() > deadline_seconds:
+        waited = watch.seconds()
+        if waited > deadline_seconds:
             raise TimeoutError(
                 f"gave up waiting for {what} after {deadline_seconds:g} s;"
                 f" the last answer was {answer!r}"
             )
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(min(max(PAUSE_SECONDS, PAUSE_SHARE * waited), LONGEST_PAUSE_SECONDS))

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.services import captures
+from tests.services import captures, fetching
 from tests.services.captures import Calls
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger, Row, credits_for
 from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.services.waiting import eventually
 
 COST_HEADER = "x-litellm-response-cost"
 SPEND_LOGS = "x-litellm-spend-logs-metadata"
@@ -40,7 +40,7 @@ class Proxy:
     def is_ready(self) -> bool:
         """Whether it answers; after a crash it is on its way up again."""
         try:
-            return httpx.get(f"{self._address}/health/readiness", trust_env=False).is_success
+            return fetching.probe(f"{self._address}/health/readiness").is_success
         except httpx.TransportError:
             return False
 
@@ -62,9 +62,7 @@ class Proxy:
             "messages": [{"role": "user", "content": "Say something short."}],
         }
         headers = {"Authorization": f"Bearer {self._key}", SPEND_LOGS: metadata}
-        answer = httpx.post(
-            self._url, json=request, headers=headers, timeout=NET_SECONDS, trust_env=False
-        ).raise_for_status()
+        answer = fetching.post(self._url, json=request, headers=headers).raise_for_status()
         if stream:
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.text.rstrip().endswith("data: [DONE]")

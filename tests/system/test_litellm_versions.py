@@ -11,15 +11,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
+from tests.services import fetching
 from tests.services.captures import Calls
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger, credits_for
 from tests.services.proxies import RunningProxy, pinned_versions, running_proxy
 from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.services.waiting import eventually
 
 ASKED: Final = os.environ.get("LITELLM_VERSIONS") or "1.81.12"
 VERSIONS: Final = [*pinned_versions(), "locked"] if ASKED == "all" else ASKED.split(",")
@@ -59,7 +59,7 @@ def proxy(
 def make_call(proxy: RunningProxy, user: str, run: str, kind: str) -> None:
     """One call as a client makes it, its whole answer read."""
     model, stream, metadata, outcome = CALLS[kind]
-    answer = httpx.post(
+    answer = fetching.post(
         f"{proxy.url}/v1/chat/completions",
         headers={
             "Authorization": f"Bearer {proxy.key}",
@@ -71,8 +71,6 @@ def make_call(proxy: RunningProxy, user: str, run: str, kind: str) -> None:
             "user": user,
             "messages": [{"role": "user", "content": "Say something short."}],
         },
-        timeout=NET_SECONDS,
-        trust_env=False,
     )
     assert answer.is_success is bool(outcome), answer.text
 

@@ -20,10 +20,11 @@ import httpx
 import psycopg
 import pytest
 
+from tests.services import fetching
 from tests.services.manifests import charted, composed, image, secret
 from tests.services.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
 from tests.services.process import Server
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.services.waiting import eventually
 
 CAPTURES: Final = ROOT / "schemas/examples/litellm"
 PAGES: Final = (
@@ -50,12 +51,10 @@ def sql(shell: Shell, query: str) -> list[tuple[Any, ...]]:
 
 def post(shell: Shell, capture: str) -> None:
     """Send a captured body to the stack."""
-    answer = httpx.post(
+    answer = fetching.post(
         f"{shell.environment['GATEWAY_URL']}/v1/callbacks/litellm",
         content=(CAPTURES / capture).read_bytes(),
         headers={"Authorization": f"Bearer {shell.environment['BILLING_INGEST_TOKEN']}"},
-        trust_env=False,
-        timeout=NET_SECONDS,
     )
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
 

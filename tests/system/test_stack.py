@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import psutil
 import psycopg
 import pytest
 
+from tests.services import fetching
 from tests.services.captures import body
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -167,11 +167,10 @@ def receipts(url: str) -> int:
 
 def post(environment: dict[str, str], capture: str = CAPTURE) -> dict[str, int]:
     """Send a captured callback; the counts of the answer."""
-    answer = httpx.post(
+    answer = fetching.post(
         f"{environment['GATEWAY_URL']}/v1/callbacks/litellm",
         content=body(capture),
         headers={"Authorization": f"Bearer {environment['BILLING_INGEST_TOKEN']}"},
-        timeout=NET_SECONDS,
     )
     assert answer.status_code == 202, answer.text
     counts: dict[str, int] = answer.json()

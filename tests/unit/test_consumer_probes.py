@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from consumer.health import Health
 from consumer.metrics import BoundedLabel
 from consumer.probes import Probes
-from tests.services.waiting import NET_SECONDS
+from tests.services import fetching
 
 STALLED = 60.0
 
@@ -44,7 +43,7 @@ def url(health: Health) -> Iterator[str]:
 
 
 def get(url: str) -> tuple[int, str]:
-    answer = httpx.get(url, timeout=NET_SECONDS, trust_env=False)
+    answer = fetching.get(url)
     return answer.status_code, answer.text
 
 
