@@ -13,12 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -178,12 +173,15 @@ class Backlog:
         }
 
     def _committed(self, places: Collection[Place]) -> dict[Place, int]:
-        wanted = ConsumerGroupTopicPartitions(
-            self._group, [TopicPartition(*place) for place in places]
+        # Not the AdminClient: where the group's coordinator has just moved it ends the process
+        # (librdkafka's pull request 5318).
+        asked = self._reader.committed(
+            [TopicPartition(*place) for place in places], _TIMEOUT_SECONDS
         )
-        asked = self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_SECONDS)
-        answer = asked[self._group].result(2 * _TIMEOUT_SECONDS)
-        return {(part.topic, part.partition): part.offset for part in answer.topic_partitions}
+        for part in asked:
+            if part.error is not None:
+                raise KafkaException(part.error)
+        return {(part.topic, part.partition): part.offset for part in asked}
 
     def _owned(self) -> set[Place]:
         asked = self._admin.describe_consumer_groups(

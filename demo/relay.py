@@ -44,7 +44,7 @@ class Connection:
     def __init__(self, client: socket.socket, port: int, inner: int, pause_seconds: float) -> None:
         self._client = client
         self._broker = socket.create_connection((LOOPBACK, inner))
-        self._pause = pause_seconds
+        self._pause, self._allowed = pause_seconds, 0.0
         self._theirs, self._ours = (LOOPBACK.encode() + struct.pack(">i", n) for n in (inner, port))
         self._tell = set[bytes]()
         for part in (client, self._broker):
@@ -72,32 +72,50 @@ class Connection:
                     continue  # it was not connected any more
 
     def _requests(self) -> None:
-        allowed = 0.0
-        while frame := _frame(self._client):
+        while frame := frame_of(self._client):
             (key,) = struct.unpack_from(">h", frame, 4)
-            if key == _FETCH:
-                time.sleep(max(allowed - time.monotonic(), 0))
-                allowed = time.monotonic() + self._pause
-            elif key in _TELL_ADDRESSES:
-                self._tell.add(frame[8:12])
+            self.asked(key, frame)
             self._broker.sendall(frame)
 
     def _answers(self) -> None:
-        while frame := _frame(self._broker):
-            number = frame[4:8]
-            if number in self._tell:
-                self._tell.discard(number)
-                frame = frame.replace(self._theirs, self._ours)
-            self._client.sendall(frame)
+        while frame := frame_of(self._broker):
+            self._client.sendall(self.answered(frame))
+
+    def asked(self, key: int, frame: bytes) -> None:
+        """Look at a request, and hold it where it comes too early, before it is passed on.
+
+        `key` says what it asks for; `frame` is the whole of it, its size in front.
+        """
+        if key == _FETCH:
+            time.sleep(max(self._allowed - time.monotonic(), 0))
+            self._allowed = time.monotonic() + self._pause
+        elif key in _TELL_ADDRESSES:
+            self._tell.add(frame[8:12])
+
+    def answered(self, frame: bytes) -> bytes:
+        """Return an answer as the client is to get it, its size in front."""
+        number = frame[4:8]
+        if number not in self._tell:
+            return frame
+        self._tell.discard(number)
+        return frame.replace(self._theirs, self._ours)
 
 
-def serve(listener: socket.socket, inner: int, pause_seconds: float = FETCH_PAUSE_SECONDS) -> None:
-    """Take connections for the broker on the loopback port `inner`, until `listener` closes."""
+def serve(
+    listener: socket.socket,
+    inner: int,
+    pause_seconds: float = FETCH_PAUSE_SECONDS,
+    kind: type[Connection] = Connection,
+) -> None:
+    """Take connections for the broker on the loopback port `inner`, until `listener` closes.
+
+    `kind` makes of each what passes through it.
+    """
     port = listener.getsockname()[1]
 
     def take(client: socket.socket) -> None:
         try:
-            connection = Connection(client, port, inner, pause_seconds)
+            connection = kind(client, port, inner, pause_seconds)
         except OSError:
             return client.close()  # the broker is not there: as if nobody listened
         return connection.serve()
@@ -110,7 +128,7 @@ def serve(listener: socket.socket, inner: int, pause_seconds: float = FETCH_PAUS
         threading.Thread(target=take, args=(client,), daemon=True).start()
 
 
-def _frame(source: socket.socket) -> bytes:
+def frame_of(source: socket.socket) -> bytes:
     """Read a request or an answer with its size before it; nothing at the end of the connection.
 
     Raises `ConnectionError` for what is no frame of Kafka's.

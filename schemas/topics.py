@@ -1,5 +1,6 @@
 """The topics as declared in `topics.yaml`."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -49,7 +50,14 @@ class Topics(BaseModel):
 
 def load_topics(prefix: str = "") -> Topics:
     """Read the declaration; `prefix` goes before every name (several environments, one cluster)."""
-    declared = yaml.safe_load(files("schemas").joinpath("topics.yaml").read_text("utf-8"))
-    for topic in declared["topics"].values():
-        topic["name"] = prefix + topic["name"]
-    return Topics.model_validate(declared["topics"])
+    topics = {
+        which: topic | {"name": prefix + str(topic["name"])} for which, topic in _declared().items()
+    }
+    return Topics.model_validate(topics)
+
+
+@cache
+def _declared() -> dict[str, dict[str, object]]:
+    read = yaml.safe_load(files("schemas").joinpath("topics.yaml").read_text("utf-8"))
+    topics: dict[str, dict[str, object]] = read["topics"]
+    return topics

@@ -19,6 +19,7 @@ from tests.services.consuming import (
     assigned,
 )
 from tests.services.gate import Gate
+from tests.services.moved_coordinator import moved_coordinator
 from tests.services.process import exit_code
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -34,6 +35,18 @@ def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consumin
     consuming.settled()
     consuming.every_receipt_is_published_once(200)
     assert successor.end(signal.SIGINT) == 0
+
+
+def test_a_coordinator_that_has_just_moved_ends_no_member(consuming: Consuming) -> None:
+    """It refuses who asks for the group's offsets: members, and what looks at the backlog."""
+    consuming.send(*(in_run(number) for number in range(14)))
+    with moved_coordinator(consuming.bootstrap) as address:
+        member = consuming.member(KAFKA_BOOTSTRAP_SERVERS=address)
+        consuming.settled()
+        looked = "billing_consumer_backlog_look_timestamp_seconds"
+        eventually(lambda: member.counted(looked) > 0, "the member to look at the backlog")
+        assert member.end() == 0
+    consuming.every_receipt_is_published_once(14)
 
 
 def test_a_member_that_waits_for_the_database_stops_when_asked(consuming: Consuming) -> None:

@@ -11,9 +11,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 SYSTEM: Final = "tests/system/test_"
 GROUPS: Final = {
+    "tests/integration/test_database_states": "a database to hurt",
     "tests/integration/test_consumer_stop": "a broker to hurt, consumer",
+    "tests/integration/test_migrations": "a database of its own",
     "tests/chaos/": "chaos",
-    f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}bad_input": "deployment",
     f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
@@ -24,10 +25,9 @@ GROUPS: Final = {
     f"{SYSTEM}receipts_topic": "deployment",
     f"{SYSTEM}records": "deployment",
     "tests/integration/test_kafka_security": "a broker with logins",
+    f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}readme": "pages",
     "tests/integration/test_gateway_spool": "a broker to hurt, gateway",
-    "tests/integration/test_migrations": "a database of its own",
-    "tests/integration/test_database_states": "a database to hurt",
     "tests/integration/test_gateway_fuzz": "fuzz",
     "tests/integration/test_gateway_clients": "a gateway and its clients",
     "tests/integration/test_gateway_sockets": "a gateway and sockets",
