@@ -60,6 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where many tests of the integration ring run side by side, start what they all wait for."""
+    services = session.config.stash.get(SERVICES, None)
+    if services is not None and session.config.getoption("numprocesses", None):
+        given = [Path(argument).resolve() for argument in session.config.args]
+        if any((ROOT / "tests" / "integration").is_relative_to(path) for path in given):
+            services.begin()
+
+
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's, which has no types
     """Tell each worker where the shared services are asked for."""
     node.workerinput["shared"] = str(node.config.stash[SHARED])

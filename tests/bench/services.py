@@ -166,7 +166,7 @@ def running_services() -> Iterator[Services]:
         broker_directory.mkdir()
         broker = make_broker(choice, broker_directory, measured=True)
         broker.start()
-        stack.callback(broker.stop)
+        stack.callback(broker.remove)
         database = make_database(choose_database(), _POSTGRESQL)
         stack.callback(database.remove)
         database.start()

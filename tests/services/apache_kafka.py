@@ -191,6 +191,10 @@ class ApacheKafka:
         """SIGTERM and wait: the broker writes what it holds."""
         self._server.stop()
 
+    def remove(self) -> None:
+        """End it for good: to write down thousands of partitions takes seconds."""
+        self._server.kill()
+
     def kill(self, settle_seconds: float = 20) -> None:
         """SIGKILL: a crash, after every partition has its `partition.metadata`.
 

@@ -37,8 +37,8 @@ class Broker(Protocol):
     def start(self) -> None:
         """Start it and wait until it answers."""
 
-    def stop(self) -> None:
-        """End it in order."""
+    def remove(self) -> None:
+        """End it for good, with all it holds."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class External:
     def start(self) -> None:
         """Not ours to start."""
 
-    def stop(self) -> None:
-        """Not ours to stop."""
+    def remove(self) -> None:
+        """Not ours to end."""
 
 
 def missing_for_apache() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import psycopg
 from psycopg import sql
@@ -100,6 +100,10 @@ def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = N
             return EmbeddedPostgres(options)
 
 
+SHARED: Final = {"fsync": "off", "full_page_writes": "off"}
+"""Of a server that nobody kills and whose data nobody wants afterwards."""
+
+
 @contextmanager
 def running_database() -> Iterator[tuple[str, str]]:
     """The server that `choose_database` names, for as long as the block.
@@ -108,7 +112,7 @@ def running_database() -> Iterator[tuple[str, str]]:
         Its URL, of a role that may create databases, and a line on what it is.
     """
     choice = choose_database()
-    server = make_database(choice)
+    server = make_database(choice, SHARED)
     server.start()
     try:
         yield server.url, f"database: {choice}, version {server.version}"

@@ -52,7 +52,7 @@ class DockerKafka:
         self._container.start()
         eventually(lambda: answers(self.bootstrap), f"Apache Kafka on {self.bootstrap}", 90)
 
-    def stop(self) -> None:
+    def remove(self) -> None:
         """Remove the container."""
         self._container.stop()
 

@@ -37,3 +37,7 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """End it in order."""
         self._server.stop()
+
+    def remove(self) -> None:
+        """End it for good."""
+        self._server.kill()

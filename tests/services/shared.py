@@ -17,6 +17,7 @@ from tests.services.process import ServerError
 from tests.services.waiting import NET_SECONDS, eventually
 
 LOOK_SECONDS: Final = 0.05
+SHARED: Final = ("kafka", "database", "template")
 Serving = Callable[[], AbstractContextManager[str]]
 """Starts something, gives its address, and ends it."""
 
@@ -101,10 +102,13 @@ class Services:
         self.choice = choice
         self.used: list[str] = []
         self._directory, self._say, self._ci = directory, say, ci
-        self._keeper = Keeper(
-            directory,
-            {"kafka": self._kafka, "database": self._database, "template": self._template},
-        )
+        how = (self._kafka, self._database, self._template)
+        self._keeper = Keeper(directory, dict(zip(SHARED, how, strict=True)))
+
+    def begin(self) -> None:
+        """Start all of it before anybody asks, while the tests are still collected."""
+        for name in SHARED:
+            (self._directory / f"{name}.wanted").touch()
 
     def close(self) -> None:
         """End them."""
@@ -119,7 +123,7 @@ class Services:
         try:
             yield broker.bootstrap
         finally:
-            broker.stop()
+            broker.remove()
 
     @contextmanager
     def _database(self) -> Iterator[str]:
