@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 SYSTEM: Final = "tests/system/test_"
 GROUPS: Final = {
     "tests/integration/test_consumer_stop": "a broker to hurt, consumer",
+    "tests/integration/test_broker_restart": "a broker to hurt, consumer",
     "tests/chaos/": "chaos",
     f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}bad_input": "deployment",
