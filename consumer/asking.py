@@ -16,6 +16,6 @@ class Ask(Protocol):
     Raises what the work raises, and may raise `RevokedError` although the work was done.
     """
 
-    def __call__(self, work: Callable[[], _Answer], /, whom: str = "postgresql") -> _Answer:
+    def __call__(self, work: Callable[[], _Answer], whom: str = "postgresql", /) -> _Answer:
         """Return what the work returns; `whom` is missing where that takes long."""
         ...

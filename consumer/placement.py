@@ -91,7 +91,7 @@ class Placement:
         """Have the closing of gaps end: whoever holds the partitions next goes on with it."""
         self._continuity.interrupt()
 
-    def ask(self, work: Callable[[], _Answer], /, whom: str = "postgresql") -> _Answer:
+    def ask(self, work: Callable[[], _Answer], whom: str = "postgresql", /) -> _Answer:
         """Have something asked while the loop goes on polling; `whom` is missing where that hangs.
 
         Raises what the work raises, and `RevokedError` where partitions were taken away meanwhile.

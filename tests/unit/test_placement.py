@@ -189,11 +189,11 @@ def test_a_ledger_is_doubted_until_it_lacks_nothing(known: int, *, lacks: bool) 
 def test_a_ledger_is_compared_again_where_partitions_came_or_left_meanwhile() -> None:
     offsets = Doubted()
 
-    def gained(work: Callable[[], Any], /, _: str = "") -> Any:  # noqa: ANN401 - any answer
+    def gained(work: Callable[[], Any], _: str = "", /) -> Any:  # noqa: ANN401 - any answer
         offsets.doubted = True
         return work()
 
-    def lost(_: Callable[[], Any], /, __: str = "") -> Any:  # noqa: ANN401 - any answer
+    def lost(_: Callable[[], Any], __: str = "", /) -> Any:  # noqa: ANN401 - any answer
         raise RevokedError
 
     tried = comparing(offsets, COMMITTED)
