@@ -1,6 +1,8 @@
 """The assignment: which partitions this member reads, and from where in each of them."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -8,10 +10,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from consumer import metrics
 from consumer.asking import Ask
 from consumer.health import Health
-from consumer.offsets import Offsets
+from consumer.offsets import Offsets, committed
 from consumer.start import Place
 
 log = structlog.get_logger("consumer")
+
+_CALLBACK_SECONDS: Final = 1.0
+"""How long the group waits for an answer that can be asked for again afterwards."""
 
 
 class Assignment:
@@ -37,7 +42,8 @@ class Assignment:
         places = {(part.topic, part.partition) for part in partitions}
         self._offsets.unlearn({topic for topic, _ in places})
         try:
-            found, missing = self._offsets.committed(consumer, places)
+            answer = committed(consumer, places, _CALLBACK_SECONDS)
+            found, missing = self._offsets.noted(places, answer)
         except KafkaException as error:
             metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
             self._unplaced |= places
@@ -59,6 +65,14 @@ class Assignment:
             self._offsets.forget(*place)
         self._tell("partitions revoked", places)
 
+    @property
+    def unplaced(self) -> set[Place]:
+        """The places of which it is not known yet what the group has committed.
+
+        The client may find that out by itself meanwhile. What it reads there is read again.
+        """
+        return self._unplaced
+
     def lacks_offset(self, place: Place) -> None:
         """Note that the client finds no valid offset of the group there."""
         self._without_offset.add(place)
@@ -68,10 +82,14 @@ class Assignment:
         """The places of which it is known where to read."""
         return self.places - self._unplaced - self._without_offset
 
-    def place(self, consumer: Consumer) -> None:
-        """Read on where the group's offsets could not be asked for. Raises `KafkaException`."""
+    def place(self, consumer: Consumer, ask: Ask) -> None:
+        """Read on where the group's offsets could not be asked for.
+
+        Raises `KafkaException`, and what `ask` raises.
+        """
         if unplaced := self._unplaced & self.places:
-            found, missing = self._offsets.committed(consumer, unplaced)
+            answer = ask(partial(committed, consumer, unplaced), "kafka")
+            found, missing = self._offsets.noted(unplaced, answer)
             self._offsets.read_on(consumer, found)
             self._without_offset |= missing
             self._unplaced -= unplaced
@@ -83,7 +101,7 @@ class Assignment:
         `KafkaException` where Kafka is away, and what `ask` raises that asks the ledger; called
         again, it goes on with what is left.
         """
-        self.place(consumer)
+        self.place(consumer, ask)
         if places := (self._without_offset & self.places).difference(in_hand):
             self._offsets.start_over(consumer, places, ask)
             self._without_offset -= places

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
+from consumer.group import Group
 from consumer.origin import EARLIEST_MS
 from consumer.start import Place
 
@@ -78,7 +79,7 @@ class Backlog:
                 "fetch.wait.max.ms": 100,
             }
         )
-        self._group = group
+        self._group = Group(config, group, self._admin)
         self._topics = topics
         self._clock = clock
         self._oldest: dict[Place, Oldest] = {}
@@ -107,13 +108,14 @@ class Backlog:
                     log.warning("the group cannot be looked at", detail=str(error)[:300])
             self._end.wait(_EVERY_SECONDS)
         self._reader.close()
+        self._group.close()
 
     def look(self) -> None:
         """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
         places = self._places()
         ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         begins = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        committed = self._committed(places)
+        committed = self._group.committed(places)
         waiting = {
             place: at
             for place, begin in begins.items()
@@ -121,7 +123,7 @@ class Backlog:
         }
         self._note(waiting)
         self._show(places)
-        unowned = places - self._owned()
+        unowned = places - self._group.owned()
         for topic in self._topics:
             count = sum(topic == place[0] for place in unowned)
             metrics.UNOWNED.labels(topic).set(count)
@@ -170,28 +172,6 @@ class Backlog:
         return {
             (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
             for part, answer in asked.items()
-        }
-
-    def _committed(self, places: Collection[Place]) -> dict[Place, int]:
-        # Not the AdminClient: where the group's coordinator has just moved it ends the process
-        # (librdkafka's pull request 5318).
-        asked = self._reader.committed(
-            [TopicPartition(*place) for place in places], _TIMEOUT_SECONDS
-        )
-        for part in asked:
-            if part.error is not None:
-                raise KafkaException(part.error)
-        return {(part.topic, part.partition): part.offset for part in asked}
-
-    def _owned(self) -> set[Place]:
-        asked = self._admin.describe_consumer_groups(
-            [self._group], request_timeout=_TIMEOUT_SECONDS
-        )
-        members = asked[self._group].result(2 * _TIMEOUT_SECONDS).members
-        return {
-            (part.topic, part.partition)
-            for member in members
-            for part in member.assignment.topic_partitions
         }
 
     def _timestamps(self, places: Mapping[Place, int]) -> dict[Place, int]:

@@ -68,7 +68,7 @@ class Continuity:
         """
         if not self._offsets.doubted:
             return []
-        self._offsets.learn({topic for topic, _ in places})
+        self._offsets.learn({topic for topic, _ in places}, ask)
         self._offsets.doubted = False
         try:
             found = self._compare(places, ask)
@@ -91,7 +91,7 @@ class Continuity:
             if not knows(known.get(place), topic_id, committed)
         ]
         found: list[Gap] = []
-        lows, highs = self._offsets.ends(lacking) if lacking else ({}, {})
+        lows, highs = ask(partial(self._offsets.ends, lacking), "kafka") if lacking else ({}, {})
         for place in lacking:
             topic_id, committed = claims[place]
             if committed > highs[place]:

@@ -19,6 +19,7 @@ from psycopg import Error
 
 from consumer import metrics
 from consumer.account import Accountant
+from consumer.asking import RevokedError
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
 from consumer.decision import Policy, decide
@@ -27,7 +28,7 @@ from consumer.healing import heals
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.limit import DeadLetterGuard
-from consumer.offsets import Offsets, first_offsets
+from consumer.offsets import Offsets, committed, first_offsets
 from consumer.placement import Placement
 from consumer.publisher import Publisher, PublishError
 from consumer.reading import Reader
@@ -55,7 +56,8 @@ class _Flight:
 class Loop:
     """The consumer's main thread. `stop` is set to have it end after the batch in hand.
 
-    What asks PostgreSQL is done by the settler's thread.
+    What asks PostgreSQL is done by the settler's thread, and what asks Kafka and may be long in
+    coming.
     """
 
     def __init__(
@@ -216,10 +218,12 @@ class Loop:
                 return False
             try:
                 if self._publisher_failed:
-                    self._publisher.renew()
+                    self._settler.ask(self._publisher.renew, "kafka")
                     self._publisher_failed = False
                 took_effect = self._seek_to_committed(batch, ahead)
                 break
+            except RevokedError:
+                cause = None
             except KafkaException as error:
                 cause = error
         self._reader.resume()
@@ -234,12 +238,15 @@ class Loop:
         # Where a new group has committed nothing, everything since is read again.
         first = first_offsets([*batch, *ahead])
         took_effect = True
-        found, _ = self._offsets.committed(self._consumer, first)
-        committed = {(part.topic, part.partition): part.offset for part in found}
+        # What comes to this member meanwhile is read from where the group is by then.
+        mine = self._assignment.positioned
+        answer = self._placement.ask(partial(committed, self._consumer, first), "kafka")
+        found, _ = self._offsets.noted(first, answer)
+        offsets = {(part.topic, part.partition): part.offset for part in found}
         for key, begin in first.items():
-            offset = committed.get(key, begin)
+            offset = offsets.get(key, begin)
             took_effect = took_effect and offset > begun.get(key, -1)
-            if key in self._assignment.positioned:
+            if key in mine:
                 self._consumer.seek(TopicPartition(*key, offset))
         return took_effect
 

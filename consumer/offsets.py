@@ -49,6 +49,24 @@ def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
     return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
 
 
+def committed(
+    consumer: Consumer, places: Collection[Place], timeout_seconds: float = _TIMEOUT_SECONDS
+) -> list[TopicPartition]:
+    """Return what the group has committed of each place, below 0 where that is nothing.
+
+    Waits for transactions that are still open on these offsets. Any thread may ask. Raises
+    `KafkaException`.
+    """
+    if not places:
+        return []
+    asked = [TopicPartition(*place) for place in sorted(places)]
+    answer = consumer.committed(asked, timeout=timeout_seconds)
+    for part in answer:
+        if part.error is not None:
+            raise KafkaException(part.error)
+    return answer
+
+
 class Offsets:
     """Keeps positions in the ledger, and reads on from them. Not safe for threads.
 
@@ -65,6 +83,7 @@ class Offsets:
         self._topic_ids: dict[str, str] = {}
         self._committed: dict[Place, int] = {}
         self._unwritten: dict[Place, int] = {}
+        self._unlearned = 0
 
     def positions(self, batch: Sequence[Record]) -> list[Published]:
         """Return up to where `batch` goes, for the ledger to remember with it.
@@ -123,12 +142,20 @@ class Offsets:
     def unlearn(self, topics: Collection[str]) -> None:
         """Forget the ids of topics, which may have been made anew; `learn` asks again."""
         self.doubted = True
+        self._unlearned += 1
         for topic in topics:
             self._topic_ids.pop(topic, None)
 
-    def learn(self, topics: Collection[str]) -> None:
-        """Learn the ids of topics whose id is not known. Raises `KafkaException`."""
-        self._topic_ids |= topic_ids(self._config, set(topics) - self._topic_ids.keys())
+    def learn(self, topics: Collection[str], ask: Ask) -> None:
+        """Learn the ids of topics whose id is not known.
+
+        Raises `KafkaException`, and what `ask` raises that asks Kafka.
+        """
+        while unknown := set(topics) - self._topic_ids.keys():
+            before = self._unlearned
+            found = ask(partial(topic_ids, self._config, unknown), "kafka")
+            if before == self._unlearned:
+                self._topic_ids |= found
 
     def comparable(self, places: Collection[Place]) -> dict[Place, tuple[str, int]]:
         """Return the topic's id and what the group has committed, where both are known."""
@@ -142,20 +169,15 @@ class Offsets:
         """Note that what the group has committed there is past the end: it says nothing."""
         self._committed.pop(place, None)
 
-    def committed(
-        self, consumer: Consumer, places: Collection[Place]
+    def noted(
+        self, places: Collection[Place], answer: Sequence[TopicPartition]
     ) -> tuple[list[TopicPartition], set[Place]]:
-        """Return where the group reads on, and the places for which it has no offset.
+        """Note what `committed` has answered of `places`.
 
-        Waits for transactions that are still open on these offsets. Raises `KafkaException`.
+        Returns where the group reads on, and the places for which it has no offset.
         """
         if not places:
             return [], set()
-        asked = [TopicPartition(*place) for place in sorted(places)]
-        answer = consumer.committed(asked, timeout=_TIMEOUT_SECONDS)
-        for part in answer:
-            if part.error is not None:
-                raise KafkaException(part.error)
         self.doubted = True
         for place in places:
             self._committed.pop(place, None)
@@ -178,19 +200,19 @@ class Offsets:
         """Read partitions on from where the ledger says, as the group has no valid offset there.
 
         All or none of them. What Kafka deleted before it was read is counted when the ledger has
-        it written down, with the new position. `ask` does what asks the ledger. Raises what it
-        raises, and `KafkaException` where Kafka is away.
+        it written down, with the new position. `ask` does what asks the ledger or Kafka. Raises
+        what it raises, and `KafkaException` where Kafka is away.
         """
         topics = {topic for topic, _ in places}
         self.unlearn(topics)
-        self.learn(topics)
+        self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
-        committed = dict(self._committed)
-        lows, highs = self.ends(places)
+        lows, highs = ask(partial(self.ends, places), "kafka")
         known = ask(partial(self._ledger.known, self.group, places))
+        before = dict(self._committed)
         found = {
             place: start(
-                known.get(place), ids[place[0]], lows[place], highs[place], committed.get(place)
+                known.get(place), ids[place[0]], lows[place], highs[place], before.get(place)
             )
             for place in sorted(places)
         }

@@ -34,7 +34,7 @@ class Placement:
         continuity: finds and closes gaps of the ledger.
         health: told what is missing meanwhile.
         stop: set when the loop is to stop.
-        settler: asks the ledger and closes gaps, while the loop goes on polling.
+        settler: asks the ledger and Kafka and closes gaps, while the loop goes on polling.
         waiting: waits out a failure that may heal.
     """
 
@@ -68,7 +68,7 @@ class Placement:
                 if self._try(in_hand):
                     return
             except RevokedError:
-                log.info("partitions were taken away while the ledger was asked")
+                log.info("partitions were taken away while something was asked")
             except (KafkaException, Error) as error:
                 if isinstance(error, Error) and not heals(error):
                     raise
@@ -79,11 +79,11 @@ class Placement:
 
     def _try(self, in_hand: Collection[Place]) -> bool:
         """Do the next thing; whether there is none left."""
-        self._assignment.place(self._consumer)
-        if gaps := self._continuity.gaps(set(self._assignment.places), self._ask):
+        self._assignment.place(self._consumer, self.ask)
+        if gaps := self._continuity.gaps(set(self._assignment.places), self.ask):
             self._close(gaps)
         elif not self._continuity.doubts:
-            self._assignment.position(self._consumer, self._ask, in_hand)
+            self._assignment.position(self._consumer, self.ask, in_hand)
             return True
         return False
 
@@ -91,9 +91,13 @@ class Placement:
         """Have the closing of gaps end: whoever holds the partitions next goes on with it."""
         self._continuity.interrupt()
 
-    def _ask(self, work: Callable[[], _Answer]) -> _Answer:
+    def ask(self, work: Callable[[], _Answer], whom: str = "postgresql", /) -> _Answer:
+        """Have something asked while the loop goes on polling; `whom` is missing where that hangs.
+
+        Raises what the work raises, and `RevokedError` where partitions were taken away meanwhile.
+        """
         revocations = self._assignment.revocations
-        answer = self._settler.ask(work)
+        answer = self._settler.ask(work, whom)
         if revocations != self._assignment.revocations:
             raise RevokedError
         return answer

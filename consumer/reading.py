@@ -137,10 +137,14 @@ class Reader:
             self._consumer.seek(position)
 
     def _is_record(self, message: Message) -> bool:
-        """Whether it is no error. Raises `KafkaException` where the error is for good."""
+        """Whether it is a record, and none that is read again.
+
+        Raises `KafkaException` where it is an error that is for good.
+        """
         error = message.error()
         if error is None:
-            return True
+            unplaced = self._assignment.unplaced
+            return not unplaced or (message.topic(), message.partition()) not in unplaced
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
             self._assignment.lacks_offset((message.topic() or "", message.partition() or 0))
             return False

@@ -32,6 +32,7 @@ from schemas.topics import Topics, load_topics
 log = structlog.get_logger("consumer")
 
 _EMERGENCIES: Final = 0
+_AWAY_MS: Final = 30_000
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
@@ -80,11 +81,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": settings.consumer_session_timeout_ms,
         # Members learn of a rebalance from the answer to a heartbeat.
         "heartbeat.interval.ms": min(3_000, settings.consumer_session_timeout_ms // 10),
-        # Longer than the loop is ever away from polling: a transaction, a new producer, offsets.
-        # Also how long the group waits, after a broker's restart, for a member that does not join.
-        "max.poll.interval.ms": max(
-            settings.consumer_transaction_timeout_ms + 30_000, settings.consumer_session_timeout_ms
-        ),
+        # Longer than the loop is ever away from polling: ten seconds for the batch in flight when
+        # partitions are taken away. Also how long the group waits for a member that does not join.
+        "max.poll.interval.ms": max(_AWAY_MS, settings.consumer_session_timeout_ms),
         "isolation.level": "read_committed",
         # A partition that is added waits until it is seen.
         "topic.metadata.refresh.interval.ms": 30_000,

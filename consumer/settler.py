@@ -1,4 +1,4 @@
-"""The settler: the thread that asks the ledger, and how the loop waits for it."""
+"""The settler: the thread that asks the ledger and Kafka, and how the loop waits for it."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +16,8 @@ def _postgresql() -> str:
 class Settler:
     """Does one thing after the other. Used by the loop's thread only.
 
-    An answer may not come for as long as a standby is away, and the loop has to turn.
+    An answer may not come for as long as a standby or a coordinator is away, and the loop has to
+    turn: a member that does not poll keeps the whole group from its next rebalance.
 
     Args:
         waiting: how the loop goes on polling meanwhile.
@@ -40,9 +41,9 @@ class Settler:
         self._waiting.for_end_of(work, waits_for, self._give_up)
         return work.result()
 
-    def ask(self, work: Callable[[], _Answer]) -> _Answer:
-        """Have something done and wait for it."""
-        return self.end_of(self.begin(work))
+    def ask(self, work: Callable[[], _Answer], whom: str = "postgresql") -> _Answer:
+        """Have something done and wait for it; `whom` is missing where that takes long."""
+        return self.end_of(self.begin(work), lambda: whom)
 
     def close(self) -> None:
         """Return when nothing is left to do."""

@@ -108,6 +108,14 @@ class Fleet:
                 server.start()
         self.wait_for_gateway()
 
+    def aborted(self) -> list[str]:
+        """The rooms that a library's assertion has ended in any of their lives: no fault does so.
+
+        `mend` starts them again, and the books agree all the same.
+        """
+        rooms = (self.gateway, *self.members)
+        return [room.name for room in rooms if b"Assertion `" in room.log.read_bytes()]
+
     def stop(self) -> None:
         """End the rooms, in order."""
         for server in (self.gateway, *self.members):

@@ -59,3 +59,4 @@ def test_ACCEPTED_IS_DURABLE_and_RECEIPTS_PUBLISHED_EXACTLY_ONCE_under_faults(
             if MATRIX:
                 write_matrix(Path(MATRIX), [run])
             assert audit.clean, f"seed {SEED}, fault {number} ({name}): {audit}"
+            assert fleet.aborted() == [], f"seed {SEED}, fault {number} ({name})"

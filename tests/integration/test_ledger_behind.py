@@ -16,7 +16,7 @@ from consumer.continuity import Continuity
 from consumer.gap import LedgerBehindError
 from consumer.ledger import Ledger
 from consumer.merge import merge
-from consumer.offsets import Offsets
+from consumer.offsets import Offsets, committed
 from consumer.record import Charge, Decided, Outcome, Published
 from tests.services.asking import at_once
 from tests.services.callbacks import decided, element, in_run, policy
@@ -247,7 +247,7 @@ def test_who_holds_the_partitions_next_goes_on_with_what_was_begun(consuming: Co
         )
         offsets = Offsets(dict(kafka), consuming.group, ledger)
         places = {(name, number) for number in ends}
-        offsets.committed(member, places)
+        offsets.noted(places, committed(member, places))
         continuity = Continuity(dict(kafka), policy(), ledger, offsets, Event())
         ledger.interrupt = continuity.interrupt
         found = continuity.gaps(places, at_once)

@@ -136,3 +136,16 @@ def test_the_member_commits_nothing_by_itself_and_reads_only_what_is_committed()
     assert producer["acks"] == "all"
     assert producer["partitioner"] == "murmur2_random"
     assert producer["transactional.id"].startswith("g-")
+
+
+@pytest.mark.parametrize(
+    ("session_ms", "transaction_ms", "waits_ms"),
+    [(15_000, 15_000, 30_000), (15_000, 600_000, 30_000), (45_000, 15_000, 45_000)],
+)
+def test_the_group_waits_half_a_minute_for_a_member_however_long_a_transaction_may_take(
+    session_ms: int, transaction_ms: int, waits_ms: int
+) -> None:
+    settings = Settings(
+        consumer_session_timeout_ms=session_ms, consumer_transaction_timeout_ms=transaction_ms
+    )
+    assert consumer_config(settings)["max.poll.interval.ms"] == waits_ms

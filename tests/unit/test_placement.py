@@ -42,7 +42,7 @@ class Group:
         self.positioned = 0
         self.asked: Callable[[], None] = lambda: None
 
-    def place(self, _: object) -> None:
+    def place(self, _: object, __: Ask) -> None:
         """Nothing to do."""
 
     def position(self, _: object, ask: Ask, __: Collection[object]) -> None:
@@ -147,7 +147,7 @@ class Doubted:
     def __init__(self) -> None:
         self.doubted = True
 
-    def learn(self, _: object) -> None:
+    def learn(self, _: object, __: Ask) -> None:
         """Nothing to learn."""
 
     def comparable(self, places: Collection[object]) -> dict[object, tuple[str, int]]:
@@ -189,11 +189,11 @@ def test_a_ledger_is_doubted_until_it_lacks_nothing(known: int, *, lacks: bool) 
 def test_a_ledger_is_compared_again_where_partitions_came_or_left_meanwhile() -> None:
     offsets = Doubted()
 
-    def gained(work: Callable[[], Any], /) -> Any:  # noqa: ANN401 - any answer
+    def gained(work: Callable[[], Any], _: str = "", /) -> Any:  # noqa: ANN401 - any answer
         offsets.doubted = True
         return work()
 
-    def lost(_: Callable[[], Any], /) -> Any:  # noqa: ANN401 - any answer
+    def lost(_: Callable[[], Any], __: str = "", /) -> Any:  # noqa: ANN401 - any answer
         raise RevokedError
 
     tried = comparing(offsets, COMMITTED)
