@@ -1,0 +1,341 @@
+"""Apache Kafka on three nodes, and a network between them and their clients that can be hurt.
+
+Each node is broker and controller. Whatever one node says to another goes through a link of that
+pair, and so does whatever the gateway's and the consumers' clients say to a node:
+
+- A node advertises to its peers a name, `node-2`. Each JVM has a file of hosts of its own, in
+  which the names of its peers are loopback addresses of that pair (Linux has all of 127.0.0.0/8),
+  where the pair's link listens on the very port that the node has on 127.0.0.1.
+- A node has a listener for each kind of client, which advertises the port of its link.
+
+The tests' own clients have a listener without a link.
+"""
+
+import json
+import signal
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.services.apache_kafka import (
+    SHORT_SESSION_MS,
+    broker_settings,
+    described,
+    format_storage,
+    java_command,
+)
+from tests.services.jars import version_of
+from tests.services.links import Door, Links
+from tests.services.process import Server, ServerError, free_port
+from tests.services.restarts import brought_up
+from tests.services.waiting import eventually
+
+NODES: Final = (1, 2, 3)
+LEAST_IN_SYNC: Final = 2
+Client = Literal["gateway", "consumers"]
+CLIENTS: Final[tuple[Client, ...]] = ("gateway", "consumers")
+LAG_MS: Final = 4_000
+"""After so long a follower that does not follow is no longer waited for; Kafka's own is 30 s."""
+ASK_SECONDS: Final = 5.0
+
+
+def heard_at(speaker: int, listener: int) -> str:
+    """The address at which node `speaker` finds its peer `listener`."""
+    return f"127.0.{speaker}.{listener}"
+
+
+@dataclass
+class Ports:
+    """Where a node listens on 127.0.0.1, and where its clients' links do."""
+
+    tests: int = field(default_factory=free_port)
+    peers: int = field(default_factory=free_port)
+    controller: int = field(default_factory=free_port)
+    clients: dict[Client, int] = field(
+        default_factory=lambda: {client: free_port() for client in CLIENTS}
+    )
+    links: dict[Client, int] = field(
+        default_factory=lambda: {client: free_port() for client in CLIENTS}
+    )
+
+
+def node_settings(
+    number: int, ports: dict[int, Ports], data: str, session_ms: int
+) -> dict[str, str]:
+    """The properties of one node.
+
+    Args:
+        number: of the node.
+        ports: of all nodes.
+        data: its log directory.
+        session_ms: for how long the controller does without its heartbeats.
+    """
+    own = ports[number]
+    listeners = {"TESTS": own.tests, "PEERS": own.peers, "CONTROLLER": own.controller}
+    listeners |= {client.upper(): port for client, port in own.clients.items()}
+    advertised = {
+        "TESTS": f"127.0.0.1:{own.tests}",
+        "PEERS": f"node-{number}:{own.peers}",
+        "CONTROLLER": f"node-{number}:{own.controller}",
+        **{client.upper(): f"127.0.0.1:{port}" for client, port in own.links.items()},
+    }
+    voters = (f"{peer}@node-{peer}:{there.controller}" for peer, there in ports.items())
+    return {
+        **broker_settings(own.tests, own.controller, data, session_ms),
+        "node.id": str(number),
+        "controller.quorum.voters": ",".join(voters),
+        "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+        "advertised.listeners": ",".join(f"{name}://{at}" for name, at in advertised.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+        "inter.broker.listener.name": "PEERS",
+        "default.replication.factor": str(len(NODES)),
+        "min.insync.replicas": str(LEAST_IN_SYNC),
+        "offsets.topic.replication.factor": str(len(NODES)),
+        "transaction.state.log.replication.factor": str(len(NODES)),
+        "transaction.state.log.min.isr": str(LEAST_IN_SYNC),
+        "replica.lag.time.max.ms": str(LAG_MS),
+        # Three small heaps in place of a large one.
+        "log.cleaner.dedupe.buffer.size": str(8 * 1024**2),
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+    }
+
+
+class Node:
+    """One broker and controller that keeps its ports and its data over stops and kills."""
+
+    def __init__(
+        self, number: int, ports: dict[int, Ports], jars: Path, directory: Path, session_ms: int
+    ) -> None:
+        directory.mkdir()
+        self.number = number
+        self.data = directory / "data"
+        self.direct = f"127.0.0.1:{ports[number].tests}"
+        settings = node_settings(number, ports, str(self.data), session_ms)
+        self.properties = directory / "server.properties"
+        self.properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+        hosts = directory / "hosts"
+        hosts.write_text("".join(f"{at} {name}\n" for name, at in self._hosts().items()))
+        self.java = java_command(jars, directory, "320m")
+        self.server = Server(
+            f"node {number} of Apache Kafka {version_of(jars)}",
+            [*self.java, f"-Djdk.net.hosts.file={hosts}", "kafka.Kafka", str(self.properties)],
+            directory / "broker.log",
+            stop_signal=signal.SIGTERM,
+        )
+
+    def _hosts(self) -> dict[str, str]:
+        """Every name that the JVM can resolve; it asks nobody else."""
+        peers = {f"node-{peer}": heard_at(self.number, peer) for peer in NODES}
+        own = (f"node-{self.number}", "localhost", socket.gethostname())
+        return {**peers, **dict.fromkeys(own, "127.0.0.1")}
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process does, frozen or not."""
+        try:
+            self.server.check()
+        except ServerError:
+            return False
+        return True
+
+    def brokers(self) -> set[int]:
+        """The brokers that this one knows to be there; none where it does not answer."""
+        admin = AdminClient({
+            "bootstrap.servers": self.direct, "reconnect.backoff.max.ms": 200, "log_level": 0,
+        })  # fmt: skip
+        try:
+            return set(admin.list_topics(timeout=ASK_SECONDS).brokers)
+        except KafkaException:
+            return set()
+
+
+class KafkaCluster:
+    """Three nodes, replication 3, at least two in-sync replicas.
+
+    `bootstrap` is for the tests, past every link; `bootstrap_of` for the rooms. Where a method
+    takes nodes, none means all of them.
+
+    Args:
+        jars: directory of the broker's jars.
+        directory: an existing directory, for data, configurations and logs.
+        session_ms: for how long the controller does without a broker's heartbeats.
+    """
+
+    def __init__(self, jars: Path, directory: Path, session_ms: int = SHORT_SESSION_MS) -> None:
+        self.version = version_of(jars)
+        self._ports = {number: Ports() for number in NODES}
+        self._nodes = {
+            number: Node(number, self._ports, jars, directory / f"node-{number}", session_ms)
+            for number in NODES
+        }
+        self.bootstrap = ",".join(node.direct for node in self._nodes.values())
+        self.links = Links(self._doors(), directory / "links.log")
+        self._linked = False
+
+    def bootstrap_of(self, client: Client) -> str:
+        """The brokers' addresses for one kind of client, each behind its link."""
+        return ",".join(f"127.0.0.1:{ports.links[client]}" for ports in self._ports.values())
+
+    def _doors(self) -> list[Door]:
+        doors = []
+        for number, own in self._ports.items():
+            for client in CLIENTS:
+                name = f"{client} to {number}"
+                doors.append(Door(name, "127.0.0.1", own.links[client], own.clients[client]))
+            for peer in self._others(number):
+                name, host = f"{peer} to {number}", heard_at(peer, number)
+                doors += [Door(name, host, at, at) for at in (own.peers, own.controller)]
+        return doors
+
+    @staticmethod
+    def _others(number: int) -> list[int]:
+        return [peer for peer in NODES if peer != number]
+
+    def links_of(self, client: Client, *nodes: int) -> list[str]:
+        """The links from one kind of client to nodes."""
+        return [f"{client} to {number}" for number in nodes or NODES]
+
+    def links_between(self, number: int, *peers: int) -> list[str]:
+        """The links between a node and its peers, both ways."""
+        found = []
+        for peer in peers or self._others(number):
+            found += [f"{number} to {peer}", f"{peer} to {number}"]
+        return found
+
+    def start(self, *nodes: int, deadline_seconds: float = 180) -> None:
+        """Start the nodes that do not run, and wait until every node that runs knows of them.
+
+        The first time the storage is formatted and the links are opened. A JVM that ends or is
+        late is begun again, at most twice.
+
+        Raises:
+            ServerError: a node ended, or did not answer in time; with the end of its log.
+        """
+        wanted = [self._nodes[number] for number in nodes or NODES]
+        name = f"Apache Kafka {self.version} on three nodes"
+        brought_up(name, lambda: self._start_once(wanted, deadline_seconds))
+
+    def _start_once(self, wanted: Sequence[Node], deadline_seconds: float) -> None:
+        if not self._linked:
+            self.links.start()
+            self._linked = True
+        self._format()
+        begun = [node for node in wanted if not node.runs]
+        for node in begun:
+            node.server.kill()
+            node.server.start()
+        try:
+            eventually(self._together, f"{len(begun)} nodes of Kafka", deadline_seconds)
+        except (TimeoutError, ServerError) as failed:
+            tails = "\n".join(node.server.tail() for node in begun)
+            for node in begun:
+                node.server.kill()
+            raise ServerError(f"{failed}; the logs end:\n{tails}") from failed
+
+    def _together(self) -> bool:
+        """Whether all nodes that run know each other."""
+        running = [node for node in self._nodes.values() if node.runs]
+        return all(node.brokers() >= {other.number for other in running} for node in running)
+
+    def _format(self) -> None:
+        """Format one node's storage with the tool; that of the others differs in two lines."""
+        first, *others = self._nodes.values()
+        if first.data.exists():
+            return
+        wanted = ",".join(str(node.data) for node in self._nodes.values())
+        scratch = first.properties.with_name("format.properties")
+        lines = first.properties.read_text().splitlines()
+        scratch.write_text(
+            "".join(
+                f"log.dirs={wanted}\n" if line.startswith("log.dirs=") else f"{line}\n"
+                for line in lines
+            )
+        )
+        format_storage(first.java, scratch)
+        for node in others:
+            properties = node.data / "meta.properties"
+            was = properties.read_text()
+            properties.write_text(
+                was.replace(f"node.id={first.number}\n", f"node.id={node.number}\n")
+            )
+
+    def stop(self, *nodes: int) -> None:
+        """SIGTERM: each hands its leadership over and ends; all of them at once where many."""
+        for number in nodes or NODES:
+            self._nodes[number].server.stop()
+
+    def kill(self, *nodes: int, settle_seconds: float = 20) -> None:
+        """SIGKILL: a crash, after every partition of these nodes is `described`."""
+        doomed = [self._nodes[number] for number in nodes or NODES]
+        eventually(
+            lambda: all(described(node.data) for node in doomed if node.runs),
+            "the metadata of every partition",
+            settle_seconds,
+        )
+        for node in doomed:
+            node.server.kill()
+
+    def restart(self, *nodes: int) -> None:
+        """Stop and start again, one after another, each when the cluster is whole."""
+        for number in nodes or NODES:
+            self.stop(number)
+            self.start(number)
+            self.wait_until_whole()
+
+    def suspend(self, *nodes: int) -> None:
+        """SIGSTOP: brokers that take connections and never answer."""
+        for number in nodes or NODES:
+            self._nodes[number].server.suspend()
+
+    def resume(self, *nodes: int) -> None:
+        """SIGCONT."""
+        for number in nodes or NODES:
+            self._nodes[number].server.resume()
+
+    def end(self) -> None:
+        """End everything, in no order."""
+        for node in self._nodes.values():
+            node.server.kill()
+        self.links.stop()
+
+    def controller(self) -> int:
+        """The node that is the active controller, as the nodes' own files have it."""
+        states = [
+            json.loads((node.data / "__cluster_metadata-0" / "quorum-state").read_text())
+            for node in self._nodes.values()
+        ]
+        return eventually(
+            lambda: max((state["leaderEpoch"], state["leaderId"]) for state in states)[1],
+            "an active controller",
+        )
+
+    def admin(self) -> AdminClient:
+        """A client for the tests, past every link."""
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """The node that leads a partition, or -1."""
+        found = self.admin().list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+        return int(found.partitions[partition].leader)
+
+    def wait_until_whole(self, deadline_seconds: float = 60) -> None:
+        """Wait until every replica of every partition is in sync."""
+        eventually(self._whole, "every replica to be in sync", deadline_seconds)
+
+    def _whole(self) -> bool:
+        try:
+            topics = self.admin().list_topics(timeout=ASK_SECONDS).topics.values()
+        except KafkaException:
+            return False
+        partitions: Iterable[tuple[int, ...]] = (
+            (part.leader, len(part.isrs), len(part.replicas))
+            for topic in topics
+            for part in topic.partitions.values()
+        )
+        return all(leader >= 0 and isrs == replicas for leader, isrs, replicas in partitions)
