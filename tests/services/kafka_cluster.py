@@ -16,6 +16,7 @@ import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
@@ -146,11 +147,8 @@ class Node:
 
     def brokers(self) -> set[int]:
         """The brokers that this one knows to be there; none where it does not answer."""
-        admin = AdminClient({
-            "bootstrap.servers": self.direct, "reconnect.backoff.max.ms": 200, "log_level": 0,
-        })  # fmt: skip
         try:
-            return set(admin.list_topics(timeout=ASK_SECONDS).brokers)
+            return set(_admin(self.direct).list_topics(timeout=ASK_SECONDS).brokers)
         except KafkaException:
             return set()
 
@@ -306,23 +304,30 @@ class KafkaCluster:
 
     def controller(self) -> int:
         """The node that is the active controller, as the nodes' own files have it."""
-        states = [
-            json.loads((node.data / "__cluster_metadata-0" / "quorum-state").read_text())
-            for node in self._nodes.values()
-        ]
-        return eventually(
-            lambda: max((state["leaderEpoch"], state["leaderId"]) for state in states)[1],
-            "an active controller",
-        )
 
+        def newest() -> int:
+            files = [
+                node.data / "__cluster_metadata-0" / "quorum-state" for node in self._nodes.values()
+            ]
+            states = [json.loads(file.read_text()) for file in files if file.exists()]
+            # Nobody, -1, while one is elected; the first node is 1.
+            _, leader = max((state["leaderEpoch"], state["leaderId"]) for state in states)
+            return max(int(leader), 0)
+
+        return eventually(newest, "an active controller")
+
+    @cached_property
     def admin(self) -> AdminClient:
         """A client for the tests, past every link."""
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        return _admin(self.bootstrap)
 
     def leader(self, topic: str, partition: int = 0) -> int:
-        """The node that leads a partition, or -1."""
-        found = self.admin().list_topics(topic, timeout=ASK_SECONDS).topics[topic]
-        return int(found.partitions[partition].leader)
+        """The node that leads a partition; -1 where there is none or the topic is not known yet."""
+        return _leader(self.admin, topic, partition)
+
+    def leader_as_told_by(self, number: int, topic: str) -> int:
+        """What one node says of the leader of a topic's first partition, right or wrong; or -1."""
+        return _leader(_admin(self._nodes[number].direct), topic, 0)
 
     def wait_until_whole(self, deadline_seconds: float = 60) -> None:
         """Wait until every replica of every partition is in sync."""
@@ -330,7 +335,7 @@ class KafkaCluster:
 
     def _whole(self) -> bool:
         try:
-            topics = self.admin().list_topics(timeout=ASK_SECONDS).topics.values()
+            topics = self.admin.list_topics(timeout=ASK_SECONDS).topics.values()
         except KafkaException:
             return False
         partitions: Iterable[tuple[int, ...]] = (
@@ -339,3 +344,15 @@ class KafkaCluster:
             for part in topic.partitions.values()
         )
         return all(leader >= 0 and isrs == replicas for leader, isrs, replicas in partitions)
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    # Asks again soon where nobody listens yet.
+    return AdminClient({
+        "bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 200, "log_level": 0,
+    })  # fmt: skip
+
+
+def _leader(admin: AdminClient, topic: str, partition: int) -> int:
+    found = admin.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+    return int(found.partitions[partition].leader) if partition in found.partitions else -1
