@@ -15,7 +15,8 @@ from schemas.topics import load_topics
 from tests.services.class_archive import keep_classes
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.jars import fetch_jars
-from tests.services.kafka_cluster import Client, KafkaCluster
+from tests.services.kafka_cluster import KafkaCluster
+from tests.services.kafka_node import Client
 from tests.services.process import Server, free_port
 from tests.services.waiting import NET_SECONDS, eventually
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.chaos.fleet import SESSION_TIMEOUT_MS, Fleet
 from tests.services.apache_kafka import SHORT_SESSION_MS
-from tests.services.kafka_cluster import NODES, Client
+from tests.services.kafka_node import NODES, Client
 from tests.services.leaders import elect_preferred, prefer, turned
 
 PULSES = 10

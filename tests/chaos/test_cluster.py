@@ -11,7 +11,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.chaos.fleet import Fleet
 from tests.services.broker import missing_for_apache
-from tests.services.kafka_cluster import LEAST_IN_SYNC, NODES, Client, KafkaCluster
+from tests.services.kafka_cluster import KafkaCluster
+from tests.services.kafka_node import LEAST_IN_SYNC, NODES, Client
 from tests.services.leaders import elect_preferred, prefer, turned
 from tests.services.waiting import NET_SECONDS, eventually
 
