@@ -9,6 +9,8 @@ from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.offsets import Offsets
+from consumer.record import Published
+from consumer.topic_ids import topic_ids
 from tests.services.asking import at_once
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
@@ -62,14 +64,11 @@ def positioned(assignment: Assignment, member: Consumer) -> bool:
     return True
 
 
-@pytest.mark.parametrize("refusals", [0, 1])
-def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
-    consuming: Consuming, topic: str, refusals: int
-) -> None:
-    kafka = {"bootstrap.servers": consuming.bootstrap}
-    member = Moving(
-        kafka
-        | {
+def member_of(consuming: Consuming, refusals: int = 0) -> Moving:
+    """A member as the consumer has it."""
+    return Moving(
+        {
+            "bootstrap.servers": consuming.bootstrap,
             "group.id": consuming.group,
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "cooperative-sticky",
@@ -77,6 +76,14 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
         },
         refusals,
     )
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
+    consuming: Consuming, topic: str, refusals: int
+) -> None:
+    kafka = {"bootstrap.servers": consuming.bootstrap}
+    member = member_of(consuming, refusals)
     with closing(member), closing(Ledger(consuming.database_url, "")) as ledger:
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
         member.subscribe([topic], on_assign=assignment.gained, on_revoke=assignment.lost)
@@ -97,3 +104,22 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
         assert member.told[PARTITION] == COMMITTED
         eventually(lambda: read() and len(found) == RECORDS - COMMITTED, "the records")
         assert found == list(range(COMMITTED, RECORDS))
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_does_not_believe_a_valid_offset(
+    consuming: Consuming, topic: str
+) -> None:
+    """While brokers come back a client may report that an offset is none that they have."""
+    kafka, place = {"bootstrap.servers": consuming.bootstrap}, (topic, PARTITION)
+    (topic_id,) = topic_ids(dict(kafka), {topic}).values()
+    with (
+        closing(member_of(consuming)) as member,
+        closing(Ledger(consuming.database_url, "")) as ledger,
+    ):
+        # It knows what had been published before the last batch.
+        ledger.remember([Published(consuming.group, topic, PARTITION, topic_id, COMMITTED, 0)])
+        assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
+        assignment.places.add(place)
+        assignment.lacks_offset(place, "fetch failed: offset out of range")
+        eventually(lambda: positioned(assignment, member), "where to read")
+        assert member.told == {PARTITION: COMMITTED}
