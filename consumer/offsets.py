@@ -184,6 +184,7 @@ class Offsets:
         Kafka is away.
         """
         topics = {topic for topic, _ in places}
+        # What the client reports waits in its queue, over a revocation and the next assignment.
         self.committed(consumer, places)
         self.unlearn(topics)
         self.learn(topics)

@@ -33,8 +33,8 @@ def start(
     """Return where to read a partition from of which the client found no valid offset.
 
     `low` and `high` are the first offset that Kafka still has and the one after its last,
-    `committed` is what the group has committed, if anything: a client may find that invalid while
-    leaders move, and it is not. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
+    `committed` is what the group has committed, if anything: what the client found may be of an
+    earlier assignment. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
     RECEIPTS_PUBLISHED_EXACTLY_ONCE.
     """
     mine = known if known is not None and topic_id and known.topic_id == topic_id else None

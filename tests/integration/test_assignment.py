@@ -106,10 +106,10 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
         assert found == list(range(COMMITTED, RECORDS))
 
 
-def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_does_not_believe_a_valid_offset(
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_before(
     consuming: Consuming, topic: str
 ) -> None:
-    """While brokers come back a client may report that an offset is none that they have."""
+    """Its report that nothing is committed may be of an earlier assignment."""
     kafka, place = {"bootstrap.servers": consuming.bootstrap}, (topic, PARTITION)
     (topic_id,) = topic_ids(dict(kafka), {topic}).values()
     with (
@@ -120,6 +120,6 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_does_not_believe_a_val
         ledger.remember([Published(consuming.group, topic, PARTITION, topic_id, COMMITTED, 0)])
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
         assignment.places.add(place)
-        assignment.lacks_offset(place, "fetch failed: offset out of range")
+        assignment.lacks_offset(place, "no previously committed offset available")
         eventually(lambda: positioned(assignment, member), "where to read")
         assert member.told == {PARTITION: COMMITTED}

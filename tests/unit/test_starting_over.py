@@ -18,7 +18,7 @@ from tests.services.asking import at_once
 
 PLACE = ("callbacks", 3)
 LOW, HIGH = 10, 20
-WHY = "fetch failed due to requested offset not available on the broker"
+WHY = "no previously committed offset available: Local: No offset stored"
 
 
 class Member:
