@@ -16,6 +16,7 @@ from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
 
 PARTITION = 3
+OTHER = 4
 RECORDS = 5
 COMMITTED = 2
 
@@ -45,14 +46,24 @@ class Moving(Consumer):
 def topic(consuming: Consuming) -> str:
     """A topic with records in one partition, of which the group has committed some."""
     name = consuming.prefix + CALLBACKS
+    fill(consuming, name, PARTITION)
+    commit(consuming, name, PARTITION)
+    return name
+
+
+def fill(consuming: Consuming, topic: str, partition: int) -> None:
+    """Write some records."""
     producer = Producer({"bootstrap.servers": consuming.bootstrap})
     for number in range(RECORDS):
-        producer.produce(name, str(number).encode(), partition=PARTITION)
+        producer.produce(topic, str(number).encode(), partition=partition)
     assert producer.flush(NET_SECONDS) == 0
+
+
+def commit(consuming: Consuming, topic: str, partition: int) -> None:
+    """Have the group read some of a partition."""
     config = {"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group}
     with closing(Consumer(config)) as before:
-        before.commit(offsets=[TopicPartition(name, PARTITION, COMMITTED)], asynchronous=False)
-    return name
+        before.commit(offsets=[TopicPartition(topic, partition, COMMITTED)], asynchronous=False)
 
 
 def positioned(assignment: Assignment, member: Consumer) -> bool:
@@ -109,17 +120,28 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_before(
     consuming: Consuming, topic: str
 ) -> None:
-    """Its report that nothing is committed may be of an earlier assignment."""
-    kafka, place = {"bootstrap.servers": consuming.bootstrap}, (topic, PARTITION)
+    """Nothing was committed when a partition came first; that is said when it comes again."""
+    kafka, place = {"bootstrap.servers": consuming.bootstrap}, (topic, OTHER)
+    fill(consuming, topic, OTHER)
     (topic_id,) = topic_ids(dict(kafka), {topic}).values()
     with (
         closing(member_of(consuming)) as member,
         closing(Ledger(consuming.database_url, "")) as ledger,
     ):
-        # It knows what had been published before the last batch.
-        ledger.remember([Published(consuming.group, topic, PARTITION, topic_id, COMMITTED, 0)])
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
-        assignment.places.add(place)
-        assignment.lacks_offset(place, "no previously committed offset available")
+        assignment.gained(member, [TopicPartition(*place)])
+        # Answered after the client's own question, so its report waits now.
+        member.committed([TopicPartition(*place)], timeout=NET_SECONDS)
+        assignment.lost(member, [TopicPartition(*place)])
+        member.incremental_unassign([TopicPartition(*place)])
+        # Another member reads on; the ledger knows what had been published before its last batch.
+        commit(consuming, topic, OTHER)
+        ledger.remember([Published(consuming.group, topic, OTHER, topic_id, COMMITTED, 0)])
+        assignment.gained(member, [TopicPartition(*place)])
+        assert member.told[OTHER] == COMMITTED
+        reported = eventually(lambda: member.poll(0.2), "what the client reports").error()
+        assert reported is not None
+        assert reported.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - librdkafka's own name
+        assignment.lacks_offset(place, reported.str())
         eventually(lambda: positioned(assignment, member), "where to read")
-        assert member.told == {PARTITION: COMMITTED}
+        assert member.told[OTHER] == COMMITTED
