@@ -33,7 +33,7 @@ class Assignment:
         self._offsets = offsets
         self._health = health
         self._unplaced: set[Place] = set()
-        self._without_offset: set[Place] = set()
+        self._without_offset: dict[Place, str] = {}
 
     def gained(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Take partitions on, each from where the group has committed."""
@@ -59,9 +59,10 @@ class Assignment:
         # back after it would never be read again.
         consumer.resume(list(partitions))
         places = {(part.topic, part.partition) for part in partitions}
-        for mine in (self.places, self._unplaced, self._without_offset):
+        for mine in (self.places, self._unplaced):
             mine.difference_update(places)
         for place in places:
+            self._without_offset.pop(place, None)
             self._offsets.forget(*place)
         self._tell("partitions revoked", places)
 
@@ -73,14 +74,14 @@ class Assignment:
         """
         return self._unplaced
 
-    def lacks_offset(self, place: Place) -> None:
-        """Note that the client finds no valid offset of the group there."""
-        self._without_offset.add(place)
+    def lacks_offset(self, place: Place, why: str) -> None:
+        """Note that the client finds no valid offset of the group there, and what it says."""
+        self._without_offset[place] = why
 
     @property
     def positioned(self) -> set[Place]:
         """The places of which it is known where to read."""
-        return self.places - self._unplaced - self._without_offset
+        return self.places - self._unplaced - self._without_offset.keys()
 
     def place(self, consumer: Consumer, ask: Ask) -> None:
         """Read on where the group's offsets could not be asked for.
@@ -91,7 +92,7 @@ class Assignment:
             answer = ask(partial(committed, consumer, unplaced), "kafka")
             found, missing = self._offsets.noted(unplaced, answer)
             self._offsets.read_on(consumer, found)
-            self._without_offset |= missing
+            self._without_offset |= dict.fromkeys(missing, "no committed offset")
             self._unplaced -= unplaced
 
     def position(self, consumer: Consumer, ask: Ask, in_hand: Collection[Place] = ()) -> None:
@@ -102,9 +103,11 @@ class Assignment:
         again, it goes on with what is left.
         """
         self.place(consumer, ask)
-        if places := (self._without_offset & self.places).difference(in_hand):
+        wanted = (self._without_offset.keys() & self.places).difference(in_hand)
+        if places := {place: self._without_offset[place] for place in wanted}:
             self._offsets.start_over(consumer, places, ask)
-            self._without_offset -= places
+            for place in places:
+                self._without_offset.pop(place, None)
 
     def _tell(self, what: str, places: set[Place]) -> None:
         self._health.assigned = len(self.places)

@@ -124,8 +124,9 @@ DISCARDED: Final = Counter(
 )
 OFFSET_RESETS: Final = Counter(
     "billing_consumer_offset_resets_total",
-    "Partitions read without a valid offset of the group, by where they were read from: first_time "
-    "and remembered cost nothing; expired, other_topic and truncated want a look.",
+    "Partitions of which the client found no valid offset of the group, by where they were read "
+    "from: committed (there was one), first_time and remembered cost nothing; expired, other_topic "
+    "and truncated want a look.",
     ["reset"],
 )
 HEADERS_UNREADABLE: Final = Counter(

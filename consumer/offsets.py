@@ -28,7 +28,7 @@ log = structlog.get_logger("consumer")
 
 _TIMEOUT_SECONDS: Final = 10.0
 
-_HARMLESS: Final = ("first_time", "remembered")
+_HARMLESS: Final = ("committed", "first_time", "remembered")
 
 
 def first_offsets(records: Sequence[Record]) -> dict[Place, int]:
@@ -196,14 +196,18 @@ class Offsets:
             )
             consumer.incremental_assign(list(places))
 
-    def start_over(self, consumer: Consumer, places: Collection[Place], ask: Ask) -> None:
-        """Read partitions on from where the ledger says, as the group has no valid offset there.
+    def start_over(self, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
+        """Read partitions on in which the client has found no valid offset of the group.
 
-        All or none of them. What Kafka deleted before it was read is counted when the ledger has
-        it written down, with the new position. `ask` does what asks the ledger or Kafka. Raises
-        what it raises, and `KafkaException` where Kafka is away.
+        All or none of them: from where the group has committed, if it has and Kafka has that, else
+        from where the ledger says. What Kafka deleted before it was read is counted when the ledger
+        has it written down, with the new position. `places` says in the client's words what it
+        found; `ask` does what asks the ledger or Kafka. Raises what it raises, and `KafkaException`
+        where Kafka is away.
         """
         topics = {topic for topic, _ in places}
+        # What the client reports waits in its queue, over a revocation and the next assignment.
+        self.noted(places, ask(partial(committed, consumer, places), "kafka"))
         self.unlearn(topics)
         self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
@@ -222,11 +226,12 @@ class Offsets:
             consumer, [TopicPartition(*place, chosen.offset) for place, chosen in found.items()]
         )
         for place in places:
-            self._committed.pop(place, None)
+            if found[place].reset != "committed":
+                self._committed.pop(place, None)
             if not ids[place[0]]:
                 # Not to be written down without it, so it may be counted again.
                 metrics.EXPIRED.labels(lost_as(found[place])).inc(found[place].expired)
-        _tell(found)
+        _tell(found, sorted(set(places.values())))
 
     def _move(self, wanted: Sequence[Move]) -> None:
         for moved in self._ledger.move(self.group, wanted):
@@ -253,11 +258,17 @@ class Offsets:
         }
 
 
-def _tell(found: Mapping[Place, Start]) -> None:
+def _tell(found: Mapping[Place, Start], why: Sequence[str]) -> None:
     for reset in sorted({chosen.reset for chosen in found.values()}):
         there = {place: chosen for place, chosen in found.items() if chosen.reset == reset}
         metrics.OFFSET_RESETS.labels(reset).inc(len(there))
         expired = sum(chosen.expired for chosen in there.values())
         level = log.info if reset in _HARMLESS and not expired else log.error
         reads_on = {f"{topic}/{part}": chosen.offset for (topic, part), chosen in there.items()}
-        level("the group has no valid offset", reset=reset, reads_on=reads_on, expired=expired)
+        level(
+            "the group has no valid offset",
+            reset=reset,
+            reads_on=reads_on,
+            expired=expired,
+            client=why,
+        )

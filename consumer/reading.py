@@ -146,7 +146,8 @@ class Reader:
             unplaced = self._assignment.unplaced
             return not unplaced or (message.topic(), message.partition()) not in unplaced
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
-            self._assignment.lacks_offset((message.topic() or "", message.partition() or 0))
+            place = (message.topic() or "", message.partition() or 0)
+            self._assignment.lacks_offset(place, error.str())
             return False
         metrics.KAFKA_ERRORS.labels(error.name()).inc()
         if error.fatal() or error.code() in _FOR_GOOD:

@@ -10,9 +10,12 @@ from consumer.positions import Lost, Move
 Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""
 
-Reset: TypeAlias = Literal["first_time", "remembered", "expired", "other_topic", "truncated"]
+Reset: TypeAlias = Literal[
+    "committed", "first_time", "remembered", "expired", "other_topic", "truncated"
+]
 
 _NEVER_READ: Final = ("first_time", "other_topic")
+_AS_KNOWN: Final = ("committed", "remembered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,12 @@ class Start:
 def start(
     known: Known | None, topic_id: str, low: int, high: int, committed: int | None = None
 ) -> Start:
-    """Return where to read a partition from whose group has no valid offset.
+    """Return where to read a partition from of which the client found no valid offset.
 
     `low` and `high` are the first offset that Kafka still has and the one after its last,
-    `committed` is what the group has committed, which is not valid any more. When in doubt the
-    answer is `low`: ACCEPTED_IS_DURABLE comes before RECEIPTS_PUBLISHED_EXACTLY_ONCE.
+    `committed` is what the group has committed, if anything: what the client found may be of an
+    earlier assignment. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
+    RECEIPTS_PUBLISHED_EXACTLY_ONCE.
     """
     mine = known if known is not None and topic_id and known.topic_id == topic_id else None
     read = committed if committed is not None and committed <= high else 0
@@ -40,6 +44,8 @@ def start(
         return Start(low, "first_time", expired)
     if mine is None:
         return Start(low, "other_topic", expired)
+    if committed is not None and low <= committed <= high:
+        return Start(committed, "committed")
     if mine.published_offset > high:
         return Start(low, "truncated", expired)
     if mine.published_offset < low:
@@ -57,7 +63,7 @@ def moves(
             lost_as(chosen),
         )
         for place, chosen in found.items()
-        if (topic_id := ids[place[0]]) and chosen.reset != "remembered"
+        if (topic_id := ids[place[0]]) and chosen.reset not in _AS_KNOWN
     ]  # fmt: skip
 
 

@@ -9,12 +9,12 @@ import psycopg
 
 from tests.chaos.crash import STEPS
 from tests.chaos.fleet import DELIVERY_TIMEOUT_MS, SESSION_TIMEOUT_MS, Fleet, alive
+from tests.chaos.kafka_faults import KAFKA_FAULTS
 from tests.services.waiting import eventually
 
 Fault = Callable[[Fleet, random.Random], None]
 
 CRASH_SECONDS = 30.0
-PULSES = 10
 
 
 def _crash_at(step: str) -> Fault:
@@ -54,29 +54,6 @@ def stop_gateway(fleet: Fleet, chance: random.Random) -> None:
     fleet.gateway.stop()
     fleet.gateway.start()
     fleet.wait_for_gateway()
-
-
-def kill_broker(fleet: Fleet, chance: random.Random) -> None:
-    """SIGKILL and start again."""
-    time.sleep(chance.uniform(0, 0.3))
-    fleet.kafka.kill()
-    fleet.kafka.start()
-
-
-def freeze_broker(fleet: Fleet, chance: random.Random) -> None:
-    """A broker that takes connections and does not answer."""
-    fleet.kafka.suspend()
-    time.sleep(chance.uniform(0.5, 4))
-    fleet.kafka.resume()
-
-
-def slow_broker(fleet: Fleet, chance: random.Random) -> None:
-    """A broker that answers in fits and starts."""
-    for _ in range(PULSES):
-        fleet.kafka.suspend()
-        time.sleep(chance.uniform(0.05, 0.25))
-        fleet.kafka.resume()
-        time.sleep(chance.uniform(0.02, 0.1))
 
 
 def kill_database(fleet: Fleet, chance: random.Random) -> None:
@@ -151,9 +128,7 @@ FAULTS: Mapping[str, Fault] = {
     "gateway stopped in mid-request": stop_gateway,
     "gateway killed with a spool": kill_gateway_with_spool,
     "spool's disk full": spool_disk_full,
-    "broker killed and restarted": kill_broker,
-    "broker frozen": freeze_broker,
-    "broker slow": slow_broker,
+    **KAFKA_FAULTS,
     "database killed and restarted": kill_database,
     "database connections cut": terminate_backends,
     "members join and leave": members_come_and_go,

@@ -1,9 +1,10 @@
-"""The fleet under test: real broker, real database, a gateway, several consumers, as processes."""
+"""The fleet under test: real brokers, real database, a gateway, several consumers, as processes."""
 
 import os
 import secrets
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,18 @@ import httpx
 
 from schemas.topics import load_topics
 from tests.services import fetching
-from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka
+from tests.services.class_archive import keep_classes
 from tests.services.embedded_postgres import EmbeddedPostgres
 from tests.services.jars import fetch_jars
+from tests.services.kafka_cluster import KafkaCluster
+from tests.services.kafka_node import Client
 from tests.services.process import Server, free_port
 from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = 3
+KAFKA_VERSION = os.environ.get("CHAOS_KAFKA_VERSION")
+"""Another one than the pom's, out of Maven."""
 SESSION_TIMEOUT_MS = 3_000
 DELIVERY_TIMEOUT_MS = 2_000
 
@@ -28,12 +33,12 @@ class Fleet:
     """Everything that can be hurt. Topics of their own, a database of their own.
 
     Args:
-        kafka: a broker that runs.
+        kafka: brokers that run.
         postgres: a database server that runs.
         directory: for logs and the spool.
     """
 
-    def __init__(self, kafka: ApacheKafka, postgres: EmbeddedPostgres, directory: Path) -> None:
+    def __init__(self, kafka: KafkaCluster, postgres: EmbeddedPostgres, directory: Path) -> None:
         self.kafka = kafka
         self.postgres = postgres
         self._directory = directory
@@ -59,17 +64,22 @@ class Fleet:
             "CONSUMER_TRANSACTION_TIMEOUT_MS": "3000",
             "CONSUMER_RETRY_MAX_MS": "1000",
         }
-        self.gateway = self._server("gateway", "producer_gateway", "run")
-        self.members = [self._server(f"consumer-{n}", "consumer", "run") for n in range(MEMBERS)]
+        self.gateway = self._server("gateway", "gateway", "producer_gateway", "run")
+        self.members = [self._member(n, "consumer", "run") for n in range(MEMBERS)]
 
-    def _server(self, name: str, *module: str) -> Server:
+    def _member(self, number: int, *module: str) -> Server:
+        return self._server(f"consumer-{number}", "consumers", *module)
+
+    def _server(self, name: str, client: Client, *module: str) -> Server:
         command = [sys.executable, "-m", *module]
         log = self._directory / f"{name}.log"
-        return Server(name, command, log, env=self.environment, cwd=ROOT)
+        # Each kind of client reaches the brokers through links of its own.
+        own = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_of(client)}
+        return Server(name, command, log, env=ChainMap(own, self.environment), cwd=ROOT)
 
     def crashing_member(self, number: int, step: str, batch: int) -> Server:
         """A consumer, not started, that kills itself at `step` of its `batch`-th batch."""
-        return self._server(f"consumer-{number}", "tests.chaos.crash", step, str(batch))
+        return self._member(number, "tests.chaos.crash", step, str(batch))
 
     def start(self) -> None:
         """Prepare the schema and the topics, start the rooms, wait until they serve."""
@@ -124,13 +134,15 @@ class Fleet:
 
 @contextmanager
 def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
-    """A fleet that serves, on a broker and a database of its own; all of it ends with the block.
+    """A fleet that serves, on brokers and a database of its own; all of it ends with the block.
 
     Args:
-        directory: an empty one, for the broker's data, the logs and the spool.
+        directory: an empty one, for the brokers' data, the logs and the spool.
         settings: of the rooms, beyond those of every fleet.
     """
-    kafka = ApacheKafka(fetch_jars(print), directory, session_ms=SHORT_SESSION_MS)
+    jars = fetch_jars(print, KAFKA_VERSION)
+    keep_classes(jars, print)
+    kafka = KafkaCluster(jars, directory)
     postgres = EmbeddedPostgres()
     try:
         kafka.start()
@@ -143,7 +155,7 @@ def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
         finally:
             fleet.stop()
     finally:
-        kafka.kill()
+        kafka.end()
         postgres.kill()
         postgres.remove()
 

@@ -7,14 +7,13 @@ whose name holds it; CHAOS_TALLY names a file for the counts of a run (`tests.ch
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.fleet import Fleet, running_fleet
+from tests.chaos.fleet import Fleet
 from tests.chaos.matrix import Run, write_matrix
 from tests.chaos.rounds import Rounds
 from tests.services.broker import missing_for_apache
@@ -33,13 +32,6 @@ def schedule(seed: int, count: int) -> list[str]:
     drawn = [names[index % len(names)] for index in range(count)]
     random.Random(seed).shuffle(drawn)  # noqa: S311 - a schedule, no secret
     return drawn
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Everything that can be hurt."""
-    with running_fleet(tmp_path) as fleet:
-        yield fleet
 
 
 @pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))

@@ -9,11 +9,14 @@ from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.ledger import Ledger
 from consumer.offsets import Offsets
+from consumer.record import Published
+from consumer.topic_ids import topic_ids
 from tests.services.asking import at_once
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
 
 PARTITION = 3
+OTHER = 4
 RECORDS = 5
 COMMITTED = 2
 
@@ -43,14 +46,24 @@ class Moving(Consumer):
 def topic(consuming: Consuming) -> str:
     """A topic with records in one partition, of which the group has committed some."""
     name = consuming.prefix + CALLBACKS
+    fill(consuming, name, PARTITION)
+    commit(consuming, name, PARTITION)
+    return name
+
+
+def fill(consuming: Consuming, topic: str, partition: int) -> None:
+    """Write some records."""
     producer = Producer({"bootstrap.servers": consuming.bootstrap})
     for number in range(RECORDS):
-        producer.produce(name, str(number).encode(), partition=PARTITION)
+        producer.produce(topic, str(number).encode(), partition=partition)
     assert producer.flush(NET_SECONDS) == 0
+
+
+def commit(consuming: Consuming, topic: str, partition: int) -> None:
+    """Have the group read some of a partition."""
     config = {"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group}
     with closing(Consumer(config)) as before:
-        before.commit(offsets=[TopicPartition(name, PARTITION, COMMITTED)], asynchronous=False)
-    return name
+        before.commit(offsets=[TopicPartition(topic, partition, COMMITTED)], asynchronous=False)
 
 
 def positioned(assignment: Assignment, member: Consumer) -> bool:
@@ -62,14 +75,11 @@ def positioned(assignment: Assignment, member: Consumer) -> bool:
     return True
 
 
-@pytest.mark.parametrize("refusals", [0, 1])
-def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
-    consuming: Consuming, topic: str, refusals: int
-) -> None:
-    kafka = {"bootstrap.servers": consuming.bootstrap}
-    member = Moving(
-        kafka
-        | {
+def member_of(consuming: Consuming, refusals: int = 0) -> Moving:
+    """A member as the consumer has it."""
+    return Moving(
+        {
+            "bootstrap.servers": consuming.bootstrap,
             "group.id": consuming.group,
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "cooperative-sticky",
@@ -77,6 +87,14 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
         },
         refusals,
     )
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
+    consuming: Consuming, topic: str, refusals: int
+) -> None:
+    kafka = {"bootstrap.servers": consuming.bootstrap}
+    member = member_of(consuming, refusals)
     with closing(member), closing(Ledger(consuming.database_url, "")) as ledger:
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
         member.subscribe([topic], on_assign=assignment.gained, on_revoke=assignment.lost)
@@ -97,3 +115,35 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
         assert member.told[PARTITION] == COMMITTED
         eventually(lambda: read() and len(found) == RECORDS - COMMITTED, "the records")
         assert found == list(range(COMMITTED, RECORDS))
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_before(
+    consuming: Consuming, topic: str
+) -> None:
+    """Nothing was committed when a partition came first; that is said when it comes again."""
+    kafka, place = {"bootstrap.servers": consuming.bootstrap}, (topic, OTHER)
+    fill(consuming, topic, OTHER)
+    (topic_id,) = topic_ids(dict(kafka), {topic}).values()
+    with (
+        closing(member_of(consuming)) as member,
+        closing(Ledger(consuming.database_url, "")) as ledger,
+    ):
+        assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
+        assignment.gained(member, [TopicPartition(*place)])
+        # Answered after the client's own question, so its report waits now.
+        member.committed([TopicPartition(*place)], timeout=NET_SECONDS)
+        assignment.lost(member, [TopicPartition(*place)])
+        member.incremental_unassign([TopicPartition(*place)])
+        # Another member reads on; the ledger knows what had been published before its last batch.
+        commit(consuming, topic, OTHER)
+        ledger.remember([Published(consuming.group, topic, OTHER, topic_id, COMMITTED, 0)])
+        assignment.gained(member, [TopicPartition(*place)])
+        assert member.told[OTHER] == COMMITTED
+        message = eventually(lambda: member.poll(0.2), "what the client reports")
+        assert message is not None
+        reported = message.error()
+        assert reported is not None
+        assert reported.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - librdkafka's own name
+        assignment.lacks_offset(place, reported.str())
+        eventually(lambda: positioned(assignment, member), "where to read")
+        assert member.told[OTHER] == COMMITTED

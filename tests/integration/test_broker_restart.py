@@ -13,6 +13,7 @@ from tests.services.callbacks import in_run
 from tests.services.consuming import Consuming
 from tests.services.waiting import eventually
 
+LOOKED: Final = "billing_consumer_backlog_look_timestamp_seconds"
 HASTY: Final = ["tests.services.hasty_backlog"]
 pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 
@@ -36,13 +37,13 @@ def test_members_live_through_a_restart_of_their_coordinator(
         broker.kill()
         broker.start()
         consuming.settled()
-        for member in members:
-            looked = member.counted("billing_consumer_backlog_look_timestamp_seconds")
-            eventually(
-                lambda member=member, looked=looked: (
-                    member.counted("billing_consumer_backlog_look_timestamp_seconds") > looked
-                ),
-                "the member to look at the group again",
+        before = [member.counted(LOOKED) for member in members]
+
+        def looked_again(before: list[float] = before) -> bool:
+            return all(
+                member.counted(LOOKED) > then for member, then in zip(members, before, strict=True)
             )
+
+        eventually(looked_again, "the members to look at the group again")
     consuming.every_receipt_is_published_once(140)
     assert [member.end() for member in members] == [0, 0]

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.services.cache import cached
-from tests.services.jars import kafka_version
+from tests.services.jars import version_of
 from tests.services.process import Server, ServerError, free_port
 from tests.services.restarts import brought_up
 from tests.services.waiting import NET_SECONDS, eventually
@@ -119,6 +119,56 @@ FAST_START: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 FULL: Final[tuple[str, ...]] = ()
 
 
+def java_command(
+    jars: Path, directory: Path, heap: str, compiler: tuple[str, ...] = FAST_START
+) -> list[str]:
+    """The beginning of a command that runs a class out of the broker's jars.
+
+    Args:
+        jars: directory of the broker's jars.
+        directory: takes what the JVM unpacks.
+        heap: the bound of its heap, in Java's notation.
+        compiler: how the JVM compiles.
+    """
+    command = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}", *compiler]
+    command += [f"-Dlog4j2.configurationFile={LOG4J}"]
+    archive = class_archive(jars)
+    if compiler == FAST_START and archive.exists():
+        command += [f"-XX:SharedArchiveFile={archive}"]
+    # A killed JVM leaves there the libraries that it had unpacked.
+    return [*command, f"-Djava.io.tmpdir={directory}"]
+
+
+def format_storage(command: list[str], properties: Path) -> None:
+    """Prepare the log directories that `properties` name, for a new cluster.
+
+    Args:
+        command: from `java_command`.
+        properties: the configuration of one node.
+
+    Raises:
+        ServerError: the tool failed, with what it said.
+    """
+    # The tool takes an id that begins with a dash for an option: one in sixty-four would.
+    cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+    command = [*command, "kafka.tools.StorageTool", "format"]
+    command += ["--cluster-id", cluster, "--config", str(properties)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=NET_SECONDS)
+    if done.returncode != 0:
+        raise ServerError(f"the broker's storage was not formatted:\n{done.stdout}{done.stderr}")
+
+
+def described(data: Path) -> bool:
+    """Whether every partition in a log directory has its `partition.metadata`.
+
+    Kafka writes that file a moment after the partition, and takes a partition without one for a
+    stray after a crash (KAFKA-16814): it comes back empty, with what it had acknowledged gone.
+    Replicas save a cluster from that; nothing saves a single node, or all of them killed at once.
+    """
+    partitions = [entry for entry in data.iterdir() if PARTITION.search(entry.name)]
+    return all((partition / "partition.metadata").exists() for partition in partitions)
+
+
 class ApacheKafka:
     """One broker that keeps its port and its data over stops, kills and restarts.
 
@@ -138,20 +188,14 @@ class ApacheKafka:
         compiler: tuple[str, ...] = FAST_START,
         session_ms: int = LONG_SESSION_MS,
     ) -> None:
-        self.version = kafka_version()
+        self.version = version_of(jars)
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._properties = directory / "server.properties"
         self._data = directory / "data"
         settings = broker_settings(self.port, free_port(), str(self._data), session_ms)
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
-        self._java = [java() or "java", "-cp", f"{jars}/*", f"-Xmx{heap}", *compiler]
-        self._java += [f"-Dlog4j2.configurationFile={LOG4J}"]
-        archive = class_archive(jars)
-        if compiler == FAST_START and archive.exists():
-            self._java += [f"-XX:SharedArchiveFile={archive}"]
-        # A killed JVM leaves there the libraries that it had unpacked.
-        self._java += [f"-Djava.io.tmpdir={directory}"]
+        self._java = java_command(jars, directory, heap, compiler)
         self._server = Server(
             f"Apache Kafka {self.version}",
             [*self._java, "kafka.Kafka", str(self._properties)],
@@ -196,12 +240,7 @@ class ApacheKafka:
         self._server.kill()
 
     def kill(self, settle_seconds: float = 20) -> None:
-        """SIGKILL: a crash, after every partition has its `partition.metadata`.
-
-        Kafka writes that file a moment after the partition, and takes a partition without one for
-        a stray after a crash (KAFKA-16814): it comes back empty, with what it had acknowledged
-        gone. Replicas save a cluster from that; nothing saves a single node.
-        """
+        """SIGKILL: a crash, after every partition is `described`."""
         eventually(self._settled, "the metadata of every partition", settle_seconds)
         self._server.kill()
 
@@ -210,8 +249,7 @@ class ApacheKafka:
             self._server.check()
         except ServerError:
             return True  # nothing runs that could write it
-        partitions = [entry for entry in self._data.iterdir() if PARTITION.search(entry.name)]
-        return all((partition / "partition.metadata").exists() for partition in partitions)
+        return described(self._data)
 
     def suspend(self) -> None:
         """SIGSTOP: clients see a broker that takes connections and never answers."""
@@ -227,15 +265,8 @@ class ApacheKafka:
         self.start()
 
     def _format(self) -> None:
-        # The tool takes an id that begins with a dash for an option: one in sixty-four would.
-        cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        command = [*self._java, "kafka.tools.StorageTool", "format"]
-        command += ["--cluster-id", cluster, "--config", str(self._properties)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=NET_SECONDS
-        )
-        if done.returncode != 0:
+        try:
+            format_storage(self._java, self._properties)
+        except ServerError:
             shutil.rmtree(self._data, ignore_errors=True)
-            raise ServerError(
-                f"the broker's storage was not formatted:\n{done.stdout}{done.stderr}"
-            )
+            raise

@@ -24,37 +24,48 @@ def kafka_version() -> str:
     return found[1]
 
 
-def cached_jars() -> Path:
-    """Where the jars are or will be: one directory for each content of the pom."""
-    return cached(_name())
+def cached_jars(version: str | None = None) -> Path:
+    """Where the jars are or will be: one directory for each content of the pom and version."""
+    return cached(_name(version or kafka_version()))
 
 
-def _name() -> str:
-    return f"kafka-{kafka_version()}-{hashlib.sha256(POM.read_bytes()).hexdigest()[:8]}"
+def _name(version: str) -> str:
+    return f"kafka-{version}-{hashlib.sha256(POM.read_bytes()).hexdigest()[:8]}"
 
 
-def fetch_jars(say: Callable[[str], None]) -> Path:
+def version_of(jars: Path) -> str:
+    """The version of the broker whose jars these are."""
+    found = next(jars.glob("kafka-clients-*.jar"), None)
+    if found is None:
+        raise JarsError(f"there is no broker in {jars}")
+    return found.stem.removeprefix("kafka-clients-")
+
+
+def fetch_jars(say: Callable[[str], None], version: str | None = None) -> Path:
     """Give the directory of the jars; the first time, let Maven fill it (about a minute).
 
     Args:
         say: told what takes time.
+        version: of Apache Kafka; default: the one that the pom asks for.
 
     Raises:
         JarsError: Maven failed or took longer than five minutes.
     """
+    wanted = version or kafka_version()
 
     def fill(directory: Path) -> None:
-        say(f"fetching the jars of Apache Kafka {kafka_version()} with Maven into {cached_jars()}")
-        _run_maven(directory)
+        say(f"fetching the jars of Apache Kafka {wanted} with Maven into {cached_jars(wanted)}")
+        _run_maven(directory, wanted)
 
     try:
-        return kept(_name(), fill)
+        return kept(_name(wanted), fill)
     except OSError as refused:
         raise JarsError(f"the jars could not be stored: {refused}") from refused
 
 
-def _run_maven(directory: Path) -> None:
+def _run_maven(directory: Path, version: str) -> None:
     command = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM)]
+    command += [f"-Dkafka.version={version}"]
     command += ["dependency:copy-dependencies", f"-DoutputDirectory={directory}"]
     try:
         done = subprocess.run(

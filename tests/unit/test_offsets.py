@@ -52,6 +52,38 @@ def test_what_was_read_before_it_was_deleted_is_not_counted(
     assert start(known, "here", 10, 20, committed).expired == expired
 
 
+@pytest.mark.parametrize(
+    ("known", "committed", "expected"),
+    [
+        (published(12, written=17), 17, Start(17, "committed")),
+        (published(12), 10, Start(10, "committed")),
+        (published(12), 20, Start(20, "committed")),
+        (published(12), 21, Start(12, "remembered")),
+        (published(12), 9, Start(12, "remembered")),
+        (published(12), None, Start(12, "remembered")),
+        (published(9, written=17), 17, Start(17, "committed")),
+        (published(12, "gone"), 17, Start(10, "other_topic", 0)),
+        (None, 17, Start(10, "first_time", 0)),
+    ],
+    ids=[
+        "in the midst",
+        "the first",
+        "the end",
+        "past the end",
+        "deleted",
+        "none",
+        "ahead of the ledger",
+        "other topic",
+        "no ledger",
+    ],
+)
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_a_committed_offset_that_kafka_has_is_valid(
+    known: Known | None, committed: int | None, expected: Start
+) -> None:
+    """Whatever the client says of it: the ledger only knows what came before its last batch."""
+    assert start(known, "here", 10, 20, committed) == expected
+
+
 @given(known=st.integers(0, 50), low=st.integers(0, 30), size=st.integers(0, 30))
 def test_nothing_that_kafka_has_and_nobody_published_is_passed_over(
     known: int, low: int, size: int

@@ -1,0 +1,14 @@
+"""Fixtures of the chaos ring."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.fleet import Fleet, running_fleet
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Everything that can be hurt."""
+    with running_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet

@@ -1,0 +1,101 @@
+"""Where a member reads on when its client reports that a partition has no valid offset."""
+
+from collections.abc import Collection, Sequence
+from typing import cast
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
+from structlog.testing import capture_logs
+
+from consumer.asking import Ask
+from consumer.assignment import Assignment
+from consumer.gap import Known
+from consumer.health import Health
+from consumer.ledger import Ledger
+from consumer.offsets import Offsets
+from consumer.positions import Move
+from consumer.start import Place
+from tests.services.asking import at_once
+
+PLACE = ("callbacks", 3)
+LOW, HIGH = 10, 20
+WHY = "no previously committed offset available: Local: No offset stored"
+
+
+class Member:
+    """A client of a group that has committed one offset, or none."""
+
+    def __init__(self, committed: int | None) -> None:
+        self._committed = OFFSET_INVALID if committed is None else committed
+        self.told: dict[Place, int] = {}
+
+    def committed(
+        self,
+        partitions: Sequence[TopicPartition],
+        timeout: float,  # noqa: ARG002 - the client's signature
+    ) -> list[TopicPartition]:
+        return [TopicPartition(part.topic, part.partition, self._committed) for part in partitions]
+
+    def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
+        for part in partitions:
+            self.told.pop((part.topic, part.partition), None)
+
+    def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.told |= {(part.topic, part.partition): part.offset for part in partitions}
+
+
+class Books(Ledger):
+    """A ledger that knows what had been published before the last batch."""
+
+    def __init__(self) -> None:
+        """Without a database."""
+
+    def known(self, group: str, places: Collection[Place]) -> dict[Place, Known]:  # noqa: ARG002 - one group
+        return {place: Known("id of callbacks", 17, 12) for place in places}
+
+    def move(self, group: str, moves: Sequence[Move]) -> list[Move]:  # noqa: ARG002 - one group
+        return list(moves)
+
+
+class Told(Offsets):
+    """Asks no broker."""
+
+    def learn(self, topics: Collection[str], ask: Ask) -> None:  # noqa: ARG002 - nobody
+        self._topic_ids |= {topic: f"id of {topic}" for topic in topics}
+
+    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        return dict.fromkeys(places, LOW), dict.fromkeys(places, HIGH)
+
+
+@pytest.mark.parametrize(
+    ("committed", "reads_on", "reset"),
+    [(17, 17, "committed"), (HIGH + 1, 12, "remembered"), (None, 12, "remembered")],
+    ids=["there all the same", "past the end", "none"],
+)
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_the_group_is_asked_before_the_ledger_is(
+    committed: int | None, reads_on: int, reset: str
+) -> None:
+    member, offsets = Member(committed), Told({}, "group", Books())
+    assignment = Assignment(offsets, Health(60))
+    assignment.places.add(PLACE)
+    assignment.lacks_offset(PLACE, WHY)
+    with capture_logs() as logs:
+        assignment.position(cast("Consumer", member), at_once)
+    assert member.told == {PLACE: reads_on}
+    assert assignment.positioned == {PLACE}
+    assert (PLACE in offsets.comparable([PLACE])) is (reset == "committed")
+    (line,) = logs
+    assert (line["reset"], line["client"]) == (reset, [WHY])
+
+
+def test_a_partition_that_has_left_is_not_placed() -> None:
+    member, offsets = Member(17), Told({}, "group", Books())
+    assignment = Assignment(offsets, Health(60))
+    assignment.places.add(PLACE)
+    assignment.lacks_offset(PLACE, WHY)
+    assignment.position(cast("Consumer", member), at_once, in_hand=[PLACE])
+    assert member.told == {}
+    assert assignment.positioned == set()
+    assignment.places.discard(PLACE)
+    assignment.position(cast("Consumer", member), at_once)
+    assert member.told == {}
