@@ -98,9 +98,13 @@ class Fleet:
     def sender(self, sender: Sender) -> None:
         self._sender = sender
 
-    def gateway_with(self, settings: Mapping[str, str] | None = None) -> Process:
-        """The gateway, not started, with further settings."""
-        return self._process("gateway", 0, ("producer_gateway", "run"), ROOT, settings)
+    def gateway_with(
+        self,
+        program: Sequence[str] = ("producer_gateway", "run"),
+        settings: Mapping[str, str] | None = None,
+    ) -> Process:
+        """The gateway, not started; as `member_with`."""
+        return self._process("gateway", 0, program, ROOT, settings)
 
     def member_with(
         self,

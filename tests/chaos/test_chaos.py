@@ -2,8 +2,8 @@
 
 By itself this injects `A_RUN`: one of each kind that takes seconds. `make chaos` injects
 CHAOS_FAULTS=500 of all of them and writes docs/reliability.md. The seed is printed; CHAOS_SEED
-repeats a schedule, CHAOS_ONLY takes the faults whose name holds it; CHAOS_TALLY names a file for
-the counts of a run (`tests.chaos.matrix`).
+repeats a schedule, CHAOS_ONLY takes the faults whose name holds one of its texts; CHAOS_TALLY
+names a file for the counts of a run (`tests.chaos.matrix`).
 """
 
 import os
@@ -24,7 +24,7 @@ from tests.services.broker import missing_for_apache
 
 SEED: Final = int(os.environ.get("CHAOS_SEED", "20261122"))
 COUNT: Final = int(os.environ.get("CHAOS_FAULTS", "0"))
-ONLY: Final = os.environ.get("CHAOS_ONLY", "")
+ONLY: Final = os.environ.get("CHAOS_ONLY", "").split(",")
 MATRIX: Final = os.environ.get("CHAOS_MATRIX")
 TALLY: Final = os.environ.get("CHAOS_TALLY")
 A_RUN: Final = (
@@ -43,11 +43,16 @@ A_RUN: Final = (
 """One of each kind; a kind's others take longer, or have a test of their own in another ring."""
 
 
+def wanted(name: str) -> bool:
+    """Whether CHAOS_ONLY takes a fault."""
+    return any(text.strip() in name for text in ONLY)
+
+
 def schedule(seed: int, count: int) -> list[str]:
     """`A_RUN`; for a count, every fault as often as every other, in an order of the seed."""
     if not count:
-        return [name for name in A_RUN if ONLY in name]
-    names = [name for name in FAULTS if ONLY in name]
+        return [name for name in A_RUN if wanted(name)]
+    names = list(filter(wanted, FAULTS))
     drawn = [names[index % len(names)] for index in range(count)]
     random.Random(seed).shuffle(drawn)  # noqa: S311 - a schedule, no secret
     return drawn
