@@ -12,8 +12,8 @@ from tests.chaos.matrix import Run, joined, matrix
 from tests.chaos.process import Process
 from tests.chaos.rounds import ALARMING, Audit, Tally
 from tests.chaos.test_chaos import A_RUN, schedule
-from tests.chaos.upgrade_faults import UNDO
 from tests.chaos.watchman import in_seconds
+from tests.services.former_schema import UNDO
 from tests.services.prometheus import RULES
 from tests.services.waiting import eventually
 
