@@ -201,7 +201,7 @@ def kill_the_pooler(fleet: Fleet, chance: random.Random) -> None:
         lead_to(fleet, pooler.port)
         time.sleep(chance.uniform(0.5, 2))
         pooler.kill()
-        time.sleep(chance.uniform(1, 3))
+        time.sleep(chance.uniform(1.5, 3))
         pooler.start()
         time.sleep(chance.uniform(0.5, 2))
         lead_to(fleet, fleet.postgres.database.port)
