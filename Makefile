@@ -78,4 +78,4 @@ fuzz: install ## Make up requests to the gateway for FUZZ_SECONDS (1,800 a half)
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} $(RUN) pytest -s tests/integration/test_gateway_fuzz.py
 
 chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
-	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s tests/chaos
+	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s -x tests/chaos

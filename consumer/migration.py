@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -12,6 +13,11 @@ from psycopg import Connection, errors
 from sqlalchemy.exc import DBAPIError
 
 from consumer.address import connect
+
+log = structlog.get_logger("consumer")
+
+_ATTEMPTS: Final = 10
+"""How often a migration may meet a deadlock. PostgreSQL takes a second to find each."""
 
 
 class NewerSchemaError(Exception):
@@ -38,13 +44,19 @@ def _connect(database_url: str) -> Connection[tuple[Any, ...]]:
 def migrate(database_url: str) -> None:
     """Apply what is pending, in one transaction, one process at a time.
 
-    Safe to run from several places at once and to run again. Raises `DatabaseError` and
-    `psycopg.Error`.
+    Safe to run from several places at once, to run again, and beside consumers that write: they
+    take the tables in another order than migrations do, so that a deadlock may undo all of it, and
+    then it is tried again. Raises `DatabaseError` and `psycopg.Error`.
     """
-    try:
-        command.upgrade(_config(database_url), "head")
-    except DBAPIError as error:
-        raise DatabaseError(str(error.orig)) from error
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            command.upgrade(_config(database_url), "head")
+        except DBAPIError as error:
+            if attempt == _ATTEMPTS or not isinstance(error.orig, errors.DeadlockDetected):
+                raise DatabaseError(str(error.orig)) from error
+            log.warning("the migration met a deadlock and is tried again", attempt=attempt)
+        else:
+            return
 
 
 def pending(database_url: str) -> Sequence[str]:

@@ -14,8 +14,11 @@ POST_TIMEOUT_SECONDS = 20.0
 RUNS = 40
 LARGEST_POST = 20
 REPEAT_SHARE = 0.3
+REPEATED = 200
 PAUSE_SECONDS = 0.03
 REFUSED_PAUSE_SECONDS = 0.2
+STORY = "tell me a story "
+CONTENT_BYTES = 640
 
 
 class Fate(StrEnum):
@@ -32,13 +35,14 @@ WEIGHTS = {Fate.RECEIPT: 80, Fate.DEFERRED: 8, Fate.SKIPPED: 8, Fate.PARKED: 4}
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its ids, its fate, and its cost as the text that stands in the JSON."""
+    """One call: its ids, its fate, its cost as the text that stands in the JSON, its content."""
 
     response_id: str
     call_id: str
     run_id: str
     fate: Fate
     cost: str
+    content_bytes: int = CONTENT_BYTES
 
     def element(self) -> bytes:
         """The callback of this call; the same bytes each time."""
@@ -59,7 +63,7 @@ class Call:
             "endTime": 1_795_312_950.2,
             "end_user": "acct-chaos",
             "metadata": {"spend_logs_metadata": {"run_id": self.run_id}},
-            "messages": [{"role": "user", "content": "tell me a story " * 40}],
+            "messages": [{"role": "user", "content": STORY * (self.content_bytes // len(STORY))}],
         }
         return json.dumps(payload).replace('"@cost@"', self.cost).encode()
 
@@ -83,7 +87,7 @@ class Books:
         self.accepted: dict[str, Call] = {}
         self.doubtful: dict[str, Call] = {}
 
-    def make(self, fate: Fate | None = None) -> Call:
+    def make(self, fate: Fate | None = None, content_bytes: int = CONTENT_BYTES) -> Call:
         """A new call, of a random fate unless one is given."""
         with self._lock:
             self._made += 1
@@ -93,7 +97,7 @@ class Books:
             run = self._random.randrange(RUNS)
         cost = f"0.{digits:012}" if chosen is Fate.RECEIPT else "0.0"
         name = f"{self._prefix}-{number}"
-        return Call(f"resp-{name}", f"call-{name}", self._runs()[run], chosen, cost)
+        return Call(f"resp-{name}", f"call-{name}", self._runs()[run], chosen, cost, content_bytes)
 
     def _runs(self) -> list[str]:
         return [f"run-{self._prefix}-{self._round}-{number}" for number in range(RUNS)]
@@ -106,7 +110,7 @@ class Books:
     def turn_over(self) -> None:
         """Begin a round: the calls of the last one may still be repeated."""
         with self._lock:
-            self._old = list(self.accepted.values())[-200:]
+            self._old = self._small()
             self._round += 1
             self._known_runs = set(self._runs())
             self.accepted, self.doubtful = {}, {}
@@ -116,10 +120,15 @@ class Books:
         calls = [self.make() for _ in range(size)]
         with self._lock:
             if self._random.random() < REPEAT_SHARE:
-                old = [*self._old, *list(self.accepted.values())[-200:]]
+                old = [*self._old, *self._small()]
                 calls += self._random.choices(old, k=min(3, len(old)))
             self._random.shuffle(calls)
         return calls
+
+    def _small(self) -> list[Call]:
+        """What was accepted last and may be repeated: a giant would hold up the rest."""
+        last = list(self.accepted.values())[-REPEATED:]
+        return [call for call in last if call.content_bytes == CONTENT_BYTES]
 
     def enter(self, calls: list[Call], *, taken: bool) -> None:
         """Write down how a POST ended."""
@@ -145,7 +154,7 @@ class Sender:
     def __init__(self, url: str, token: str, books: Books) -> None:
         self._url = f"{url}/v1/callbacks/litellm"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._books = books
+        self.books = books
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -156,7 +165,7 @@ class Sender:
             status = client.post(self._url, content=body, headers=self._headers).status_code
         except httpx.TransportError:
             status = 0
-        self._books.enter(calls, taken=status == httpx.codes.ACCEPTED)
+        self.books.enter(calls, taken=status == httpx.codes.ACCEPTED)
         return status == httpx.codes.ACCEPTED
 
     def post_until_taken(self, calls: list[Call], deadline_seconds: float) -> None:
@@ -181,7 +190,7 @@ class Sender:
     def _run(self) -> None:
         with self._client() as client:
             while not self._stop.wait(PAUSE_SECONDS):
-                if not self.post(client, self._books.post_of(self._books.size())):
+                if not self.post(client, self.books.post_of(self.books.size())):
                     self._stop.wait(REFUSED_PAUSE_SECONDS)
 
     def stop(self) -> None:

@@ -1,23 +1,26 @@
-"""The faults, by name. Each injects itself, holds, and is mended before it returns."""
+"""The faults, by name, and those of the rooms' processes and of their broker."""
 
 import random
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from signal import SIGKILL
 
-import psycopg
-
+from tests.chaos.clock_faults import CLOCK_FAULTS
 from tests.chaos.crash import STEPS
-from tests.chaos.fleet import DELIVERY_TIMEOUT_MS, SESSION_TIMEOUT_MS, Fleet, alive
+from tests.chaos.database_faults import DATABASE_FAULTS, END_SESSIONS, ask
+from tests.chaos.fault import Fault, Injection
+from tests.chaos.fleet import DELIVERY_TIMEOUT_MS, SESSION_TIMEOUT_MS, Fleet
 from tests.chaos.kafka_faults import KAFKA_FAULTS
+from tests.chaos.memory_faults import MEMORY_FAULTS
+from tests.chaos.process import alive
+from tests.chaos.upgrade_faults import UPGRADE_FAULTS
 from tests.services.waiting import eventually
-
-Fault = Callable[[Fleet, random.Random], None]
 
 CRASH_SECONDS = 30.0
 
 
-def _crash_at(step: str) -> Fault:
+def _crash_at(step: str) -> Injection:
     def crash(fleet: Fleet, chance: random.Random) -> None:
         """Put a member with a lit fuse in another's place; it dies and the other comes back."""
         number = chance.randrange(len(fleet.members))
@@ -66,11 +69,7 @@ def kill_database(fleet: Fleet, chance: random.Random) -> None:
 def terminate_backends(fleet: Fleet, chance: random.Random) -> None:
     """Every connection of a consumer is cut by the server, several times."""
     for _ in range(chance.randint(1, 5)):
-        with psycopg.connect(fleet.postgres.url, autocommit=True) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'billing-consumer'"
-            )
+        ask(fleet.postgres.url, END_SESSIONS)
         time.sleep(chance.uniform(0.02, 0.3))
 
 
@@ -121,17 +120,30 @@ def repeats(fleet: Fleet, chance: random.Random) -> None:
     fleet.gateway.check()
 
 
+def _crashes() -> dict[str, Fault]:
+    return {
+        f"consumer killed {step.replace('_', ' ')}": Fault(
+            _crash_at(step), ends={"consumer": -SIGKILL}
+        )
+        for step in STEPS
+    }
+
+
 FAULTS: Mapping[str, Fault] = {
-    **{f"consumer killed {step.replace('_', ' ')}": _crash_at(step) for step in STEPS},
-    "consumer killed at any instruction": kill_consumer,
-    "gateway killed in mid-request": kill_gateway,
-    "gateway stopped in mid-request": stop_gateway,
-    "gateway killed with a spool": kill_gateway_with_spool,
-    "spool's disk full": spool_disk_full,
-    **KAFKA_FAULTS,
-    "database killed and restarted": kill_database,
-    "database connections cut": terminate_backends,
-    "members join and leave": members_come_and_go,
-    "consumer frozen past its session": zombie,
-    "callbacks repeated and reordered": repeats,
+    **_crashes(),
+    "consumer killed at any instruction": Fault(kill_consumer),
+    "gateway killed in mid-request": Fault(kill_gateway),
+    "gateway stopped in mid-request": Fault(stop_gateway),
+    "gateway killed with a spool": Fault(kill_gateway_with_spool),
+    "spool's disk full": Fault(spool_disk_full),
+    **{name: Fault(inject) for name, inject in KAFKA_FAULTS.items()},
+    "database killed and restarted": Fault(kill_database),
+    "database connections cut": Fault(terminate_backends),
+    "members join and leave": Fault(members_come_and_go),
+    "consumer frozen past its session": Fault(zombie, alerts=frozenset({"BillingConsumerDown"})),
+    "callbacks repeated and reordered": Fault(repeats),
+    **DATABASE_FAULTS,
+    **CLOCK_FAULTS,
+    **UPGRADE_FAULTS,
+    **MEMORY_FAULTS,
 }

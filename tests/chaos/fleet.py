@@ -4,21 +4,25 @@ import os
 import secrets
 import subprocess
 import sys
-from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import httpx
+import psycopg
 
 from schemas.topics import load_topics
+from tests.chaos.books import Sender
+from tests.chaos.process import Exit, Process, alive
 from tests.services import fetching
 from tests.services.class_archive import keep_classes
 from tests.services.embedded_postgres import EmbeddedPostgres
+from tests.services.gate import Gate
 from tests.services.jars import fetch_jars
 from tests.services.kafka_cluster import KafkaCluster
 from tests.services.kafka_node import Client
-from tests.services.process import Server, free_port
+from tests.services.process import free_port
 from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -27,21 +31,35 @@ KAFKA_VERSION = os.environ.get("CHAOS_KAFKA_VERSION")
 """Another one than the pom's, out of Maven."""
 SESSION_TIMEOUT_MS = 3_000
 DELIVERY_TIMEOUT_MS = 2_000
+CLIENT_OF: Final[Mapping[str, Client]] = {"gateway": "gateway", "consumer": "consumers"}
+CONNECTIONS = 40
+"""As many as PostgreSQL gives, so that they can be used up."""
 
 
 class Fleet:
     """Everything that can be hurt. Topics of their own, a database of their own.
 
+    The rooms reach PostgreSQL through `door`, as through the address that a cluster of databases
+    has: it can be shut, and lead to another server or to a pooler.
+
     Args:
         kafka: brokers that run.
         postgres: a database server that runs.
         directory: for logs and the spool.
+        settings: of the rooms, beyond those of every fleet.
     """
 
-    def __init__(self, kafka: KafkaCluster, postgres: EmbeddedPostgres, directory: Path) -> None:
+    def __init__(
+        self,
+        kafka: KafkaCluster,
+        postgres: EmbeddedPostgres,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.kafka = kafka
         self.postgres = postgres
-        self._directory = directory
+        self.door = Gate(postgres.database.port)
+        self.directory = directory
         self.spool = directory / "spool"
         self.prefix = f"chaos{secrets.token_hex(4)}."
         self.topics = load_topics(self.prefix)
@@ -51,35 +69,125 @@ class Fleet:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BILLING_", "GATEWAY_"))},
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-            "DATABASE_URL": postgres.url,
+            "DATABASE_URL": postgres.url.replace(
+                f":{postgres.database.port}/", f":{self.door.port}/"
+            ),
             "BILLING_TOPIC_PREFIX": self.prefix,
             "BILLING_INGEST_TOKEN": self.token,
             "GATEWAY_PORT": str(self.gateway_port),
-            "GATEWAY_METRICS_PORT": "0",
             "GATEWAY_DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
             "GATEWAY_SPOOL_DIR": str(self.spool),
             "CONSUMER_GROUP": f"{self.prefix}consumer",
-            "CONSUMER_METRICS_PORT": "0",
             "CONSUMER_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
             "CONSUMER_TRANSACTION_TIMEOUT_MS": "3000",
             "CONSUMER_RETRY_MAX_MS": "1000",
+            **(settings or {}),
         }
-        self.gateway = self._server("gateway", "gateway", "producer_gateway", "run")
-        self.members = [self._member(n, "consumer", "run") for n in range(MEMBERS)]
+        self._ports = [free_port() for _ in range(1 + MEMBERS)]
+        self._made: list[Process] = []
+        self._sender: Sender | None = None
+        self.gateway = self.gateway_with()
+        self.members = [self.member_with(number) for number in range(MEMBERS)]
 
-    def _member(self, number: int, *module: str) -> Server:
-        return self._server(f"consumer-{number}", "consumers", *module)
+    @property
+    def processes(self) -> list[Process]:
+        """The gateway and the members of the group."""
+        return [self.gateway, *self.members]
 
-    def _server(self, name: str, client: Client, *module: str) -> Server:
-        command = [sys.executable, "-m", *module]
-        log = self._directory / f"{name}.log"
+    @property
+    def sender(self) -> Sender:
+        """Who posts calls and keeps the books of them."""
+        if self._sender is None:
+            raise RuntimeError("nobody sends anything")
+        return self._sender
+
+    @sender.setter
+    def sender(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def gateway_with(
+        self,
+        program: Sequence[str] = ("producer_gateway", "run"),
+        settings: Mapping[str, str] | None = None,
+    ) -> Process:
+        """The gateway, not started; as `member_with`."""
+        return self._process("gateway", 0, program, ROOT, settings)
+
+    def member_with(
+        self,
+        number: int,
+        tree: Path = ROOT,
+        program: Sequence[str] = ("consumer", "run"),
+        settings: Mapping[str, str] | None = None,
+    ) -> Process:
+        """A member, not started, that may stand in for the one of that number.
+
+        Args:
+            number: of the one whose place it takes.
+            tree: whose code it runs.
+            program: the module that it runs, with arguments.
+            settings: beyond those of every member.
+        """
+        return self._process("consumer", 1 + number, program, tree, settings)
+
+    def _process(
+        self,
+        room: str,
+        place: int,
+        program: Sequence[str],
+        tree: Path,
+        settings: Mapping[str, str] | None,
+    ) -> Process:
+        name = f"{room}-{place - 1}" if place else room
+        port = self._ports[place]
         # Each kind of client reaches the brokers through links of its own.
-        own = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_of(client)}
-        return Server(name, command, log, env=ChainMap(own, self.environment), cwd=ROOT)
+        own = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_of(CLIENT_OF[room]),
+            f"{room.upper()}_METRICS_PORT": str(port),
+            **(settings or {}),
+        }
+        made = Process(
+            room, name, [sys.executable, "-m", *program], self.directory / f"{name}.log",
+            env=self.environment | own, cwd=tree, metrics_port=port,
+        )  # fmt: skip
+        self._made.append(made)
+        return made
 
-    def crashing_member(self, number: int, step: str, batch: int) -> Server:
+    @contextmanager
+    def standing_in(self, process: Process) -> Iterator[None]:
+        """A process serves in the place of the one whose port it has, for as long as the block."""
+        ports = [own.metrics_port for own in self.processes]
+        place = ports.index(process.metrics_port)
+        usual = self.processes[place]
+        usual.stop()
+        self._put(place, process)
+        process.start()
+        self.wait_for_gateway()
+        try:
+            yield
+        finally:
+            process.stop()
+            self._put(place, usual)
+            usual.start()
+            self.wait_for_gateway()
+
+    def _put(self, place: int, process: Process) -> None:
+        if place:
+            self.members[place - 1] = process
+        else:
+            self.gateway = process
+
+    def crashing_member(self, number: int, step: str, batch: int) -> Process:
         """A consumer, not started, that kills itself at `step` of its `batch`-th batch."""
-        return self._member(number, "tests.chaos.crash", step, str(batch))
+        return self.member_with(number, program=("tests.chaos.crash", step, str(batch)))
+
+    def exits(self) -> list[Exit]:
+        """The ends of processes, since the last time, that nobody brought about by a call."""
+        found = [exit_ for process in self._made for exit_ in process.exits]
+        for process in self._made:
+            process.exits.clear()
+        self._made = self.processes
+        return found
 
     def start(self) -> None:
         """Prepare the schema and the topics, start the rooms, wait until they serve."""
@@ -110,26 +218,30 @@ class Fleet:
 
         eventually(answers, "the gateway to answer", deadline_seconds)
 
+    def receipts_of(self, response_ids: Sequence[str]) -> int:
+        """How many of these calls have a receipt; 0 while the database is away."""
+        question = "SELECT count(*) FROM billing.charge_receipts WHERE response_id = ANY(%s)"
+        try:
+            with psycopg.connect(self.postgres.url, connect_timeout=2) as connection:
+                row = connection.execute(question, [list(response_ids)]).fetchone()
+        except psycopg.OperationalError:
+            return 0
+        return int(row[0]) if row else 0
+
     def mend(self) -> None:
-        """Start again whatever a fault has ended."""
-        for server in (self.gateway, *self.members):
-            if not alive(server):
-                server.kill()
-                server.start()
-        self.wait_for_gateway()
-
-    def aborted(self) -> list[str]:
-        """The rooms that a library's assertion has ended in any of their lives: no fault does so.
-
-        `mend` starts them again, and the books agree all the same.
-        """
-        rooms = (self.gateway, *self.members)
-        return [room.name for room in rooms if b"Assertion `" in room.log.read_bytes()]
+        """Start again whatever has ended, as a supervisor does; it counts among the `exits`."""
+        ended = [process for process in self.processes if not alive(process)]
+        for process in ended:
+            process.kill()
+            process.start()
+        if self.gateway in ended:
+            self.wait_for_gateway()
 
     def stop(self) -> None:
         """End the rooms, in order."""
-        for server in (self.gateway, *self.members):
-            server.stop()
+        for process in self.processes:
+            process.stop()
+        self.door.shut()
 
 
 @contextmanager
@@ -143,12 +255,11 @@ def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
     jars = fetch_jars(print, KAFKA_VERSION)
     keep_classes(jars, print)
     kafka = KafkaCluster(jars, directory)
-    postgres = EmbeddedPostgres()
+    postgres = EmbeddedPostgres(("-c", f"max_connections={CONNECTIONS}"))
     try:
         kafka.start()
         postgres.start()
-        fleet = Fleet(kafka, postgres, directory)
-        fleet.environment.update(settings)
+        fleet = Fleet(kafka, postgres, directory, settings)
         try:
             fleet.start()
             yield fleet
@@ -160,16 +271,6 @@ def running_fleet(directory: Path, **settings: str) -> Iterator[Fleet]:
         postgres.remove()
 
 
-def has_partitions(member: Server) -> bool:
+def has_partitions(member: Process) -> bool:
     """Whether a consumer was given partitions in any of its lives."""
     return '"partitions assigned"' in member.log.read_text(errors="replace")
-
-
-def alive(server: Server) -> bool:
-    """Whether the process runs."""
-    try:
-        os.kill(server.pid, 0)
-        server.check()
-    except (RuntimeError, ProcessLookupError):
-        return False
-    return True

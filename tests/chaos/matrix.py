@@ -13,6 +13,12 @@ from tests.chaos.rounds import Tally
 
 BEGIN = "<!-- matrix: written by `make chaos` -->"
 END = "<!-- end of matrix -->"
+OF_THE_LOAD = frozenset({
+    "BillingConsumerParks",
+    "BillingGatewayWrongPath",
+    "BillingPaidModelWithoutCost",
+})  # fmt: skip
+"""Alerts that the calls themselves bring about, whatever else happens."""
 
 
 class Run(msgspec.Struct):
@@ -38,26 +44,47 @@ def percentile(values: list[float], share: float) -> float:
     return min(quantiles(values, n=100, method="inclusive")[round(share * 100) - 1], max(values))
 
 
+HEAD = (
+    "fault", "injected", "calls accepted", "lost", "doubled", "wrong", "exits", "untold",
+    "recovery p50", "p99", "told by",
+)  # fmt: skip
+OFTEN = 0.5
+"""The share of a fault's rounds in which something was told, from which on the matrix names it."""
+
+
 def matrix(tallies: Mapping[str, Tally], seeds: Sequence[int]) -> str:
     """The table as Markdown, with a line of sums."""
     lines = [
         f"Seeds: {', '.join(map(str, seeds))}.",
         "",
-        "| fault | injected | calls accepted | lost | doubled | wrong | recovery p50 | p99 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {' | '.join(HEAD)} |",
+        f"| --- |{' ---: |' * (len(HEAD) - 2)} --- |",
     ]
     total = Tally()
     for name, tally in tallies.items():
         lines.append(_line(name, tally))
         total.add(tally)
+    total.told = {}
     lines.append(_line("**all**", total))
     return "\n".join(lines)
 
 
 def _line(name: str, tally: Tally) -> str:
-    p50, p99 = (percentile(tally.recovery, share) for share in (0.5, 0.99))
-    counts = (tally.faults, tally.accepted, tally.lost, tally.doubled, tally.wrong)
-    return f"| {name} | {' | '.join(map(str, counts))} | {p50:.1f} s | {p99:.1f} s |"
+    counts = (
+        tally.faults, tally.accepted, tally.lost, tally.doubled, tally.wrong, tally.exits,
+        tally.untold,
+    )  # fmt: skip
+    times = (f"{percentile(tally.recovery, share):.1f} s" for share in (0.5, 0.99))
+    return f"| {' | '.join([name, *map(str, counts), *times, told_by(tally)])} |"
+
+
+def told_by(tally: Tally) -> str:
+    """What told of the fault in half of its rounds or more, without what the load itself causes."""
+    return ", ".join(
+        f"`{name}`"
+        for name, rounds in sorted(tally.told.items())
+        if name not in OF_THE_LOAD and rounds >= OFTEN * tally.faults
+    )
 
 
 def write_matrix(page: Path, runs: Sequence[Run]) -> None:

@@ -4,33 +4,57 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Self
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from tests.chaos.books import Books, Call, Fate, Sender
+from tests.chaos.fault import Fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet
+from tests.chaos.process import Exit
+from tests.chaos.watchman import JOBS, Watchman
 from tests.chaos.witness import Witness
 from tests.services.waiting import eventually
 
 SETTLED_SECONDS = 90.0
 PROBE_SECONDS = 90.0
 LOAD_SECONDS = 0.4
+TOLD_SECONDS = 15.0
+ALARMING = frozenset({
+    "BillingConsumerRecordsExpired",
+    "BillingGatewayFails",
+    "BillingGatewaySpoolDamaged",
+    "BillingGatewaySpoolMissing",
+    "BillingGatewaySpoolRefused",
+    "BillingLedgerBehind",
+    "BillingLedgerLostRecords",
+    "BillingReceiptConflict",
+})  # fmt: skip
+"""Alerts that no fault may bring about unless it says so: they tell of money, not of waiting."""
+
+Row = tuple[object, ...]
 
 
 @dataclass
 class Tally:
-    """What the rounds of one fault came to. Recovery is in seconds, one entry a fault."""
+    """What the rounds of one fault came to. Recovery is in seconds, one entry a fault.
+
+    `exits` counts the processes that ended though nobody ended them; `told` in how many rounds
+    each alert and each missing dependency was seen, `untold` what had to be seen and was not, and
+    what must not be seen and was.
+    """
 
     faults: int = 0
     accepted: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
+    exits: int = 0
+    untold: int = 0
+    told: dict[str, int] = field(default_factory=dict)
     recovery: list[float] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
@@ -40,6 +64,9 @@ class Tally:
         self.lost += other.lost
         self.doubled += other.doubled
         self.wrong += other.wrong
+        self.exits += other.exits
+        self.untold += other.untold
+        self.told = dict(Counter(self.told) + Counter(other.told))
         self.recovery += other.recovery
 
 
@@ -51,21 +78,31 @@ class Audit:
     doubled: list[str]
     wrong: list[str]
     conflicts: int
+    exits: list[Exit] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
         """Whether everything agrees."""
-        return not (self.lost or self.doubled or self.wrong or self.conflicts)
+        found = (self.lost, self.doubled, self.wrong, self.conflicts, self.exits, self.untold)
+        return not any(found)
 
 
 class Rounds:
-    """Injects faults into a fleet under load and audits after each."""
+    """Injects faults into a fleet under load and audits after each.
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    Args:
+        fleet: that serves.
+        watchman: who watches over it.
+        seed: of the load and of what is chance in a fault.
+    """
+
+    def __init__(self, fleet: Fleet, watchman: Watchman, seed: int) -> None:
         self._fleet = fleet
         self._chance = random.Random(seed)  # noqa: S311 - a schedule, no secret
         self.books = Books(seed)
-        self._sender = Sender(fleet.gateway_url, fleet.token, self.books)
+        self._sender = fleet.sender = Sender(fleet.gateway_url, fleet.token, self.books)
+        self._watchman = watchman
         self._witness = Witness(
             fleet.kafka.bootstrap, fleet.topics.receipts.name, fleet.topics.dead_letters.name
         )
@@ -84,25 +121,33 @@ class Rounds:
 
     def run(self, name: str) -> Audit:
         """One fault under load: inject, mend, measure the recovery, wait, audit."""
-        tally = self.tallies[name]
+        fault, tally = FAULTS[name], self.tallies[name]
         self.books.turn_over()
         self._letters = len(self._witness.letters)
+        self._watchman.begin(fault.alerts | ALARMING)
         self._sender.start()
         try:
             time.sleep(self._chance.uniform(0, LOAD_SECONDS))
-            FAULTS[name](self._fleet, self._chance)
+            fault.inject(self._fleet, self._chance)
             self._fleet.mend()
             tally.recovery.append(self._recovery())
         finally:
             self._sender.stop()
         tally.faults += 1
         tally.accepted += len(self.books.accepted)
-        audit = self._settle_and_audit()
+        audit = self._settle_and_audit(fault)
+        self._keep(tally, audit)
+        self._settled += self._found
+        return audit
+
+    def _keep(self, tally: Tally, audit: Audit) -> None:
         tally.lost += len(audit.lost)
         tally.doubled += len(audit.doubled)
         tally.wrong += len(audit.wrong) + audit.conflicts
-        self._settled += self._found
-        return audit
+        tally.exits += len(audit.exits)
+        tally.untold += len(audit.untold)
+        missing = {f"/readyz {name}" for room in JOBS for name in self._watchman.missing(room)}
+        tally.told = dict(Counter(tally.told) + Counter(missing | self._watchman.alerts))
 
     def _recovery(self) -> float:
         """Seconds from the end of the fault to the receipts of new calls in every partition."""
@@ -112,12 +157,8 @@ class Rounds:
         keys = [probe.response_id for probe in probes]
 
         def there() -> bool:
-            # Whoever gave up for want of a broker is started again, as a supervisor does.
             self._fleet.mend()
-            found = self._rows(
-                "SELECT count(*) FROM billing.charge_receipts WHERE response_id = ANY(%s)", keys
-            )
-            return bool(found == [(len(keys),)])
+            return self._fleet.receipts_of(keys) == len(keys)
 
         eventually(there, "the receipts of the probes", PROBE_SECONDS)
         return time.monotonic() - began
@@ -125,37 +166,34 @@ class Rounds:
     def _partitions(self) -> int:
         return self._fleet.topics.callbacks.partitions
 
-    def _rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """Ask the database; nothing while it is away."""
-        try:
-            with psycopg.connect(
-                self._fleet.postgres.url, row_factory=tuple_row, connect_timeout=2
-            ) as connection:
-                return connection.execute(sql.encode(), values).fetchall()
-        except psycopg.OperationalError:
-            return []
-
-    def _settle_and_audit(self) -> Audit:
+    def _settle_and_audit(self, fault: Fault) -> Audit:
         """Wait until everything accepted is accounted for, then look for anything that is not."""
         settled = _until(lambda: self._audit().clean, SETTLED_SECONDS)
-        return Audit([], [], [], 0) if settled else self._audit()
+        books = Audit([], [], [], 0) if settled else self._audit()
+        _until(lambda: not self._unseen(fault), TOLD_SECONDS)
+        exits = [exit_ for exit_ in self._fleet.exits() if fault.ends.get(exit_.room) != exit_.code]
+        return replace(books, exits=exits, untold=[*self._unseen(fault), *self._alarming(fault)])
+
+    def _unseen(self, fault: Fault) -> list[str]:
+        """What had to be told of a fault and was not."""
+        alerts = sorted(fault.alerts - self._watchman.alerts)
+        return [f"no {alert}" for alert in alerts] + [
+            f"no /readyz of a {room} said {name}"
+            for room, name in fault.missing.items()
+            if name not in self._watchman.missing(room)
+        ]
+
+    def _alarming(self, fault: Fault) -> list[str]:
+        """What was told and must not be."""
+        alerts = sorted((ALARMING - fault.alerts) & self._watchman.alerts)
+        return alerts if fault.fails_livez else [*alerts, *self._watchman.failing()]
 
     def _audit(self) -> Audit:
         """Compare this round with its books, and everything with the sum of all rounds."""
-        runs = self.books.runs
-        receipts = self._rows(
-            "SELECT response_id, response_cost_usd::text, id::text FROM billing.charge_receipts "
-            "WHERE run_id = ANY(%s)",
-            runs,
-        )
-        deferred = self._rows(
-            "SELECT response_id FROM billing.deferred_calls WHERE run_id = ANY(%s)", runs
-        )
-        totals = self._rows(
-            "SELECT (SELECT count(*) FROM billing.charge_receipts), "
-            "(SELECT count(*) FROM billing.receipt_conflicts)"
-        )
-        all_receipts, conflicts = (int(str(n)) for n in totals[0]) if totals else (-1, -1)
+        try:
+            receipts, deferred, (all_receipts, conflicts) = self._found_in_database()
+        except psycopg.OperationalError:
+            receipts, deferred, (all_receipts, conflicts) = [], [], (-1, -1)
         accepted = self.books.accepted.values()
         events = self._witness.events
         lost = [
@@ -173,6 +211,24 @@ class Rounds:
         doubled = [*self._witness.doubled, *_repeated(row[0] for row in receipts)]
         self._found = len(receipts)
         return Audit(lost, doubled, wrong, conflicts)
+
+    def _found_in_database(self) -> tuple[list[Row], list[Row], tuple[int, int]]:
+        """The receipts and deferrals of this round; how many receipts and conflicts there are."""
+        with psycopg.connect(self._fleet.postgres.url, connect_timeout=2) as connection:
+            receipts = connection.execute(
+                "SELECT response_id, response_cost_usd::text, id::text FROM billing.charge_receipts"
+                " WHERE run_id = ANY(%s)",
+                [self.books.runs],
+            ).fetchall()
+            deferred = connection.execute(
+                "SELECT response_id FROM billing.deferred_calls WHERE run_id = ANY(%s)",
+                [self.books.runs],
+            ).fetchall()
+            [totals] = connection.execute(
+                "SELECT (SELECT count(*) FROM billing.charge_receipts),"
+                " (SELECT count(*) FROM billing.receipt_conflicts)"
+            ).fetchall()
+        return receipts, deferred, totals
 
     def _missing_letters(self) -> list[str]:
         """Each acceptance of a bad call is one record, so it is one dead letter at the least."""
@@ -194,8 +250,8 @@ def _repeated(names: Iterable[object]) -> list[str]:
 
 
 def _wrong(
-    receipts: list[tuple[object, ...]],
-    deferred: list[tuple[object, ...]],
+    receipts: list[Row],
+    deferred: list[Row],
     books: dict[str, Call],
     events: dict[str, str],
 ) -> list[str]:

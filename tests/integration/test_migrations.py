@@ -17,8 +17,9 @@ from psycopg import sql
 from consumer.ledger import Ledger
 from tests.services import database
 from tests.services.callbacks import decided, element
+from tests.services.former_schema import take_back
 from tests.services.ledger import TABLES
-from tests.services.waiting import NET_SECONDS, Stopwatch
+from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 
 SECONDS = 60
 REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008"
@@ -90,6 +91,32 @@ def test_from_several_places_at_once(database_url: str, migrated_database_url: s
         found = list(pool.map(lambda _: run(database_url, "migrate"), range(3)))
     assert [code for code, _ in found] == [0, 0, 0], found
     assert schema(database_url) == schema(migrated_database_url)
+
+
+def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_database_url: str) -> None:
+    """A batch writes its positions first; the migration changes that table last."""
+    whole = schema(migrated_database_url)
+    take_back(migrated_database_url, "0005")
+    with (
+        psycopg.connect(migrated_database_url) as batch,
+        psycopg.connect(migrated_database_url, autocommit=True) as watcher,
+        ThreadPoolExecutor() as pool,
+    ):
+        batch.execute("LOCK TABLE billing.published_offsets IN ROW EXCLUSIVE MODE")
+        migrating = pool.submit(run, migrated_database_url, "migrate")
+
+        def waits() -> bool:
+            waiting = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+            return bool(watcher.execute(waiting).fetchall()) or migrating.done()
+
+        eventually(waits, "the migration to wait for the batch")
+        batch.execute("LOCK TABLE billing.deferred_calls IN ROW EXCLUSIVE MODE")
+        batch.commit()
+        code, said = migrating.result(NET_SECONDS)
+    assert code == 0, said
+    assert "deadlock" in said
+    assert "applied: 0005, 0006, 0007, 0008" in said
+    assert schema(migrated_database_url) == whole
 
 
 def test_a_release_older_than_the_schema_says_so(migrated_database_url: str) -> None:

@@ -1,5 +1,6 @@
 """PostgreSQL itself, from a wheel: the demo's database with the means to hurt it."""
 
+import contextlib
 import importlib.metadata
 import shutil
 import signal
@@ -87,6 +88,30 @@ class EmbeddedPostgres:
     def resume(self) -> None:
         """SIGCONT."""
         self._running().resume()
+
+    def freeze(self) -> None:
+        """SIGSTOP the postmaster and every session: nothing answers, as where its machine hangs."""
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def thaw(self) -> None:
+        """SIGCONT, after `freeze`."""
+        for process in reversed(self._processes()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        postmaster = psutil.Process(self._running().pid)
+        # The postmaster first: it makes no more of them then.
+        postmaster.suspend()
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def replace(self, data: Path) -> None:
+        """Have another directory's data take the place of these; only after `stop` or `kill`."""
+        place = self._database.directory / "cluster"
+        shutil.rmtree(place)
+        data.rename(place)
 
     def restart(self) -> None:
         """Stop in order and start again: same port, same data."""

@@ -61,6 +61,7 @@ class PgBouncer:
         for path in (self._directory, *self._directory.rglob("*")):
             if account:
                 os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        self.port = port
         self.url = url.replace(f":{parts.port}/", f":{port}/")
         self._server = Server(
             "PgBouncer",
@@ -84,6 +85,10 @@ class PgBouncer:
                 return False
 
         eventually(through, "PgBouncer")
+
+    def kill(self) -> None:
+        """SIGKILL: all its clients are cut off."""
+        self._server.kill()
 
     def close(self) -> None:
         """End it and delete what it left."""

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,22 +17,28 @@ from tests.services.waiting import eventually
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 OFTEN: Final = "1s"
+IMPATIENT: Final = partial(re.sub, r"for: \w+", "for: 2s")
 
 Alert = tuple[str, str, str]
 """Name, severity and source, which is empty for most."""
 
 
 class Prometheus:
-    """Scrapes each second by the jobs of deploy/prometheus; no alert waits longer than two.
+    """Scrapes each second by the jobs of deploy/prometheus.
 
     Args:
         directory: takes configuration, data and log.
+        hurry: makes of the project's rules those that it takes; by default no alert waits longer
+            than two seconds.
+
+    Raises:
+        MissingError: the program is not here and cannot be had.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, hurry: Callable[[str], str] = IMPATIENT) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self._directory = directory
-        (directory / "rules.yml").write_text(re.sub(r"for: \w+", "for: 2s", RULES.read_text()))
+        (directory / "rules.yml").write_text(hurry(RULES.read_text()))
         jobs = ("billing-gateway", "billing-consumer")
         for job in jobs:
             self.scrapes(job, [])
@@ -79,6 +87,12 @@ class Prometheus:
             for alert in self._get("alerts")["alerts"]
             if alert["state"] == "firing"
         }
+
+    def seen(self, seconds: float) -> set[str]:
+        """The names of the alerts that were pending or firing within so many last seconds."""
+        query = f"group by (alertname) (last_over_time(ALERTS[{max(1, round(seconds))}s]))"
+        found = self._get("query", query=query)["result"]
+        return {alert["metric"]["alertname"] for alert in found}
 
     def _answers(self) -> bool:
         self._server.check()

@@ -8,6 +8,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.services.embedded_postgres import EmbeddedPostgres
@@ -29,7 +30,7 @@ class Standby:
         account = database.account
         # Beside the primary's, so that the user it runs as can reach it.
         self._directory = Path(tempfile.mkdtemp(prefix="standby-", dir=database.directory))
-        data = self._directory / "cluster"
+        self.data = data = self._directory / "cluster"
         _copy(primary.url, data)
         if account:
             for path in (self._directory, *self._directory.rglob("*")):
@@ -56,6 +57,12 @@ class Standby:
     def stop(self) -> None:
         """End it: it knows what it has received, and nothing later."""
         self._server.stop()
+
+    def kill(self) -> None:
+        """SIGKILL its postmaster; its children end by themselves."""
+        children = psutil.Process(self._server.pid).children(recursive=True)
+        self._server.kill()
+        psutil.wait_procs(children, timeout=NET_SECONDS)
 
     def has(self, question: str, answer: object) -> bool:
         """Whether it gives this answer to a question of one value."""
@@ -87,7 +94,7 @@ def _copy(url: str, data: Path) -> None:
         raise ServerError("the embedded PostgreSQL is not installed")
     program = Path(package.origin).parent / "pginstall" / "bin" / "pg_basebackup"
     done = subprocess.run(
-        [program, "-D", data, "-d", url, "-R", "--checkpoint=fast", "--wal-method=stream"],
+        [program, "-D", data, "-d", url, "-R", "--checkpoint=fast", "--no-sync"],
         capture_output=True,
         text=True,
         check=False,
