@@ -45,7 +45,9 @@ def backlog_of_giants(fleet: Fleet, chance: random.Random) -> None:
     )
     for process in fleet.processes:
         peak, limit = process.peak_bytes, limit_bytes(process.room)
-        assert peak < limit, f"{process.name}: {peak / 2**20:.0f} of {limit / 2**20:.0f} MiB"
+        said = f"{process.name} had at most {peak / 2**20:.0f} of {limit / 2**20:.0f} MiB"
+        print(said, flush=True)
+        assert peak < limit, said
 
 
 MEMORY_FAULTS: Final[Mapping[str, Fault]] = {
