@@ -139,7 +139,9 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_
         ledger.remember([Published(consuming.group, topic, OTHER, topic_id, COMMITTED, 0)])
         assignment.gained(member, [TopicPartition(*place)])
         assert member.told[OTHER] == COMMITTED
-        reported = eventually(lambda: member.poll(0.2), "what the client reports").error()
+        message = eventually(lambda: member.poll(0.2), "what the client reports")
+        assert message is not None
+        reported = message.error()
         assert reported is not None
         assert reported.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - librdkafka's own name
         assignment.lacks_offset(place, reported.str())
