@@ -13,12 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -68,12 +63,17 @@ class Backlog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._admin = AdminClient(dict(config))
+        quiet = {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+        }
+        # Never assigned anything. It does not wait for the end of transactions, as a reader does.
+        self._asker = Consumer(dict(config) | quiet | {"isolation.level": "read_uncommitted"})
         self._reader = Consumer(
             dict(config)
+            | quiet
             | {
-                "group.id": group,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 # One record of a partition is all that is wanted of it.
@@ -111,6 +111,7 @@ class Backlog:
                     self._said_at = time.monotonic()
                     log.warning("the group cannot be looked at", detail=str(error)[:300])
             self._end.wait(_EVERY_SECONDS)
+        self._asker.close()
         self._reader.close()
 
     def look(self) -> None:
@@ -178,12 +179,13 @@ class Backlog:
         }
 
     def _committed(self, places: Collection[Place]) -> dict[Place, int]:
-        wanted = ConsumerGroupTopicPartitions(
-            self._group, [TopicPartition(*place) for place in places]
-        )
-        asked = self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_SECONDS)
-        answer = asked[self._group].result(2 * _TIMEOUT_SECONDS)
-        return {(part.topic, part.partition): part.offset for part in answer.topic_partitions}
+        # Not by the administrator, which ends the process where the group's coordinator has moved.
+        asked = [TopicPartition(*place) for place in sorted(places)]
+        answer = self._asker.committed(asked, timeout=_TIMEOUT_SECONDS)
+        for part in answer:
+            if part.error is not None:
+                raise KafkaException(part.error)
+        return {(part.topic, part.partition): part.offset for part in answer}
 
     def _owned(self) -> set[Place]:
         asked = self._admin.describe_consumer_groups(
