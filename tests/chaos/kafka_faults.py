@@ -13,6 +13,7 @@ from tests.chaos.fleet import SESSION_TIMEOUT_MS, Fleet
 from tests.services.apache_kafka import SHORT_SESSION_MS
 from tests.services.kafka_node import NODES, Client
 from tests.services.leaders import elect_preferred, prefer, turned
+from tests.services.waiting import eventually
 
 PULSES = 10
 SESSION_SECONDS = SHORT_SESSION_MS / 1_000
@@ -122,7 +123,9 @@ def _hurt(fleet: Fleet, chance: random.Random, links: Sequence[str]) -> Iterator
 def cut_from_peers(fleet: Fleet, chance: random.Random) -> None:
     """A leader loses its peers and keeps its clients: others lead, and it does not know."""
     callbacks = fleet.topics.callbacks
-    node = fleet.kafka.leader(callbacks.name, chance.randrange(callbacks.partitions))
+    partition = chance.randrange(callbacks.partitions)
+    # Nobody leads for a moment where the fault before has just been mended.
+    node = eventually(lambda: max(fleet.kafka.leader(callbacks.name, partition), 0), "a leader")
     with _hurt(fleet, chance, fleet.kafka.links_between(node)):
         time.sleep(SESSION_SECONDS + chance.uniform(0.5, 3))
 

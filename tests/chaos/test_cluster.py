@@ -85,7 +85,7 @@ def test_every_topic_has_three_replicas_and_needs_two(fleet: Fleet, kafka: Kafka
 def test_a_leader_without_its_peers_is_replaced_and_acknowledges_nothing(
     kafka: KafkaCluster, topic: str
 ) -> None:
-    alone = kafka.leader(topic)
+    alone = eventually(lambda: max(kafka.leader(topic), 0), "a leader")
     assert produced(kafka, "gateway", topic) == ""
     kafka.links.silence(kafka.links_between(alone))
 

@@ -131,7 +131,9 @@ class Door:
     def __init__(self, host: str, port: int, behind: int) -> None:
         self._address = (host, port)
         self._behind = behind
-        self._listener: socket.socket | None = None
+        self._listener = socket.create_server((host, port), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self._refuses = False
         self._filler: socket.socket | None = None
         self._begun: set[asyncio.Task[None]] = set()
         self.silent = False
@@ -153,21 +155,20 @@ class Door:
             side.govern()
 
     def _listen(self) -> None:
-        if self._listener is None:
-            self._listener = socket.create_server(self._address, backlog=BACKLOG)
-            self._listener.setblocking(False)
+        self._refuses = False
         self._listener.listen(BACKLOG)
         if self._filler is not None:
             self._filler.close()
             self._filler = None
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _refuse(self) -> None:
         """Nobody listens any more, and whoever is connected is told of a reset."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if not self._refuses:
+            # Linux takes it for the end of listening alone: the port stays this one's.
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._refuses = True
         for side in list(self.sides):
             side.end(reset=True)
 
@@ -176,7 +177,6 @@ class Door:
 
         The kernel answers for a listener until its queue is full; one connection fills this one.
         """
-        assert self._listener is not None
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.listen(0)
         self._filler = socket.socket()
@@ -184,9 +184,9 @@ class Door:
         with contextlib.suppress(BlockingIOError):
             self._filler.connect(self._address)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            accepted, _ = listener.accept()
+            accepted, _ = self._listener.accept()
             task = asyncio.get_running_loop().create_task(self._connect(accepted))
             self._begun.add(task)
             task.add_done_callback(self._begun.discard)
@@ -201,7 +201,7 @@ class Door:
             outer.end(reset=True)
             return
         outer.other, inner.other = inner, outer
-        if self._listener is None:
+        if self._refuses:
             inner.end(reset=True)
             outer.end(reset=True)
         for side in (outer, inner):
