@@ -88,3 +88,23 @@ def damaged_files(path: Path) -> list[Path]:
     """Return what was set aside for the spool at `path` and not salvaged since."""
     found = path.parent.glob(f"{path.name}.damaged-*")
     return sorted(one for one in found if not one.name.endswith(_SUFFIXES[1:]))
+
+
+class DamagedFiles:
+    """Counts what was set aside for the spool at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = 0
+
+    def count(self) -> int:
+        """Return how many; as many as before where the directory cannot be read.
+
+        What keeps it from being read, a disk or the lack of a descriptor, has metrics of its own,
+        and they can be had only as long as this one stops nobody who asks for them all.
+        """
+        try:
+            self._last = len(damaged_files(self._path))
+        except OSError:
+            return self._last
+        return self._last

@@ -12,7 +12,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from producer_gateway.damage import damaged_files
+from producer_gateway.damage import DamagedFiles
 from producer_gateway.spool import Spool
 from schemas.record import ContentDropped, Reason
 
@@ -286,6 +286,6 @@ class Metrics:
         self.spool_bytes.set_function(lambda: spool.bytes)
         self.spool_max_bytes.set(spool.max_bytes)
         self.spool_oldest_seconds.set_function(spool.age_s)
-        self.spool_damaged_files.set_function(lambda: len(damaged_files(spool.path)))
+        self.spool_damaged_files.set_function(DamagedFiles(spool.path).count)
         spool.on_damaged = self.spool_damaged_records.inc
         spool.on_missing = self.spool_missing_records.inc
