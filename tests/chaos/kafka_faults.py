@@ -167,8 +167,9 @@ def _coordinator(fleet: Fleet) -> int:
     hashed = 0
     for letter in fleet.environment["CONSUMER_GROUP"]:
         hashed = (31 * hashed + ord(letter)) & 0xFFFFFFFF
-    # Kafka's own: `Utils.abs` of Java's `String.hashCode`.
-    return max(fleet.kafka.leader(OFFSETS, (hashed & 0x7FFFFFFF) % partitions), 0)
+    # The absolute value of Java's hash, and 0 for the one that has none.
+    positive = min(hashed, 2**32 - hashed) % 2**31
+    return max(fleet.kafka.leader(OFFSETS, positive % partitions), 0)
 
 
 def cut_from_coordinator(fleet: Fleet, chance: random.Random) -> None:

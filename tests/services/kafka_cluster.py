@@ -18,6 +18,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
 
 from tests.services.apache_kafka import SHORT_SESSION_MS, described, format_storage
 from tests.services.jars import version_of
@@ -210,7 +211,17 @@ class KafkaCluster:
 
     def leader_as_told_by(self, number: int, topic: str) -> int:
         """What one node says of the leader of a topic's first partition, right or wrong; or -1."""
-        return _leader(admin_of(self._nodes[number].direct), topic, 0)
+
+        def told() -> ClusterMetadata | None:
+            admin = admin_of(self._nodes[number].direct)
+            found = admin.list_topics(topic, timeout=ASK_SECONDS)
+            # The client asks any broker of which it has heard; the one that it began with has no
+            # number yet.
+            return found if found.orig_broker_id in {-1, number} else None
+
+        answer = eventually(told, f"the answer of node {number} itself")
+        assert answer is not None
+        return _leader_in(answer, topic, 0)
 
     def wait_until_whole(self, deadline_seconds: float = 60) -> None:
         """Wait until every replica of every partition is in sync."""
@@ -230,5 +241,9 @@ class KafkaCluster:
 
 
 def _leader(admin: AdminClient, topic: str, partition: int) -> int:
-    found = admin.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+    return _leader_in(admin.list_topics(topic, timeout=ASK_SECONDS), topic, partition)
+
+
+def _leader_in(told: ClusterMetadata, topic: str, partition: int) -> int:
+    found = told.topics[topic]
     return int(found.partitions[partition].leader) if partition in found.partitions else -1
