@@ -10,7 +10,7 @@ import pytest
 from tests.services.apache_kafka import ApacheKafka
 from tests.services.broker import missing_for_apache
 from tests.services.callbacks import in_run
-from tests.services.consuming import Consuming
+from tests.services.consuming import Consuming, Member
 from tests.services.waiting import eventually
 
 HASTY: Final = ["tests.services.hasty_backlog"]
@@ -27,6 +27,13 @@ def consuming(
         yield made
 
 
+def looks_again(member: Member) -> None:
+    """Wait until a member has looked at its group once more."""
+    looked_at = "billing_consumer_backlog_look_timestamp_seconds"
+    before = member.counted(looked_at)
+    eventually(lambda: member.counted(looked_at) > before, "the member to look at the group again")
+
+
 def test_members_live_through_a_restart_of_their_coordinator(
     consuming: Consuming, broker: ApacheKafka
 ) -> None:
@@ -37,12 +44,6 @@ def test_members_live_through_a_restart_of_their_coordinator(
         broker.start()
         consuming.settled()
         for member in members:
-            looked = member.counted("billing_consumer_backlog_look_timestamp_seconds")
-            eventually(
-                lambda member=member, looked=looked: (
-                    member.counted("billing_consumer_backlog_look_timestamp_seconds") > looked
-                ),
-                "the member to look at the group again",
-            )
+            looks_again(member)
     consuming.every_receipt_is_published_once(140)
     assert [member.end() for member in members] == [0, 0]
