@@ -70,6 +70,11 @@ class Hurt:
         """Whether the member is in the middle of its transaction."""
         return self.ask(f"SELECT count(*) {SESSIONS} AND wait_event_type = 'Lock'") == [(1,)]
 
+    def works(self) -> bool:
+        """Whether the server is at work for the member, and does not wait for it."""
+        busy = "state = 'active' AND wait_event IS DISTINCT FROM 'ClientRead'"
+        return self.ask(f"SELECT count(*) {SESSIONS} AND {busy}") != [(0,)]
+
     def sessions(self, *states: str) -> list[tuple[Any, ...]]:
         """The member's sessions in these states."""
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -161,7 +166,7 @@ def idle_in_transaction(hurt: Hurt, member: Member, give: Give) -> Iterator[None
             give()
             eventually(hurt.waits_for_the_lock, "the member to wait for the lock")
             member.process.send_signal(signal.SIGSTOP)
-        eventually(lambda: not hurt.sessions("active"), "the statement's end")
+        eventually(lambda: not hurt.works(), "the statement's end")
         if hurt.sessions("idle in transaction"):
             return True
         # It had given up waiting just before, or the server was quicker than this: once more.

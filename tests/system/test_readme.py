@@ -178,6 +178,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"make (bench|fuzz).*": offered,
     r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,
     r"TAKING_RECORDS=.* -m pytest .*": offered,
+    r"CHAOS_ONLY=.* -m pytest .*": offered,
     r"(\w+=\S+ )?docker compose .*": composed,
     r"docker (build|run) .*": image,
     r"helm install .*": charted,
