@@ -10,10 +10,11 @@ from struct import Struct, error
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer import metrics
+from consumer.offsets import committed
 from consumer.start import Place
 
 log = structlog.get_logger("consumer")
@@ -51,14 +52,10 @@ class Group:
 
         Raises `KafkaException`.
         """
-        asked = [TopicPartition(*place) for place in sorted(places)]
         try:
-            answer = self._asker.committed(asked, timeout=_TIMEOUT_SECONDS)
+            answer = committed(self._asker, places)
         finally:
             self._asker.poll(0)  # what the client has to say
-        for part in answer:
-            if part.error is not None:
-                raise KafkaException(part.error)
         return {(part.topic, part.partition): part.offset for part in answer}
 
     def owned(self) -> set[Place]:

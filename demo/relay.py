@@ -72,13 +72,13 @@ class Connection:
                     continue  # it was not connected any more
 
     def _requests(self) -> None:
-        while frame := frame_of(self._client):
+        while frame := _frame(self._client):
             (key,) = struct.unpack_from(">h", frame, 4)
             self.asked(key, frame)
             self._broker.sendall(frame)
 
     def _answers(self) -> None:
-        while frame := frame_of(self._broker):
+        while frame := _frame(self._broker):
             self._client.sendall(self.answered(frame))
 
     def asked(self, key: int, frame: bytes) -> None:
@@ -128,7 +128,7 @@ def serve(
         threading.Thread(target=take, args=(client,), daemon=True).start()
 
 
-def frame_of(source: socket.socket) -> bytes:
+def _frame(source: socket.socket) -> bytes:
     """Read a request or an answer with its size before it; nothing at the end of the connection.
 
     Raises `ConnectionError` for what is no frame of Kafka's.

@@ -1,5 +1,6 @@
 """Files of the spool that are not what was written: how that is seen, and where they go."""
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -103,8 +104,6 @@ class DamagedFiles:
         What keeps it from being read, a disk or the lack of a descriptor, has metrics of its own,
         and they can be had only as long as this one stops nobody who asks for them all.
         """
-        try:
+        with contextlib.suppress(OSError):
             self._last = len(damaged_files(self._path))
-        except OSError:
-            return self._last
         return self._last

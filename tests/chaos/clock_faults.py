@@ -11,6 +11,7 @@ import httpx
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import Fleet
 from tests.chaos.process import Process
+from tests.services import fetching
 from tests.services.faketime import RIGHT, Clock
 from tests.services.waiting import eventually
 
@@ -74,7 +75,7 @@ def consumer_stands_still(fleet: Fleet, chance: random.Random) -> None:
 
 def is_bad(process: Process) -> bool:
     """Whether its `/livez` says that a restart would help."""
-    answer = httpx.get(f"http://127.0.0.1:{process.metrics_port}/livez", trust_env=False)
+    answer = fetching.probe(f"http://127.0.0.1:{process.metrics_port}/livez")
     return answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.services import fetching
 from tests.services.process import Server
-from tests.services.waiting import NET_SECONDS
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class Process(Server):
     def is_ready(self) -> bool:
         """Whether `/readyz` is good; a consumer has partitions then."""
         try:
-            answer = httpx.get(
-                f"http://127.0.0.1:{self.metrics_port}/readyz", trust_env=False, timeout=NET_SECONDS
-            )
+            answer = fetching.get(f"http://127.0.0.1:{self.metrics_port}/readyz")
         except httpx.TransportError:
             return False
         return answer.is_success
