@@ -258,4 +258,7 @@ def _changes(current: Mapping[str, str], topic: Topic, replicas: int) -> dict[st
 
 def reason(error: KafkaException) -> str:
     """Return what Kafka said, as a sentence for an operator."""
-    return str(error.args[0].str())
+    said = error.args[0]
+    if said.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
+        return "it deleted records, for their age, before they could be read: run the same again"
+    return str(said.str())

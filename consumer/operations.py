@@ -140,9 +140,7 @@ def _rebuild(
     if from_time:
         span.since(from_time)
     if from_offset:
-        span.first = dict(place(text) for text in from_offset)
-        if unknown := span.first.keys() - span.end.keys():
-            fail(f"no partition {min(unknown)} in {topics.callbacks.name}", 2)
+        span.first = _from_offsets(span, from_offset, topics.callbacks.name)
     member = Consumer(service.consumer_config(found))
     span.cut(replaying.committed(member, topics.callbacks.name, span.end))
     member.close()
@@ -162,6 +160,20 @@ def _rebuild(
         table.add_row(outcome, why, str(count))
     out.print(table)
     out.print("done" if apply else "dry run: add --apply to write")
+
+
+def _from_offsets(span: Span, from_offset: list[str], topic: str) -> dict[int, int]:
+    first = dict(place(text) for text in from_offset)
+    if unknown := first.keys() - span.end.keys():
+        fail(f"no partition {min(unknown)} in {topic}", 2)
+    for partition, offset in sorted(first.items()):
+        if offset < (begins := span.first[partition]):
+            fail(
+                f"partition {partition} of {topic} begins at {begins}, Kafka has deleted what was"
+                f" before: give --from-offset {partition}:{begins}",
+                2,
+            )
+    return first
 
 
 @deferred.command(name="list")

@@ -5,7 +5,7 @@ import logging
 import signal
 import uuid
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from schemas.topics import Topics, load_topics
 log = structlog.get_logger("consumer")
 
 _EMERGENCIES: Final = 0
+_LEAVING_SECONDS: Final = 10.0
 _AWAY_MS: Final = 30_000
 
 
@@ -177,8 +178,32 @@ def _run(
     try:
         loop.run([topics.callbacks.name, topics.usage_units.name])
     finally:
-        consumer.close()
+        leave(consumer)
         backlog.close()
+
+
+def leave(consumer: Consumer, seconds: float = _LEAVING_SECONDS) -> None:
+    """Leave the group and close its client, which is left behind where that does not end in time.
+
+    The client may wait without end where a rebalance meets its closing (as in librdkafka issue
+    4527); by then it has left the group, or the group gives up on it after the session timeout.
+    """
+    failures: list[Exception] = []
+
+    def close() -> None:
+        try:
+            consumer.close()
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+            failures.append(error)
+
+    closing = Thread(target=close, name="leave", daemon=True)
+    closing.start()
+    closing.join(seconds)
+    if closing.is_alive():
+        metrics.KAFKA_ERRORS.labels("close").inc()
+        log.warning("the kafka client does not close and is left behind", seconds=seconds)
+    for failure in failures:
+        raise failure
 
 
 def _is_missing(health: Health, dependency: str) -> bool:

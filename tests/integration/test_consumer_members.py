@@ -37,6 +37,17 @@ def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consumin
     assert successor.end(signal.SIGINT) == 0
 
 
+def test_a_member_whose_client_never_closes_ends_all_the_same(consuming: Consuming) -> None:
+    """As librdkafka's may where a rebalance meets its closing."""
+    member = consuming.member(program=["tests.services.endless_close"])
+    consuming.send(*(in_run(number) for number in range(20)))
+    consuming.settled()
+    assert member.end(signal.SIGTERM) == 0
+    said = [line["event"] for line in member.lines()][-2:]
+    assert said == ["the kafka client does not close and is left behind", "consumer stopped"]
+    consuming.every_receipt_is_published_once(20)
+
+
 def test_a_coordinator_that_has_just_moved_ends_no_member(consuming: Consuming) -> None:
     """It refuses who asks for the group's offsets: members, and what looks at the backlog."""
     consuming.send(*(in_run(number) for number in range(14)))

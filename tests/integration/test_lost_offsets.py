@@ -131,3 +131,15 @@ def test_records_that_a_new_group_could_never_read_are_counted_once(
     has_receipts(consuming, 10)
     assert member.counted(EXPIRED) == 0
     assert lost(consuming) == [("never_read", 30)]
+
+
+def test_a_replay_from_before_the_first_record_says_where_they_begin(
+    consuming: Consuming, admin: AdminClient
+) -> None:
+    consuming.send(*calls(0, 30))
+    delete_records(consuming, admin)
+    partition, begins = max(consuming.topics.ends(CALLBACKS).items(), key=lambda end: end[1])
+    code, said = consuming.tried("replay", "--from-offset", f"{partition}:{begins - 1}")
+    assert code == 2
+    assert f"give --from-offset {partition}:{begins}" in " ".join(said.split())
+    consuming.command("replay", "--from-offset", f"{partition}:{begins}")

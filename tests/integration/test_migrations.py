@@ -93,24 +93,43 @@ def test_from_several_places_at_once(database_url: str, migrated_database_url: s
     assert schema(database_url) == schema(migrated_database_url)
 
 
+def waits(watcher: psycopg.Connection, table: str, longer_than: str = "0") -> bool:
+    """Whether somebody has waited for a lock of this table so long, an interval of SQL."""
+    waiting = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+        " AND clock_timestamp() - waitstart > %s::interval"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return bool(watcher.execute(waiting, [table, longer_than]).fetchall())
+
+
 def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_database_url: str) -> None:
-    """A batch writes its positions first; the migration changes that table last."""
+    """A batch takes its tables in another order than the migrations do."""
     whole = schema(migrated_database_url)
     take_back(migrated_database_url, "0005")
     with (
         psycopg.connect(migrated_database_url) as batch,
+        psycopg.connect(migrated_database_url) as gate,
         psycopg.connect(migrated_database_url, autocommit=True) as watcher,
         ThreadPoolExecutor() as pool,
     ):
-        batch.execute("LOCK TABLE billing.published_offsets IN ROW EXCLUSIVE MODE")
+        batch.execute("LOCK TABLE billing.charge_receipts IN ROW EXCLUSIVE MODE")
+        gate.execute("LOCK TABLE billing.published_offsets IN ACCESS SHARE MODE")
         migrating = pool.submit(run, migrated_database_url, "migrate")
-
-        def waits() -> bool:
-            waiting = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
-            return bool(watcher.execute(waiting).fetchall()) or migrating.done()
-
-        eventually(waits, "the migration to wait for the batch")
-        batch.execute("LOCK TABLE billing.deferred_calls IN ROW EXCLUSIVE MODE")
+        eventually(
+            lambda: migrating.done() or waits(watcher, "billing.published_offsets"),
+            "the migration to be half done",
+        )
+        written = "LOCK TABLE billing.deferred_calls IN ROW EXCLUSIVE MODE"
+        locked = pool.submit(batch.execute, written)
+        # PostgreSQL ends whoever looks for a deadlock and finds one: once, after its timeout.
+        [found] = watcher.execute("SELECT 2 * current_setting('deadlock_timeout')::interval")
+        eventually(
+            lambda: waits(watcher, "billing.deferred_calls", str(found[0])),
+            "the batch to have looked for a deadlock",
+        )
+        gate.rollback()
+        locked.result(NET_SECONDS)
         batch.commit()
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said

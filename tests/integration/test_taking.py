@@ -41,16 +41,28 @@ def raw(kafka: str) -> Iterator[RawProducer]:
         yield made
 
 
+FOREVER: Final = "-1"
+ANY_TIME_FOREVER: Final = {
+    "message.timestamp.after.max.ms": ANY_TIME,
+    "message.timestamp.before.max.ms": ANY_TIME,
+    # Kafka looks every five minutes for segments whose records are all too old.
+    "retention.ms": FOREVER,
+}
+
+
 def take_any_time(consuming: Consuming) -> None:
-    """Let the topics take times of any year, as brokers before 4.0 do; some cannot be told."""
+    """Let the topics take times of any year, as brokers before 4.0 do; some cannot be told.
+
+    And keep what is dated so long ago that retention would delete it during the test.
+    """
     admin = AdminClient({"bootstrap.servers": consuming.bootstrap})
     wanted = [
         ConfigResource(
             ResourceType.TOPIC,
             consuming.prefix + topic,
             incremental_configs=[
-                ConfigEntry(name, ANY_TIME, incremental_operation=AlterConfigOpType.SET)
-                for name in ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms")
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in ANY_TIME_FOREVER.items()
             ],
         )
         for topic in (CALLBACKS, USAGE_UNITS)
