@@ -200,7 +200,7 @@ class ApacheKafka:
             f"Apache Kafka {self.version}",
             [*self._java, "kafka.Kafka", str(self._properties)],
             directory / "broker.log",
-            stop_signal=signal.SIGTERM,
+            orphan_signal=signal.SIGKILL,  # a frozen one waits with any other for its release
         )
 
     def start(self, deadline_seconds: float = 180) -> None:

@@ -112,7 +112,8 @@ class Node:
             f"node {number} of Apache Kafka {version_of(jars)}",
             [*self.java, f"-Djdk.net.hosts.file={hosts}", "kafka.Kafka", str(self.properties)],
             directory / "broker.log",
-            stop_signal=signal.SIGTERM,
+            # Nodes that all end in order wait for each other, and a frozen one for its release.
+            orphan_signal=signal.SIGKILL,
         )
 
     def _hosts(self) -> dict[str, str]:

@@ -73,7 +73,8 @@ class Server:
         env: the whole environment of the process; default: the one of the tests.
         cwd: its working directory.
         user: user to run as; only root can name another one.
-        stop_signal: asks for an orderly end, and is sent when the test process dies.
+        stop_signal: asks for an orderly end.
+        orphan_signal: is sent when the test process dies; default: the one for an orderly end.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Server:
         cwd: Path | None = None,
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        orphan_signal: signal.Signals | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -94,6 +96,7 @@ class Server:
         self._cwd = cwd
         self._user = user
         self._stop_signal = stop_signal
+        self._orphan_signal = orphan_signal or stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,7 +115,7 @@ class Server:
         if self._process is not None:
             raise ServerError(f"{self.name} runs already as process {self.pid}")
         tether = [sys.executable, "-I", "-S", str(TETHER)]
-        tether += [str(os.getpid()), str(int(self._stop_signal)), self._user or "-"]
+        tether += [str(os.getpid()), str(int(self._orphan_signal)), self._user or "-"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*tether, *self._command],

@@ -1,5 +1,7 @@
 """What the workers of a run share, what is begun again, and which tests stay together."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from tests.services.process import ServerError
 from tests.services.restarts import Notes, brought_up
 from tests.services.shared import Keeper, Serving, SharedError, ask
 from tests.services.side_by_side import GROUPS, group_of, misplaced, place_of
+from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,3 +133,35 @@ def test_what_takes_longest_begins_first() -> None:
         "tests/integration/test_consumer_stop.py::test_c",
     ]
     assert sorted(ids, key=place_of) == ids[::-1][:1] + ids[3:1:-1] + ids[1::-1]
+
+
+FREEZES = """
+import signal, sys
+from pathlib import Path
+from tests.services.process import Server
+from tests.services.waiting import eventually
+
+server = Server("a sleeper", ["sleep", "600"], Path(sys.argv[1]), orphan_signal=signal.SIGKILL)
+server.start()
+program = Path(f"/proc/{server.pid}/cmdline")
+eventually(lambda: program.read_bytes().startswith(b"sleep"), "the sleeper")
+server.suspend()
+print(server.pid)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_a_frozen_server_ends_with_the_tests(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", FREEZES, str(tmp_path / "log")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=NET_SECONDS,
+    )
+    frozen = Path("/proc", said.stdout.strip())
+    assert frozen.name.isdecimal()
+    eventually(lambda: not frozen.exists(), "the end of the sleeper")
