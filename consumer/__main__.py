@@ -1,33 +1,41 @@
-"""The consumer's command line: `python -m consumer --help`."""
+"""The consumer's command line: `python -m consumer run`.
 
-from typing import Annotated
+What people do by hand stands in a room of its own. The commands that were here before are passed on
+to it, and keep their names.
+"""
 
-import psycopg
+import os
+import sys
+from typing import Final, NoReturn
+
 import typer
 from confluent_kafka import KafkaException
-from rich.table import Table
 
 from consumer import service
-from consumer.cluster import Cluster, Difference, reason
-from consumer.dead_letters import dead_letters
 from consumer.limit import DeadLetterLimitError
-from consumer.operations import deferred, replay
-from consumer.report import TABLES, report
-from consumer.settings import Settings
-from consumer.terminal import DATABASE, KAFKA, fail, out, settings
-from schemas.topics import load_topics
+from consumer.settings import Settings, load
+from ledger.healing import LedgerError, advice
+from runtime.environment import ConfigurationError
+from runtime.kafka import Administrator, reason
+from runtime.logs import configure
+
+BY_HAND: Final = ("migrate", "topics", "report", "replay", "deferred", "dead-letters")
+"""Commands of `python -m operator_cli`."""
 
 app = typer.Typer(
     help="Turns callbacks into exact, idempotent charge receipts.",
-    epilog="Settings come from the environment: docs/configuration.md lists them all. "
+    epilog=f"Also taken, and passed on to `python -m operator_cli`: {', '.join(BY_HAND)}. "
+    "Settings come from the environment: docs/configuration.md lists them all. "
     "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(replay)
-app.add_typer(deferred, name="deferred", no_args_is_help=True)
-app.add_typer(dead_letters, name="dead-letters", no_args_is_help=True)
+
+
+@app.callback()
+def consumer() -> None:
+    """Turns callbacks into exact, idempotent charge receipts."""
 
 
 @app.command()
@@ -36,130 +44,54 @@ def run() -> None:
 
     Needs the migrations and the topics: run `migrate` and `topics --apply` first.
     """
-    found = settings(KAFKA, DATABASE)
+    found = _settings()
     try:
         service.run(found)
     except DeadLetterLimitError as error:
-        fail(
+        _fail(
             f"stopped by the dead-letter limit: {error}, and this release does not read or store "
             "its sample. Nothing of that batch was committed. That is a bad release: mend it and "
             "start again"
         )
     except KafkaException as error:
-        fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        fail("the database has no ledger yet: run `python -m consumer migrate`")
-    except psycopg.errors.InsufficientPrivilege as error:
-        role = found.consumer_database_role
-        fail(
-            f"PostgreSQL: {str(error).strip()}. Run `python -m consumer migrate`; if DATABASE_URL "
-            f"names another user here, run `GRANT {role} TO` that user"
-        )
-    except psycopg.Error as error:
-        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and CONSUMER_DATABASE_ROLE")
+        _fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")
+    except LedgerError as error:
+        _fail(advice(error, found.consumer_database_role))
     except OSError as error:
-        fail(f"probes on port {found.consumer_metrics_port}: {error}. "
+        _fail(f"probes on port {found.consumer_metrics_port}: {error}. "
               "Set CONSUMER_METRICS_PORT to a free port")  # fmt: skip
 
 
-@app.command()
-def migrate(
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
-    ] = False,
-) -> None:
-    """Bring the database to the schema that this release needs."""
-    # Alembic takes longer to import than all else together, and no other command needs it.
-    from consumer import migration  # noqa: PLC0415
-
-    url = settings(DATABASE).database_url.get_secret_value()
+def _settings() -> Settings:
     try:
-        pending = migration.pending(url)
-        if check or not pending:
-            out.print(f"pending: {', '.join(pending)}" if pending else "the schema is up to date")
-            raise typer.Exit(1 if pending else 0)
-        migration.migrate(url)
-    except migration.NewerSchemaError as error:
-        fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
-    except (psycopg.Error, migration.DatabaseError) as error:
-        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
-    out.print(f"applied: {', '.join(pending)}")
+        found = load()
+    except ConfigurationError as error:
+        _fail(f"wrong configuration; see docs/configuration.md\n{error}", 2)
+    configure(found.consumer_log_level)
+    return found
 
 
-@app.command()
-def topics(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Create and grow; without it, only show.")
-    ] = False,
-    replication_factor: Annotated[
-        int | None, typer.Option(help="Replicas of new topics; -1 is the broker's default.")
-    ] = None,
-) -> None:
-    """Compare the cluster's topics with their declaration. Never shrinks, never deletes."""
-    found = settings(KAFKA)
-    declared = load_topics(found.billing_topic_prefix)
-    replicas = replication_factor or found.billing_topic_replication_factor
-    try:
-        cluster = Cluster(service.kafka_config(found), replicas)
-        differences = cluster.differences(declared)
-        out.print(_differences_table(differences))
-        if all(difference.settled for difference in differences):
-            out.print("nothing to do")
-        elif apply:
-            for one in cluster.apply(differences):
-                out.print(f"not taken: {one.topic}, {one.setting}={one.wanted}: {one.why}",
-                          markup=False)  # fmt: skip
-            out.print("applied")
-        else:
-            out.print("dry run: add --apply to bring this about")
-        for remark in cluster.remarks(declared):
-            out.print(f"note: {remark}", markup=False)
-    except KafkaException as error:
-        fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
+def _fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end: 1 for a failure, 2 for wrong usage or configuration."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
 
 
 def _cause(found: Settings, error: KafkaException) -> str:
     """Return what Kafka said, or why it does not answer at all, which timeouts do not tell."""
     try:
-        Cluster(service.kafka_config(found), found.billing_topic_replication_factor).ask()
+        Administrator(service.kafka_config(found)).topics()
     except KafkaException as unreachable:
         return f"{reason(error)}; {reason(unreachable)}"
     return reason(error)
 
 
-def _differences_table(differences: list[Difference]) -> Table:
-    table = Table("topic", "partitions", "settings", "to do")
-    for difference in differences:
-        partitions = f"{difference.partitions} of {difference.topic.partitions}"
-        changes = [f"{name}: {old} → {new}" for name, (old, new) in difference.config.items()]
-        to_do = "create" if not difference.exists else "grow" if difference.grows else ""
-        table.add_row(
-            difference.topic.name,
-            partitions,
-            "\n".join(changes),
-            to_do or ("set" if changes else ""),
-        )
-    return table
-
-
-@app.command(name="report")
-def report_command(
-    table: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(TABLES)}; repeatable.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows in a table.")] = 20,
-) -> None:
-    """Print receipts, cost of runs and sub-agents, sums of accounts, and open deferrals."""
-    wanted = table or list(TABLES)
-    if unknown := set(wanted) - TABLES.keys():
-        fail(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}", 2)
-    try:
-        report(settings(DATABASE).database_url.get_secret_value(), wanted, limit, out)
-    except psycopg.errors.UndefinedTable:
-        fail("the database has no ledger yet: run `python -m consumer migrate`")
-    except psycopg.Error as error:
-        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL")
+def main() -> None:
+    """Run a command, or the operator's process in place of this one."""
+    if sys.argv[1:2] and sys.argv[1] in BY_HAND:
+        os.execv(sys.executable, [sys.executable, "-m", "operator_cli", *sys.argv[1:]])  # noqa: S606
+    app()
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -12,6 +12,7 @@ from consumer.asking import Ask
 from consumer.health import Health
 from consumer.offsets import Offsets, committed
 from consumer.start import Place
+from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")
 
@@ -45,7 +46,7 @@ class Assignment:
             answer = committed(consumer, places, _CALLBACK_SECONDS)
             found, missing = self._offsets.noted(places, answer)
         except KafkaException as error:
-            metrics.KAFKA_ERRORS.labels(error.args[0].name()).inc()
+            KAFKA_ERRORS.labels(error.args[0].name()).inc()
             self._unplaced |= places
         else:
             consumer.incremental_assign([TopicPartition(*place) for place in missing] + found)

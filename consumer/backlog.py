@@ -17,10 +17,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from charging.origin import EARLIEST_MS
 from consumer import metrics
 from consumer.group import Group
-from consumer.origin import EARLIEST_MS
 from consumer.start import Place
+from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")
 
@@ -102,7 +103,7 @@ class Backlog:
             try:
                 self.look()
             except (KafkaException, TimeoutError) as error:
-                metrics.KAFKA_ERRORS.labels("backlog").inc()
+                KAFKA_ERRORS.labels("backlog").inc()
                 if time.monotonic() - self._said_at > _SAID_EVERY_SECONDS:
                     self._said_at = time.monotonic()
                     log.warning("the group cannot be looked at", detail=str(error)[:300])

@@ -15,16 +15,17 @@ from typing import Any, Final
 
 import structlog
 
+from charging.decision import Policy, decide
+from charging.outcomes import Decided
 from consumer import metrics
 from consumer.asking import Ask
-from consumer.decision import Policy, decide
-from consumer.gap import Gap, gap, knows
-from consumer.ledger import Ledger
 from consumer.offsets import Offsets, next_offsets
-from consumer.positions import Move
-from consumer.record import Decided, Published, Record
-from consumer.span import Span
 from consumer.start import Place
+from ledger.gap import Gap, Published, gap, knows
+from ledger.positions import Move
+from ledger.receipts import ReceiptWriter
+from runtime.topic_range import TopicRange
+from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 
@@ -47,7 +48,7 @@ class Continuity:
         self,
         config: dict[str, Any],
         policy: Policy,
-        ledger: Ledger,
+        ledger: ReceiptWriter,
         offsets: Offsets,
         stop: threading.Event,
     ) -> None:
@@ -160,13 +161,16 @@ class Continuity:
             return
         outcomes: Counter[str] = Counter()
         if one.first < one.end:
-            span = Span(self._config, one.topic)
+            topic_range = TopicRange(self._config, one.topic)
             try:
-                span.first, span.end = {one.partition: one.first}, {one.partition: one.end}
-                for batch in span.unless(self._ends):
+                topic_range.first, topic_range.end = (
+                    {one.partition: one.first},
+                    {one.partition: one.end},
+                )
+                for batch in topic_range.unless(self._ends):
                     outcomes += self._write(one, batch)
             finally:
-                span.close()
+                topic_range.close()
         if whole := not self._ends():
             # Behind the last record there may be markers of transactions.
             with self._waiting():

@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer import metrics
 from consumer.offsets import committed
 from consumer.start import Place
+from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")
 
@@ -72,7 +72,7 @@ class Group:
         try:
             return assigned(assignment)
         except ValueError as wrong:
-            metrics.KAFKA_ERRORS.labels("assignment_unreadable").inc()
+            KAFKA_ERRORS.labels("assignment_unreadable").inc()
             log.warning("a member's assignment cannot be read", detail=str(wrong))
             return set()
 

@@ -9,10 +9,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from consumer import VERSION
-from consumer.record import Parked, Record
-from schemas import record as names
-from schemas.record import FoundHeaders
+from charging.outcomes import Parked
+from runtime import VERSION
+from schemas import headers as names
+from schemas.headers import FoundHeaders
+from schemas.record import Record
 
 _MAX_DETAIL: Final = 500
 _MARGIN: Final = 4_096

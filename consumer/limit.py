@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from charging.outcomes import UNSTORABLE, Decided, Decision, Outcome, Parked
+from charging.sample import decided_sample
 from consumer import metrics
-from consumer.record import UNSTORABLE, Decided, Decision, Outcome, Parked, Record
-from consumer.sample import decided_sample
 from consumer.settings import Settings
+from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 

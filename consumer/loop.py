@@ -15,27 +15,27 @@ from typing import TypeAlias
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from psycopg import Error
 
+from charging.decision import Policy, decide
+from charging.outcomes import Decided, Outcome
 from consumer import metrics
-from consumer.account import Accountant
 from consumer.asking import RevokedError
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
-from consumer.decision import Policy, decide
-from consumer.gap import LedgerBehindError
-from consumer.healing import heals
 from consumer.health import Health
-from consumer.ledger import Ledger
 from consumer.limit import DeadLetterGuard
+from consumer.observer import Observer
 from consumer.offsets import Offsets, committed, first_offsets
 from consumer.placement import Placement
 from consumer.publisher import Publisher, PublishError
 from consumer.reading import Reader
-from consumer.record import Decided, Outcome, Published, Record
 from consumer.settings import Settings
 from consumer.settler import Settler
 from consumer.waiting import Waiting
+from ledger.gap import LedgerBehindError, Published
+from ledger.healing import LedgerError, heals
+from ledger.receipts import ReceiptWriter
+from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 
@@ -65,7 +65,7 @@ class Loop:
         settings: Settings,
         policy: Policy,
         consumer: Consumer,
-        ledger: Ledger,
+        ledger: ReceiptWriter,
         publisher: Publisher,
         *,
         offsets: Offsets,
@@ -81,7 +81,7 @@ class Loop:
         self._publisher = publisher
         self._offsets = offsets
         self._assignment = Assignment(offsets, health)
-        self._accountant = Accountant(health, offsets)
+        self._observer = Observer(health, offsets)
         self._limit = DeadLetterGuard(settings, lambda record: decide(record, policy), ledger.takes)
         self._stop = stop
         self._reader = Reader(consumer, self._assignment, settings)
@@ -125,13 +125,13 @@ class Loop:
             decided = [Decided(record, decide(record, self._policy)) for record in batch]
             whole = self._finish(batch)
             self._placement.ensure(first_offsets(batch))
-            self._accountant.observe(self._consumer, self._ledger, self._settler.ask)
+            self._observer.observe(self._consumer, self._ledger, self._settler.ask)
             if batch and whole and revocations == self._assignment.revocations:
                 self._begin(batch, decided)
             elif batch and whole:
                 self._go_back(batch)
         self._finish()
-        self._settler.ask(self._accountant.remember)
+        self._settler.ask(self._observer.remember)
 
     def _begin(self, batch: list[Record], decided: list[Decided]) -> None:
         """Hand a batch over to be written and published."""
@@ -154,7 +154,7 @@ class Loop:
         except PublishError as failure:
             return outcomes, failure
         # At once: who sees the committed offsets shall find the records counted.
-        self._accountant.count(outcomes)
+        self._observer.count(outcomes)
         return outcomes, None
 
     def _finish(self, ahead: Sequence[Record] = ()) -> bool:
@@ -167,7 +167,7 @@ class Loop:
                 settling = self._settling_of(flight)
                 outcomes, failure = self._settler.end_of(settling, lambda: self._step)
                 break
-            except Error as error:
+            except LedgerError as error:
                 self._settling = None
                 if not heals(error):
                     raise
@@ -228,7 +228,7 @@ class Loop:
                 cause = error
         self._reader.resume()
         if outcomes and took_effect and revocations == self._assignment.revocations:
-            self._accountant.count(outcomes)
+            self._observer.count(outcomes)
         log.info("went back to the committed offsets", records=len(batch), settled=took_effect)
         return took_effect
 
@@ -257,4 +257,4 @@ class Loop:
             # the group refuses its offsets, and with them all that it would publish.
             self._waiting.before_revocation(self._settling)
         self._assignment.lost(consumer, partitions)
-        self._accountant.forget(partitions)
+        self._observer.forget(partitions)

@@ -112,11 +112,6 @@ SETTLED_OFFSET: Final = Gauge(
     ["topic", "partition"],
 )
 ASSIGNED: Final = Gauge("billing_consumer_assigned_partitions", "Partitions this member holds.")
-RETRIES: Final = Counter(
-    "billing_consumer_retries_total",
-    "Batches tried again because a dependency failed.",
-    ["dependency"],
-)
 DISCARDED: Final = Counter(
     "billing_consumer_discarded_batches_total",
     "Batches given up and read again, here or by a new owner: their partitions moved, or their "
@@ -128,10 +123,6 @@ OFFSET_RESETS: Final = Counter(
     "from: committed (there was one), first_time and remembered cost nothing; expired, other_topic "
     "and truncated want a look.",
     ["reset"],
-)
-HEADERS_UNREADABLE: Final = Counter(
-    "billing_consumer_unreadable_headers_total",
-    "Records with a header whose name is no UTF-8, each time that one was read.",
 )
 LIMIT_REACHED: Final = Counter(
     "billing_consumer_dead_letter_limit_total",
@@ -166,24 +157,3 @@ for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)
 for _cause in ("behind", "unknown", "other_topic", "former_release"):
     BEHIND.labels(_cause)
-KAFKA_ERRORS: Final = Counter(
-    "billing_consumer_kafka_errors_total", "Errors reported by the Kafka client.", ["code"]
-)
-
-
-class BoundedLabel:
-    """A label whose values come from strangers: the first `limit` keep their name, then `other`."""
-
-    def __init__(self, limit: int = 200) -> None:
-        self._limit = limit
-        self._seen: set[str] = set()
-
-    def __call__(self, value: str | None) -> str:
-        """Return the label for `value`; nothing and empty text are `unknown`."""
-        name = (value or "unknown")[:128]
-        if name in self._seen:
-            return name
-        if len(self._seen) >= self._limit:
-            return "other"
-        self._seen.add(name)
-        return name

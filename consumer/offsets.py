@@ -17,12 +17,12 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
 from consumer.asking import Ask
-from consumer.gap import LedgerBehindError
-from consumer.ledger import Ledger
-from consumer.positions import Move
-from consumer.record import Published, Record
 from consumer.start import Place, Start, lost_as, moves, start
-from consumer.topic_ids import topic_ids
+from ledger.gap import LedgerBehindError, Published
+from ledger.positions import Move
+from ledger.receipts import ReceiptWriter
+from runtime.topic_ids import topic_ids
+from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 
@@ -75,7 +75,7 @@ class Offsets:
     be another one than before, or an older state of it.
     """
 
-    def __init__(self, config: dict[str, Any], group: str, ledger: Ledger) -> None:
+    def __init__(self, config: dict[str, Any], group: str, ledger: ReceiptWriter) -> None:
         self.doubted = True
         self.group = group
         self._config = config
@@ -108,7 +108,7 @@ class Offsets:
         """Write down what is published, when there is nothing else to do.
 
         Has the ledger compared in any case: now and then is soon enough to notice that it was put
-        back while nothing came in. Raises a `psycopg.Error` without a database; then it is written
+        back while nothing came in. Raises a `LedgerError` without a database; then it is written
         the next time.
         """
         self.doubted = True

@@ -8,17 +8,16 @@ from typing import TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaException
-from psycopg import Error
 
 from consumer.asking import RevokedError
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
-from consumer.gap import Gap
-from consumer.healing import heals
 from consumer.health import Health
 from consumer.settler import Settler
 from consumer.start import Place
 from consumer.waiting import Waiting
+from ledger.gap import Gap
+from ledger.healing import LedgerError, heals
 
 log = structlog.get_logger("consumer")
 
@@ -69,8 +68,8 @@ class Placement:
                     return
             except RevokedError:
                 log.info("partitions were taken away while something was asked")
-            except (KafkaException, Error) as error:
-                if isinstance(error, Error) and not heals(error):
+            except (KafkaException, LedgerError) as error:
+                if isinstance(error, LedgerError) and not heals(error):
                     raise
                 away = "kafka" if isinstance(error, KafkaException) else "postgresql"
                 self._waiting.out(away, error, attempt)

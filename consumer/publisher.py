@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
+from charging.outcomes import Outcome, Parked
 from consumer.letter import letters
 from consumer.offsets import next_offsets
-from consumer.record import Outcome, Parked
+from schemas.headers import FoundHeaders
 from schemas.receipt import to_kafka
-from schemas.record import FoundHeaders
 from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0

@@ -1,7 +1,6 @@
 """The composition root: builds the consumer from its settings and runs it."""
 
 import gc
-import logging
 import signal
 import uuid
 from functools import partial
@@ -12,21 +11,21 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
-from consumer import VERSION, metrics
+from consumer import metrics
 from consumer.backlog import Backlog
 from consumer.continuity import Continuity
-from consumer.decision import Policy
 from consumer.health import Health
-from consumer.ledger import Ledger
 from consumer.loop import Loop
 from consumer.offsets import Offsets
-from consumer.payer import Accounts
-from consumer.probes import Probes
 from consumer.publisher import Publisher
-from consumer.reading import fetch_bounds
 from consumer.settings import Settings
 from consumer.waiting import first_answer, reach
-from schemas.text import identifier
+from ledger.receipts import ReceiptWriter
+from runtime import VERSION
+from runtime.batches import fetch_bounds
+from runtime.kafka import client_config, note
+from runtime.metrics import KAFKA_ERRORS
+from runtime.probes import Probes
 from schemas.topics import Topics, load_topics
 
 log = structlog.get_logger("consumer")
@@ -34,41 +33,22 @@ log = structlog.get_logger("consumer")
 _EMERGENCIES: Final = 0
 _LEAVING_SECONDS: Final = 10.0
 _AWAY_MS: Final = 30_000
+CLIENT: Final = f"billing-consumer-{VERSION}"
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of the consumer has in common."""
-    return settings.kafka_client() | {
-        "client.id": f"billing-consumer-{VERSION}",
-        "logger": logging.getLogger("librdkafka"),
-        "reconnect.backoff.ms": 250,
-        "reconnect.backoff.max.ms": 2_000,
-        "error_cb": partial(_on_error, None),
-    }
+    return client_config(settings, CLIENT)
 
 
-def _on_error(health: Health | None, error: KafkaError) -> None:
-    if health is not None and error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+def _on_error(health: Health, error: KafkaError) -> None:
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own name
         health.missing = "kafka"
-    metrics.KAFKA_ERRORS.labels(error.name()).inc()
-    log.warning("kafka client", code=error.name(), detail=error.str())
+    note(error)
 
 
 def _silent(error: KafkaError) -> None:
-    metrics.KAFKA_ERRORS.labels(error.name()).inc()
-
-
-def sender_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of a producer for the callbacks topic, outside any transaction.
-
-    The partitioner is that of Java clients and of the gateway: ONE_RUN_ONE_PARTITION.
-    """
-    return kafka_config(settings) | {
-        "acks": "all",
-        "enable.idempotence": True,
-        "partitioner": "murmur2_random",
-        "linger.ms": 5,
-    }
+    KAFKA_ERRORS.labels(error.name()).inc()
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
@@ -114,26 +94,13 @@ def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
     }
 
 
-def policy(settings: Settings, topics: Topics) -> Policy:
-    """Return what the operator decided, as the decision wants it."""
-    return Policy(
-        markup=settings.billing_markup,
-        free_models=settings.billing_free_models,
-        not_billable_call_types=frozenset(settings.billing_not_billable_call_types),
-        accounts=Accounts(
-            fields=settings.billing_account_from,
-            internal=identifier(settings.billing_internal_account),
-            unattributed=identifier(settings.billing_unattributed_account),
-        ),
-        usage_units_topic=topics.usage_units.name,
-    )
-
-
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the batch in hand. Raises what cannot heal."""
     stopping = _stopping()
     health = Health(settings.consumer_stalled_after_seconds)
-    ledger = Ledger(settings.database_url.get_secret_value(), settings.consumer_database_role)
+    ledger = ReceiptWriter(
+        settings.database_url.get_secret_value(), settings.consumer_database_role
+    )
     reach(ledger)
     probes = Probes(
         settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
@@ -148,13 +115,13 @@ def run(settings: Settings) -> None:
 
 
 def _run(
-    settings: Settings, ledger: Ledger, health: Health, stopping: Event, probes_port: int
+    settings: Settings, ledger: ReceiptWriter, health: Health, stopping: Event, probes_port: int
 ) -> None:
     topics = load_topics(settings.billing_topic_prefix)
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
     publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
-    rules = policy(settings, topics)
+    rules = settings.policy(topics.usage_units.name)
     continuity = Continuity(kafka_config(settings), rules, ledger, offsets, stopping)
     loop = Loop(
         settings, rules, consumer, ledger, publisher,
@@ -200,7 +167,7 @@ def leave(consumer: Consumer, seconds: float = _LEAVING_SECONDS) -> None:
     closing.start()
     closing.join(seconds)
     if closing.is_alive():
-        metrics.KAFKA_ERRORS.labels("close").inc()
+        KAFKA_ERRORS.labels("close").inc()
         log.warning("the kafka client does not close and is left behind", seconds=seconds)
     for failure in failures:
         raise failure

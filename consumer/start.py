@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from consumer.gap import Known
-from consumer.positions import Lost, Move
+from ledger.gap import Known
+from ledger.positions import Lost, Move
 
 Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""

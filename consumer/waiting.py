@@ -10,13 +10,12 @@ from concurrent.futures import Future, wait
 from typing import Any, Final
 
 import structlog
-from psycopg import Error
 
-from consumer import metrics
-from consumer.healing import answered
 from consumer.health import Health
-from consumer.ledger import Ledger
 from consumer.reading import Reader
+from ledger.healing import LedgerError, answered
+from ledger.receipts import ReceiptWriter
+from runtime.metrics import RETRIES
 
 log = structlog.get_logger("consumer")
 
@@ -32,26 +31,26 @@ _REVOKED_SECONDS: Final = 10.0
 """How long a batch keeps partitions that the group wants to give to somebody else."""
 
 
-def reach(ledger: Ledger) -> None:
-    """Raise a `psycopg.Error` where no server answers at all, or with what does not heal."""
+def reach(ledger: ReceiptWriter) -> None:
+    """Raise a `LedgerError` where no server answers at all, or with what does not heal."""
     try:
         ledger.ping()
-    except Error as error:
+    except LedgerError as error:
         if not answered(error):
             raise
 
 
 def first_answer(
-    ledger: Ledger, health: Health, stop: threading.Event, longest_pause_seconds: float
+    ledger: ReceiptWriter, health: Health, stop: threading.Event, longest_pause_seconds: float
 ) -> bool:
     """Wait until the ledger answers for the first time; False where the process is to stop first.
 
-    Raises a `psycopg.Error` where no server answers at all, or with what does not heal.
+    Raises a `LedgerError` where no server answers at all, or with what does not heal.
     """
     for attempt in itertools.count(1):
         try:
             ledger.ping()
-        except Error as error:
+        except LedgerError as error:
             if not answered(error):
                 raise
             pause = _pause(attempt, longest_pause_seconds)
@@ -76,7 +75,7 @@ def _pause(attempt: int, longest_seconds: float) -> float:
 def _tell(
     event: str, dependency: str, error: Exception, attempt: int, pause_seconds: float
 ) -> None:
-    metrics.RETRIES.labels(dependency).inc()
+    RETRIES.labels(dependency).inc()
     log.warning(
         event,
         dependency=dependency,

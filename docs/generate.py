@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings
 import consumer.settings
 import demo.settings
 import producer_gateway.settings
-from consumer.call_shape import Shape, shape_of
+from charging.call_shape import Shape, shape_of
 from docs.call_types import committed
 from schemas.callback import Callback
 from schemas.receipt import Receipt

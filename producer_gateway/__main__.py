@@ -8,12 +8,12 @@ from typing import Final
 import typer
 import uvloop
 
-from producer_gateway import logs
 from producer_gateway.operations import spool
 from producer_gateway.routes import openapi as describe
 from producer_gateway.service import FatalError, serve
 from producer_gateway.settings import load
-from schemas.environment import ConfigurationError
+from runtime import logs
+from runtime.environment import ConfigurationError
 
 _RUNTIME_FAILURE: Final = 1
 _WRONG_CONFIGURATION: Final = 2

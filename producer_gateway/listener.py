@@ -15,8 +15,8 @@ from typing import Final
 import structlog
 
 from producer_gateway.connections import Connections
-from producer_gateway.logs import OnceAMinute
 from producer_gateway.metrics import Metrics
+from runtime.logs import OnceAMinute
 
 _LOG: Final = structlog.get_logger(__name__)
 _AT_ONCE: Final = 64

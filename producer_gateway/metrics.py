@@ -14,7 +14,7 @@ from prometheus_client import (
 
 from producer_gateway.damage import DamagedFiles
 from producer_gateway.spool import Spool
-from schemas.record import ContentDropped, Reason
+from schemas.headers import ContentDropped, Reason
 
 _LATENCY_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from producer_gateway import VERSION
 from producer_gateway.content import cut_content, keep_billing_fields
 from producer_gateway.plain import read_plain
 from producer_gateway.splitter import Damaged, Element, split
 from producer_gateway.store import Record
-from schemas import record as names
+from runtime import VERSION
+from schemas import headers as names
 from schemas.element import ContractError
+from schemas.headers import ContentDropped, Headers, Reason
 from schemas.identity import Identity, identify
-from schemas.record import ContentDropped, Headers, Reason
 from schemas.topics import Topic, Topics
 
 HEADROOM_BYTES: Final = 64 * 1024

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from producer_gateway import VERSION
 from producer_gateway.admission import REFUSAL
+from runtime import VERSION
 from schemas.usage import UsageUnit
 
 CALLBACKS_PATH: Final = "/v1/callbacks/litellm"

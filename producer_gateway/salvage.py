@@ -12,7 +12,7 @@ from producer_gateway.journal import COLUMNS, Spooled, SpoolError
 from producer_gateway.pages import Pages
 from producer_gateway.rows import headers_of, record_of
 from producer_gateway.store import Record
-from schemas import record as names
+from schemas import headers as names
 
 _BATCH: Final = 500
 _SHOWN: Final = 100

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from producer_gateway.connection import Connection
 from producer_gateway.connections import Connections
 from producer_gateway.listener import Listener, Reserve, bound
-from producer_gateway.logs import OnceAMinute
 from producer_gateway.metrics import Metrics
+from runtime.logs import OnceAMinute
 
 _LOG: Final = structlog.get_logger(__name__)
 

@@ -9,7 +9,6 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from producer_gateway import VERSION
 from producer_gateway.app import Gateway
 from producer_gateway.connections import Connections, Patience
 from producer_gateway.journal import SpoolError
@@ -20,7 +19,8 @@ from producer_gateway.routes import application
 from producer_gateway.server import Server
 from producer_gateway.settings import Settings, load
 from producer_gateway.storage import Storage
-from schemas.environment import ConfigurationError
+from runtime import VERSION
+from runtime.environment import ConfigurationError
 from schemas.topics import Topics, load_topics
 
 _LOG: Final = structlog.get_logger(__name__)

@@ -9,7 +9,8 @@ from typing import Annotated, Final, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from schemas.environment import KafkaConnection, read
+from runtime.environment import read
+from runtime.kafka import KafkaConnection
 
 SOURCE: Final = "litellm"
 MIN_TOKEN_CHARACTERS: Final = 32

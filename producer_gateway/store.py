@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from schemas.record import Headers
+from schemas.headers import Headers
 
 
 class Record(NamedTuple):

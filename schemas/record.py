@@ -1,85 +1,47 @@
-"""The record contract of the callbacks topic and its dead letters: header names and codes.
+"""A record as it came from Kafka: what stands on a topic, whoever has produced it."""
 
-Key: the run id in UTF-8. Value: the element's bytes as received (RAW_BYTES_SURVIVE).
-"""
-
-from collections.abc import Sequence
-from enum import StrEnum
 from typing import Final, TypeAlias
 
-Headers: TypeAlias = list[tuple[str, bytes]]
-"""Headers as we write them."""
-FoundHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
-"""Headers as they are found: any producer may have written null, and a name several times."""
+import msgspec
 
-SOURCE: Final = "source"
-"""`litellm`, or `litellm/<name of the token's source>`."""
-RECEIVED_AT: Final = "received-at"
-"""RFC 3339, UTC, milliseconds."""
-CONTENT_TYPE: Final = "content-type"
-GATEWAY_VERSION: Final = "gateway-version"
-CALL_KEY: Final = "call-key"
-LENIENT_JSON: Final = "lenient-json"
-"""`true` where the value is not JSON by RFC 8259 (`schemas.element.is_strict_json`)."""
-TRACEPARENT: Final = "traceparent"
-"""W3C Trace Context, where the request had a valid one."""
-CONTENT_DROPPED: Final = "content-dropped"
-"""`policy`, `oversize` or `minimal`: which fields the gateway cut, see `ContentDropped`."""
-ORIGINAL_BYTES: Final = "original-bytes"
-ORIGINAL_SHA256: Final = "original-sha256"
+from schemas.headers import FoundHeaders
 
-SETTLED_BY: Final = "settled-by"
-"""Who set the cost of a deferred call by hand; only `python -m consumer deferred settle` does."""
-SETTLED_NOTE: Final = "settled-note"
-SETTLED_CALL_KEY: Final = "settled-call-key"
-"""The call key of the deferral: that of a read is not the one its value has."""
+ALL_LOST: Final = -1
+"""Stands for the number of lost header names where the client hands out none of the headers."""
 
-REASON: Final = "reason"
-REASON_DETAIL: Final = "reason-detail"
-ORIGINAL_TOPIC: Final = "original-topic"
-ORIGINAL_PARTITION: Final = "original-partition"
-ORIGINAL_OFFSET: Final = "original-offset"
-ORIGINAL_TIMESTAMP: Final = "original-timestamp"
-"""Milliseconds since the epoch, as Kafka has it."""
-CONSUMER_GROUP: Final = "consumer-group"
-APPLICATION_VERSION: Final = "application-version"
-PART_INDEX: Final = "part-index"
-PART_COUNT: Final = "part-count"
-BODY_SHA256: Final = "body-sha256"
-HEADER_NAMES_LOST: Final = "header-names-lost"
-"""How many headers had a name that is no UTF-8; they stand under `LOST_NAME`, values whole."""
-LOST_NAME: Final = "\ufffd"
-HEADERS_CUT: Final = "headers-cut"
-"""How many of the record's own headers were left out, because no dead letter can hold them."""
-KEY_CUT: Final = "key-cut"
-"""How many bytes the record's own key had, where the key of the dead letter is its SHA-256."""
+Place: TypeAlias = tuple[str, int, int]
+"""Where a record stands: topic, partition, offset."""
 
 
-class ContentDropped(StrEnum):
-    """Why fields were cut out of a value, and how deep."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One Kafka record, as far as the client hands it out; anybody may have produced it.
 
-    POLICY = "policy"
-    """The operator wants no content on the topic."""
-    OVERSIZE = "oversize"
-    """The element was over the topic's limit; the content fields were cut."""
-    MINIMAL = "minimal"
-    """Still over it; only the fields that billing reads were kept."""
+    `timestamp_ms` is Kafka's own, milliseconds since the epoch, and any number; `taken_ms` is when
+    this process took the record, 0 where that is not known. `value` is None for a tombstone.
+    `names_lost` headers have names that the client cannot read.
+    """
 
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: FoundHeaders
+    taken_ms: int = 0
+    names_lost: int = 0
 
-class Reason(StrEnum):
-    """Why a dead letter is one."""
+    @property
+    def place(self) -> Place:
+        """Where it stands; a receipt keeps it as its provenance."""
+        return (self.topic, self.partition, self.offset)
 
-    UNREADABLE = "unreadable"
-    NOT_AN_OBJECT = "not_an_object"
-    NO_USABLE_ID = "no_usable_id"
-    CONTRACT_BROKEN = "contract_broken"
-    TOO_LARGE = "too_large"
-    HEADERS_UNREADABLE = "headers_unreadable"
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return len(self.value or b"")
 
-
-def header(headers: Sequence[tuple[str, bytes | str | None]] | None, name: str) -> str | None:
-    """Return the last value of header `name` as text, or None; undecodable bytes are replaced."""
-    for key, value in reversed(headers or ()):
-        if key == name and value is not None:
-            return value if isinstance(value, str) else value.decode("utf-8", "replace")
-    return None
+    @property
+    def headers_unreadable(self) -> bool:
+        """Whether the client could not hand out a single header of the record."""
+        return self.names_lost == ALL_LOST

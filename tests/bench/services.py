@@ -15,7 +15,7 @@ import psutil
 import psycopg
 from confluent_kafka.admin import AdminClient
 
-from consumer.cluster import Cluster
+from operator_cli.cluster import Cluster
 from schemas.topics import load_topics
 from tests.services.broker import BrokerError, choose_broker, make_broker, prepare_broker
 from tests.services.database import choose_database, fresh_database, make_database
@@ -155,7 +155,7 @@ def running_services() -> Iterator[Services]:
         BrokerError: this is not Apache Kafka, or the database does not write durably.
     """
     # Alembic takes long to import, and every worker of `make test` imports this module.
-    from consumer import migration  # noqa: PLC0415
+    from ledger import migration  # noqa: PLC0415
 
     choice = prepare_broker(choose_broker(), print, ci=False)
     if choice.kind == "embedded":

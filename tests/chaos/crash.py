@@ -14,11 +14,12 @@ from typing import Any
 
 from psycopg import Copy
 
-from consumer import service, terminal
-from consumer.ledger import Ledger
+from consumer import service
 from consumer.limit import DeadLetterLimit
 from consumer.publisher import Publisher
 from consumer.reading import Reader
+from consumer.settings import load
+from ledger.receipts import ReceiptWriter
 
 STEPS = (
     "after_poll",
@@ -84,7 +85,7 @@ def arm(step: str, batch: int) -> None:
         "after_poll": (Reader, "batch", after),
         "after_decide": (DeadLetterLimit, "admit", after),
         "mid_copy": (Copy, "write_row", before),
-        "after_database_commit": (Ledger, "write", after),
+        "after_database_commit": (ReceiptWriter, "write", after),
         "during_kafka_commit": (Publisher, "_commit", amid),
         "after_kafka_commit": (Publisher, "publish", after),
     }
@@ -95,7 +96,7 @@ def main() -> None:
     """Run the consumer with its fuse lit."""
     step, batch = sys.argv[1:]
     arm(step, int(batch))
-    service.run(terminal.settings())
+    service.run(load())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.ledger import Ledger
+from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.services.consuming import Consuming
@@ -19,9 +19,9 @@ from tests.services.writing import ROLE
 
 
 @pytest.fixture
-def ledger(migrated_database_url: str) -> Iterator[Ledger]:
+def ledger(migrated_database_url: str) -> Iterator[ReceiptWriter]:
     """The consumer's ledger, in the role it acts as."""
-    with closing(Ledger(migrated_database_url, ROLE)) as opened:
+    with closing(ReceiptWriter(migrated_database_url, ROLE)) as opened:
         yield opened
 
 

@@ -7,10 +7,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from consumer.assignment import Assignment
 from consumer.health import Health
-from consumer.ledger import Ledger
 from consumer.offsets import Offsets
-from consumer.record import Published
-from consumer.topic_ids import topic_ids
+from ledger.gap import Published
+from ledger.receipts import ReceiptWriter
+from runtime.topic_ids import topic_ids
 from tests.services.asking import at_once
 from tests.services.consuming import CALLBACKS, Consuming
 from tests.services.waiting import NET_SECONDS, eventually
@@ -95,7 +95,7 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
 ) -> None:
     kafka = {"bootstrap.servers": consuming.bootstrap}
     member = member_of(consuming, refusals)
-    with closing(member), closing(Ledger(consuming.database_url, "")) as ledger:
+    with closing(member), closing(ReceiptWriter(consuming.database_url, "")) as ledger:
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
         member.subscribe([topic], on_assign=assignment.gained, on_revoke=assignment.lost)
         found: list[int] = []
@@ -126,7 +126,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_
     (topic_id,) = topic_ids(dict(kafka), {topic}).values()
     with (
         closing(member_of(consuming)) as member,
-        closing(Ledger(consuming.database_url, "")) as ledger,
+        closing(ReceiptWriter(consuming.database_url, "")) as ledger,
     ):
         assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
         assignment.gained(member, [TopicPartition(*place)])

@@ -8,12 +8,13 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from consumer.decision import decide
-from consumer.ledger import Ledger
-from consumer.record import Decided, Published
-from consumer.settlement import settled_value
+from charging.decision import decide
+from charging.outcomes import Decided
+from ledger.gap import Published
+from ledger.receipts import ReceiptWriter
+from operator_cli.settlement import settled_value
+from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
-from schemas.record import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from tests.services.background import changed, create, ended, finished, read, response
 from tests.services.callbacks import decided, element, policy, record
 from tests.services.ledger import Ledger as Tables
@@ -44,7 +45,7 @@ def standing(tables: Tables) -> list[tuple[object, object]]:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (1, 2, 3, 0)], ids=str)
 @pytest.mark.parametrize("batched", [False, True])
 def test_04_a_response_is_charged_once_to_who_ordered_it(
-    *, ledger: Ledger, tables: Tables, order: tuple[int, ...], batched: bool
+    *, ledger: ReceiptWriter, tables: Tables, order: tuple[int, ...], batched: bool
 ) -> None:
     made = [create(), read(), read(), read()]
     events = [decided(made[number]) for number in order]
@@ -64,7 +65,7 @@ def test_04_a_response_is_charged_once_to_who_ordered_it(
     assert tables.snapshot() == before
 
 
-def test_a_receipt_that_is_published_again_is_the_one_of_the_ledger(ledger: Ledger) -> None:
+def test_a_receipt_that_is_published_again_is_the_one_of_the_ledger(ledger: ReceiptWriter) -> None:
     first, ordered = decided(read()), decided(create())
     ledger.write([first])
     [made] = ledger.write([ordered])
@@ -77,7 +78,7 @@ def test_a_receipt_that_is_published_again_is_the_one_of_the_ledger(ledger: Ledg
 
 
 def test_what_waits_is_no_deferral_for_a_person_before_a_day(
-    ledger: Ledger, migrated_database_url: str
+    ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
     assert write(ledger, decided(create())) == ["deferred awaiting_result"]
     assert ledger.open_deferred() == (0, 0.0)
@@ -93,12 +94,12 @@ def test_what_waits_is_no_deferral_for_a_person_before_a_day(
 
 
 def test_two_members_that_each_hold_one_event_make_one_receipt(
-    migrated_database_url: str, ledger: Ledger, tables: Tables
+    migrated_database_url: str, ledger: ReceiptWriter, tables: Tables
 ) -> None:
     """The second waits until the first has ended: else both would let their event wait."""
     other_call = decided(element(response_cost=0, id="other", litellm_call_id="other"))
     became: list[list[str]] = []
-    with closing(Ledger(migrated_database_url, ROLE)) as other:
+    with closing(ReceiptWriter(migrated_database_url, ROLE)) as other:
         with psycopg.connect(migrated_database_url) as holder:
             # The first has looked for reads already when it waits for this row.
             holder.execute(
@@ -136,7 +137,7 @@ def waiting(url: str) -> int:
 
 
 def test_a_create_that_is_settled_by_hand_takes_no_result_any_more(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     ordered = create()
     write(ledger, decided(ordered))
@@ -149,7 +150,7 @@ def test_a_create_that_is_settled_by_hand_takes_no_result_any_more(
 
 
 def test_a_settlement_that_comes_after_the_result_charges_nothing_more(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     ordered = create()
     write(ledger, decided(ordered))
@@ -161,7 +162,7 @@ def test_a_settlement_that_comes_after_the_result_charges_nothing_more(
 
 
 def test_a_read_that_is_settled_by_hand_does_not_wait_for_its_create(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     shown = read()
     write(ledger, decided(shown))
@@ -178,7 +179,7 @@ def test_a_read_that_is_settled_by_hand_does_not_wait_for_its_create(
 
 
 def test_a_second_response_with_the_same_usage_can_be_settled_beside_the_first(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     second = read()
     write(ledger, decided(create()), decided(create()))
@@ -192,7 +193,7 @@ def test_a_second_response_with_the_same_usage_can_be_settled_beside_the_first(
     assert write(ledger, decided(read())) == ["duplicate receipt"]
 
 
-def test_each_source_has_its_own_responses(ledger: Ledger, tables: Tables) -> None:
+def test_each_source_has_its_own_responses(ledger: ReceiptWriter, tables: Tables) -> None:
     write(ledger, decided(create(), source="litellm/eu"))
     assert write(ledger, decided(read(), source="litellm/us")) == ["deferred awaiting_create"]
     assert tables.receipts() == []
@@ -200,7 +201,7 @@ def test_each_source_has_its_own_responses(ledger: Ledger, tables: Tables) -> No
 
 
 def test_what_was_done_at_once_is_charged_and_its_reads_are_duplicates(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     assert write(ledger, decided(read()), decided(finished())) == [
         "deferred awaiting_create", "created usage"
@@ -212,19 +213,23 @@ def test_what_was_done_at_once_is_charged_and_its_reads_are_duplicates(
     assert ledger.waiting_responses()[0] == 0
 
 
-def test_a_response_that_was_given_up_waits_no_longer(ledger: Ledger, tables: Tables) -> None:
+def test_a_response_that_was_given_up_waits_no_longer(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     write(ledger, decided(create()), decided(element(id="other", litellm_call_id="other")))
     assert write(ledger, decided(ended())) == ["skipped not_billable"]
     assert standing(tables) == [("awaiting_result", "no_charge")]
 
 
-def test_a_read_that_disagrees_about_the_cost_is_a_conflict(ledger: Ledger, tables: Tables) -> None:
+def test_a_read_that_disagrees_about_the_cost_is_a_conflict(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     write(ledger, decided(create()), decided(read()))
     assert write(ledger, decided(read(response_cost=0.1))) == ["conflict content"]
     assert tables.receipt()["cost_text"] == COST
 
 
-def test_names_that_postgresql_refuses_wait_as_well(ledger: Ledger, tables: Tables) -> None:
+def test_names_that_postgresql_refuses_wait_as_well(ledger: ReceiptWriter, tables: Tables) -> None:
     nul = {"user_api_key_hash": "key", "spend_logs_metadata": {"run_id": "a\x00b"}}
     ordered = changed(create(), metadata=nul, end_user="x\x00y", request_tags=["t\x00", "ü"])
     write(ledger, decided(ordered))
@@ -235,7 +240,7 @@ def test_names_that_postgresql_refuses_wait_as_well(ledger: Ledger, tables: Tabl
 
 
 def test_a_thousand_events_of_many_responses_are_one_receipt_each(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     events = []
     for number in range(50):
@@ -254,7 +259,7 @@ def test_a_thousand_events_of_many_responses_are_one_receipt_each(
 
 
 def test_another_read_at_the_place_of_a_former_topics_read_is_no_replay_of_it(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     """Two responses that used the same: which of them it is of, nobody can tell."""
     first, again = decided(read(), offset=7), decided(read(), offset=7)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.cluster import Cluster, Difference
+from operator_cli.cluster import Cluster, Difference
 from schemas.topics import Topic, Topics, load_topics
 from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 

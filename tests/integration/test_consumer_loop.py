@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.decision import decide
-from consumer.ledger import Ledger
-from consumer.record import Decided
+from charging.decision import decide
+from charging.outcomes import Decided
+from ledger.receipts import ReceiptWriter
 from tests.services import captures, fetching
 from tests.services.callbacks import costing, element, in_run, policy, record, usage_unit
 from tests.services.consuming import (
@@ -182,7 +182,7 @@ def crash_after_the_write(consuming: Consuming, count: int) -> None:
     for one in sent[:count]:
         taken = record(one.value, offset=one.offset, partition=one.partition, topic=topic)
         decisions.append(Decided(taken, decide(taken, policy())))
-    with closing(Ledger(consuming.database_url, "billing_consumer")) as ledger:
+    with closing(ReceiptWriter(consuming.database_url, "billing_consumer")) as ledger:
         found = ledger.write(decisions)
     assert {outcome.outcome for outcome in found} == {"created"}
 

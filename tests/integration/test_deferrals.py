@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.decision import decide
-from consumer.ledger import Ledger
-from consumer.record import Decided, Deferred
-from consumer.settlement import OpenCall, SettlementError, find, waive
-from schemas.record import SETTLED_BY, SETTLED_NOTE
+from charging.decision import decide
+from charging.outcomes import Decided, Deferred
+from ledger.deferrals import Deferrals, OpenCall, SettlementError
+from ledger.receipts import ReceiptWriter
+from schemas.headers import SETTLED_BY, SETTLED_NOTE
 from tests.services.callbacks import decided, element, policy, record
 from tests.services.ledger import Ledger as Tables
 from tests.services.waiting import NET_SECONDS, eventually
@@ -46,7 +46,7 @@ def raced(url: str, receipt: Decided) -> None:
     The receipt's transaction has looked for deferrals already and waits for another key while the
     deferral is written: what two members do when a call's callbacks are on two partitions.
     """
-    with closing(Ledger(url, ROLE)) as first, closing(Ledger(url, ROLE)) as second:
+    with closing(ReceiptWriter(url, ROLE)) as first, closing(ReceiptWriter(url, ROLE)) as second:
         with psycopg.connect(url) as holder:
             holder.execute(
                 "INSERT INTO billing.deferred_calls (source_system, call_key, response_id, reason,"
@@ -97,7 +97,7 @@ def command(url: str, *arguments: str) -> str:
 
 
 def test_gauge_list_and_report_agree_after_a_race(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     raced(migrated_database_url, decided(PAID))
     assert resolutions(tables) == [(None, None, None, True)], "there was no race"
@@ -113,17 +113,17 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
     raced(migrated_database_url, decided(PAID))
     [row] = tables.deferred()
     call = OpenCall(row["id"], row["call_key"], row["run_id"], "", 0, 0, None)
-    with psycopg.connect(migrated_database_url) as connection:
+    with closing(Deferrals(migrated_database_url)) as deferrals:
         with pytest.raises(SettlementError, match="already settled: callback"):
-            find(connection, "call-1")
+            deferrals.find("call-1")
         with pytest.raises(SettlementError, match="in the meantime"):
-            waive(connection, call, "ada", "our own test")
+            deferrals.waive(call, "ada", "our own test")
     assert resolutions(tables) == [(None, None, None, True)]
 
 
 @pytest.mark.parametrize("touch", [ZERO, PAID], ids=["deferral", "receipt"])
 def test_the_next_callback_of_the_call_settles_what_a_race_left_open(
-    ledger: Ledger, migrated_database_url: str, tables: Tables, touch: bytes
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables, touch: bytes
 ) -> None:
     raced(migrated_database_url, decided(PAID))
     [became] = write(ledger, decided(touch))
@@ -132,7 +132,7 @@ def test_the_next_callback_of_the_call_settles_what_a_race_left_open(
 
 
 def test_a_receipt_from_a_callback_is_not_credited_to_who_settles_later(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     raced(migrated_database_url, decided(PAID))
     assert write(ledger, settled()) == ["duplicate receipt"]
@@ -141,7 +141,7 @@ def test_a_receipt_from_a_callback_is_not_credited_to_who_settles_later(
 
 @pytest.mark.parametrize("deferral_first", [True, False])
 def test_a_deferral_and_its_settlement_in_one_batch_keep_who_and_why(
-    *, ledger: Ledger, tables: Tables, deferral_first: bool
+    *, ledger: ReceiptWriter, tables: Tables, deferral_first: bool
 ) -> None:
     """A rebuild takes months of callbacks in batches: both are in the same one."""
     batch = [decided(ZERO), settled()]
@@ -149,7 +149,9 @@ def test_a_deferral_and_its_settlement_in_one_batch_keep_who_and_why(
     assert resolutions(tables) == [("settled", "ada", "price list", False)]
 
 
-def test_a_deferral_after_a_settled_receipt_is_settled(ledger: Ledger, tables: Tables) -> None:
+def test_a_deferral_after_a_settled_receipt_is_settled(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     """Nobody knows any more who it was: that stands in the deferral alone."""
     write(ledger, settled())
     assert write(ledger, decided(ZERO)) == ["deferred suspicious_zero"]
@@ -157,11 +159,11 @@ def test_a_deferral_after_a_settled_receipt_is_settled(ledger: Ledger, tables: T
 
 
 def test_a_waived_call_stays_waived_when_its_cost_comes_after_all(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     write(ledger, decided(ZERO))
-    with psycopg.connect(migrated_database_url) as connection:
-        waive(connection, find(connection, "call-1"), "ada", "our own test")
+    with closing(Deferrals(migrated_database_url)) as deferrals:
+        deferrals.waive(deferrals.find("call-1"), "ada", "our own test")
     assert write(ledger, decided(PAID)) == ["created usage"]
     assert write(ledger, decided(ZERO)) == ["duplicate deferred"]
     assert resolutions(tables) == [("waived", "ada", "our own test", False)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from consumer.ledger import Ledger
+from ledger.receipts import ReceiptWriter
 from tests.services.callbacks import ENDED, decided, element
 from tests.services.ledger import Ledger as Tables
 from tests.services.writing import write
@@ -20,7 +20,7 @@ def marked(tables: Tables) -> list[str]:
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
 @pytest.mark.parametrize("later", [0.0, 0.4321], ids=["same end", "later end"])
 def test_17_one_call_with_two_ids_is_two_receipts_and_the_later_is_marked(
-    *, ledger: Ledger, tables: Tables, together: bool, later: float
+    *, ledger: ReceiptWriter, tables: Tables, together: bool, later: float
 ) -> None:
     first, second = decided(element()), decided(element(**RESPONSE, endTime=ENDED + later))
     if together:
@@ -47,18 +47,20 @@ def test_17_one_call_with_two_ids_is_two_receipts_and_the_later_is_marked(
     ],
 )
 def test_two_calls_that_differ_in_anything_are_not_marked(
-    ledger: Ledger, tables: Tables, other: dict[str, object]
+    ledger: ReceiptWriter, tables: Tables, other: dict[str, object]
 ) -> None:
     write(ledger, decided(element()), decided(element(**{**RESPONSE, **other})))
     assert (len(tables.receipts()), marked(tables)) == (2, [])
 
 
-def test_the_same_call_id_of_another_source_is_another_call(ledger: Ledger, tables: Tables) -> None:
+def test_the_same_call_id_of_another_source_is_another_call(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     write(ledger, decided(element()), decided(element(**RESPONSE), source="litellm/eu"))
     assert (len(tables.receipts()), marked(tables)) == (2, [])
 
 
-def test_a_large_batch_is_compared_with_itself(ledger: Ledger, tables: Tables) -> None:
+def test_a_large_batch_is_compared_with_itself(ledger: ReceiptWriter, tables: Tables) -> None:
     many = [element(id=f"chat-{n}", litellm_call_id=f"call-{n}") for n in range(150)]
     again = element(id="resp-7", litellm_call_id="call-7")
     write(ledger, *(decided(value) for value in (*many, again)))

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
-from consumer.cluster import Cluster
+from operator_cli.cluster import Cluster
 from schemas.topics import Topics, load_topics
 from tests.services import captures
 from tests.services.broker import missing_for_apache

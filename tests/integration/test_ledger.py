@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.ledger import Ledger
+from ledger.receipts import ReceiptWriter
 from schemas.receipt import to_kafka
 from tests.services import captures
 from tests.services.callbacks import (
@@ -46,7 +46,9 @@ def content(url: str) -> dict[str, list[Any]]:
         }
 
 
-def test_a_charge_is_created_once_and_then_a_duplicate(ledger: Ledger, tables: Tables) -> None:
+def test_a_charge_is_created_once_and_then_a_duplicate(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     assert write(ledger, decided(element())) == ["created usage"]
     before = tables.snapshot()
     assert write(ledger, decided(element())) == ["duplicate receipt"]
@@ -55,7 +57,7 @@ def test_a_charge_is_created_once_and_then_a_duplicate(ledger: Ledger, tables: T
     assert (row["cost_text"], row["charged_credits"]) == ("0.000036", 360)
 
 
-def test_CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID(ledger: Ledger, tables: Tables) -> None:
+def test_CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID(ledger: ReceiptWriter, tables: Tables) -> None:
     """The pair is the key: neither half alone is."""
     write(ledger, decided(element(litellm_call_id="a", id="1")))
     write(ledger, decided(element(litellm_call_id="a", id="2")))
@@ -68,7 +70,7 @@ def test_CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID(ledger: Ledger, tables: Tables) -
     assert len(tables.receipts(response_id="1")) == 2
 
 
-def test_each_source_has_its_own_calls(ledger: Ledger, tables: Tables) -> None:
+def test_each_source_has_its_own_calls(ledger: ReceiptWriter, tables: Tables) -> None:
     assert write(ledger, decided(element()), decided(element(), source="litellm/eu")) == [
         "created usage",
         "created usage",
@@ -76,7 +78,7 @@ def test_each_source_has_its_own_calls(ledger: Ledger, tables: Tables) -> None:
     assert {row["source_system"] for row in tables.receipts()} == {"litellm", "litellm/eu"}
 
 
-def test_of_duplicates_in_one_batch_the_first_wins(ledger: Ledger, tables: Tables) -> None:
+def test_of_duplicates_in_one_batch_the_first_wins(ledger: ReceiptWriter, tables: Tables) -> None:
     assert write(
         ledger,
         decided(element(), offset=7),
@@ -96,7 +98,7 @@ def test_of_duplicates_in_one_batch_the_first_wins(ledger: Ledger, tables: Table
 
 
 def test_a_conflict_is_kept_aside_once_and_overwrites_nothing(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     write(ledger, decided(element()))
     receipts = tables.receipts()
@@ -113,7 +115,7 @@ def test_a_conflict_is_kept_aside_once_and_overwrites_nothing(
 
 
 def test_the_record_that_wrote_a_receipt_is_replayed_with_the_same_event(
-    ledger: Ledger, tables: Tables, migrated_database_url: str
+    ledger: ReceiptWriter, tables: Tables, migrated_database_url: str
 ) -> None:
     """A crash between PostgreSQL and Kafka: the event goes out, and it is the same event."""
     with psycopg.connect(migrated_database_url, autocommit=True) as connection:
@@ -137,7 +139,7 @@ def test_the_record_that_wrote_a_receipt_is_replayed_with_the_same_event(
 
 
 def test_the_same_batch_again_is_replayed_and_only_what_it_wrote(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     """What happens when the Kafka transaction was aborted and the batch is settled again."""
     batch = [
@@ -170,7 +172,7 @@ def test_the_same_batch_again_is_replayed_and_only_what_it_wrote(
     assert tables.snapshot() == before
 
 
-def test_a_receipt_from_another_record_is_not_published_again(ledger: Ledger) -> None:
+def test_a_receipt_from_another_record_is_not_published_again(ledger: ReceiptWriter) -> None:
     ledger.write([decided(element(), offset=5, partition=1)])
     for offset, partition in ((6, 1), (5, 2)):
         found = ledger.write([decided(element(), offset=offset, partition=partition)])
@@ -178,7 +180,9 @@ def test_a_receipt_from_another_record_is_not_published_again(ledger: Ledger) ->
         assert found[0].receipt is None
 
 
-def test_a_replay_under_other_settings_is_no_conflict(ledger: Ledger, tables: Tables) -> None:
+def test_a_replay_under_other_settings_is_no_conflict(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
     """The operator changed where accounts come from; the crash came before, the replay after."""
     value = element(metadata={"user_api_key_team_id": "team"})
     ledger.write([decided(value, offset=5), decided(element(id="2"), offset=6)])
@@ -201,7 +205,7 @@ PAID = element()
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_deferral_and_its_receipt_in_any_order_are_the_same_tables(
-    *, ledger: Ledger, migrated_database_url: str, together: bool
+    *, ledger: ReceiptWriter, migrated_database_url: str, together: bool
 ) -> None:
     seen = []
     for number, order in enumerate(itertools.permutations([ZERO, PAID, ZERO])):
@@ -230,7 +234,7 @@ def test_a_deferral_and_its_receipt_in_any_order_are_the_same_tables(
 
 
 def test_a_call_is_deferred_once_and_a_later_cost_settles_it(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     assert write(ledger, decided(ZERO), decided(ZERO)) == [
         "deferred suspicious_zero",
@@ -246,7 +250,7 @@ def test_a_call_is_deferred_once_and_a_later_cost_settles_it(
 
 
 def test_NOTHING_VANISHES_in_any_order_and_batching(
-    ledger: Ledger, migrated_database_url: str
+    ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
     """All captures three times over, shuffled and cut at random, twice: the same tables."""
     seen = []
@@ -271,7 +275,7 @@ def test_NOTHING_VANISHES_in_any_order_and_batching(
 
 
 def test_posting_everything_many_times_changes_nothing_after_the_first(
-    ledger: Ledger, tables: Tables
+    ledger: ReceiptWriter, tables: Tables
 ) -> None:
     values = captures.all_elements()
     ledger.write([decided(value, CAPTURED) for value in values])

@@ -12,12 +12,12 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 from psycopg import Cursor
 
+from charging.outcomes import Charge, Decided, Outcome
 from consumer.continuity import Continuity
-from consumer.gap import LedgerBehindError
-from consumer.ledger import Ledger
-from consumer.merge import merge
 from consumer.offsets import Offsets, committed
-from consumer.record import Charge, Decided, Outcome, Published
+from ledger.gap import LedgerBehindError, Published
+from ledger.merge import merge
+from ledger.receipts import ReceiptWriter
 from tests.services.asking import at_once
 from tests.services.callbacks import decided, element, in_run, policy
 from tests.services.consuming import CALLBACKS, Consuming
@@ -143,7 +143,7 @@ def test_an_upgrade_is_no_alarm(consuming: Consuming, written: str) -> None:
     assert not consuming.member().said("written again")
 
 
-def known(ledger: Ledger) -> int:
+def known(ledger: ReceiptWriter) -> int:
     """Up to where the partition of these tests is written."""
     found = ledger.known("group", [("topic", 0)])
     return found["topic", 0].next_offset if found else -1
@@ -154,7 +154,7 @@ def at(offset: int, *, committed: int = 0, topic_id: str = "here") -> Published:
     return Published("group", "topic", 0, topic_id, offset, offset, committed)
 
 
-def test_a_batch_behind_a_gap_is_not_written(ledger: Ledger) -> None:
+def test_a_batch_behind_a_gap_is_not_written(ledger: ReceiptWriter) -> None:
     ledger.write([decided(element())], [at(5)])
     for published in (at(9, committed=6), at(9, committed=5, topic_id="other")):
         with pytest.raises(LedgerBehindError, match="topic/0"):
@@ -174,7 +174,7 @@ def refused(name: str) -> Decided:
 
 @pytest.mark.parametrize("at_the_end", [True, False])
 def test_a_batch_that_is_written_in_parts_is_remembered_when_all_of_it_is(
-    *, ledger: Ledger, at_the_end: bool
+    *, ledger: ReceiptWriter, at_the_end: bool
 ) -> None:
     batch = [refused("bad"), *(decided(element(id=str(n))) for n in range(3))]
     ledger.write(batch[::-1] if at_the_end else batch, [at(4)])
@@ -182,7 +182,7 @@ def test_a_batch_that_is_written_in_parts_is_remembered_when_all_of_it_is(
 
 
 def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: ReceiptWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -211,7 +211,7 @@ def test_what_is_committed_outlives_a_crash_whatever_the_server_says(
         assert ledger.commits() == taken
 
 
-class Watched(Ledger):
+class Watched(ReceiptWriter):
     """A ledger that says how its sessions commit."""
 
     def commits(self) -> str:
@@ -221,7 +221,7 @@ class Watched(Ledger):
             return str(value)
 
 
-class Interrupted(Ledger):
+class Interrupted(ReceiptWriter):
     """A ledger whose consumer loses its partitions when the first batch has been written again."""
 
     def __init__(self, url: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 from psycopg import sql
 
-from consumer.ledger import Ledger
-from consumer.record import Charge, Decided, Outcome
+from charging.outcomes import Charge, Decided, Outcome
+from ledger.receipts import ReceiptWriter
 from schemas.receipt import ChargeReason
 from tests.services.callbacks import (
     costing,
@@ -38,7 +38,7 @@ def test_two_writers_on_the_same_keys_make_one_receipt_each(
 
     def member(number: int) -> None:
         rng = random.Random(number)  # noqa: S311 - a test's shuffle
-        with closing(Ledger(migrated_database_url, ROLE)) as ledger:
+        with closing(ReceiptWriter(migrated_database_url, ROLE)) as ledger:
             ledger.ping()
             for turn in range(rounds):
                 ids = [f"{turn}-{key}" for key in range(keys)]
@@ -62,7 +62,7 @@ def test_two_writers_in_the_same_instant_park_nothing(migrated_database_url: str
     found: list[Outcome] = []
 
     def member(number: int) -> None:
-        with closing(Ledger(migrated_database_url, ROLE)) as ledger:
+        with closing(ReceiptWriter(migrated_database_url, ROLE)) as ledger:
             ledger.ping()
             for key in range(keys):
                 one = decided(element(id=f"call-{key}"), partition=number)
@@ -106,7 +106,7 @@ def impossible(id_: str) -> Decided:
 
 @pytest.mark.parametrize("at", [0, 3, 6])
 def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_a_row_that_postgresql_refuses_parks_alone(
-    ledger: Ledger, tables: Tables, at: int
+    ledger: ReceiptWriter, tables: Tables, at: int
 ) -> None:
     batch = [decided(element(id=str(n))) for n in range(6)]
     batch.insert(at, impossible("bad"))
@@ -116,7 +116,7 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_a_row_that_postgresql_refuses_parks_
     assert len(tables.receipts()) == 6
 
 
-def test_a_nul_that_came_through_parks_alone(ledger: Ledger, tables: Tables) -> None:
+def test_a_nul_that_came_through_parks_alone(ledger: ReceiptWriter, tables: Tables) -> None:
     fine = decided(element(id="fine"))
     bad = decided(element(id="bad"))
     assert isinstance(bad.decision, Charge)
@@ -128,7 +128,7 @@ def test_a_nul_that_came_through_parks_alone(ledger: Ledger, tables: Tables) -> 
 
 def test_a_missing_role_stops_and_parks_nothing(migrated_database_url: str) -> None:
     """A fault of the installation is no fault of the records."""
-    with closing(Ledger(migrated_database_url, "no_such_role")) as ledger:
+    with closing(ReceiptWriter(migrated_database_url, "no_such_role")) as ledger:
         for _ in range(2):
             with pytest.raises(psycopg.Error, match="no_such_role"):
                 ledger.write([decided(element())])
@@ -153,7 +153,9 @@ CHANGES = (
 
 
 @pytest.mark.parametrize("role", [ROLE, "owner"])
-def test_RECEIPTS_ARE_IMMUTABLE(ledger: Ledger, migrated_database_url: str, role: str) -> None:
+def test_RECEIPTS_ARE_IMMUTABLE(
+    ledger: ReceiptWriter, migrated_database_url: str, role: str
+) -> None:
     write(ledger, decided(element()), decided(costing("1")))
     before = Tables(migrated_database_url).snapshot()
     assert all(before[table] for table in IMMUTABLE)
@@ -178,7 +180,7 @@ def test_RECEIPTS_ARE_IMMUTABLE_the_refusal_says_what_to_do(migrated_database_ur
 
 
 def test_a_terminated_session_is_mended_by_writing_again(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     batch = [decided(element(id=str(n))) for n in range(20)]
     ledger.write(batch[:10])
@@ -193,7 +195,7 @@ def test_a_terminated_session_is_mended_by_writing_again(
 
 
 def test_a_session_terminated_in_the_middle_of_a_write_leaves_nothing_of_it(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     ledger.ping()
     raised: list[BaseException] = []
@@ -246,7 +248,7 @@ def terminate(url: str) -> None:
 
 
 def test_the_count_of_deferrals_survives_a_lost_session(
-    ledger: Ledger, migrated_database_url: str
+    ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
     """An idle consumer must not show a stale gauge until the next batch comes."""
     write(ledger, decided(ZERO))
@@ -257,7 +259,7 @@ def test_the_count_of_deferrals_survives_a_lost_session(
 
 
 def test_a_question_that_is_not_answered_is_given_up_and_asked_again(
-    ledger: Ledger, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+    ledger: ReceiptWriter, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen server answers nobody; the loop must not stand still with it."""
     monkeypatch.setattr("consumer.ledger._ANSWER_SECONDS", 0.5)
@@ -270,7 +272,7 @@ def test_a_question_that_is_not_answered_is_given_up_and_asked_again(
 
 
 def test_a_write_that_is_abandoned_ends_and_nothing_is_written_after_it(
-    ledger: Ledger, migrated_database_url: str, tables: Tables
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
 ) -> None:
     raised: list[BaseException] = []
 

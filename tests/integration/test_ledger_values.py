@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from consumer.decision import decide
-from consumer.ledger import Ledger
-from consumer.record import Decided
+from charging.decision import decide
+from charging.outcomes import Decided
+from ledger.receipts import ReceiptWriter
 from schemas.receipt import plain
 from tests.services.callbacks import (
     USAGE_UNITS,
@@ -49,7 +49,9 @@ EDGES = [
 
 
 @pytest.mark.parametrize("text", EDGES, ids=lambda text: repr(text)[:20])
-def test_text_arrives_in_the_tables_as_it_is(ledger: Ledger, tables: Tables, text: str) -> None:
+def test_text_arrives_in_the_tables_as_it_is(
+    ledger: ReceiptWriter, tables: Tables, text: str
+) -> None:
     spend = {"run_id": text, "graph_id": text, "sub_agent_id": text}
     fields: dict[str, Any] = {
         "id": text,
@@ -83,7 +85,7 @@ def test_text_arrives_in_the_tables_as_it_is(ledger: Ledger, tables: Tables, tex
     ],
 )
 def test_MONEY_IS_EXACT_in_the_tables(
-    ledger: Ledger, tables: Tables, cost: str, credited: int
+    ledger: ReceiptWriter, tables: Tables, cost: str, credited: int
 ) -> None:
     write(ledger, decided(costing(cost)))
     row = tables.receipt()
@@ -91,12 +93,12 @@ def test_MONEY_IS_EXACT_in_the_tables(
     assert row["charged_credits"] == credited
 
 
-def test_the_largest_charge_fits(ledger: Ledger, tables: Tables) -> None:
+def test_the_largest_charge_fits(ledger: ReceiptWriter, tables: Tables) -> None:
     assert write(ledger, decided(costing("1000000000"), policy(markup="100"))) == ["created usage"]
     assert tables.receipt()["charged_credits"] == 10**18
 
 
-def test_a_usage_unit_is_kept_once(ledger: Ledger, tables: Tables) -> None:
+def test_a_usage_unit_is_kept_once(ledger: ReceiptWriter, tables: Tables) -> None:
     unit = decided_unit(run_id="run\x001", executor="läuft", tokens_in=2**53 - 1)
     assert write(ledger, unit) == ["unit new"]
     assert write(ledger, unit, decided_unit(executor="another")) == ["unit known"] * 2
@@ -137,7 +139,7 @@ ZONES = st.timezones() | st.builds(
 @example(datetime.max.replace(tzinfo=timezone(timedelta(hours=-23))), {})
 @example(datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=23))), {})
 def test_a_usage_unit_that_is_taken_can_be_stored_and_read_back(
-    ledger: Ledger, tables: Tables, finished: datetime, fields: dict[str, object]
+    ledger: ReceiptWriter, tables: Tables, finished: datetime, fields: dict[str, object]
 ) -> None:
     """What PostgreSQL cannot store is refused before it: at the door, and as a dead letter."""
     name = str(uuid.uuid4())

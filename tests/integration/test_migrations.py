@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.ledger import Ledger
+from ledger.receipts import ReceiptWriter
 from tests.services import database
 from tests.services.callbacks import decided, element
 from tests.services.former_schema import take_back
@@ -240,7 +240,7 @@ def rename(admin: psycopg.Connection[tuple[object, ...]], roles: dict[str, str])
 
 def writes(url: str) -> bool:
     """Whether the consumer can work with this URL."""
-    with closing(Ledger(url, "billing_consumer")) as ledger:
+    with closing(ReceiptWriter(url, "billing_consumer")) as ledger:
         return ledger.write([decided(element())])[0].outcome == "created"
 
 

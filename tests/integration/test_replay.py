@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.decision import decide
-from consumer.record import Charge, Deferred
-from schemas.record import RECEIVED_AT
+from charging.decision import decide
+from charging.outcomes import Charge, Deferred
+from schemas.headers import RECEIVED_AT
 from tests.services import captures
 from tests.services.callbacks import element, policy, record, usage_unit
 from tests.services.consuming import CALLBACKS, USAGE_UNITS, Consuming

@@ -16,11 +16,13 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.decision import decide
-from consumer.ledger import Ledger
-from consumer.record import Decision, Parked, Record
-from consumer.sample import decided_sample
-from schemas.record import LOST_NAME, SOURCE, FoundHeaders, header
+from charging.decision import decide
+from charging.outcomes import Decision, Parked
+from charging.sample import decided_sample
+from ledger.receipts import ReceiptWriter
+from runtime.records import record_of
+from schemas.headers import LOST_NAME, SOURCE, FoundHeaders, header
+from schemas.record import Record
 from tests.services import fetching
 from tests.services.callbacks import element, in_run, policy
 from tests.services.consuming import CALLBACKS, DEAD_LETTERS, USAGE_UNITS, Consuming, Member
@@ -103,7 +105,7 @@ def found(consuming: Consuming, topic: str) -> list[Record]:
         reader.assign([TopicPartition(name, number, 0) for number, end in ends.items() if end])
 
         def whole() -> bool:
-            read.extend(Record.of(message) for message in reader.consume(500, 0.1))
+            read.extend(record_of(message) for message in reader.consume(500, 0.1))
             places = reader.position([TopicPartition(name, part) for part in ends if ends[part]])
             return all(place.offset >= ends[place.partition] for place in places)
 
@@ -250,7 +252,7 @@ def test_no_flood_of_bad_records_stops_the_others(consuming: Consuming) -> None:
 
 
 def test_the_ledger_says_whether_it_takes_the_sample_and_keeps_nothing(
-    ledger: Ledger, migrated_database_url: str
+    ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
     sample = decided_sample(lambda record: decide(record, policy()))
     assert sample is not None

@@ -5,11 +5,12 @@ It is broken from outside, so that the consumer's own code carries no switch for
 
 import sys
 
+from charging.decision import Policy
+from charging.outcomes import Decision, Parked
 from consumer import loop
 from consumer.__main__ import app
-from consumer.decision import Policy
-from consumer.record import Decision, Parked, Record
-from schemas.record import Reason
+from schemas.headers import Reason
+from schemas.record import Record
 
 
 def park(record: Record, policy: Policy) -> Decision:

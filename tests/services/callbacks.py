@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from consumer.decision import Policy, decide
-from consumer.payer import Accounts
-from consumer.record import Charge, Decided, Decision, Record
+from charging.account import Accounts
+from charging.decision import Policy, decide
+from charging.outcomes import Charge, Decided, Decision
 from schemas.callback import Callback
+from schemas.headers import SOURCE, Headers
 from schemas.identity import read_identified
-from schemas.record import SOURCE, Headers
+from schemas.record import Record
 
 CALLBACKS = "billing.callbacks.v1"
 USAGE_UNITS = "billing.usage-units.v1"

@@ -13,9 +13,9 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.cluster import Cluster
+from operator_cli.cluster import Cluster
+from schemas.headers import SOURCE, Headers
 from schemas.identity import identify
-from schemas.record import SOURCE, Headers
 from schemas.topics import load_topics
 from tests.services import fetching
 from tests.services.deployment import Deployment

@@ -6,9 +6,9 @@ It fails from outside, so that the consumer's own code carries no switch for tes
 import sys
 from collections.abc import Sequence
 
+from charging.outcomes import Outcome
 from consumer.__main__ import app
 from consumer.publisher import Publisher, PublishError
-from consumer.record import Outcome
 
 publish = Publisher.publish
 failed: list[int] = []

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from consumer.pairing import Pairing, Row
-from consumer.record import Charge, Decided, Deferred, Place, Skipped
+from charging.outcomes import Charge, Decided, Deferred, Skipped
+from charging.pairing import Pairing, Row
 from schemas.receipt import Receipt
+from schemas.record import Place
 from tests.services.callbacks import decided
 
 SOURCE = "litellm"

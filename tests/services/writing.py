@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from consumer.ledger import Ledger
-from consumer.record import Decided, Outcome
+from charging.outcomes import Decided, Outcome
+from ledger.receipts import ReceiptWriter
 
 ROLE = "billing_consumer"
 
@@ -13,6 +13,6 @@ def outcomes(found: Sequence[Outcome]) -> list[str]:
     return [f"{outcome.outcome} {outcome.reason}" for outcome in found]
 
 
-def write(ledger: Ledger, *batch: Decided) -> list[str]:
+def write(ledger: ReceiptWriter, *batch: Decided) -> list[str]:
     """Write a batch and say what became of it."""
     return outcomes(ledger.write(batch))

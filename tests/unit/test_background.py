@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.background import attribution, deferral_keys, inherit
-from consumer.record import Charge, Deferred, Link, Role, Skipped
+from charging.background import attribution, deferral_keys, inherit
+from charging.outcomes import Charge, Deferred, Link, Role, Skipped
 from producer_gateway.content import cut_content, keep_billing_fields
 from schemas.background import read_response
 from tests.services.background import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.broker_settings import Found, in_sync, remarks
+from operator_cli.broker_settings import Found, in_sync, remarks
 
 NAMES = ["callbacks", "receipts"]
 SAFE = {

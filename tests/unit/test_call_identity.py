@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from consumer.record import Charge, Deferred
+from charging.outcomes import Charge, Deferred
 from producer_gateway.plain import read_plain
 from schemas.element import ContractError, read_wire
 from schemas.identity import Identity, call_key, identify, identity_of, run_attempt

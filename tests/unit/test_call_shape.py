@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.call_shape import Shape, reads_response, shape_of
-from consumer.record import Charge, Deferred, Skipped
+from charging.call_shape import Shape, reads_response, shape_of
+from charging.outcomes import Charge, Deferred, Skipped
 from docs.call_types import call_types, committed
 from tests.services.callbacks import element, policy, verdict
 

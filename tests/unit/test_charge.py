@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from consumer.decision import decide
-from consumer.record import Charge, Deferred, Usage
-from consumer.rows import usage_row
-from schemas.record import RECEIVED_AT
+from charging.decision import decide
+from charging.outcomes import Charge, Deferred, Usage
+from ledger.rows import usage_row
+from schemas.headers import RECEIVED_AT
 from tests.services import captures
 from tests.services.callbacks import (
     ENDED,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.record import Charge
+from charging.outcomes import Charge
 from schemas.receipt import to_kafka
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics

@@ -7,11 +7,13 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from consumer.__main__ import app
+from consumer.__main__ import BY_HAND
+from consumer.__main__ import app as consumer
+from operator_cli.__main__ import app as by_hand
 from tests.services.waiting import NET_SECONDS
 
 DEADLINE_SECONDS = 60
-COMMANDS = ("run", "migrate", "topics", "report", "replay", "deferred", "dead-letters")
+COMMANDS = ("run", *BY_HAND)
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 
 
@@ -25,6 +27,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
     """Run a command in this process; its exit code and all it said."""
+    app = by_hand if arguments[0] in BY_HAND else consumer
     done = CliRunner().invoke(app, arguments, env=environment)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output

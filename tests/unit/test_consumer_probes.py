@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from consumer.health import Health
-from consumer.metrics import BoundedLabel
-from consumer.probes import Probes
+from runtime.metrics import BoundedLabel
+from runtime.probes import Probes
 from tests.services import fetching
 
 STALLED = 60.0

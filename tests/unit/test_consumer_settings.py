@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from consumer.service import consumer_config, policy, producer_config
+from consumer.service import consumer_config, producer_config
 from consumer.settings import Settings, load
-from schemas.environment import ConfigurationError
+from runtime.environment import ConfigurationError
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
 
+NEEDED = {
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    "DATABASE_URL": "postgresql://billing@127.0.0.1/billing",
+}
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 
 
@@ -25,7 +29,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     """The settings of an environment."""
-    for name, value in environment.items():
+    for name, value in (NEEDED | environment).items():
         monkeypatch.setenv(name, value)
     return load()
 
@@ -120,7 +124,7 @@ def test_an_account_of_the_operator_is_kept_storable(monkeypatch: pytest.MonkeyP
     found = loaded(
         monkeypatch, BILLING_INTERNAL_ACCOUNT="haus", BILLING_UNATTRIBUTED_ACCOUNT="x" * 5_000
     )
-    decided = policy(found, load_topics())
+    decided = found.policy(load_topics().usage_units.name)
     assert decided.accounts.internal == "haus"
     assert len(decided.accounts.unattributed) <= MAX_TEXT_BYTES
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from charging.decision import decide
+from charging.outcomes import UNSTORABLE, Decided, Decision, Outcome, Parked, Skipped
 from consumer import metrics
-from consumer.decision import decide
 from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
-from consumer.record import UNSTORABLE, Decided, Decision, Outcome, Parked, Record, Skipped
 from consumer.settings import Settings
+from schemas.record import Record
 from tests.services.callbacks import policy
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decision import SELF_TEST_MODEL, decide, is_free
-from consumer.payer import HEALTH_CHECK
-from consumer.record import Charge, Deferred, Parked, Skipped, Usage
+from charging.account import HEALTH_CHECK
+from charging.decision import SELF_TEST_MODEL, decide, is_free
+from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.receipt import ChargeReason
 from tests.services.callbacks import (
     NUMBER,

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.decision import SELF_TEST_MODEL, decide, is_free
-from consumer.payer import HEALTH_CHECK
-from consumer.record import Charge, Deferred, Parked, Skipped, Usage
-from schemas.record import Reason
+from charging.account import HEALTH_CHECK
+from charging.decision import SELF_TEST_MODEL, decide, is_free
+from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
+from schemas.headers import Reason
 from tests.services.callbacks import (
     RECEIVED_MS,
     USAGE_UNITS,

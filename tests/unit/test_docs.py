@@ -14,8 +14,9 @@ import consumer.settings
 import demo.settings
 import producer_gateway.settings
 from docs.generate import DOCUMENTS
-from schemas.environment import FILE_SUFFIX, KafkaConnection, variables
-from schemas.record import Reason
+from runtime.environment import FILE_SUFFIX, variables
+from runtime.kafka import KafkaConnection
+from schemas.headers import Reason
 from tests.unit.test_observability import measured
 
 ROOT: Final = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from consumer.decision import decide
-from consumer.record import Charge, Deferred, Parked, Skipped, Usage
+from charging.decision import decide
+from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.receipt import Receipt, plain, to_kafka
 from schemas.usage import UsageUnit
 from tests.services import captures

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.gap import Gap, Known, gap, knows
+from ledger.gap import Gap, Known, gap, knows
 
 PLACE = ("topic", 3)
 HERE = Known("here", 8, 6)

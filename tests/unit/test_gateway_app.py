@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from producer_gateway.routes import CALLBACKS_ALIAS, CALLBACKS_PATH, USAGE_UNITS_PATH
-from schemas.record import header
+from schemas.headers import header
 from tests.services import captures
 from tests.services.callbacks import element, usage_unit
 from tests.services.memory_gateway import EUROPE, MAX_BODY_BYTES, ONE, PREVIOUS, TOKEN, House

@@ -22,8 +22,8 @@ from producer_gateway.listener import (
     raise_descriptor_limit,
     room_for_callers,
 )
-from producer_gateway.logs import OnceAMinute
 from producer_gateway.routes import application
+from runtime.logs import OnceAMinute
 from tests.services.memory_gateway import House
 from tests.services.waiting import NET_SECONDS
 

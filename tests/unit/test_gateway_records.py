@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from producer_gateway import VERSION
 from producer_gateway.records import HEADROOM_BYTES, Envelope, Preparer
 from producer_gateway.store import Record
-from schemas.record import header
+from runtime import VERSION
+from schemas.headers import header
 from schemas.topics import load_topics
 from tests.services import captures
 from tests.services.callbacks import element

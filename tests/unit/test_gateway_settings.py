@@ -3,7 +3,7 @@
 import pytest
 
 from producer_gateway.settings import Settings, load
-from schemas.environment import ConfigurationError
+from runtime.environment import ConfigurationError
 
 TOKEN = "t" * 32
 OTHER = "o" * 32

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from consumer.healing import answered, heals
+from ledger.healing import answered, heals
 
 HEAL = (
     *("08000", "08003", "08006", "08P01"),

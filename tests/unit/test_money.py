@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.money import CREDITS_PER_USD, charge
+from charging.money import CREDITS_PER_USD, charge
 from schemas.receipt import plain
 from tests.services.callbacks import charged, costing, policy
 

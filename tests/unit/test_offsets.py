@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.gap import Known
 from consumer.offsets import first_offsets, next_offsets
 from consumer.start import Start, start
+from ledger.gap import Known
 from tests.services.callbacks import record
 
 

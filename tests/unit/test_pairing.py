@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.record import Charge, Decided
+from charging.outcomes import Charge, Decided
 from tests.services.background import create, ended, finished, read, response
 from tests.services.callbacks import decided
 from tests.services.paired_book import Book

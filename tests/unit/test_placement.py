@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer import continuity
 from consumer.asking import Ask, RevokedError
 from consumer.continuity import Continuity
-from consumer.gap import Gap, Known
 from consumer.health import Health
 from consumer.placement import Placement
 from consumer.settler import Settler
 from consumer.waiting import Waiting
+from ledger.gap import Gap, Known
 from tests.services.asking import at_once
 
 PLACE = ("topic", 3)

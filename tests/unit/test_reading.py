@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.reading import Batches, next_part
-from consumer.record import Record
+from runtime.batches import Batches, next_part
+from schemas.record import Record
 
 KIB = 1024
 

@@ -15,8 +15,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.record import Charge, Deferred, Parked
-from consumer.rows import deferred_row, detail_row, receipt_row
+from charging.outcomes import Charge, Deferred, Parked
+from ledger.rows import deferred_row, detail_row, receipt_row
 from schemas.receipt import EVENT_TYPE, PLAIN_DECIMAL, Receipt, plain, receipt_id, to_kafka
 from tests.services import captures
 from tests.services.callbacks import NUMBER, charged, element, record, verdict

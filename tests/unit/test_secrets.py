@@ -16,15 +16,18 @@ from pydantic_settings import BaseSettings
 from typer.testing import CliRunner
 
 import consumer.settings
+import operator_cli.settings
 import producer_gateway.settings
-from consumer.__main__ import app
-from consumer.address import connect, fault
-from schemas.environment import ConfigurationError, variables
+from consumer.__main__ import app as consumer_app
+from ledger.address import connect, fault
+from operator_cli.__main__ import app as by_hand
+from runtime.environment import ConfigurationError, variables
 
 MARKS: Final = ("Xq7Jv2", "Kz9Wp4", "Vh3Rf8")
 SIGNS: Final = "%@/:?#&=+ ,;'\"[]{}\\^|<>\n\t\0\udcff\u00e9\u20ac"
 ROOMS: Final[dict[str, tuple[Any, type[BaseSettings]]]] = {
     "consumer": (consumer.settings.load, consumer.settings.Settings),
+    "operator": (operator_cli.settings.load, operator_cli.settings.Settings),
     "gateway": (producer_gateway.settings.load, producer_gateway.settings.Settings),
 }
 NEEDED: Final = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BILLING_INGEST_TOKEN": "t" * 32}
@@ -154,6 +157,7 @@ def test_a_database_url_shows_no_password_where_it_is_used(secret: str) -> None:
 )
 def test_no_command_shows_a_part_of_a_password(command: list[str], url: str) -> None:
     with environment(DATABASE_URL=url):
+        app = consumer_app if command == ["run"] else by_hand
         done = CliRunner().invoke(app, command)
     assert done.exit_code in {1, 2}
     assert "DATABASE_URL" in done.output

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.settlement import settled_value
+from operator_cli.settlement import settled_value
 from schemas.element import ContractError, is_strict_json
 from schemas.identity import read_identified
 from tests.services.callbacks import NUMBER, charged, costing, element, leniently

@@ -9,12 +9,12 @@ from structlog.testing import capture_logs
 
 from consumer.asking import Ask
 from consumer.assignment import Assignment
-from consumer.gap import Known
 from consumer.health import Health
-from consumer.ledger import Ledger
 from consumer.offsets import Offsets
-from consumer.positions import Move
 from consumer.start import Place
+from ledger.gap import Known
+from ledger.positions import Move
+from ledger.receipts import ReceiptWriter
 from tests.services.asking import at_once
 
 PLACE = ("callbacks", 3)
@@ -44,7 +44,7 @@ class Member:
         self.told |= {(part.topic, part.partition): part.offset for part in partitions}
 
 
-class Books(Ledger):
+class Books(ReceiptWriter):
     """A ledger that knows what had been published before the last batch."""
 
     def __init__(self) -> None:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.decision import MOST_BYTES, decide
-from consumer.headers import read_headers
+from charging.decision import MOST_BYTES, decide
+from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from consumer.letter import Letter, letters
-from consumer.record import Charge, Deferred, Parked, Record, Skipped, Usage
-from schemas import record as names
+from runtime.records import read_headers
+from schemas import headers as names
+from schemas.headers import FoundHeaders, header
 from schemas.receipt import to_kafka
-from schemas.record import FoundHeaders, header
+from schemas.record import Record
 from tests.services.callbacks import (
     CALLBACKS,
     RECEIVED_MS,

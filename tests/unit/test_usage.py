@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumer.decision import decide
-from consumer.record import Parked, Usage
+from charging.decision import decide
+from charging.outcomes import Parked, Usage
 from schemas.usage import UsageUnit
 from tests.services.callbacks import USAGE_UNITS, policy, record, usage_unit
 

@@ -1,0 +1,207 @@
+"""From a callback to the rows that charge or defer it. Pure."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from charging.account import Accounts, house_reason, payer
+from charging.marks import TIMES, marks
+from charging.money import charge, trimmed
+from charging.origin import DAY_MS, EARLIEST_MS, Origin
+from charging.outcomes import Charge, Deferred
+from charging.spend import spend_of
+from schemas.attribution import text_of
+from schemas.callback import Callback, Metadata, UsageObject
+from schemas.identity import Reading
+from schemas.receipt import ChargeReason, Receipt, receipt_id
+from schemas.text import REPLACEMENT, SURELY_WHOLE, bounded, storable
+
+COST_SOURCE: Final = "litellm_callback"
+SETTLED_COST_SOURCE: Final = "operator"
+
+_MAX_BIGINT: Final = 9_223_372_036_854_775_807
+_MAX_INTEGER: Final = 2_147_483_647
+_EARLIEST: Final = EARLIEST_MS / 1_000
+_DAY: Final = DAY_MS / 1_000
+_NO_METADATA: Final = Metadata()
+_ZERO: Final = Decimal(0)
+_MAX_TAGS: Final = 100
+"""A client sends the tags, and a receipt's event has to fit its topic."""
+
+
+class ChargeTerms(msgspec.Struct, frozen=True, gc=False):
+    """What is known about a call beside its callback."""
+
+    origin: Origin
+    reading: Reading
+
+
+class _Texts:
+    """Cleans text for the tables and remembers whether anything had to be replaced."""
+
+    __slots__ = ("replaced",)
+
+    def __init__(self) -> None:
+        self.replaced = False
+
+    def clean(self, text: object) -> str | None:
+        if not text or not isinstance(text, str):
+            return None
+        if len(text) <= SURELY_WHOLE and text.isascii() and text.isprintable():
+            return text
+        stored = storable(text)
+        self.replaced |= stored != text
+        return bounded(stored)
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value <= _MAX_BIGINT else None
+
+
+def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None, int | None, bool]:
+    """Return when a call ended, milliseconds to its end and first token, and whether one is odd.
+
+    Odd is a time that cannot be. An end that cannot be is when the call was received.
+    """
+    received = terms.origin.received_ms / 1_000
+    latest, dropped = received + _DAY, terms.reading.dropped
+    start = _believed(callback.startTime, latest)
+    end = _believed(callback.endTime, latest)
+    first = _believed(callback.completionStartTime, latest)
+    # What was there and is not believed.
+    odd = (
+        start is not callback.startTime
+        or end is not callback.endTime
+        or first is not callback.completionStartTime
+    )
+    no_end = callback.endTime is None and "endTime" not in dropped
+    occurred = end or (start if no_end else None) or received
+    return (
+        datetime.fromtimestamp(occurred, UTC),
+        _milliseconds(start, end),
+        _milliseconds(start, first) if callback.stream else None,
+        odd or (bool(dropped) and not TIMES.isdisjoint(dropped)),
+    )
+
+
+def _believed(seconds: float | None, latest: float) -> float | None:
+    # A comparison with NaN is false, too.
+    return seconds if seconds is not None and _EARLIEST <= seconds <= latest else None
+
+
+def _milliseconds(start: float | None, end: float | None) -> int | None:
+    if not start or not end or end < start:
+        return None
+    return min(round((end - start) * 1_000), _MAX_INTEGER)
+
+
+def _content_hash(receipt: Receipt) -> str:
+    """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
+    r, amount = receipt, trimmed(receipt.response_cost_usd)
+    tokens = f"{r.tokens_in}\x1f{r.tokens_out}\x1f{r.tokens_cached_in}\x1f{r.tokens_reasoning}"
+    content = f"{amount}\x1f{tokens}\x1f{r.model or ''}\x1f{r.billing_account_id}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _tokens(usage: UsageObject | None) -> tuple[int | None, int | None]:
+    """Count tokens read from a cache and spent on reasoning, as OpenAI or Anthropic name them."""
+    if usage is None:
+        return None, None
+    details, done = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = _count(details.cached_tokens) if details else None
+    if cached is None:
+        cached = _count(usage.cache_read_input_tokens)
+    return cached, _count(done.reasoning_tokens) if done else None
+
+
+def build_charge(
+    callback: Callback,
+    terms: ChargeTerms,
+    accounts: Accounts,
+    markup: Decimal,
+    reason: ChargeReason,
+) -> Charge:
+    """Return the receipt of a call: every column of it, and of its details.
+
+    A call that no customer asked for goes to the house account, whatever `reason` says. Whether
+    the receipt is written is the ledger's decision.
+    """
+    metadata = callback.metadata or _NO_METADATA
+    reading, house, texts = terms.reading, house_reason(metadata), _Texts()
+    source, settlement = terms.origin.source_system, terms.origin.settlement
+    who, spend, clean = reading.identity, spend_of(metadata.spend_logs_metadata), texts.clean
+    said = spend.names.get
+    named = accounts.internal if house else payer(callback, metadata, accounts)
+    account = clean(named) or accounts.unattributed
+    call_id, provider_call_id = _call_id(callback), clean(_provider_call_id(callback))
+    clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
+    model, tags = clean(callback.model), callback.request_tags or []
+    cost = callback.response_cost or _ZERO
+    occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
+    charged_usd, charged_credits = charge(cost, markup)
+    cached, reasoning = _tokens(metadata.usage_object)
+    receipt = Receipt(
+        id=receipt_id(source, who.call_key), source_system=source,
+        call_key=who.call_key, litellm_call_id=clean(call_id),
+        response_id=_response_id(callback, clean), run_id=who.run_id, attempt=who.attempt,
+        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
+        response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
+        cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
+        charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
+        model=clean(callback.model_group) or model, provider_model=model,
+        provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
+        tokens_in=_count(callback.prompt_tokens), tokens_out=_count(callback.completion_tokens),
+        tokens_cached_in=cached, tokens_reasoning=reasoning, latency_ms=latency_ms,
+        ttft_ms=ttft_ms, graph_id=clean(said("graph_id")),
+        sub_agent_id=clean(said("sub_agent_id")), tool_call_id=clean(said("tool_call_id")),
+        parent_sub_agent_id=clean(said("parent_sub_agent_id")),
+        tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
+        # Last, when all texts have been cleaned.
+        marks=marks(
+            reading, house or reason, ("unattributed_account", named is None),
+            ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
+            ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
+        ),
+    )  # fmt: skip
+    saved = callback.saved_cache_cost if callback.cache_hit else None
+    return Charge(receipt, _content_hash(receipt), provider_call_id, saved, settlement)
+
+
+def _call_id(callback: Callback) -> str | None:
+    return text_of(callback.litellm_call_id)
+
+
+def _response_id(callback: Callback, clean: Callable[[object], str | None]) -> str:
+    """Return the response's id; where there is none, the call's, as LiteLLM has it."""
+    return clean(text_of(callback.id) or _call_id(callback)) or REPLACEMENT
+
+
+def _provider_call_id(callback: Callback) -> str | None:
+    hidden = callback.hidden_params
+    headers = hidden.additional_headers if hidden else None
+    return headers.request_id if headers else None
+
+
+def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Deferred:
+    """Return the deferral; a positive `cost_breakdown.total_cost` becomes a suggestion."""
+    texts = _Texts()
+    suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
+    return Deferred(
+        reason=reason,
+        source_system=terms.origin.source_system,
+        call_key=terms.reading.identity.call_key,
+        litellm_call_id=texts.clean(_call_id(callback)),
+        response_id=_response_id(callback, texts.clean),
+        run_id=terms.reading.identity.run_id,
+        model=texts.clean(callback.model_group) or texts.clean(callback.model),
+        provider=texts.clean(callback.custom_llm_provider),
+        tokens_in=_count(callback.prompt_tokens),
+        tokens_out=_count(callback.completion_tokens),
+        suggested_cost_usd=suggested or None,
+        occurred_at=_times(callback, terms)[0],
+        sent_cost=terms.reading.sent_cost,
+    )

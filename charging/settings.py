@@ -1,0 +1,92 @@
+"""The rules that an operator sets, as settings; whoever decides inherits them."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from charging.account import Accounts
+from charging.decision import Policy
+from schemas.text import identifier
+
+AccountField = Literal[
+    "end_user",
+    "x-litellm-end-user-id",
+    "user_api_key_alias",
+    "user_api_key_end_user_id",
+    "user_api_key_hash",
+    "user_api_key_org_id",
+    "user_api_key_project_id",
+    "user_api_key_team_id",
+    "user_api_key_user_id",
+]
+"""Where an account may come from. `end_user` and the header can be forged by the proxy's clients
+unless the caller is trusted; the `user_api_key_*` fields are set by the proxy and cannot."""
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class ChargingRules(BaseSettings):
+    """What costs how much, and whom."""
+
+    billing_markup: Decimal = Field(
+        default=Decimal(1),
+        ge=0,
+        le=100,
+        max_digits=12,
+        description="Factor from LiteLLM's cost to the charge; an exact decimal.",
+    )
+    billing_free_models: Names = Field(
+        default=(),
+        description="Model groups that cost nothing: comma-separated glob patterns. A zero from "
+        "any other model is deferred.",
+    )
+    billing_account_from: Annotated[tuple[AccountField, ...], NoDecode] = Field(
+        default=(
+            "end_user",
+            "x-litellm-end-user-id",
+            "user_api_key_team_id",
+            "user_api_key_user_id",
+        ),
+        min_length=1,
+        description="Where the account comes from, the first that is there. The client can forge "
+        "`end_user` and the header unless it is trusted; it cannot forge `user_api_key_*`.",
+    )
+    billing_internal_account: str = Field(
+        default="internal", min_length=1, description="The house account: probes and experiments."
+    )
+    billing_unattributed_account: str = Field(
+        default="unattributed", min_length=1, description="Account of calls that name none."
+    )
+    billing_not_billable_call_types: Names = Field(
+        default=(),
+        description="Call types that are no inference, beside those that docs/call-types.md names: "
+        "with cost 0 they are skipped, whatever their tokens.",
+    )
+
+    @field_validator(
+        "billing_free_models",
+        "billing_account_from",
+        "billing_not_billable_call_types",
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    def policy(self, usage_units_topic: str) -> Policy:
+        """Return the rules as the decision wants them."""
+        return Policy(
+            markup=self.billing_markup,
+            free_models=self.billing_free_models,
+            not_billable_call_types=frozenset(self.billing_not_billable_call_types),
+            accounts=Accounts(
+                fields=self.billing_account_from,
+                internal=identifier(self.billing_internal_account),
+                unattributed=identifier(self.billing_unattributed_account),
+            ),
+            usage_units_topic=usage_units_topic,
+        )

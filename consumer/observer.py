@@ -1,0 +1,172 @@
+"""The accountant: counts what became of each record, and watches lag and open deferrals."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from charging.doubles import POSSIBLE_DOUBLE
+from charging.outcomes import Deferred, Outcome
+from consumer import metrics
+from consumer.health import Health
+from consumer.offsets import Offsets, next_offsets
+from ledger.healing import LedgerError
+from ledger.receipts import ReceiptWriter
+from runtime.metrics import KAFKA_ERRORS, RETRIES, BoundedLabel
+from schemas.receipt import Receipt
+
+log = structlog.get_logger("consumer")
+
+_LAG_EVERY_SECONDS: Final = 1.0
+_DEFERRED_EVERY_SECONDS: Final = 5.0
+_UNATTRIBUTED: Final = {"unattributed_account": "account", "unattributed_run": "run"}
+
+
+class Observer:
+    """Turns outcomes into metrics after their offsets are committed.
+
+    `count` may be called by one thread and the rest by another; more than these two are not safe.
+    """
+
+    def __init__(self, health: Health, offsets: Offsets) -> None:
+        self._health = health
+        self._offsets = offsets
+        self._model = BoundedLabel()
+        self._provider = BoundedLabel(50)
+        self._lag_at = 0.0
+        self._deferred_at = 0.0
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Count a settled batch."""
+        metrics.BATCH_RECORDS.observe(len(outcomes))
+        # A metric is looked up once for all records of a kind: lookups cost more than counting.
+        kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
+        for (outcome, reason), count in kinds.items():
+            if outcome == "unit":
+                metrics.USAGE_UNITS.labels(reason).inc(count)
+            else:
+                metrics.RECORDS.labels(outcome, reason).inc(count)
+        self._count_charged(
+            [each.receipt for each in outcomes if each.receipt and each.outcome == "created"]
+        )
+        for each in outcomes:
+            if each.outcome == "deferred":
+                self._count_deferred(each)
+        for part in next_offsets([each.decided.record for each in outcomes]):
+            metrics.SETTLED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
+
+    def _count_charged(self, receipts: Sequence[Receipt]) -> None:
+        now = time.time()
+        charged: Counter[str] = Counter()
+        unattributed: Counter[str] = Counter()
+        for receipt in receipts:
+            charged[receipt.charge_reason] += receipt.charged_credits
+            metrics.RECEIPT_DELAY_SECONDS.observe(max(now - receipt.occurred_at.timestamp(), 0.0))
+            unattributed.update(mark for mark in receipt.marks if mark in _UNATTRIBUTED)
+            if POSSIBLE_DOUBLE in receipt.marks:
+                metrics.POSSIBLE_DOUBLE.inc()
+        for reason, credits_ in charged.items():
+            metrics.CHARGED_CREDITS.labels(reason).inc(credits_)
+        for mark, count in unattributed.items():
+            metrics.UNATTRIBUTED.labels(_UNATTRIBUTED[mark]).inc(count)
+
+    def _count_deferred(self, outcome: Outcome) -> None:
+        deferred = outcome.decided.decision
+        if not isinstance(deferred, Deferred):
+            return
+        labels = (self._model(deferred.model), self._provider(deferred.provider))
+        match deferred.reason:
+            case "unusable_cost":
+                metrics.UNUSABLE_COST.labels(*labels).inc()
+            case "ambiguous_read":
+                metrics.AMBIGUOUS_READS.labels(*labels).inc()
+            case "suspicious_zero":
+                metrics.DEFERRED_PAID.labels(*labels).inc()
+            case "missing_cost":
+                metrics.DEFERRED_PAID.labels(*labels).inc()
+                metrics.MISSING_COST.labels(*labels).inc()
+
+    def observe(
+        self,
+        consumer: Consumer,
+        ledger: ReceiptWriter,
+        patiently: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Refresh lag, open deferrals and health, each at its own pace.
+
+        `patiently` runs what asks the ledger, whose answer may be long in coming.
+        """
+        now = time.monotonic()
+        if now - self._lag_at >= _LAG_EVERY_SECONDS:
+            self._lag_at = now
+            self._health.observed(self._observe_lag(consumer))
+        if now - self._deferred_at >= _DEFERRED_EVERY_SECONDS:
+            self._deferred_at = now
+            patiently(partial(self._ask, ledger))
+            if self._health.missing == "kafka":
+                self._look_for_kafka(consumer)
+
+    def _ask(self, ledger: ReceiptWriter) -> None:
+        self._observe_deferred(ledger)
+        if self._health.missing != "postgresql":
+            self.remember()
+
+    def remember(self) -> None:
+        """Have the ledger remember what is published; the next batch does so in any case."""
+        try:
+            self._offsets.remember()
+        except LedgerError as error:
+            RETRIES.labels("postgresql").inc()
+            log.warning("published offsets not written", error=type(error).__name__)
+
+    def _observe_deferred(self, ledger: ReceiptWriter) -> None:
+        try:
+            open_, oldest_seconds = ledger.open_deferred()
+            waiting, waiting_seconds = ledger.waiting_responses()
+        except LedgerError as error:
+            # The next batch meets the same database and waits for it; a gauge may be late.
+            self._health.missing = "postgresql"
+            RETRIES.labels("postgresql").inc()
+            log.warning("open deferrals not counted", error=type(error).__name__)
+        else:
+            if self._health.missing == "postgresql":
+                self._health.missing = None
+            metrics.DEFERRED_OPEN.set(open_)
+            metrics.DEFERRED_OLDEST_SECONDS.set(oldest_seconds)
+            metrics.WAITING_RESPONSES.set(waiting)
+            metrics.WAITING_OLDEST_SECONDS.set(waiting_seconds)
+
+    def _look_for_kafka(self, consumer: Consumer) -> None:
+        """See whether a broker answers again; with nothing to consume, nothing else would tell."""
+        try:
+            consumer.list_topics(timeout=1.0)
+        except KafkaException as error:
+            KAFKA_ERRORS.labels(error.args[0].name()).inc()
+        else:
+            self._health.missing = None
+
+    def _observe_lag(self, consumer: Consumer) -> int:
+        total = 0
+        try:
+            for part in consumer.position(consumer.assignment()):
+                _, high = consumer.get_watermark_offsets(part, cached=True)
+                if high >= 0 and part.offset >= 0:
+                    lag = max(high - part.offset, 0)
+                    total += lag
+                    metrics.LAG.labels(part.topic, str(part.partition)).set(lag)
+        except KafkaException as error:
+            KAFKA_ERRORS.labels(error.args[0].name()).inc()
+        return total
+
+    def forget(self, partitions: Sequence[TopicPartition]) -> None:
+        """Drop what is said of partitions that another member now reports."""
+        for part in partitions:
+            for gauge in (metrics.LAG, metrics.SETTLED_OFFSET):
+                try:
+                    gauge.remove(part.topic, str(part.partition))
+                except KeyError:
+                    continue  # never reported

@@ -1,0 +1,82 @@
+"""Deferred calls by hand: listed, found by any of their names, waived. Raises `LedgerError`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import class_row, dict_row
+
+from charging.origin import DEFAULT_SOURCE
+from ledger.address import connect
+from ledger.queries import query
+
+
+class SettlementError(Exception):
+    """The deferral cannot be settled so; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A deferred call, as far as its settlement needs it."""
+
+    id: int
+    call_key: str
+    run_id: str
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    resolution: str | None
+    source_system: str = DEFAULT_SOURCE
+    kafka_topic_id: str | None = None
+    """Of the topic in which its callback stood; None where that was not kept yet."""
+
+
+class Deferrals:
+    """Deferred calls, as somebody looks at them and closes them by hand.
+
+    Args:
+        database_url: of the ledger.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = connect(database_url, "billing-operator", autocommit=True)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.close()
+
+    def listed(self, *, settled: bool, waiting: bool, limit: int) -> list[dict[str, Any]]:
+        """Return the oldest deferred calls, a mapping each, by the names of what is shown.
+
+        Of those that are `settled` as well, and of what is `waiting` for another callback since
+        today.
+        """
+        cursor = self._connection.cursor(row_factory=dict_row)
+        chosen = {"settled": settled, "waiting": waiting, "limit": limit}
+        return cursor.execute(query("list_deferred"), chosen).fetchall()
+
+    def find(self, name: str) -> OpenCall:
+        """Return the one open deferral that `name` means: its number, call key or an id.
+
+        Raises `SettlementError` when there is none, several, or it is settled already.
+        """
+        with self._connection.cursor(row_factory=class_row(OpenCall)) as cursor:
+            found = cursor.execute(query("find_deferred"), {"name": name}).fetchall()
+        if not found:
+            raise SettlementError(f"no deferred call {name!r}; see `deferred list`")
+        if len(found) > 1:
+            numbers = ", ".join(str(call.id) for call in found)
+            raise SettlementError(
+                f"{name!r} means several calls; name one by its number: {numbers}"
+            )
+        call = found[0]
+        if call.resolution is not None:
+            raise SettlementError(f"call {call.id} is already settled: {call.resolution}")
+        return call
+
+    def waive(self, call: OpenCall, by: str, note: str) -> None:
+        """Close a deferral without a receipt. Raises `SettlementError` when someone was faster."""
+        changed = self._connection.execute(
+            query("waive_deferred"), {"id": call.id, "by": by, "note": note}
+        ).rowcount
+        if not changed:
+            raise SettlementError(f"call {call.id} was settled in the meantime")

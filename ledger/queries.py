@@ -1,0 +1,12 @@
+"""The SQL that the ledger runs, by the names of its files."""
+
+from functools import cache
+from importlib.resources import files
+from typing import LiteralString
+
+
+@cache
+def query(name: str) -> LiteralString:
+    """Return the text of `sql/<name>.sql`. Raises `FileNotFoundError` for an unknown name."""
+    # The files are part of the release, so their text is as trusted as a literal.
+    return files("ledger").joinpath("sql", f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,114 @@
+"""Decisions as rows: values in the order of the columns in `sql/`, and their types for COPY."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from charging.outcomes import Charge, Deferred, Settlement, Usage
+from ledger.gap import Published
+from schemas.record import Record
+from schemas.text import identifier
+
+RECEIPT_TYPES: Final = (
+    "uuid", "text", "text", "text", "text", "text", "text", "int4",
+    "text", "numeric", "numeric", "int8", "text", "text",
+    "text[]", "text", "text", "int4", "int8", "timestamptz",
+)  # fmt: skip
+
+DETAIL_TYPES: Final = (
+    "uuid", "text", "text", "text", "text", "text", "bool",
+    "int8", "int8", "int8", "int8", "int4", "int4", "text",
+    "text", "text", "text", "text[]", "numeric",
+)  # fmt: skip
+
+DEFERRED_TYPES: Final = (
+    "int4", "text", "text", "text", "text", "text", "numeric",
+    "text", "text", "text", "int8", "int8", "text", "int4", "int8",
+    "timestamptz", "text", "text", "jsonb", "text", "text",
+)  # fmt: skip
+
+
+def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
+    """Return a charge as the values of `copy_receipts`."""
+    r = charge.receipt
+    return (
+        r.id, r.source_system, r.call_key, r.litellm_call_id, r.response_id,
+        r.source_reference, r.run_id, r.attempt, r.billing_account_id, r.response_cost_usd,
+        r.charged_usd, r.charged_credits, r.cost_source, r.charge_reason.value, r.marks,
+        charge.content_hash, record.topic, record.partition, record.offset, r.occurred_at,
+    )  # fmt: skip
+
+
+def detail_row(charge: Charge) -> tuple[Any, ...]:
+    """Return a charge as the values of `copy_details`."""
+    r = charge.receipt
+    return (
+        r.id, charge.provider_call_id, r.model, r.provider_model, r.provider, r.call_type, r.stream,
+        r.tokens_in, r.tokens_out, r.tokens_cached_in, r.tokens_reasoning, r.latency_ms, r.ttft_ms,
+        r.graph_id, r.sub_agent_id, r.parent_sub_agent_id, r.tool_call_id, r.tags,
+        charge.saved_cache_cost,
+    )  # fmt: skip
+
+
+def deferred_row(
+    ordinal: int, record: Record, deferred: Deferred, settlement: Settlement | None
+) -> tuple[Any, ...]:
+    """Return a deferral, and who has settled it already, as the values of `copy_deferred`."""
+    d = deferred
+    return (
+        ordinal, d.source_system, d.call_key, d.litellm_call_id, d.response_id, d.reason,
+        d.suggested_cost_usd, d.run_id, d.model, d.provider, d.tokens_in, d.tokens_out,
+        record.topic, record.partition, record.offset, d.occurred_at, d.sent_cost,
+        d.link and d.link.digest, d.held and msgspec.to_builtins(d.held),
+        settlement and settlement.by, settlement and settlement.note,
+    )  # fmt: skip
+
+
+def conflict_row(record: Record, charge: Charge, receipt_content_hash: str) -> dict[str, Any]:
+    """Return a charge that contradicts its receipt as the parameters of `insert_conflict`."""
+    return {
+        "charge_receipt_id": charge.receipt.id,
+        "source_system": charge.receipt.source_system,
+        "call_key": charge.receipt.call_key,
+        "receipt_content_hash": receipt_content_hash,
+        "conflict_content_hash": charge.content_hash,
+        "billing_account_id": charge.receipt.billing_account_id,
+        "response_cost_usd": charge.receipt.response_cost_usd,
+        "model": charge.receipt.model,
+        "tokens_in": charge.receipt.tokens_in,
+        "tokens_out": charge.receipt.tokens_out,
+        "kafka_topic": record.topic,
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+    }
+
+
+def usage_row(record: Record, usage: Usage) -> dict[str, Any]:
+    """Return a usage unit as the parameters of `insert_usage_unit`.
+
+    Its ids have the form that they have on receipts, so that the two can be compared.
+    """
+    values = {
+        name: identifier(value) if isinstance(value, str) else value
+        for name, value in usage.unit.model_dump().items()
+    }
+    provenance = {
+        "kafka_topic": record.topic,
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+    }
+    return values | provenance
+
+
+def published_rows(published: Sequence[Published]) -> dict[str, list[Any]]:
+    """Return the columns of `remember_published`, one list each."""
+    return {
+        "groups": [one.group for one in published],
+        "topics": [one.topic for one in published],
+        "partitions": [one.partition for one in published],
+        "ids": [one.topic_id for one in published],
+        "offsets": [one.next_offset for one in published],
+        "published": [one.published_offset for one in published],
+        "committed": [one.committed for one in published],
+    }

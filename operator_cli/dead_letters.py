@@ -1,0 +1,209 @@
+"""The operator's commands for dead letters: list them, look at one, send them back."""
+
+import hashlib
+import heapq
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from operator_cli.replay import resend
+from operator_cli.report import print_rows, printable
+from operator_cli.resender import DeadLetter
+from operator_cli.resender import dead_letters as letters_of
+from operator_cli.settings import Settings
+from operator_cli.terminal import KAFKA, Apply, Moment, explained, fail, kafka, out, place, settings
+from runtime.topic_range import TopicRange
+from schemas import headers as names
+from schemas.element import ContractError, read_wire
+from schemas.headers import header
+from schemas.record import Record
+from schemas.topics import load_topics
+
+dead_letters = typer.Typer(
+    help="Records that could not be billed as they stand: list, show, replay."
+)
+
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this one; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+At = Annotated[str, typer.Argument(help="Where it stands: PARTITION:OFFSET, as `list` shows it.")]
+
+_SAID: Final = (
+    *("id", "litellm_call_id", "call_type", "status", "model", "model_group"),
+    *("custom_llm_provider", "response_cost", "prompt_tokens", "completion_tokens"),
+)
+"""What a dead letter may say about itself without showing anybody's content."""
+_MOST: Final = 200
+
+
+@dead_letters.command(name="list")
+def list_dead_letters(
+    *,
+    reason: Reasons = None,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, the oldest first: where, when, why and from where. Shows no content."""
+    found = settings(KAFKA)
+    with explained(found), _topic_range(found, since, until) as topic_range:
+        letters = letters_of(topic_range, set(reason or ()))
+        oldest = heapq.nsmallest(limit, letters, key=lambda letter: letter.record.timestamp_ms)
+        rows = [_row(letter) for letter in oldest]
+    if as_json:
+        _print_json(rows)
+    else:
+        print_rows(out, "Dead letters, the oldest first", rows)
+
+
+@dead_letters.command()
+def show(
+    at: At,
+    *,
+    content: Annotated[
+        bool, typer.Option("--content", help="The value as well: it may hold prompts and answers.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one dead letter: its headers, and what of its value is nobody's content."""
+    found = settings(KAFKA)
+    partition, offset = place(at)
+    with explained(found), _topic_range(found) as topic_range:
+        if partition not in topic_range.end:
+            fail(f"the topic of the dead letters has no partition {partition}", 2)
+        if not topic_range.first[partition] <= offset < topic_range.end[partition]:
+            fail(f"no dead letter stands at {at}: see `dead-letters list`")
+        topic_range.only(partition, offset)
+        record = next((one for batch in topic_range for one in batch), None)
+    if record is None:
+        fail(f"no dead letter stands at {at}: see `dead-letters list`")
+    told = _told(record) | (_content(record) if content else {})
+    if as_json:
+        _print_json(told)
+    else:
+        _print(told)
+
+
+@dead_letters.command()
+def replay(
+    *,
+    reason: Reasons = None,
+    since: Moment = None,
+    until: Moment = None,
+    at: Annotated[
+        list[str] | None, typer.Option(help="Only the one at PARTITION:OFFSET; repeatable.")
+    ] = None,
+    apply: Apply = False,
+) -> None:
+    """Send dead letters back to where they came from, with their own key, bytes and headers.
+
+    A dry run unless --apply is given. A call that has its receipt keeps it.
+    """
+    found = settings(KAFKA)
+    places = {place(text) for text in at or ()}
+    with explained(found):
+        resend(found, set(reason or ()), since, until, places=places, apply=apply)
+
+
+@contextmanager
+def _topic_range(
+    found: Settings, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[TopicRange]:
+    topics = load_topics(found.billing_topic_prefix)
+    topic_range = TopicRange(kafka(found), topics.dead_letters.name)
+    try:
+        if since:
+            topic_range.since(since)
+        if until:
+            topic_range.until(until)
+        yield topic_range
+    finally:
+        topic_range.close()
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    record, stood = letter.record, _stood(letter.record)
+    return {
+        "at": f"{record.partition}:{record.offset}",
+        "parked": _moment(record.timestamp_ms),
+        "reason": letter.reason,
+        "detail": header(record.headers, names.REASON_DETAIL),
+        "source": header(record.headers, names.SOURCE),
+        "stood at": stood,
+        "bytes": record.size,
+    }
+
+
+def _stood(record: Record) -> str | None:
+    """Where the record stood; None where the gateway parked what never stood anywhere."""
+    said = (names.ORIGINAL_TOPIC, names.ORIGINAL_PARTITION, names.ORIGINAL_OFFSET)
+    parts = [header(record.headers, name) for name in said]
+    return None if None in parts else "/".join(str(part) for part in parts)
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1_000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _told(record: Record) -> dict[str, Any]:
+    return {
+        "at": f"{record.partition}:{record.offset}",
+        "parked": _moment(record.timestamp_ms),
+        "key": _shown(record.key),
+        "headers": [[name, _shown(value)] for name, value in record.headers],
+        "bytes": record.size,
+        "sha256": hashlib.sha256(record.value or b"").hexdigest(),
+        "says": _says(record.value or b""),
+    }
+
+
+def _says(value: bytes) -> dict[str, str] | None:
+    """Return what the value says about its call; None where it cannot be read."""
+    try:
+        wire: dict[str, Any] = read_wire(value)[0]
+    except ContractError:
+        return None
+    scalars = (str, int, float, Decimal)
+    return {name: str(wire[name])[:_MOST] for name in _SAID if isinstance(wire.get(name), scalars)}
+
+
+def _content(record: Record) -> dict[str, str]:
+    value = record.value or b""
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        return {"value_base64": b64encode(value).decode()}
+
+
+def _shown(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def _print_json(told: object) -> None:
+    # Not through the table's console, which would wrap it. ASCII: nothing acts on a terminal.
+    typer.echo(json.dumps(told, default=lambda moment: moment.isoformat(), indent=2))
+
+
+def _print(told: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    lines = [(name, told[name]) for name in ("at", "parked", "key", "bytes", "sha256")]
+    lines += [(f"header {name}", value) for name, value in told["headers"]]
+    lines += [(f"says {name}", value) for name, value in (told["says"] or {}).items()]
+    lines += [(name, told[name]) for name in ("value", "value_base64") if name in told]
+    for name, value in lines:
+        shown = "null" if value is None else printable(str(value))
+        table.add_row(Text(printable(name)), Text(shown, overflow="fold"))
+    out.print(table)
+    if told["says"] is None:
+        out.print("the value cannot be read; --content shows it")

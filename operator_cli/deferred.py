@@ -1,0 +1,85 @@
+"""The commands for deferred calls: list them, settle one, waive one."""
+
+import getpass
+from contextlib import closing
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import typer
+
+from charging.outcomes import Settlement
+from ledger.deferrals import Deferrals
+from operator_cli import settlement
+from operator_cli.report import print_rows
+from operator_cli.settings import Settings
+from operator_cli.terminal import DATABASE, KAFKA, explained, fail, kafka, out, sender, settings
+
+deferred = typer.Typer(help="Calls that should have cost something: list, settle, waive.")
+
+By = Annotated[str, typer.Option(help="Who settles; the user's name unless given.")]
+Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_default=False)]
+
+
+@deferred.command(name="list")
+def list_deferred(
+    settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Also what waits for another callback since today.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+) -> None:
+    """List deferred calls, the oldest first.
+
+    A background response is told of by its order and by its reads. Where one of them is not there
+    yet, the other waits, and is listed after a day.
+    """
+    found = settings(DATABASE)
+    with explained(found), _deferrals(found) as deferrals:
+        rows = deferrals.listed(settled=settled, waiting=waiting, limit=limit)
+        print_rows(out, "Deferred calls, the oldest first", rows)
+
+
+@deferred.command()
+def settle(
+    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
+    cost: Annotated[str, typer.Option(help="What it cost, US dollars, before markup.")],
+    note: Note,
+    by: By = "",
+) -> None:
+    """Say what a deferred call cost. Its receipt is written by the consumer, as all are."""
+    found = settings(KAFKA, DATABASE)
+    cost_usd = _cost(cost)
+    with explained(found), _deferrals(found) as deferrals:
+        open_call = deferrals.find(call)
+        record = settlement.original(kafka(found), open_call)
+        said = Settlement(by or getpass.getuser(), note, open_call.call_key)
+        settlement.send(sender(found), record, cost_usd, said)
+    out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
+
+
+@deferred.command()
+def waive(
+    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
+    note: Note,
+    by: By = "",
+) -> None:
+    """Close a deferred call without a receipt."""
+    found = settings(DATABASE)
+    with explained(found), _deferrals(found) as deferrals:
+        open_call = deferrals.find(call)
+        deferrals.waive(open_call, by or getpass.getuser(), note)
+    out.print(f"waived call {open_call.id}")
+
+
+def _deferrals(found: Settings) -> closing[Deferrals]:
+    return closing(Deferrals(found.database_url.get_secret_value()))
+
+
+def _cost(text: str) -> Decimal:
+    try:
+        cost = Decimal(text)
+    except InvalidOperation:
+        fail(f"--cost takes a decimal such as 0.0125, not {text!r}", 2)
+    if not cost.is_finite() or cost <= 0:
+        fail("--cost must be over 0; to charge nothing, use `deferred waive`", 2)
+    return cost

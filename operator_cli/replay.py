@@ -1,0 +1,154 @@
+"""The command `replay`: dead letters back, or a range of callbacks through the ledger."""
+
+from collections import Counter
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from confluent_kafka import Consumer
+from rich.progress import Progress
+from rich.table import Table
+
+from ledger.receipts import ReceiptWriter
+from operator_cli.resender import Resender, committed, dead_letters, rebuild
+from operator_cli.settings import Settings
+from operator_cli.terminal import (
+    DATABASE,
+    KAFKA,
+    Apply,
+    Moment,
+    err,
+    explained,
+    fail,
+    kafka,
+    out,
+    place,
+    sender,
+    settings,
+)
+from runtime.topic_range import TopicRange
+from schemas.topics import load_topics
+
+
+def replay(
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Only dead letters of this reason; repeatable.")
+    ] = None,
+    since: Moment = None,
+    until: Moment = None,
+    from_time: Moment = None,
+    from_offset: Annotated[
+        list[str] | None,
+        typer.Option(help="PARTITION:OFFSET; repeatable. Callbacks from there, not dead letters."),
+    ] = None,
+    apply: Apply = False,
+) -> None:
+    """Send dead letters through the front again, or rebuild the tables from a range of callbacks.
+
+    Without --from-time and --from-offset: dead letters (--reason, --since, --until) go back to
+    where they came from with their own key, bytes and headers. With one of them: callbacks from
+    there up to what the group has committed are decided and written again; nothing is published,
+    receipts keep their ids. Both are idempotent, and a dry run unless --apply is given. A time
+    without a zone is local.
+    """
+    found = settings(KAFKA, DATABASE)
+    with explained(found):
+        if from_time or from_offset:
+            _rebuild(found, from_time, from_offset or [], apply=apply)
+        else:
+            resend(found, set(reason or ()), since, until, apply=apply)
+
+
+def resend(
+    found: Settings,
+    reasons: set[str],
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    places: AbstractSet[tuple[int, int]] = frozenset(),
+    apply: bool,
+) -> None:
+    """Send dead letters back: of these reasons and times, and where `places` says, if it does.
+
+    Without `apply` it only counts them.
+    """
+    topics = load_topics(found.billing_topic_prefix)
+    config = kafka(found)
+    topic_range = TopicRange(config, topics.dead_letters.name)
+    if since:
+        topic_range.since(since)
+    if until:
+        topic_range.until(until)
+    resender = Resender(sender(found), topics) if apply else None
+    counts: Counter[tuple[str, bool]] = Counter()
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading dead letters", total=topic_range.records)
+        for letter in dead_letters(topic_range, reasons):
+            if places and (letter.record.partition, letter.record.offset) not in places:
+                continue
+            counts[letter.reason, letter.whole] += 1
+            if resender and letter.whole:
+                resender.send(letter)
+            progress.advance(task)
+    topic_range.close()
+    table = Table("reason", "dead letters", "")
+    for (name, whole), count in sorted(counts.items()):
+        remark = "" if whole else "parts of a body that was too large: cannot be replayed"
+        table.add_row(name, str(count), remark)
+    out.print(table)
+    _conclude(counts, resender)
+
+
+def _conclude(counts: Counter[tuple[str, bool]], resender: Resender | None) -> None:
+    whole = sum(count for (_, complete), count in counts.items() if complete)
+    if resender is None:
+        out.print(f"dry run: add --apply to send {whole} back to where they came from")
+    elif lost := resender.finish():
+        fail(f"{lost} of {whole} did not arrive; run the same again")
+    else:
+        out.print(f"sent {whole} back to where they came from")
+
+
+def _rebuild(
+    found: Settings, from_time: datetime | None, from_offset: list[str], *, apply: bool
+) -> None:
+    topics = load_topics(found.billing_topic_prefix)
+    topic_range = TopicRange(kafka(found), topics.callbacks.name)
+    if from_time:
+        topic_range.since(from_time)
+    if from_offset:
+        topic_range.first = _from_offsets(topic_range, from_offset, topics.callbacks.name)
+    member = Consumer(kafka(found) | {"group.id": found.consumer_group})
+    topic_range.cut(committed(member, topics.callbacks.name, topic_range.end))
+    member.close()
+    url = found.database_url.get_secret_value()
+    ledger = ReceiptWriter(url, found.consumer_database_role) if apply else None
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("processing callbacks", total=topic_range.records)
+        counts = rebuild(
+            topic_range,
+            found.policy(topics.usage_units.name),
+            ledger,
+            lambda count: progress.advance(task, count),
+        )
+    topic_range.close()
+    table = Table("outcome", "reason", "records")
+    for (outcome, why), count in sorted(counts.items()):
+        table.add_row(outcome, why, str(count))
+    out.print(table)
+    out.print("done" if apply else "dry run: add --apply to write")
+
+
+def _from_offsets(topic_range: TopicRange, from_offset: list[str], topic: str) -> dict[int, int]:
+    first = dict(place(text) for text in from_offset)
+    if unknown := first.keys() - topic_range.end.keys():
+        fail(f"no partition {min(unknown)} in {topic}", 2)
+    for partition, offset in sorted(first.items()):
+        if offset < (begins := topic_range.first[partition]):
+            fail(
+                f"partition {partition} of {topic} begins at {begins}, Kafka has deleted what was"
+                f" before: give --from-offset {partition}:{begins}",
+                2,
+            )
+    return first

@@ -1,0 +1,53 @@
+"""The settings of what people do by hand, read once from the environment."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from charging.settings import ChargingRules
+from ledger.settings import LedgerConnection
+from runtime.environment import read
+from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
+
+
+class Settings(ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection):
+    """Settings of `python -m operator_cli`, by environment variable.
+
+    A command needs those that it uses, and is told which are missing.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        default="",
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka brokers to begin with, `host:port`, comma-separated. `migrate`, "
+        "`report` and `deferred list` do without.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        alias="DATABASE_URL",
+        description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret. `topics` "
+        "does without.",
+    )
+    billing_topic_replication_factor: int = Field(
+        default=-1,
+        ge=-1,
+        description="Replicas of a topic that `topics --apply` creates; -1 takes the broker's "
+        "default. Three is right for production.",
+    )
+    consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
+    )
+
+
+def load() -> Settings:
+    """Read the settings. Raises `runtime.environment.ConfigurationError`; shows no secret."""
+    return read(Settings, "BILLING_")

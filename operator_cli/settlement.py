@@ -1,0 +1,125 @@
+"""Settlement: a person says what a deferred call cost, or that it costs nothing.
+
+ONE_BILLING_PATH: a settled cost goes through the callbacks topic like any other, marked with who
+set it and why, so that its receipt is written, published and replayed as all receipts are.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from charging.background import deferral_keys
+from charging.origin import origin_of
+from charging.outcomes import Settlement
+from ledger.deferrals import OpenCall, SettlementError
+from runtime.topic_ids import topic_ids
+from runtime.topic_range import TopicRange
+from schemas import headers as names
+from schemas.element import ContractError, Wire, read_wire
+from schemas.record import Record
+
+_FLUSH_SECONDS: Final = 30.0
+# Numbers that were read leniently know their text; what is no number there becomes null.
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=float)
+
+
+def original(config: dict[str, Any], call: OpenCall) -> Record:
+    """Read the callback of a deferred call back from Kafka.
+
+    Raises `SettlementError` when it is no longer there, or another call's in its place, and
+    `KafkaException` when Kafka is not.
+    """
+    anew = call.kafka_topic_id and _topic_id(config, call) not in {"", call.kafka_topic_id}
+    topic_range = TopicRange(config, call.kafka_topic)
+    try:
+        first, end = (
+            ends.get(call.kafka_partition, 0) for ends in (topic_range.first, topic_range.end)
+        )
+        if not first <= call.kafka_offset < end:
+            raise SettlementError(_missing(call, anew=bool(anew) or call.kafka_offset >= end))
+        topic_range.only(call.kafka_partition, call.kafka_offset)
+        record = next(_records(topic_range), None)
+    finally:
+        topic_range.close()
+    if record is None or not is_of(call, record):
+        raise SettlementError(_another(call, anew=bool(anew)))
+    return record
+
+
+def is_of(call: OpenCall, record: Record) -> bool:
+    """Say whether a record is a callback of this call, or a read of it, by key and source."""
+    if origin_of(record).source_system != call.source_system:
+        return False
+    try:
+        return call.call_key in deferral_keys(record.value or b"")
+    except ContractError:
+        return False
+
+
+def _topic_id(config: dict[str, Any], call: OpenCall) -> str:
+    return topic_ids(config, {call.kafka_topic})[call.kafka_topic]
+
+
+def _missing(call: OpenCall, *, anew: bool) -> str:
+    why = "the topic was made anew" if anew else "retention"
+    return (
+        f"the callback of call {call.id} has left {call.kafka_topic} ({why}): it can only be waived"
+    )
+
+
+def _another(call: OpenCall, *, anew: bool) -> str:
+    why = "the topic was made anew" if anew else "its offsets mean other records now"
+    return (
+        f"another record stands where the callback of call {call.id} was, at {call.kafka_topic}/"
+        f"{call.kafka_partition}/{call.kafka_offset} ({why}). Nothing was sent: settling it would "
+        "charge another call. It can only be waived"
+    )
+
+
+def _records(topic_range: TopicRange) -> Iterator[Record]:
+    for batch in topic_range:
+        yield from batch
+
+
+def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
+    """Return the fields that billing reads of `element`, with `cost_usd` as its cost.
+
+    Raises `ContractError` where `element` is no callback.
+    """
+    wire, _ = read_wire(element)
+    return _encoder.encode(_encodable(wire) | {"response_cost": cost_usd, "status": "success"})
+
+
+def _encodable(wire: Wire) -> Wire:
+    """Leave out the amounts that JSON has no number for; nothing is billed from them."""
+    return {
+        name: _encodable(value) if isinstance(value, dict) else value
+        for name, value in wire.items()
+        if not (isinstance(value, Decimal) and not value.is_finite())
+    }
+
+
+def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: Settlement) -> None:
+    """Send the settled callback. Raises `KafkaException` when it did not arrive."""
+    failures: list[KafkaError] = []
+
+    def report(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer(config)
+    headers: Any = [
+        *record.headers,
+        (names.SETTLED_BY, settlement.by.encode()),
+        (names.SETTLED_NOTE, settlement.note.encode()),
+        (names.SETTLED_CALL_KEY, settlement.call_key.encode()),
+    ]
+    value = settled_value(record.value or b"", cost_usd)
+    producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)
+    if producer.flush(_FLUSH_SECONDS):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the client's name
+    if failures:
+        raise KafkaException(failures[0])

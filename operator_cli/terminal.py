@@ -1,0 +1,83 @@
+"""What every command shares: where it prints, how it fails, which settings it has."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from confluent_kafka import KafkaException
+from rich.console import Console
+
+from ledger.deferrals import SettlementError
+from ledger.healing import LedgerError, advice
+from operator_cli.settings import Settings, load
+from runtime import VERSION
+from runtime.environment import ConfigurationError
+from runtime.kafka import client_config, reason, sender_config
+from runtime.logs import configure
+
+CLIENT: Final = f"billing-operator-{VERSION}"
+KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
+DATABASE: Final = "DATABASE_URL"
+
+Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"])]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without it, only show.")]
+
+# Piped output has no width of its own; tables need one that fits them.
+out: Final = Console(width=None if sys.stdout.isatty() else 140)
+err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end: 1 for a failure, 2 for wrong usage or configuration."""
+    err.print(f"error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+def place(text: str) -> tuple[int, int]:
+    """Read PARTITION:OFFSET; ends the command with 2 where it is none."""
+    partition, colon, offset = text.partition(":")
+    if not (colon and partition.isdecimal() and offset.isdecimal()):
+        fail(f"a place is PARTITION:OFFSET such as 3:1200, not {text!r}", 2)
+    return int(partition), int(offset)
+
+
+def settings(*needed: str) -> Settings:
+    """Read the settings and set logging up; ends with 2 where the environment is wrong.
+
+    `needed` names the variables without which the command cannot do anything.
+    """
+    try:
+        found = load()
+    except ConfigurationError as error:
+        fail(f"wrong configuration; see docs/configuration.md\n{error}", 2)
+    given = {KAFKA: found.kafka_bootstrap_servers, DATABASE: found.database_url.get_secret_value()}
+    if missing := [name for name in needed if not given[name]]:
+        fail(f"{' and '.join(missing)} must be set; see docs/configuration.md", 2)
+    configure(found.consumer_log_level)
+    return found
+
+
+@contextmanager
+def explained(found: Settings) -> Iterator[None]:
+    """Turn what the services raise into a message and exit code 1."""
+    try:
+        yield
+    except KafkaException as error:
+        fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
+    except LedgerError as error:
+        fail(advice(error))
+    except SettlementError as error:
+        fail(str(error))
+
+
+def kafka(found: Settings) -> dict[str, Any]:
+    """Return what every Kafka client of a command has in common."""
+    return client_config(found, CLIENT)
+
+
+def sender(found: Settings) -> dict[str, Any]:
+    """Return the configuration of a command's producer for the callbacks topic."""
+    return sender_config(found, CLIENT)

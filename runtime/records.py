@@ -1,0 +1,81 @@
+"""Records out of the client's messages, whatever their producers wrote into them.
+
+Kafka's header names are bytes by its protocol. confluent-kafka (2.16) reads them as UTF-8 and,
+where one is not, `Message.headers()` raises `SystemError`. The list that it built stays behind: it
+is whole, except that the pair of each such header lacks its name.
+"""
+
+import gc
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from confluent_kafka import Message
+
+from runtime.metrics import HEADERS_UNREADABLE
+from schemas.headers import LOST_NAME, FoundHeaders
+from schemas.record import ALL_LOST, Record
+
+_Pair: TypeAlias = tuple[str, bytes | None]
+_WHOLE: Final = 2
+"""Parts of a pair that has its name."""
+_REFUSALS: Final = (SystemError, UnicodeDecodeError)
+
+
+def record_of(message: Message, taken_ms: int = 0) -> Record:
+    """Take over a message that carries no error. Never raises.
+
+    `taken_ms` is when this process took it, milliseconds since the epoch; 0 where nobody asks.
+    """
+    headers = read_headers(message)
+    return Record(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp_ms=message.timestamp()[1],
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=headers.pairs if headers else (),
+        taken_ms=taken_ms,
+        names_lost=headers.names_lost if headers else ALL_LOST,
+    )
+
+
+def _bytes(value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else None
+
+
+class Found(NamedTuple):
+    """The headers in their order; `names_lost` of them stand under `LOST_NAME`, values whole."""
+
+    pairs: FoundHeaders
+    names_lost: int
+
+
+def read_headers(message: Message) -> Found | None:
+    """Return the headers of `message`; None where the client hands out none of those it has."""
+    try:
+        # Names are texts and values bytes or None, whatever the client's stubs allow for.
+        return Found(cast("FoundHeaders", message.headers() or ()), 0)
+    except _REFUSALS:
+        HEADERS_UNREADABLE.inc()
+    try:
+        left: Any = message.headers()
+    except _REFUSALS:
+        return None
+    return _salvaged(left) if isinstance(left, list) else None
+
+
+def _salvaged(left: Sequence[_Pair]) -> Found:
+    pairs, lost = list[_Pair](), 0
+    for pair in left:
+        # Taking a pair apart that lacks its name would end the process. The garbage collector is
+        # told of what there is and of nothing else.
+        parts = gc.get_referents(pair)
+        if len(parts) == _WHOLE:
+            pairs.append(pair)
+            continue
+        lost += 1
+        pairs.append((LOST_NAME, parts[0] if parts else None))
+    return Found(pairs, lost)
