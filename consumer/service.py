@@ -10,10 +10,11 @@ from types import FrameType
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from consumer import VERSION, metrics
 from consumer.backlog import Backlog
+from consumer.cluster import Cluster
 from consumer.continuity import Continuity
 from consumer.decision import Policy
 from consumer.health import Health
@@ -25,7 +26,7 @@ from consumer.probes import Probes
 from consumer.publisher import Publisher
 from consumer.reading import fetch_bounds
 from consumer.settings import Settings
-from consumer.waiting import first_answer, reach
+from consumer.waiting import first_answer, first_clients, reach
 from schemas.text import identifier
 from schemas.topics import Topics, load_topics
 
@@ -151,8 +152,13 @@ def _run(
     settings: Settings, ledger: Ledger, health: Health, stopping: Event, probes_port: int
 ) -> None:
     topics = load_topics(settings.billing_topic_prefix)
+    publisher = first_clients(
+        lambda: Publisher(producer_config(settings, topics), topics, settings.consumer_group),
+        partial(_answers, settings), health, stopping, settings.consumer_retry_max_ms / 1_000,
+    )  # fmt: skip
+    if publisher is None:
+        return
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
-    publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
     rules = policy(settings, topics)
     continuity = Continuity(kafka_config(settings), rules, ledger, offsets, stopping)
@@ -180,6 +186,14 @@ def _run(
     finally:
         leave(consumer)
         backlog.close()
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        Cluster(kafka_config(settings), settings.billing_topic_replication_factor).ask()
+    except KafkaException:
+        return False
+    return True
 
 
 def leave(consumer: Consumer, seconds: float = _LEAVING_SECONDS) -> None:
