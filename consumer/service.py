@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from consumer import metrics
 from consumer.backlog import Backlog
@@ -19,11 +19,11 @@ from consumer.loop import Loop
 from consumer.offsets import Offsets
 from consumer.publisher import Publisher
 from consumer.settings import Settings
-from consumer.waiting import first_answer, reach
+from consumer.waiting import first_answer, first_clients, reach
 from ledger.receipts import ReceiptWriter
 from runtime import VERSION
 from runtime.batches import fetch_bounds
-from runtime.kafka import client_config, note
+from runtime.kafka import Administrator, client_config, note
 from runtime.metrics import KAFKA_ERRORS
 from runtime.probes import Probes
 from schemas.topics import Topics, load_topics
@@ -118,8 +118,13 @@ def _run(
     settings: Settings, ledger: ReceiptWriter, health: Health, stopping: Event, probes_port: int
 ) -> None:
     topics = load_topics(settings.billing_topic_prefix)
+    publisher = first_clients(
+        lambda: Publisher(producer_config(settings, topics), topics, settings.consumer_group),
+        partial(_answers, settings), health, stopping, settings.consumer_retry_max_ms / 1_000,
+    )  # fmt: skip
+    if publisher is None:
+        return
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
-    publisher = Publisher(producer_config(settings, topics), topics, settings.consumer_group)
     offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
     rules = settings.policy(topics.usage_units.name)
     continuity = Continuity(kafka_config(settings), rules, ledger, offsets, stopping)
@@ -147,6 +152,14 @@ def _run(
     finally:
         leave(consumer)
         backlog.close()
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        Administrator(kafka_config(settings)).topics()
+    except KafkaException:
+        return False
+    return True
 
 
 def leave(consumer: Consumer, seconds: float = _LEAVING_SECONDS) -> None:

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
+from confluent_kafka import KafkaException
 
 from consumer.health import Health
 from consumer.reading import Reader
@@ -19,6 +20,7 @@ from runtime.metrics import RETRIES
 
 log = structlog.get_logger("consumer")
 
+_Made = TypeVar("_Made")
 _TURN_SECONDS: Final = 0.1
 _QUIET_SECONDS: Final = 2.0
 """How long a batch may take before the loop goes on polling beside it."""
@@ -59,12 +61,47 @@ def first_answer(
         else:
             health.missing = None
             return True
-        until = time.monotonic() + pause
-        while time.monotonic() < until:
-            health.turned()
-            if stop.wait(_TURN_SECONDS):
-                return False
+        if _stopped_within(pause, health, stop):
+            return False
     raise AssertionError
+
+
+def first_clients(
+    make: Callable[[], _Made],
+    answers: Callable[[], bool],
+    health: Health,
+    stop: threading.Event,
+    longest_pause_seconds: float,
+) -> _Made | None:
+    """Return what `make` makes, as soon as the brokers let it; None where the process is to stop.
+
+    They refuse for a moment while a coordinator begins. Raises the `KafkaException` of `make` where
+    waiting does not help, or no broker `answers` at all: at the start the address may be wrong.
+    """
+    for attempt in itertools.count(1):
+        try:
+            made = make()
+        except KafkaException as error:
+            if not (error.args[0].retriable() and answers()):
+                raise
+            pause = _pause(attempt, longest_pause_seconds)
+            health.missing = "kafka"
+            _tell("the brokers are not ready", "kafka", error, attempt, pause)
+        else:
+            health.missing = None
+            return made
+        if _stopped_within(pause, health, stop):
+            return None
+    raise AssertionError
+
+
+def _stopped_within(seconds: float, health: Health, stop: threading.Event) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        health.turned()
+        if stop.wait(_TURN_SECONDS):
+            return True
+    return False
 
 
 def _pause(attempt: int, longest_seconds: float) -> float:

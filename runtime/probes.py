@@ -1,6 +1,7 @@
 """Probes and metrics over plain HTTP, on a port of their own."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,11 @@ class Probes(ThreadingHTTPServer):
         self.checks = {"/livez": live, "/readyz": ready}
         super().__init__((host, port), _Handler)
         threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
+        """Say nothing of a client that hung up; all else is a fault of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -122,6 +122,9 @@ class Rounds:
     def run(self, name: str) -> Audit:
         """One fault under load: inject, mend, measure the recovery, wait, audit."""
         fault, tally = FAULTS[name], self.tallies[name]
+        # A process that starts while what it needs is away ends, which is no finding.
+        for process in self._fleet.processes:
+            eventually(process.is_ready, f"{process.name} to be ready")
         self.books.turn_over()
         self._letters = len(self._witness.letters)
         self._watchman.begin(fault.alerts | ALARMING)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from consumer.health import Health
@@ -105,3 +106,18 @@ def test_a_label_from_strangers_stays_bounded() -> None:
         "a", "b", "a", "unknown", "other", "b", "unknown",
     ]  # fmt: skip
     assert len(BoundedLabel()("x" * 10_000)) == 128
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError, BrokenPipeError, ValueError])
+def test_who_hangs_up_is_no_news(
+    fault: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> dict[str, str]:
+        raise fault
+
+    probes = Probes("127.0.0.1", 0, fails, fails)
+    with pytest.raises(httpx.TransportError):
+        get(f"http://127.0.0.1:{probes.server_port}/livez")
+    probes.shutdown()
+    probes.server_close()
+    assert ("Traceback" in capsys.readouterr().err) is (fault is ValueError)

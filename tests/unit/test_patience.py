@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from consumer import waiting
 from consumer.health import Health
-from consumer.waiting import Waiting, first_answer, reach
+from consumer.waiting import Waiting, first_answer, first_clients, reach
 
 Each = Callable[[int], None]
 """What happens at a turn, by its number."""
@@ -131,3 +132,35 @@ def test_at_the_start_a_server_that_heals_is_waited_for_and_no_other() -> None:
     away: Any = Ledger(full, full)
     assert not first_answer(away, health, stopped, 0.01)
     assert health.missing == "postgresql"
+
+
+def refusals(*errors: KafkaError | None) -> Callable[[], str]:
+    """Makes clients: refused so, one time after the other."""
+    left = iter(errors)
+
+    def make() -> str:
+        error = next(left)
+        if error is not None:
+            raise KafkaException(error)
+        return "made"
+
+    return make
+
+
+LOADING = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, "loading", retriable=True)
+REFUSED = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "refused")
+
+
+def test_at_the_start_brokers_that_answer_are_waited_for_and_no_others() -> None:
+    health, goes_on = Health(60), threading.Event()
+    made = first_clients(refusals(LOADING, LOADING, None), lambda: True, health, goes_on, 0.01)
+    assert made == "made"
+    assert health.missing is None
+    with pytest.raises(KafkaException):
+        first_clients(refusals(LOADING, None), lambda: False, health, goes_on, 0.01)
+    with pytest.raises(KafkaException):
+        first_clients(refusals(REFUSED, None), lambda: True, health, goes_on, 0.01)
+    stopped = threading.Event()
+    stopped.set()
+    assert first_clients(refusals(LOADING, None), lambda: True, health, stopped, 0.01) is None
+    assert health.missing == "kafka"
