@@ -54,11 +54,15 @@ WORKDIR /app
 COPY --from=dependencies /app/.venv .venv
 COPY LICENSE ./
 COPY schemas schemas
+COPY runtime runtime
+COPY charging charging
+COPY ledger ledger
 COPY producer_gateway producer_gateway
 COPY consumer consumer
+COPY operator_cli operator_cli
 # The root file system may be read-only, so bytecode is written now or never. A new volume of Docker's takes its owner
 # from the directory it is mounted on: that is the spool's, in the compose file.
-RUN python -m compileall -q schemas producer_gateway consumer \
+RUN python -m compileall -q schemas runtime charging ledger producer_gateway consumer operator_cli \
     && install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/billing-spool
 # Numeric, so that Kubernetes can see that it is not root; the files stay root's and unwritable.
 USER 65532:65532

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings
 
 import consumer.settings
 import demo.settings
+import operator_cli.settings
 import producer_gateway.settings
 from charging.call_shape import Shape, shape_of
 from docs.call_types import committed
@@ -37,7 +38,8 @@ MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
 _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
-    "Consumer": ("python -m consumer", consumer.settings.Settings),
+    "Consumer": ("python -m consumer run", consumer.settings.Settings),
+    "By hand": ("python -m operator_cli", operator_cli.settings.Settings),
     "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
 }
 
@@ -147,7 +149,7 @@ def shapes() -> str:
         "",
         "What a successful call of cost 0 becomes when its model is not declared free and it is no",
         "cache hit. The words in the name of its call type decide, so a name that LiteLLM adds",
-        "tomorrow has its place already: [call_shape.py](../consumer/call_shape.py).",
+        "tomorrow has its place already: [call_shape.py](../charging/call_shape.py).",
         "",
         "A cost over 0 is charged whatever the call type. A call without a cost is treated alike;",
         "where it is deferred, as `missing_cost`.",

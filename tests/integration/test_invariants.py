@@ -20,6 +20,10 @@ from tests.services.process import Server, free_port
 from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
+ROOMS: Final = (
+    *("producer_gateway", "consumer", "operator_cli", "ledger", "charging", "runtime"),
+    *("schemas", "demo"),
+)
 UNPRICED: Final = ROOT / "schemas/examples/litellm/real-unknown-price.json"
 TOKEN: Final = secrets.token_urlsafe(32)
 
@@ -117,12 +121,12 @@ def test_ONE_LEDGER_WRITER_nobody_else_may_add_receipts(migrated_database_url: s
     assert {*granted} == {("billing_consumer",), *owner}
     inserting = {
         str(file.relative_to(ROOT))
-        for room in ("producer_gateway", "consumer", "schemas", "demo")
+        for room in ROOMS
         for pattern in ("*.py", "*.sql")
         for file in (ROOT / room).rglob(pattern)
         if re.search(r"(INSERT INTO|COPY)\s+(billing\.)?charge_receipts", file.read_text())
     }
-    assert inserting == {"consumer/sql/copy_receipts.sql"}
+    assert inserting == {"ledger/sql/copy_receipts.sql"}
 
 
 def test_NO_SYNCHRONOUS_RECEIPT_BARRIER_a_callback_is_taken_without_consumer_and_database(

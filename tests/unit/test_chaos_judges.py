@@ -17,7 +17,7 @@ from tests.services.former_schema import UNDO
 from tests.services.prometheus import RULES
 from tests.services.waiting import eventually
 
-MIGRATIONS = Path(__file__).parents[2] / "consumer" / "migrations" / "versions"
+MIGRATIONS = Path(__file__).parents[2] / "ledger" / "migrations" / "versions"
 
 
 def process(directory: Path, program: str) -> Process:

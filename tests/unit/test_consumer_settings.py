@@ -8,14 +8,12 @@ import pytest
 
 from consumer.service import consumer_config, producer_config
 from consumer.settings import Settings, load
+from operator_cli import settings as operators
 from runtime.environment import ConfigurationError
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
+from tests.services.settings import NEEDED, settings
 
-NEEDED = {
-    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
-    "DATABASE_URL": "postgresql://billing@127.0.0.1/billing",
-}
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 
 
@@ -29,7 +27,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     """The settings of an environment."""
-    for name, value in (NEEDED | environment).items():
+    needed = {name: value for name, value in NEEDED.items() if f"{name}_FILE" not in environment}
+    for name, value in (needed | environment).items():
         monkeypatch.setenv(name, value)
     return load()
 
@@ -78,7 +77,6 @@ def test_MONEY_IS_EXACT_the_markup_is_a_decimal(
         ("BILLING_TOPIC_PREFIX", "a b"),
         ("BILLING_TOPIC_PREFIX", "a\nb"),
         ("BILLING_TOPIC_PREFIX", "a\n"),
-        ("BILLING_TOPIC_REPLICATION_FACTOR", "-2"),
         ("CONSUMER_METRICS_PORT", "70000"),
         ("CONSUMER_METRICS_PORT", "http"),
         ("CONSUMER_BATCH_RECORDS", "0"),
@@ -101,6 +99,14 @@ def test_a_wrong_setting_is_refused_by_its_name(
     with pytest.raises(ConfigurationError, match=name) as refused:
         loaded(monkeypatch, **{name: value})
     assert SECRET not in str(refused.value)
+
+
+def test_a_wrong_setting_of_the_operator_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BILLING_TOPIC_REPLICATION_FACTOR", "-2")
+    with pytest.raises(ConfigurationError, match="BILLING_TOPIC_REPLICATION_FACTOR"):
+        operators.load()
 
 
 def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,13 +136,13 @@ def test_an_account_of_the_operator_is_kept_storable(monkeypatch: pytest.MonkeyP
 
 
 def test_the_member_commits_nothing_by_itself_and_reads_only_what_is_committed() -> None:
-    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1", consumer_group="g")
-    member = consumer_config(settings)
+    found = settings(consumer_group="g")
+    member = consumer_config(found)
     assert member["enable.auto.commit"] is False
     assert member["enable.auto.offset.store"] is False
     assert member["auto.offset.reset"] == "error"
     assert member["isolation.level"] == "read_committed"
-    producer = producer_config(settings, load_topics())
+    producer = producer_config(found, load_topics())
     assert producer["acks"] == "all"
     assert producer["partitioner"] == "murmur2_random"
     assert producer["transactional.id"].startswith("g-")
@@ -149,7 +155,7 @@ def test_the_member_commits_nothing_by_itself_and_reads_only_what_is_committed()
 def test_the_group_waits_half_a_minute_for_a_member_however_long_a_transaction_may_take(
     session_ms: int, transaction_ms: int, waits_ms: int
 ) -> None:
-    settings = Settings(
+    found = settings(
         consumer_session_timeout_ms=session_ms, consumer_transaction_timeout_ms=transaction_ms
     )
-    assert consumer_config(settings)["max.poll.interval.ms"] == waits_ms
+    assert consumer_config(found)["max.poll.interval.ms"] == waits_ms

@@ -8,9 +8,9 @@ from charging.decision import decide
 from charging.outcomes import UNSTORABLE, Decided, Decision, Outcome, Parked, Skipped
 from consumer import metrics
 from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
-from consumer.settings import Settings
 from schemas.record import Record
 from tests.services.callbacks import policy
+from tests.services.settings import settings
 
 
 def batch(pattern: str) -> Sequence[Decided]:
@@ -67,7 +67,7 @@ def guard(*, reads: bool = True, stores: bool = True) -> DeadLetterGuard:
     def decided(record: Record) -> Decision:
         return decide(record, policy()) if reads else Parked("contract_broken", "a bug")
 
-    return DeadLetterGuard(Settings(consumer_dead_letter_run=3), decided, lambda _: stores)
+    return DeadLetterGuard(settings(consumer_dead_letter_run=3), decided, lambda _: stores)
 
 
 def refused(pattern: str) -> list[Outcome]:

@@ -9,6 +9,7 @@ from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 
 import consumer.settings
+import operator_cli.settings
 import producer_gateway.settings
 from tests.unit.chart import EVERYTHING, environment
 
@@ -30,11 +31,12 @@ def names(settings: type[BaseSettings]) -> set[str]:
 
 GATEWAY = names(producer_gateway.settings.Settings)
 CONSUMER = names(consumer.settings.Settings)
+BY_HAND = names(operator_cli.settings.Settings)
 
 
 @pytest.mark.parametrize(
     ("component", "read"),
-    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", CONSUMER), ("migrate", CONSUMER)],
+    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", BY_HAND), ("migrate", BY_HAND)],
 )
 def test_the_chart_sets_what_the_room_reads(component: str, read: set[str]) -> None:
     assert set(environment(component, EVERYTHING)) - FOREIGN <= read
@@ -42,7 +44,7 @@ def test_the_chart_sets_what_the_room_reads(component: str, read: set[str]) -> N
 
 @pytest.mark.parametrize(
     ("service", "read"),
-    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", CONSUMER), ("migrate", CONSUMER)],
+    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", BY_HAND), ("migrate", BY_HAND)],
 )
 def test_the_compose_file_sets_what_the_room_reads(service: str, read: set[str]) -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -12,7 +12,15 @@ import pytest
 from tests.services.waiting import NET_SECONDS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "producer_gateway", "consumer")
+ROOMS = (
+    "schemas",
+    "runtime",
+    "charging",
+    "ledger",
+    "producer_gateway",
+    "consumer",
+    "operator_cli",
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings
 
 import consumer.settings
 import demo.settings
+import operator_cli.settings
 import producer_gateway.settings
 from docs.generate import DOCUMENTS
 from runtime.environment import FILE_SUFFIX, variables
@@ -28,7 +29,10 @@ PAGES: Final = {
     **{page: page.read_text() for page in WRITTEN},
     **{path: text() for path, text in GENERATED.items() if path.suffix == ".md"},
 }
-ROOMS: Final = ("producer_gateway", "consumer", "schemas", "demo")
+ROOMS: Final = (
+    *("producer_gateway", "consumer", "operator_cli", "ledger", "charging", "runtime"),
+    *("schemas", "demo"),
+)
 
 INVARIANTS: Final = (
     "ACCEPTED_IS_DURABLE",
@@ -100,6 +104,7 @@ def settings() -> list[type[BaseSettings]]:
     return [
         producer_gateway.settings.Settings,
         consumer.settings.Settings,
+        operator_cli.settings.Settings,
         demo.settings.StackSettings,
     ]
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import consumer.metrics
+import runtime.metrics
 from producer_gateway.metrics import Metrics
 from tests.unit.chart import MAKES_PODS, manifests
 
@@ -20,7 +21,11 @@ METRIC = re.compile(r"\b(billing_[a-z_]+?)(?:_bucket|_sum|_count)?\b(?=[\[{\s)]|
 
 def measured() -> dict[str, set[str]]:
     """Every metric of the rooms, by the name that Prometheus sees, with its labels."""
-    collectors = [*vars(consumer.metrics).values(), *vars(Metrics()).values()]
+    collectors = [
+        *vars(consumer.metrics).values(),
+        *vars(runtime.metrics).values(),
+        *vars(Metrics()).values(),
+    ]
     return {
         family.name + ("_total" if family.type == "counter" else ""): set(collector._labelnames)  # noqa: SLF001 - the only place that knows
         for collector in collectors

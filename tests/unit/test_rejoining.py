@@ -18,9 +18,9 @@ from consumer.health import Health
 from consumer.offsets import Offsets
 from consumer.placement import Placement
 from consumer.reading import Reader
-from consumer.settings import Settings
 from consumer.settler import Settler
 from consumer.waiting import Waiting
+from tests.services.settings import settings
 from tests.services.waiting import NET_SECONDS
 
 PLACE = ("topic", 3)
@@ -118,7 +118,7 @@ class Member:
         self.health = Health(60)
         self.stop = threading.Event()
         self.assignment = Assignment(Offsets({}, "group", ledger), self.health)
-        self.reader = Reader(foreign, self.assignment, Settings(consumer_batch_records=1))
+        self.reader = Reader(foreign, self.assignment, settings(consumer_batch_records=1))
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
         self.settler = Settler(patience, self.stop.set)
         self.placement = Placement(

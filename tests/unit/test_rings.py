@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-OURS = {"schemas", "producer_gateway", "consumer", "demo", "reconciler"}
+OURS = {
+    *("schemas", "runtime", "charging", "ledger"),
+    *("producer_gateway", "consumer", "operator_cli", "demo", "reconciler"),
+}
 SEEN_FROM_OUTSIDE = ("deployment", "ledger", "topics", "captures", "stack", "waiting", "proxies")
 FILES = [
     *sorted((TESTS / "system").glob("*.py")),

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from consumer.service import producer_config
-from consumer.settings import Settings
 from schemas.topics import Topic, load_topics
+from tests.services.settings import settings
 
 DAY_MS = 86_400_000
 
@@ -37,8 +37,8 @@ def test_a_dead_letter_has_room_for_any_callback_and_its_headers() -> None:
     topics = load_topics()
     room = topics.dead_letters.max_message_bytes - topics.callbacks.max_message_bytes
     assert room >= 64 * 1024
-    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
-    limit = producer_config(settings, topics)["message.max.bytes"]
+    found = settings()
+    limit = producer_config(found, topics)["message.max.bytes"]
     assert limit >= topics.dead_letters.max_message_bytes
 
 
@@ -66,8 +66,8 @@ def test_the_limit_of_a_topic_that_declares_none_is_kafkas() -> None:
 def test_subscribers_in_every_language_can_read_receipts() -> None:
     topics = load_topics()
     assert topics.receipts.config["compression.type"] == "gzip"
-    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
-    assert producer_config(settings, topics)["compression.type"] == "none"
+    found = settings()
+    assert producer_config(found, topics)["compression.type"] == "none"
 
 
 @pytest.mark.parametrize(
