@@ -67,6 +67,10 @@ class Assignment:
             self._offsets.forget(*place)
         self._tell("partitions revoked", places)
 
+    def unplace(self) -> None:
+        """Lose every position: what was read is given up, and the group says where to read on."""
+        self._unplaced |= self.places
+
     @property
     def unplaced(self) -> set[Place]:
         """The places of which it is not known yet what the group has committed.

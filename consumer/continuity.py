@@ -8,23 +8,21 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from charging.decision import Policy, decide
 from charging.outcomes import Decided
 from consumer import metrics
 from consumer.asking import Ask
 from consumer.offsets import Offsets, next_offsets
+from consumer.outside import Decide, Ledger
 from consumer.start import Place
 from ledger.gap import Gap, Published, gap, knows
 from ledger.positions import Move
-from ledger.receipts import ReceiptWriter
-from runtime.topic_range import TopicRange
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")
@@ -37,23 +35,23 @@ class Continuity:
     """Finds gaps and closes them. `close` may run in another thread than the rest, alone.
 
     Args:
-        config: of a Kafka client that reads.
-        policy: what the operator decides; records are decided again by it.
+        decide: by which records are decided again.
         ledger: repaired.
         offsets: know what the group has committed, and whether the ledger is to be compared.
         stop: set when nothing more is to be begun.
+        now: a clock, seconds.
     """
 
     def __init__(
         self,
-        config: dict[str, Any],
-        policy: Policy,
-        ledger: ReceiptWriter,
+        decide: Decide,
+        ledger: Ledger,
         offsets: Offsets,
         stop: threading.Event,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
-        self._policy = policy
+        self._decide = decide
+        self._now = now
         self._ledger = ledger
         self._offsets = offsets
         self._told: dict[Place, int] = {}
@@ -92,7 +90,9 @@ class Continuity:
             if not knows(known.get(place), topic_id, committed)
         ]
         found: list[Gap] = []
-        lows, highs = ask(partial(self._offsets.ends, lacking), "kafka") if lacking else ({}, {})
+        lows, highs = (
+            ask(partial(self._offsets.topics.ends, lacking), "kafka") if lacking else ({}, {})
+        )
         for place in lacking:
             topic_id, committed = claims[place]
             if committed > highs[place]:
@@ -132,7 +132,7 @@ class Continuity:
 
     def waits_for(self) -> str:
         """Return what `close` waits for: a commit that hangs, or until all of it is written."""
-        hangs = time.monotonic() - self._asked_at > _HANGS_SECONDS
+        hangs = self._now() - self._asked_at > _HANGS_SECONDS
         return "postgresql" if hangs else "ledger"
 
     def interrupt(self) -> None:
@@ -161,16 +161,9 @@ class Continuity:
             return
         outcomes: Counter[str] = Counter()
         if one.first < one.end:
-            topic_range = TopicRange(self._config, one.topic)
-            try:
-                topic_range.first, topic_range.end = (
-                    {one.partition: one.first},
-                    {one.partition: one.end},
-                )
-                for batch in topic_range.unless(self._ends):
-                    outcomes += self._write(one, batch)
-            finally:
-                topic_range.close()
+            place = (one.topic, one.partition)
+            for batch in self._offsets.topics.read(place, one.first, one.end, self._ends):
+                outcomes += self._write(one, batch)
         if whole := not self._ends():
             # Behind the last record there may be markers of transactions.
             with self._waiting():
@@ -198,7 +191,7 @@ class Continuity:
         return bool(moved)
 
     def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[str]:
-        decided = [Decided(record, decide(record, self._policy)) for record in batch]
+        decided = [Decided(record, self._decide(record)) for record in batch]
         [part] = next_offsets(batch)
         with self._waiting():
             written = self._ledger.write(decided, [self._published(one, part.offset)])
@@ -209,7 +202,7 @@ class Continuity:
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        self._asked_at = time.monotonic()
+        self._asked_at = self._now()
         try:
             yield
         finally:

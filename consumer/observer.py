@@ -14,8 +14,8 @@ from charging.outcomes import Deferred, Outcome
 from consumer import metrics
 from consumer.health import Health
 from consumer.offsets import Offsets, next_offsets
+from consumer.outside import Ledger
 from ledger.healing import LedgerError
-from ledger.receipts import ReceiptWriter
 from runtime.metrics import KAFKA_ERRORS, RETRIES, BoundedLabel
 from schemas.receipt import Receipt
 
@@ -32,7 +32,10 @@ class Observer:
     `count` may be called by one thread and the rest by another; more than these two are not safe.
     """
 
-    def __init__(self, health: Health, offsets: Offsets) -> None:
+    def __init__(
+        self, health: Health, offsets: Offsets, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
         self._health = health
         self._offsets = offsets
         self._model = BoundedLabel()
@@ -93,14 +96,14 @@ class Observer:
     def observe(
         self,
         consumer: Consumer,
-        ledger: ReceiptWriter,
+        ledger: Ledger,
         patiently: Callable[[Callable[[], None]], None],
     ) -> None:
         """Refresh lag, open deferrals and health, each at its own pace.
 
         `patiently` runs what asks the ledger, whose answer may be long in coming.
         """
-        now = time.monotonic()
+        now = self._now()
         if now - self._lag_at >= _LAG_EVERY_SECONDS:
             self._lag_at = now
             self._health.observed(self._observe_lag(consumer))
@@ -110,7 +113,7 @@ class Observer:
             if self._health.missing == "kafka":
                 self._look_for_kafka(consumer)
 
-    def _ask(self, ledger: ReceiptWriter) -> None:
+    def _ask(self, ledger: Ledger) -> None:
         self._observe_deferred(ledger)
         if self._health.missing != "postgresql":
             self.remember()
@@ -123,7 +126,7 @@ class Observer:
             RETRIES.labels("postgresql").inc()
             log.warning("published offsets not written", error=type(error).__name__)
 
-    def _observe_deferred(self, ledger: ReceiptWriter) -> None:
+    def _observe_deferred(self, ledger: Ledger) -> None:
         try:
             open_, oldest_seconds = ledger.open_deferred()
             waiting, waiting_seconds = ledger.waiting_responses()

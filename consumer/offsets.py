@@ -8,20 +8,17 @@ published before it.
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
 from consumer.asking import Ask
+from consumer.outside import Ledger, Topics
 from consumer.start import Place, Start, lost_as, moves, start
 from ledger.gap import LedgerBehindError, Published
 from ledger.positions import Move
-from ledger.receipts import ReceiptWriter
-from runtime.topic_ids import topic_ids
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")
@@ -75,10 +72,10 @@ class Offsets:
     be another one than before, or an older state of it.
     """
 
-    def __init__(self, config: dict[str, Any], group: str, ledger: ReceiptWriter) -> None:
+    def __init__(self, topics: Topics, group: str, ledger: Ledger) -> None:
         self.doubted = True
         self.group = group
-        self._config = config
+        self.topics = topics
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
         self._committed: dict[Place, int] = {}
@@ -153,9 +150,13 @@ class Offsets:
         """
         while unknown := set(topics) - self._topic_ids.keys():
             before = self._unlearned
-            found = ask(partial(topic_ids, self._config, unknown), "kafka")
+            found = ask(partial(self.topics.ids, unknown), "kafka")
             if before == self._unlearned:
                 self._topic_ids |= found
+
+    def committed_at(self, place: Place) -> int | None:
+        """Return what the group has committed there, as far as it was asked; None for nothing."""
+        return self._committed.get(place)
 
     def comparable(self, places: Collection[Place]) -> dict[Place, tuple[str, int]]:
         """Return the topic's id and what the group has committed, where both are known."""
@@ -211,7 +212,7 @@ class Offsets:
         self.unlearn(topics)
         self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
-        lows, highs = ask(partial(self.ends, places), "kafka")
+        lows, highs = ask(partial(self.topics.ends, places), "kafka")
         known = ask(partial(self._ledger.known, self.group, places))
         before = dict(self._committed)
         found = {
@@ -236,26 +237,6 @@ class Offsets:
     def _move(self, wanted: Sequence[Move]) -> None:
         for moved in self._ledger.move(self.group, wanted):
             metrics.EXPIRED.labels(moved.reason).inc(moved.lost)
-
-    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        """Return the first offset that Kafka has of each partition, and the one after its last.
-
-        Raises `KafkaException`.
-        """
-        lows = self._ask(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        highs = self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return lows, highs
-
-    def _ask(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
-        # Not by the consumer, whose connection may be waiting for new records. A client that knew
-        # the partitions before their leader was restarted would go on asking with an old epoch.
-        wanted = {TopicPartition(*place): which for place in places}
-        admin = AdminClient(self._config)
-        asked = admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
-        return {
-            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
-            for part, answer in asked.items()
-        }
 
 
 def _tell(found: Mapping[Place, Start], why: Sequence[str]) -> None:

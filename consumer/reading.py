@@ -1,5 +1,7 @@
 """Reading: how records come from the group's partitions, and how nothing does during a wait."""
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -23,7 +25,13 @@ _FOR_GOOD: Final = frozenset(
 class Reader:
     """Reads what is assigned. Not safe for threads. Both ways of reading serve rebalances."""
 
-    def __init__(self, consumer: Consumer, assignment: Assignment, settings: Settings) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        assignment: Assignment,
+        settings: Settings,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._consumer = consumer
         self._assignment = assignment
         self._batches = Batches(
@@ -32,6 +40,7 @@ class Reader:
             settings.consumer_batch_bytes,
             settings.consumer_batch_wait_ms / 1_000,
             self._is_record,
+            now=now,
         )
 
     def batch(self) -> list[Record]:

@@ -11,14 +11,17 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from charging.decision import decide
 from consumer import metrics
 from consumer.backlog import Backlog
 from consumer.continuity import Continuity
 from consumer.health import Health
 from consumer.loop import Loop
 from consumer.offsets import Offsets
+from consumer.outside import RealMachine
 from consumer.publisher import Publisher
 from consumer.settings import Settings
+from consumer.topics import KafkaTopics
 from consumer.waiting import first_answer, first_clients, reach
 from ledger.receipts import ReceiptWriter
 from runtime import VERSION
@@ -125,12 +128,14 @@ def _run(
     if publisher is None:
         return
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
-    offsets = Offsets(kafka_config(settings), settings.consumer_group, ledger)
+    offsets = Offsets(KafkaTopics(kafka_config(settings)), settings.consumer_group, ledger)
     rules = settings.policy(topics.usage_units.name)
-    continuity = Continuity(kafka_config(settings), rules, ledger, offsets, stopping)
+    decided = partial(decide, policy=rules)
+    continuity = Continuity(decided, ledger, offsets, stopping)
     loop = Loop(
-        settings, rules, consumer, ledger, publisher,
+        settings, decided, consumer, ledger, publisher,
         offsets=offsets, continuity=continuity, health=health, stop=stopping,
+        machine=RealMachine(),
     )  # fmt: skip
     backlog = Backlog(
         # The loop's own clients say what is wrong with Kafka.

@@ -1,9 +1,9 @@
 """The settler: the thread that asks the ledger and Kafka, and how the loop waits for it."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from consumer.outside import Machine, Work
 from consumer.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
@@ -22,18 +22,19 @@ class Settler:
     Args:
         waiting: how the loop goes on polling meanwhile.
         give_up: makes whatever waits for the ledger fail.
+        machine: whose thread it is.
     """
 
-    def __init__(self, waiting: Waiting, give_up: Callable[[], None]) -> None:
+    def __init__(self, waiting: Waiting, give_up: Callable[[], None], machine: Machine) -> None:
         self._waiting = waiting
         self._give_up = give_up
-        self._thread = ThreadPoolExecutor(1, "settle")
+        self._machine = machine
 
-    def begin(self, work: Callable[[], _Answer]) -> Future[_Answer]:
+    def begin(self, work: Callable[[], _Answer]) -> Work[_Answer]:
         """Have something done."""
-        return self._thread.submit(work)
+        return self._machine.begin(work)
 
-    def end_of(self, work: Future[_Answer], waits_for: Callable[[], str] = _postgresql) -> _Answer:
+    def end_of(self, work: Work[_Answer], waits_for: Callable[[], str] = _postgresql) -> _Answer:
         """Return what the work returns, or raise what it raises.
 
         Where that takes long, the loop polls meanwhile, and `waits_for` is missing.
@@ -47,4 +48,4 @@ class Settler:
 
     def close(self) -> None:
         """Return when nothing is left to do."""
-        self._thread.shutdown()
+        self._machine.close()

@@ -6,13 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
 
 from consumer.health import Health
+from consumer.outside import Work
 from consumer.reading import Reader
 from ledger.healing import LedgerError, answered
 from ledger.receipts import ReceiptWriter
@@ -132,6 +132,7 @@ class Waiting:
         health: told that the loop turns, and what is missing.
         stop: set when the loop is to stop.
         longest_pause_seconds: between two tries.
+        now: a clock, seconds.
     """
 
     def __init__(
@@ -140,26 +141,33 @@ class Waiting:
         health: Health,
         stop: threading.Event,
         longest_pause_seconds: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now = now
         self._reader = reader
         self._health = health
         self._stop = stop
         self._longest = longest_pause_seconds
         self._hangs = False
 
+    @property
+    def to_stop(self) -> bool:
+        """Whether the loop is to stop."""
+        return self._stop.is_set()
+
     def out(self, dependency: str, error: Exception, attempt: int) -> None:
         """Wait out a failure that may heal; `attempt` says how often it came, from 1."""
         pause = _pause(attempt, self._longest)
         self._health.missing = dependency
         _tell("batch will be tried again", dependency, error, attempt, pause)
-        until = time.monotonic() + pause
-        while time.monotonic() < until and not self._stop.is_set():
+        until = self._now() + pause
+        while self._now() < until and not self._stop.is_set():
             self._health.turned()
             self._reader.idle()
         self._reader.resume()
 
     def for_end_of(
-        self, work: Future[Any], waits_for: Callable[[], str], give_up: Callable[[], None]
+        self, work: Work[Any], waits_for: Callable[[], str], give_up: Callable[[], None]
     ) -> None:
         """Wait until `work` has ended, in whatever way.
 
@@ -167,13 +175,13 @@ class Waiting:
         turns and polls beside it, and `waits_for` is missing. `give_up` makes it fail; that is
         called only when the loop is to stop.
         """
-        if wait([work], _QUIET_SECONDS).done:
+        if work.wait(_QUIET_SECONDS):
             return
-        began, said_at, stopping_at = time.monotonic(), -math.inf, 0.0
+        began, said_at, stopping_at = self._now(), -math.inf, 0.0
         while not work.done():
             self._health.turned()
             self._reader.idle()
-            now = time.monotonic()
+            now = self._now()
             if now - began > _HANGS_SECONDS - _QUIET_SECONDS:
                 self._hangs = True
                 self._health.missing = waits_for()
@@ -184,12 +192,12 @@ class Waiting:
                 stopping_at = stopping_at or now
                 if now - stopping_at > _STOPPING_SECONDS:
                     give_up()
-                    wait([work])
+                    work.wait()
         self._hangs = False
         self._reader.resume()
 
-    def before_revocation(self, work: Future[Any]) -> None:
+    def before_revocation(self, work: Work[Any]) -> None:
         """Wait for `work`, not for long; afterwards the group refuses what it has not committed."""
         self._health.turned()
         if not self._hangs:
-            wait([work], _REVOKED_SECONDS)
+            work.wait(_REVOKED_SECONDS)

@@ -53,6 +53,7 @@ class Batches:
         size: bytes of values with which a batch takes no more records.
         wait_seconds: longest wait for a batch to fill.
         is_record: whether a message is one; may raise what it says otherwise.
+        now: a clock, seconds.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class Batches:
         size: int,
         wait_seconds: float,
         is_record: Callable[[Message], bool],
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now = now
         self._consumer = consumer
         self._records = records
         self._size = size
@@ -73,15 +77,15 @@ class Batches:
     def next(self) -> list[Record]:
         """Collect a batch, until it is full or the time to wait for more is over."""
         records, size = list[Record](), 0
-        until = time.monotonic() + self._wait_seconds
+        until = self._now() + self._wait_seconds
         while len(records) < self._records and size < self._size:
             wanted = min(next_part(self._largest, self._size - size), self._records - len(records))
-            part = self._part(wanted, max(until - time.monotonic(), 0))
+            part = self._part(wanted, max(until - self._now(), 0))
             records += part
             sizes = [record.size for record in part]
             size += sum(sizes)
             self._largest = max(sizes, default=self._largest)
-            if not part or (len(part) < wanted and time.monotonic() > until):
+            if not part or (len(part) < wanted and self._now() > until):
                 break
         return records
 

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.offsets import Offsets
+from consumer.topics import KafkaTopics
 from ledger.gap import Published
 from ledger.receipts import ReceiptWriter
 from runtime.topic_ids import topic_ids
@@ -96,7 +97,9 @@ def test_a_member_is_told_where_to_read_and_asks_again_where_it_was_refused(
     kafka = {"bootstrap.servers": consuming.bootstrap}
     member = member_of(consuming, refusals)
     with closing(member), closing(ReceiptWriter(consuming.database_url, "")) as ledger:
-        assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
+        assignment = Assignment(
+            Offsets(KafkaTopics(dict(kafka)), consuming.group, ledger), Health(60)
+        )
         member.subscribe([topic], on_assign=assignment.gained, on_revoke=assignment.lost)
         found: list[int] = []
 
@@ -128,7 +131,9 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_the_client_reports_what_was_true_
         closing(member_of(consuming)) as member,
         closing(ReceiptWriter(consuming.database_url, "")) as ledger,
     ):
-        assignment = Assignment(Offsets(dict(kafka), consuming.group, ledger), Health(60))
+        assignment = Assignment(
+            Offsets(KafkaTopics(dict(kafka)), consuming.group, ledger), Health(60)
+        )
         assignment.gained(member, [TopicPartition(*place)])
         # Answered after the client's own question, so its report waits now.
         member.committed([TopicPartition(*place)], timeout=NET_SECONDS)

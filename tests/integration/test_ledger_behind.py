@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -12,9 +13,11 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 from psycopg import Cursor
 
+from charging.decision import decide
 from charging.outcomes import Charge, Decided, Outcome
 from consumer.continuity import Continuity
 from consumer.offsets import Offsets, committed
+from consumer.topics import KafkaTopics
 from ledger.gap import LedgerBehindError, Published
 from ledger.merge import merge
 from ledger.receipts import ReceiptWriter
@@ -245,10 +248,10 @@ def test_who_holds_the_partitions_next_goes_on_with_what_was_begun(consuming: Co
             offsets=[TopicPartition(name, number, end) for number, end in ends.items()],
             asynchronous=False,
         )
-        offsets = Offsets(dict(kafka), consuming.group, ledger)
+        offsets = Offsets(KafkaTopics(dict(kafka)), consuming.group, ledger)
         places = {(name, number) for number in ends}
         offsets.noted(places, committed(member, places))
-        continuity = Continuity(dict(kafka), policy(), ledger, offsets, Event())
+        continuity = Continuity(partial(decide, policy=policy()), ledger, offsets, Event())
         ledger.interrupt = continuity.interrupt
         found = continuity.gaps(places, at_once)
         assert sum(one.end - one.first for one in found) == ALL

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer import waiting
 from consumer.health import Health
+from consumer.outside import Threaded
 from consumer.waiting import Waiting, first_answer, first_clients, reach
 
 Each = Callable[[int], None]
@@ -68,7 +69,9 @@ def refuse() -> None:
 def test_work_that_has_ended_is_not_waited_for() -> None:
     reader, health, done = Reader(), Health(60), Future[None]()
     done.set_exception(psycopg.OperationalError("its own affair"))
-    patient(reader, health, threading.Event()).for_end_of(done, lambda: "postgresql", refuse)
+    patient(reader, health, threading.Event()).for_end_of(
+        Threaded(done), lambda: "postgresql", refuse
+    )
     assert (reader.turns, health.missing) == (0, None)
 
 
@@ -85,7 +88,9 @@ def test_work_that_hangs_is_told_while_the_loop_turns() -> None:
             hangs.set_result(None)
 
     reader.each = each
-    patient(reader, health, threading.Event()).for_end_of(hangs, lambda: "postgresql", refuse)
+    patient(reader, health, threading.Event()).for_end_of(
+        Threaded(hangs), lambda: "postgresql", refuse
+    )
     assert (reader.turns, reader.resumed) == (10, 1)
 
 
@@ -96,7 +101,7 @@ def test_work_that_hangs_is_given_up_where_the_loop_is_to_stop() -> None:
     def give_up() -> None:
         hangs.set_exception(psycopg.OperationalError("cut"))
 
-    patient(reader, Health(60), stop).for_end_of(hangs, lambda: "postgresql", give_up)
+    patient(reader, Health(60), stop).for_end_of(Threaded(hangs), lambda: "postgresql", give_up)
     assert stop.is_set()
     assert hangs.done()
 
@@ -108,11 +113,11 @@ def test_partitions_are_given_away_at_once_where_work_hangs() -> None:
     def each(turn: int) -> None:
         # In a rebalance callback, which the poll of this turn serves.
         if turn == 2:
-            tried.before_revocation(hangs)
+            tried.before_revocation(Threaded(hangs))
             hangs.set_result(None)
 
     reader.each = each
-    tried.for_end_of(hangs, lambda: "postgresql", refuse)
+    tried.for_end_of(Threaded(hangs), lambda: "postgresql", refuse)
     assert reader.turns == 2
 
 

@@ -12,6 +12,7 @@ from consumer import continuity
 from consumer.asking import Ask, RevokedError
 from consumer.continuity import Continuity
 from consumer.health import Health
+from consumer.outside import RealMachine
 from consumer.placement import Placement
 from consumer.settler import Settler
 from consumer.waiting import Waiting
@@ -92,7 +93,7 @@ def placed(group: Group, gaps: Gaps, health: Health | None = None) -> Placement:
     judge, stop = health or Health(60), threading.Event()
     waiting = Waiting(foreign, judge, stop, 0.01)
     return Placement(
-        client, found, lacking, judge, stop=stop, settler=Settler(waiting, stop.set),
+        client, found, lacking, judge, stop=stop, settler=Settler(waiting, stop.set, RealMachine()),
         waiting=waiting,
     )  # fmt: skip
 
@@ -146,6 +147,7 @@ class Doubted:
 
     def __init__(self) -> None:
         self.doubted = True
+        self.topics = self
 
     def learn(self, _: object, __: Ask) -> None:
         """Nothing to learn."""
@@ -175,7 +177,7 @@ def comparing(offsets: Doubted, known: int) -> Continuity:
     foreign: Any = offsets
     ledger: Any = Ledger(known)
     rules: Any = None
-    return Continuity({}, rules, ledger, foreign, threading.Event())
+    return Continuity(rules, ledger, foreign, threading.Event())
 
 
 @pytest.mark.parametrize(("known", "lacks"), [(COMMITTED, False), (8, True)])
@@ -217,7 +219,7 @@ def test_a_commit_that_hangs_while_a_gap_is_closed_is_postgresqls(
     offsets: Any = Doubted()
     ledger: Any = Hanging(8)
     rules: Any = None
-    tried = Continuity({}, rules, ledger, offsets, threading.Event())
+    tried = Continuity(rules, ledger, offsets, threading.Event())
     assert tried.waits_for() == "ledger"
     tried.close([Gap(*PLACE, "here", 11, 11, 11, "behind")])
     assert said == ["postgresql"]

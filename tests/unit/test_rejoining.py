@@ -16,6 +16,7 @@ from consumer.asking import RevokedError
 from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.offsets import Offsets
+from consumer.outside import RealMachine
 from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.settler import Settler
@@ -117,10 +118,10 @@ class Member:
         self.foreign = foreign
         self.health = Health(60)
         self.stop = threading.Event()
-        self.assignment = Assignment(Offsets({}, "group", ledger), self.health)
+        self.assignment = Assignment(Offsets(ledger, "group", ledger), self.health)
         self.reader = Reader(foreign, self.assignment, settings(consumer_batch_records=1))
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
-        self.settler = Settler(patience, self.stop.set)
+        self.settler = Settler(patience, self.stop.set, RealMachine())
         self.placement = Placement(
             foreign, self.assignment, ledger, self.health, stop=self.stop,
             settler=self.settler, waiting=patience,

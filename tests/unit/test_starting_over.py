@@ -1,13 +1,12 @@
 """Where a member reads on when its client reports that a partition has no valid offset."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import cast
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from structlog.testing import capture_logs
 
-from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.offsets import Offsets
@@ -15,6 +14,7 @@ from consumer.start import Place
 from ledger.gap import Known
 from ledger.positions import Move
 from ledger.receipts import ReceiptWriter
+from schemas.record import Record
 from tests.services.asking import at_once
 
 PLACE = ("callbacks", 3)
@@ -57,14 +57,17 @@ class Books(ReceiptWriter):
         return list(moves)
 
 
-class Told(Offsets):
-    """Asks no broker."""
+class Told:
+    """What a cluster says of its topics."""
 
-    def learn(self, topics: Collection[str], ask: Ask) -> None:  # noqa: ARG002 - nobody
-        self._topic_ids |= {topic: f"id of {topic}" for topic in topics}
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        return {topic: f"id of {topic}" for topic in topics}
 
     def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
         return dict.fromkeys(places, LOW), dict.fromkeys(places, HIGH)
+
+    def read(self, *_: object) -> Iterator[list[Record]]:
+        yield from ()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ class Told(Offsets):
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_the_group_is_asked_before_the_ledger_is(
     committed: int | None, reads_on: int, reset: str
 ) -> None:
-    member, offsets = Member(committed), Told({}, "group", Books())
+    member, offsets = Member(committed), Offsets(Told(), "group", Books())
     assignment = Assignment(offsets, Health(60))
     assignment.places.add(PLACE)
     assignment.lacks_offset(PLACE, WHY)
@@ -89,7 +92,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_the_group_is_asked_before_the_ledger_is
 
 
 def test_a_partition_that_has_left_is_not_placed() -> None:
-    member, offsets = Member(17), Told({}, "group", Books())
+    member, offsets = Member(17), Offsets(Told(), "group", Books())
     assignment = Assignment(offsets, Health(60))
     assignment.places.add(PLACE)
     assignment.lacks_offset(PLACE, WHY)

@@ -1,0 +1,59 @@
+"""The topics, as the cluster tells of them outside of any group."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from consumer.start import Place
+from runtime.topic_ids import topic_ids
+from runtime.topic_range import TopicRange
+from schemas.record import Record
+
+_TIMEOUT_SECONDS: Final = 10.0
+
+
+class KafkaTopics:
+    """Asks the cluster with clients of its own. Any thread may ask; raises `KafkaException`.
+
+    Args:
+        config: of the clients.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the id of each topic, "" where the broker will never tell it."""
+        return topic_ids(self._config, topics)
+
+    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """Return the first offset that Kafka has of each partition, and the one after its last."""
+        lows = self._ask(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        highs = self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return lows, highs
+
+    def _ask(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
+        # Not by the consumer, whose connection may be waiting for new records. A client that knew
+        # the partitions before their leader was restarted would go on asking with an old epoch.
+        wanted = {TopicPartition(*place): which for place in places}
+        admin = AdminClient(self._config)
+        asked = admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
+        return {
+            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
+            for part, answer in asked.items()
+        }
+
+    def read(
+        self, place: Place, first: int, end: int, told: Callable[[], bool]
+    ) -> Iterator[list[Record]]:
+        """Yield the records of a partition from `first` to before `end`, or until `told`."""
+        topic, partition = place
+        found = TopicRange(self._config, topic)
+        try:
+            found.first, found.end = {partition: first}, {partition: end}
+            yield from found.unless(told)
+        finally:
+            found.close()
