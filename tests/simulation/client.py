@@ -1,0 +1,216 @@
+"""The simulated client: the group's member as librdkafka behaves, the odd things among it.
+
+A pause outlives a revocation. What a partition has to say waits over a revocation and the next
+assignment. Without an offset the client asks once, by itself, for what the group has committed.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from consumer.start import Place
+from schemas.record import Record
+from tests.simulation.broker import NO_OFFSET, Broker, Metadata, refusal
+from tests.simulation.world import World
+
+TIMED_OUT: Final = KafkaError._TIMED_OUT
+NO_POSITION: Final = KafkaError._AUTO_OFFSET_RESET
+
+
+class Message:
+    """A record as the client hands it out, or an error of a partition."""
+
+    def __init__(self, record: Record, error: KafkaError | None = None) -> None:
+        self._record = record
+        self._error = error
+
+    def topic(self) -> str:
+        return self._record.topic
+
+    def partition(self) -> int:
+        return self._record.partition
+
+    def offset(self) -> int:
+        return self._record.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self._record.timestamp_ms)
+
+    def key(self) -> bytes | None:
+        return self._record.key
+
+    def value(self) -> bytes | None:
+        return self._record.value
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return []
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+class Client:
+    """The group's member, as librdkafka behaves."""
+
+    def __init__(self, world: World, broker: Broker, name: str) -> None:
+        self._world = world
+        self._broker = broker
+        self.name = name
+        self._fetched: dict[Place, int] = {}
+        """Where each assigned partition is read on; those without wait for an offset."""
+        self._assigned: set[Place] = set()
+        self._paused: set[Place] = set()
+        self._said: list[Message] = []
+        self._answered = False
+
+    def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
+        self._broker.join(self.name)
+
+    def consume(self, count: int, seconds: float) -> list[Message]:
+        """Records that are there, or the first that comes within `seconds`."""
+        self._serve()
+        found = self._take(count)
+        if not found and seconds:
+            self._world.pause(seconds)
+            found = self._take(count)
+        return found
+
+    def poll(self, seconds: float) -> Message | None:
+        """One record, or none."""
+        found = self.consume(1, seconds)
+        return found[0] if found else None
+
+    def _take(self, count: int) -> list[Message]:
+        if self._broker.away:
+            return []
+        chance = self._world.chance
+        said = [one for one in self._said if chance.random() < 1 / 2]
+        for one in said:
+            self._said.remove(one)
+        found, count = said, min(count, chance.choice((1, 3, 8)))
+        places = [place for place in self._fetched if place not in self._paused]
+        chance.shuffle(places)
+        for place in places:
+            at, log = self._fetched[place], self._broker.logs[place]
+            taken = log[at : at + max(count - len(found), 0)]
+            self._fetched[place] += len(taken)
+            found += [Message(record) for record in taken]
+        return found
+
+    def _serve(self) -> None:
+        """What the coordinator has to say, in callbacks within a poll."""
+        self._world.pause(self._world.chance.choice((0.0, 0.0, 0.01)))
+        broker = self._broker
+        if broker.away:
+            return
+        broker.expire()
+        broker.settle_transactions()
+        session = broker.sessions.get(self.name)
+        if session is None:
+            self._lose()
+            broker.join(self.name)
+            return
+        if broker.preparing and not session.joined:
+            session.joined = True
+            broker.complete()
+        if not broker.preparing and session.told != broker.generation:
+            session.told = broker.generation
+            self._take_over(session.target)
+        self._look_for_offsets()
+
+    def _take_over(self, target: set[Place]) -> None:
+        broker = self._broker
+        session = broker.sessions[self.name]
+        if gone := session.owned - target:
+            self._on_revoke(self, _parts(gone))
+            self._drop(gone)
+            session.owned -= gone
+            broker.trigger()
+        new = target - session.owned
+        self._answered = False
+        session.owned |= new
+        self._on_assign(self, _parts(new))
+        if not self._answered:
+            self.incremental_assign(_parts(new))
+
+    def _lose(self) -> None:
+        if self._assigned:
+            gone = set(self._assigned)
+            self._on_lost(self, _parts(gone))
+            self._drop(gone)
+
+    def _drop(self, places: Collection[Place]) -> None:
+        # A pause outlives it, and so does what waits to be said.
+        self._assigned.difference_update(places)
+        for place in places:
+            self._fetched.pop(place, None)
+
+    def _look_for_offsets(self) -> None:
+        """By itself the client asks once for what the group has committed."""
+        for place in self._assigned - self._fetched.keys():
+            if self._world.chance.random() < 1 / 2:
+                continue
+            if (at := self._broker.committed.get(place)) is not None:
+                self._fetched[place] = at
+            elif not any(
+                one.error() and (one.topic(), one.partition()) == place for one in self._said
+            ):
+                error = KafkaError(NO_POSITION, "no previously committed offset available")
+                self._said.append(Message(Record(*place, 0, 0, None, None, ()), error))
+
+    def pause(self, parts: Sequence[TopicPartition]) -> None:
+        self._paused |= {(part.topic, part.partition) for part in parts}
+
+    def resume(self, parts: Sequence[TopicPartition]) -> None:
+        self._paused -= {(part.topic, part.partition) for part in parts}
+
+    def seek(self, part: TopicPartition) -> None:
+        place = (part.topic, part.partition)
+        if place not in self._fetched:
+            raise refusal(KafkaError._STATE, "erroneous state")
+        self._fetched[place] = part.offset
+
+    def committed(self, parts: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """What the group has committed, once no transaction is open on it."""
+        places = [(part.topic, part.partition) for part in parts]
+        broker = self._broker
+
+        def answers() -> bool:
+            broker.settle_transactions()
+            return not broker.away and broker.stable(places)
+
+        self._world.pause(self._world.chance.choice((0.0, 0.01)))
+        if not self._world.wait(answers, timeout):
+            raise refusal(TIMED_OUT, "timed out")
+        return [TopicPartition(*place, broker.committed.get(place, NO_OFFSET)) for place in places]
+
+    def incremental_assign(self, parts: Sequence[TopicPartition]) -> None:
+        self._answered = True
+        for part in parts:
+            place = (part.topic, part.partition)
+            self._assigned.add(place)
+            if part.offset >= 0:
+                self._fetched[place] = part.offset
+
+    def incremental_unassign(self, parts: Sequence[TopicPartition]) -> None:
+        self._drop([(part.topic, part.partition) for part in parts])
+
+    def consumer_group_metadata(self) -> object:
+        session = self._broker.sessions.get(self.name)
+        return Metadata(self.name, session.told if session else -1)
+
+    def assignment(self) -> list[TopicPartition]:
+        return []
+
+    def position(self, _: object) -> list[TopicPartition]:
+        return []
+
+    def list_topics(self, timeout: float) -> None:
+        if self._broker.away:
+            raise refusal(TIMED_OUT, f"timed out after {timeout:g} s")
+
+
+def _parts(places: Collection[Place]) -> list[TopicPartition]:
+    return [TopicPartition(*place) for place in sorted(places)]

@@ -1,0 +1,100 @@
+"""What a member reaches beside its group: its transactional producer, and what topics are."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from charging.outcomes import Outcome, Parked
+from consumer.offsets import next_offsets
+from consumer.publisher import PublishError
+from consumer.start import Place
+from schemas.record import Record
+from tests.simulation.broker import (
+    TRANSACTION_SECONDS,
+    Broker,
+    Metadata,
+    Transaction,
+    refusal,
+)
+from tests.simulation.client import TIMED_OUT
+from tests.simulation.world import World
+
+
+class SimulatedEvents:
+    """One member's transactional producer."""
+
+    def __init__(self, world: World, broker: Broker, name: str) -> None:
+        self._world = world
+        self._broker = broker
+        self._name = name
+        self.fails: Callable[[], str | None] = lambda: None
+
+    def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
+        """Commit, or fail: with nothing done, or with everything done, or who knows."""
+        broker, fails = self._broker, self.fails()
+        events: list[object] = [
+            one.receipt.id if one.receipt else one.decided.record.place
+            for one in outcomes
+            if one.receipt or isinstance(one.decided.decision, Parked)
+        ]
+        self._world.pause(self._world.chance.choice((0.0, 0.001, 0.02)))
+        if broker.away or fails == "before":
+            raise PublishError("not begun")
+        one = Transaction(self._name, events, deadline=self._world.now + TRANSACTION_SECONDS)
+        broker.open.append(one)
+        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        assert isinstance(metadata, Metadata)
+        if not broker.accepts(metadata):
+            raise PublishError("Specified group generation id is not valid")
+        one.offsets = {
+            (part.topic, part.partition): part.offset
+            for part in next_offsets([each.decided.record for each in outcomes])
+        }
+        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        if broker.away or fails == "lost" or one not in broker.open:
+            raise PublishError("lost")
+        one.deciding = True
+        if fails == "unknown":
+            raise PublishError("nobody knows")
+        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        broker.commit(one)
+        if fails == "after":
+            raise PublishError("the answer was lost")
+
+    def renew(self) -> None:
+        """Fence the former producer."""
+        self._world.pause(0.01)
+        if self._broker.away:
+            raise refusal(TIMED_OUT, "timed out")
+        self._broker.fence(self._name)
+
+
+class SimulatedTopics:
+    """What the cluster says of topics."""
+
+    def __init__(self, world: World, broker: Broker) -> None:
+        self._world = world
+        self._broker = broker
+
+    def _reach(self) -> None:
+        self._world.pause(self._world.chance.choice((0.0, 0.01)))
+        if self._broker.away:
+            raise refusal(TIMED_OUT, "timed out")
+
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Always the same."""
+        self._reach()
+        return {topic: f"id of {topic}" for topic in topics}
+
+    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """Everything is there."""
+        self._reach()
+        return dict.fromkeys(places, 0), {place: len(self._broker.logs[place]) for place in places}
+
+    def read(
+        self, place: Place, first: int, end: int, told: Callable[[], bool]
+    ) -> Iterator[list[Record]]:
+        """In batches of one."""
+        for record in self._broker.logs[place][first:end]:
+            self._reach()
+            if told():
+                return
+            yield [record]

@@ -1,0 +1,125 @@
+"""The simulated ledger: what PostgreSQL commits, and how it fails before, during and after that."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from psycopg import OperationalError
+
+from charging.outcomes import Charge, Decided, Outcome, Parked
+from consumer.start import Place
+from ledger.gap import Known, LedgerBehindError, Published
+from ledger.positions import Move
+from schemas.record import Place as Provenance
+from tests.simulation.world import World
+
+
+@dataclass
+class Books:
+    """What all members see: receipts by their ids, positions by partition."""
+
+    receipts: dict[UUID, Provenance] = field(default_factory=dict)
+    positions: dict[Place, Known] = field(default_factory=dict)
+    away_until: float = 0.0
+
+
+class SimulatedLedger:
+    """One member's way to the books."""
+
+    def __init__(self, world: World, books: Books) -> None:
+        self._world = world
+        self._books = books
+        self.fails_after: Callable[[], bool] = lambda: False
+        self._abandoned = False
+
+    def _reach(self) -> None:
+        self._world.pause(self._world.chance.choice((0.0, 0.001, 0.02)))
+        if self._abandoned or self._world.now < self._books.away_until:
+            raise OperationalError("away")
+
+    def _committed(self) -> None:
+        """The commit is done; its answer may be lost."""
+        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        if self._world.now < self._books.away_until or self.fails_after():
+            raise OperationalError("the commit's answer was lost")
+
+    def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
+        """All or nothing."""
+        self._reach()
+        self._remember(published)
+        outcomes = [self._outcome(decided) for decided in batch]
+        self._committed()
+        return outcomes
+
+    def _outcome(self, decided: Decided) -> Outcome:
+        decision = decided.decision
+        if isinstance(decision, Parked):
+            return Outcome(decided, "parked", decision.reason)
+        assert isinstance(decision, Charge)
+        provenance = self._books.receipts.setdefault(decision.receipt.id, decided.record.place)
+        if provenance == decided.record.place:
+            return Outcome(decided, "created", "usage", decision.receipt)
+        return Outcome(decided, "duplicate", "receipt")
+
+    def remember(self, published: Sequence[Published]) -> None:
+        """Positions alone."""
+        self._reach()
+        self._remember(published)
+        self._committed()
+
+    def _remember(self, published: Sequence[Published]) -> None:
+        positions = self._books.positions
+        for one in published:
+            known = positions.get((one.topic, one.partition))
+            if (known.next_offset if known else 0) < one.committed:
+                raise LedgerBehindError(f"{one.topic}/{one.partition}")
+        for one in published:
+            known = positions.get((one.topic, one.partition), Known(one.topic_id, 0, 0))
+            positions[one.topic, one.partition] = Known(
+                one.topic_id,
+                max(known.next_offset, one.next_offset),
+                max(known.published_offset, one.published_offset),
+            )
+
+    def known(self, group: str, places: Collection[Place]) -> dict[Place, Known]:
+        """What the books know of partitions."""
+        self._reach()
+        positions = self._books.positions
+        return {
+            place: Known(
+                known.topic_id, known.next_offset, min(known.published_offset, known.next_offset)
+            )
+            for place in places
+            if (known := positions.get(place))
+        }
+
+    def move(self, group: str, moves: Sequence[Move]) -> list[Move]:
+        """Positions that nobody has changed since."""
+        self._reach()
+        moved = []
+        for one in moves:
+            place = (one.topic, one.partition)
+            known = self._books.positions.get(place)
+            if known is None or (
+                one.seen is not None and known.next_offset == one.seen.next_offset
+            ):
+                self._books.positions[place] = Known(one.topic_id, one.offset, one.offset)
+                moved.append(one)
+        self._committed()
+        return moved
+
+    def takes(self, decided: Decided) -> bool:
+        """Everything."""
+        return True
+
+    def open_deferred(self) -> tuple[int, float]:
+        """None."""
+        return 0, 0.0
+
+    def waiting_responses(self) -> tuple[int, float]:
+        """None."""
+        return 0, 0.0
+
+    def abandon(self) -> None:
+        """Whatever waits fails."""
+        self._abandoned = True

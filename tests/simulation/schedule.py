@@ -1,0 +1,244 @@
+"""A schedule: members, records and faults in an order of a seed, and what must hold afterwards."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from charging.outcomes import Charge, Decision, Parked
+from consumer import metrics
+from consumer.settings import Settings
+from consumer.start import Place
+from schemas.record import Record
+from tests.services.callbacks import RECEIVED_MS, charged, element
+from tests.services.settings import settings
+from tests.simulation.broker import SESSION_SECONDS, Broker
+from tests.simulation.ledger import Books
+from tests.simulation.member import TOPIC, Member
+from tests.simulation.world import World
+
+FAULTY_SECONDS: Final = 40.0
+"""After that everything heals, and the group has to come to the end of every partition."""
+PARKED_TOGETHER: Final = 3
+"""Fewer than the dead-letter limit takes: only counted twice do they reach it."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a schedule is."""
+
+    members: int = 3
+    partitions: int = 4
+    records: int = 8
+    faults: int = 6
+
+
+class BrokenError(AssertionError):
+    """A schedule ended with something that must never be."""
+
+
+@cache
+def _sample() -> Charge:
+    return charged(element())
+
+
+@cache
+def _settings() -> Settings:
+    return settings(
+        consumer_batch_records=6,
+        consumer_batch_wait_ms=50,
+        consumer_retry_max_ms=1_000,
+        consumer_dead_letter_run=PARKED_TOGETHER + 1,
+        consumer_dead_letter_share=1.0,
+    )
+
+
+class Schedule:
+    """One run of the consumer's loops in a simulated world.
+
+    Args:
+        seed: of everything that is chance in it.
+        shape: how large it is.
+    """
+
+    def __init__(self, seed: int, shape: Shape) -> None:
+        self._world = World(seed)
+        self._shape = shape
+        self._decisions: dict[tuple[str, int, int], Decision] = {}
+        self._logs = {place: list(self._log(place)) for place in self._places()}
+        self._ends = {place: len(log) for place, log in self._logs.items()}
+        self._broker = Broker(self._world, self._logs)
+        self._books = Books()
+        self._members: list[Member] = []
+        self._made = 0
+        self._faults = shape.faults
+        self._calm = False
+
+    def _places(self) -> Iterator[Place]:
+        for partition in range(self._shape.partitions):
+            yield (TOPIC, partition)
+
+    def _log(self, place: Place) -> Iterator[Record]:
+        """Calls, some told twice; on the first partition some in a row that cannot be billed."""
+        for offset in range(self._shape.records):
+            record = Record(*place, offset, RECEIVED_MS, b"run", b"call", ())
+            if place[1] == 0 and offset < PARKED_TOGETHER:
+                self._decisions[record.place] = Parked("contract_broken", "")
+            else:
+                number = offset - 1 if offset > PARKED_TOGETHER and offset % 4 == 1 else offset
+                receipt = msgspec.structs.replace(
+                    _sample().receipt, id=UUID(int=place[1] << 32 | number)
+                )
+                self._decisions[record.place] = msgspec.structs.replace(_sample(), receipt=receipt)
+            yield record
+
+    def _decide(self, record: Record) -> Decision:
+        return self._decisions.get(record.place, Parked("contract_broken", "the sample"))
+
+    def run(self) -> None:
+        """Run it to its end. Raises an `AssertionError` where something is wrong."""
+        for _ in range(self._shape.members):
+            self._start()
+        try:
+            self._world.run(self._whole, self._each)
+            for member in self._members:
+                member.stop.set()
+            self._world.run(lambda: all(one.actor.ended for one in self._members), lambda: None)
+            self._audit()
+        finally:
+            self._world.close()
+
+    def _start(self) -> None:
+        self._made += 1
+        member = Member(
+            self._world, self._broker, self._books, f"member-{self._made}",
+            settings=_settings(), decide=self._decide,
+        )  # fmt: skip
+        member.events.fails = self._failure
+        member.ledger.fails_after = lambda: self._happens(1 / 30)
+        self._members.append(member)
+
+    def _failure(self) -> str | None:
+        if not self._happens(1 / 6):
+            return None
+        return self._world.chance.choice(("before", "lost", "unknown", "after"))
+
+    def _happens(self, probability: float) -> bool:
+        return not self._calm and self._world.chance.random() < probability
+
+    def _each(self) -> None:
+        """What happens to the members and around them, before each turn."""
+        if not self._calm:
+            self._calm = self._world.now > FAULTY_SECONDS or self._faults <= 0
+            if self._world.chance.random() < 1 / 60:
+                self._faults -= 1
+                self._world.chance.choice(self._faulty())()
+        for member in self._members:
+            if member.actor.ended:
+                self._members.remove(member)
+                break
+        if not self._members:
+            self._start()
+
+    def _faulty(self) -> list[Callable[[], None]]:
+        world, member = self._world, self._world.chance.choice(self._members)
+
+        def kafka_away() -> None:
+            self._broker.away_until = world.now + world.chance.uniform(0.01, 20)
+
+        def ledger_away() -> None:
+            self._books.away_until = world.now + world.chance.uniform(0.01, 20)
+
+        def killed() -> None:
+            world.kill(member.name)
+            self._broker.silent_since[member.name] = world.now
+            member.actor.ended = True
+
+        def frozen() -> None:
+            seconds = world.chance.choice((1.0, 10.0, 20.0))
+            world.freeze(member.name, seconds)
+            if seconds > SESSION_SECONDS:
+                self._broker.leave(member.name)
+
+        def rebalanced() -> None:
+            self._broker.trigger()
+
+        return [
+            *(kafka_away, ledger_away, killed, frozen),
+            *(rebalanced, rebalanced, rebalanced, self._start, member.stop.set),
+        ]
+
+    def _whole(self) -> bool:
+        """Whether the group has come to the end of every partition, in peace."""
+        if not self._calm:
+            return False
+        if self._broker.committed != self._ends:
+            return False
+        self._broker.settle_transactions()
+        return not self._broker.open
+
+    def _audit(self) -> None:
+        """Compare what was written and published with what was sent."""
+        expected: Counter[object] = Counter()
+        for log in self._logs.values():
+            for record in log:
+                decision = self._decisions[record.place]
+                if isinstance(decision, Charge):
+                    expected[decision.receipt.id] = 1
+                    if decision.receipt.id not in self._books.receipts:
+                        raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.place}")
+                else:
+                    expected[record.place] = 1
+        published = Counter(self._broker.events)
+        if published != expected:
+            twice, never = published - expected, expected - published
+            raise BrokenError(
+                f"RECEIPTS_PUBLISHED_EXACTLY_ONCE: twice {list(twice)}, never {list(never)}"
+            )
+        for place, at in self._broker.committed.items():
+            if self._books.positions[place].next_offset < at:
+                raise BrokenError(f"COMMIT_AFTER_WRITE: {place}")
+
+
+def run(seed: int, shape: Shape) -> None:
+    """Run the schedule of a seed, silently. Raises an `AssertionError` that says what is wrong."""
+    # The loop's pauses are of a chance that everybody shares.
+    random.seed(seed)
+    Schedule(seed, shape).run()
+
+
+def broken(seed: int, shape: Shape) -> str | None:
+    """Run the schedule of a seed; what was wrong, None where all is well."""
+    try:
+        run(seed, shape)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def shrunk(seed: int, shape: Shape, tries: int = 30) -> tuple[int, Shape]:
+    """Find a smaller schedule that is broken, too: its seed and shape."""
+    for name in ("members", "partitions", "records", "faults"):
+        while (smaller := getattr(shape, name) - 1) >= 1:
+            tried = replace(shape, **{name: smaller})
+            found = next((s for s in range(seed, seed + tries) if broken(s, tried)), None)
+            if found is None:
+                break
+            seed, shape = found, tried
+    return seed, shape
+
+
+def silence() -> None:
+    """Have nothing logged: a schedule is full of failures."""
+
+    def drop(*_: object) -> structlog.typing.EventDict:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])
+    metrics.MISSING.clear()
