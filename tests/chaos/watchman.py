@@ -45,8 +45,9 @@ class Asker:
     def _run(self) -> None:
         with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS, base_url=self._url) as client:
             while not self._end.wait(EVERY_SECONDS):
-                self.failing |= self._asked(client, "/livez")
-                self.missing |= self._asked(client, "/readyz")
+                # The sets stay: with `|=` an answer would bring back what was forgotten meanwhile.
+                self.failing.update(self._asked(client, "/livez"))
+                self.missing.update(self._asked(client, "/readyz"))
 
     @staticmethod
     def _asked(client: httpx.Client, path: str) -> set[str]:
@@ -108,7 +109,8 @@ class Watchman:
         eventually(is_quiet, f"the end of {set(quiet)}")
         self._began = time.monotonic()
         for asker in self._askers:
-            asker.failing, asker.missing = set(), set()
+            asker.failing.clear()
+            asker.missing.clear()
 
     @property
     def alerts(self) -> set[str]:
