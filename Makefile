@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help able install demo up down unit check test litellm-versions lint format schemas bench chaos fuzz
+.PHONY: help able install demo up down unit check test litellm-versions lint format schemas bench chaos fuzz simulate
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -79,3 +79,6 @@ fuzz: install ## Make up requests to the gateway for FUZZ_SECONDS (1,800 a half)
 
 chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s -x tests/chaos
+
+simulate: install ## Run the consumer's loop in SCHEDULES simulated orders (1,000,000), on all cores
+	@$(RUN) python -m tests.simulation --schedules $${SCHEDULES:-1000000} --jobs $$(getconf _NPROCESSORS_ONLN)

@@ -26,9 +26,17 @@ class SimulatedEvents:
         self._broker = broker
         self._name = name
         self.fails: Callable[[], str | None] = lambda: None
+        self._failed = False
 
     def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
         """Commit, or fail: with nothing done, or with everything done, or who knows."""
+        if self._failed:
+            raise PublishError("a producer that has failed takes nothing")
+        self._failed = True
+        self._transact(outcomes, metadata)
+        self._failed = False
+
+    def _transact(self, outcomes: Sequence[Outcome], metadata: object) -> None:
         broker, fails = self._broker, self.fails()
         events: list[object] = [
             one.receipt.id if one.receipt else one.decided.record.place
@@ -65,6 +73,7 @@ class SimulatedEvents:
         if self._broker.away:
             raise refusal(TIMED_OUT, "timed out")
         self._broker.fence(self._name)
+        self._failed = False
 
 
 class SimulatedTopics:

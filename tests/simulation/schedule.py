@@ -150,10 +150,10 @@ class Schedule:
         world, member = self._world, self._world.chance.choice(self._members)
 
         def kafka_away() -> None:
-            self._broker.away_until = world.now + world.chance.uniform(0.01, 20)
+            self._broker.away_until = world.now + world.chance.choice((0.02, 0.5, 3.0, 20.0))
 
         def ledger_away() -> None:
-            self._books.away_until = world.now + world.chance.uniform(0.01, 20)
+            self._books.away_until = world.now + world.chance.choice((0.02, 0.5, 3.0, 20.0))
 
         def killed() -> None:
             world.kill(member.name)

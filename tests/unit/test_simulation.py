@@ -4,7 +4,7 @@ Each of the faults that the loop once had is put back and must be found.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import pytest
@@ -15,7 +15,9 @@ from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.limit import DeadLetterGuard
 from consumer.loop import Loop
+from consumer.offsets import Offsets
 from consumer.pipeline import GivenUp
+from consumer.start import Place
 from tests.simulation.schedule import Shape, broken, shrunk, silence
 
 SCHEDULES: Final = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
@@ -93,12 +95,34 @@ def positions_stay_where_they_were(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Assignment, "unplace", lambda _: None)
 
 
+def a_stale_report_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """That a partition has no offset was said of an earlier assignment; nobody asks again."""
+    start_over = Offsets.start_over
+
+    def believed(self: Offsets, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
+        noted = self.noted
+        setattr(self, "noted", lambda places, _: noted(places, []))  # noqa: B010 - mypy refuses
+        try:
+            start_over(self, consumer, places, ask)
+        finally:
+            del vars(self)["noted"]
+
+    patch.setattr(Offsets, "start_over", believed)
+
+
+def a_failed_producer_is_kept(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is published any more."""
+    patch.setattr(Loop, "_renew", lambda *_: None)
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
     a_revocation_is_not_noticed,
     dead_letters_count_twice,
     positions_stay_where_they_were,
+    a_stale_report_is_believed,
+    a_failed_producer_is_kept,
 )
 
 
