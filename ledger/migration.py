@@ -1,5 +1,6 @@
 """Bringing the database to the schema that this release needs, with Alembic."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
@@ -14,7 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.address import connect
 
-log = structlog.get_logger("consumer")
+log = structlog.get_logger("ledger")
+# What Alembic tells of each step, the command says in one line.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _ATTEMPTS: Final = 10
 """How often a migration may meet a deadlock. PostgreSQL takes a second to find each."""

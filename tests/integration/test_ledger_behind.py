@@ -195,7 +195,7 @@ def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(
             raise psycopg.OperationalError("the primary is gone")
         return merge(cursor, batch)
 
-    monkeypatch.setattr("consumer.ledger.merge", torn)
+    monkeypatch.setattr("ledger.receipts.merge", torn)
     with pytest.raises(psycopg.OperationalError):
         ledger.write([refused("bad"), *(decided(element(id=str(n))) for n in range(3))], [at(4)])
     assert known(ledger) == -1

@@ -7,7 +7,7 @@ import sys
 
 from charging.decision import Policy
 from charging.outcomes import Decision, Parked
-from consumer import loop
+from consumer import service
 from consumer.__main__ import app
 from schemas.headers import Reason
 from schemas.record import Record
@@ -20,7 +20,7 @@ def park(record: Record, policy: Policy) -> Decision:
 
 def main() -> None:
     """Run the consumer with the decision replaced."""
-    vars(loop)["decide"] = park
+    setattr(service, "decide", park)  # noqa: B010 - mypy refuses the plain assignment
     app(["run"], prog_name=sys.argv[0])
 
 
