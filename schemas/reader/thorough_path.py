@@ -107,7 +107,7 @@ def _only(value: Values, fields: Fields) -> Values:
 
 
 def _refuse(_: object) -> NoReturn:
-    """Read as text, as a flag or as an object nothing else: a text "yes" makes no call free."""
+    """Refuse what is no text, flag or object where one is expected: "yes" makes no call free."""
     raise TypeError("another type is expected")
 
 

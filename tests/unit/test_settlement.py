@@ -40,6 +40,17 @@ def test_other_amounts_that_are_no_numbers_do_not_stop_a_settlement(figure: str)
     assert charged(settled).receipt.response_cost_usd == COST
 
 
+@pytest.mark.parametrize(
+    "field", ["prompt_tokens", "endTime", "model", "metadata", "cost_breakdown"]
+)
+def test_a_number_beyond_a_float_says_the_same_of_a_settled_call(field: str) -> None:
+    value = element("1e400", response_cost=0, **{field: NUMBER})
+    settled = charged(settled_value(value, COST)).receipt
+    cost = b'"response_cost": %s' % str(COST).encode()
+    assert settled == charged(value.replace(b'"response_cost": 0', cost)).receipt
+    assert set(settled.marks) & {"field_unreadable", "odd_time", "attribution_unreadable"}
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
