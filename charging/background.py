@@ -17,7 +17,8 @@ from charging.call_shape import priced_later, reads
 from charging.money import trimmed
 from charging.outcomes import Charge, Deferred, Link, Role
 from schemas.background import ResponseState, read_response
-from schemas.identity import Reading, read_identified, read_key
+from schemas.identity import read_key
+from schemas.reader import Reading, read_callback
 from schemas.receipt import ChargeReason, Receipt, receipt_id
 
 AWAITING_RESULT: Final = "awaiting_result"
@@ -76,7 +77,7 @@ def is_ordered(reading: Reading, element: bytes) -> bool:
 
 def deferral_keys(element: bytes) -> Iterator[str]:
     """Yield the keys that a deferral of `element` may have. Raises `ContractError`."""
-    reading = read_identified(element)
+    reading = read_callback(element)
     callback = reading.callback
     yield reading.identity.call_key
     if reads(callback.call_type):

@@ -15,8 +15,8 @@ from charging.origin import DAY_MS, EARLIEST_MS, Origin
 from charging.outcomes import Charge, Deferred
 from charging.spend import spend_of
 from schemas.attribution import text_of
-from schemas.callback import Callback, Metadata, UsageObject
-from schemas.identity import Reading
+from schemas.callback import Callback, Cost, Metadata, UsageObject
+from schemas.reader import Reading
 from schemas.receipt import ChargeReason, Receipt, receipt_id
 from schemas.text import REPLACEMENT, SURELY_WHOLE, bounded, storable
 
@@ -56,6 +56,11 @@ class _Texts:
         stored = storable(text)
         self.replaced |= stored != text
         return bounded(stored)
+
+
+def _amount(cost: Cost | None) -> Decimal | None:
+    # What writes amounts, to JSON or to the database, knows no type but this one.
+    return None if cost is None else Decimal(cost)
 
 
 def _count(value: int | None) -> int | None:
@@ -140,7 +145,7 @@ def build_charge(
     call_id, provider_call_id = _call_id(callback), clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
     model, tags = clean(callback.model), callback.request_tags or []
-    cost = callback.response_cost or _ZERO
+    cost = _amount(callback.response_cost) or _ZERO
     occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
@@ -167,7 +172,7 @@ def build_charge(
             ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
         ),
     )  # fmt: skip
-    saved = callback.saved_cache_cost if callback.cache_hit else None
+    saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None
     return Charge(receipt, _content_hash(receipt), provider_call_id, saved, settlement)
 
 
@@ -201,7 +206,7 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Defer
         provider=texts.clean(callback.custom_llm_provider),
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
-        suggested_cost_usd=suggested or None,
+        suggested_cost_usd=_amount(suggested) or None,
         occurred_at=_times(callback, terms)[0],
         sent_cost=terms.reading.sent_cost,
     )

@@ -27,10 +27,10 @@ from charging.call_shape import Shape, reads, reads_response, shape_of
 from charging.charge import ChargeTerms, build_charge, build_deferred
 from charging.origin import origin_of
 from charging.outcomes import Charge, Decision, Deferred, Parked, Role, Skipped, Usage
-from schemas.callback import Callback
-from schemas.element import ContractError
+from schemas.callback import Callback, ContractError
 from schemas.headers import Reason
-from schemas.identity import BATCH_RETRIEVES, read_identified, read_key
+from schemas.identity import BATCH_RETRIEVES, read_key
+from schemas.reader import read_callback
 from schemas.receipt import ChargeReason
 from schemas.record import Record
 from schemas.text import SURELY_WHOLE
@@ -105,7 +105,7 @@ def _judge_cost(
         return replace(
             deferred,
             call_key=read_key(callback.litellm_call_id, callback.id),
-            suggested_cost_usd=callback.response_cost,
+            suggested_cost_usd=charge.receipt.response_cost_usd,
         )
     return charge
 
@@ -144,7 +144,7 @@ def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped 
 
 
 def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | Deferred | Skipped:
-    reading = read_identified(value)
+    reading = read_callback(value)
     callback = reading.callback
     if callback.model == SELF_TEST_MODEL:
         return Skipped("self_test")

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from schemas.identity import Reading
+from schemas.reader import Reading
 from schemas.receipt import ChargeReason
 
 TIMES: Final = frozenset({"startTime", "endTime", "completionStartTime"})

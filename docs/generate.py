@@ -25,7 +25,7 @@ import operator_cli.settings
 import producer_gateway.settings
 from charging.call_shape import Shape, shape_of
 from docs.call_types import committed
-from schemas.callback import Callback
+from schemas.callback import ALSO, Callback, Cost
 from schemas.receipt import Receipt
 from schemas.usage import UsageUnit
 
@@ -49,19 +49,36 @@ def schema(model: type[BaseModel] | type[msgspec.Struct]) -> str:
     if issubclass(model, BaseModel):
         described = model.model_json_schema(mode="validation")
     else:
-        (_,), parts = msgspec.json.schema_components([model], ref_template="#/$defs/{name}")
+        (_,), parts = msgspec.json.schema_components(
+            [model], schema_hook=_own_type, ref_template="#/$defs/{name}"
+        )
         described = parts.pop(model.__name__) | {"$defs": parts}
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(document | _without_private_formats(described), indent=2) + "\n"
+    return json.dumps(document | _standard(described), indent=2) + "\n"
 
 
-def _without_private_formats(node: dict[str, Any]) -> dict[str, Any]:
-    """Leave out formats of the library's own: strict validators refuse what they do not know."""
-    return {
-        key: _without_private_formats(value) if isinstance(value, dict) else value
-        for key, value in node.items()
-        if not (key == "format" and value in _PRIVATE_FORMATS)
-    }
+def _own_type(kind: type) -> dict[str, Any]:
+    if kind is not Cost:
+        raise NotImplementedError
+    # A text is no money, but refuses nothing: the call is deferred.
+    return {"type": "number", ALSO: ["string"]}
+
+
+def _standard(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """Say in words of JSON Schema what is not said so, and leave out formats of a library's own.
+
+    Strict validators refuse what they do not know.
+    """
+    if isinstance(node, list):
+        return [_standard(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    told = {key: _standard(value) for key, value in node.items() if key != ALSO}
+    if told.get("format") in _PRIVATE_FORMATS:
+        del told["format"]
+    if ALSO in node:
+        told["type"] = [told["type"], *node[ALSO]]
+    return told
 
 
 def _type(annotation: object) -> str:

@@ -22,8 +22,9 @@ from operator_cli.settings import Settings
 from operator_cli.terminal import KAFKA, Apply, Moment, explained, fail, kafka, out, place, settings
 from runtime.topic_range import TopicRange
 from schemas import headers as names
-from schemas.element import ContractError, read_wire
+from schemas.callback import ContractError
 from schemas.headers import header
+from schemas.reader import Values, read_values
 from schemas.record import Record
 from schemas.topics import load_topics
 
@@ -171,11 +172,11 @@ def _told(record: Record) -> dict[str, Any]:
 def _says(value: bytes) -> dict[str, str] | None:
     """Return what the value says about its call; None where it cannot be read."""
     try:
-        wire: dict[str, Any] = read_wire(value)[0]
+        said: Values = read_values(value)[0]
     except ContractError:
         return None
     scalars = (str, int, float, Decimal)
-    return {name: str(wire[name])[:_MOST] for name in _SAID if isinstance(wire.get(name), scalars)}
+    return {name: str(said[name])[:_MOST] for name in _SAID if isinstance(said.get(name), scalars)}
 
 
 def _content(record: Record) -> dict[str, str]:

@@ -18,12 +18,12 @@ from ledger.deferrals import OpenCall, SettlementError
 from runtime.topic_ids import topic_ids
 from runtime.topic_range import TopicRange
 from schemas import headers as names
-from schemas.element import ContractError, Wire, read_wire
+from schemas.callback import ContractError
+from schemas.reader import read_values
 from schemas.record import Record
 
 _FLUSH_SECONDS: Final = 30.0
-# Numbers that were read leniently know their text; what is no number there becomes null.
-_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=float)
+_encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def original(config: dict[str, Any], call: OpenCall) -> Record:
@@ -84,22 +84,13 @@ def _records(topic_range: TopicRange) -> Iterator[Record]:
         yield from batch
 
 
-def settled_value(element: bytes, cost_usd: Decimal) -> bytes:
-    """Return the fields that billing reads of `element`, with `cost_usd` as its cost.
+def settled_value(callback: bytes, cost_usd: Decimal) -> bytes:
+    """Return the fields that billing reads of `callback`, with `cost_usd` as its cost.
 
-    Raises `ContractError` where `element` is no callback.
+    Raises `ContractError` where `callback` is none.
     """
-    wire, _ = read_wire(element)
-    return _encoder.encode(_encodable(wire) | {"response_cost": cost_usd, "status": "success"})
-
-
-def _encodable(wire: Wire) -> Wire:
-    """Leave out the amounts that JSON has no number for; nothing is billed from them."""
-    return {
-        name: _encodable(value) if isinstance(value, dict) else value
-        for name, value in wire.items()
-        if not (isinstance(value, Decimal) and not value.is_finite())
-    }
+    values, _ = read_values(callback)
+    return _encoder.encode(values | {"response_cost": cost_usd, "status": "success"})
 
 
 def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: Settlement) -> None:

@@ -35,12 +35,13 @@ from producer_gateway.store import NotStoredError, Record, Store, Stored
 from schemas.topics import Topics
 from schemas.usage import UsageUnit
 
-_PLAIN_BYTES: Final = 4 * 1024 * 1024
+_FAST_BYTES: Final = 4 * 1024 * 1024
 _THREAD_BYTES: Final = 256 * 1024
 _THREAD_BYTES_DROPPING: Final = 16 * 1024
 """Bodies from here on are cut in a thread: it takes over a millisecond, which others would feel.
 
-A plain one of a few megabytes takes as little; a thread would be given the interpreter for longer.
+On the fast path one of a few megabytes takes as little; a thread would have the interpreter for
+longer.
 """
 _MAX_CONTENT_TYPE: Final = 200
 _WHERE: Final = (
@@ -69,7 +70,7 @@ class Gateway:
         self.refusals = Refusals(metrics)
         dropping = settings.content is Content.DROP
         self._preparer = Preparer(topics, drop_content=dropping)
-        self._plain_bytes = _THREAD_BYTES_DROPPING if dropping else _PLAIN_BYTES
+        self._fast_bytes = _THREAD_BYTES_DROPPING if dropping else _FAST_BYTES
         self._thread_bytes = _THREAD_BYTES_DROPPING if dropping else _THREAD_BYTES
         self._deadline = Deadline(settings.body_timeout_s)
         self._usage_units_topic = topics.usage_units.name
@@ -165,7 +166,7 @@ class Gateway:
         )
 
     async def _prepared(self, body: bytes, envelope: Envelope) -> Prepared:
-        if len(body) < self._plain_bytes and (prepared := self._preparer.plainly(body, envelope)):
+        if len(body) < self._fast_bytes and (prepared := self._preparer.fast(body, envelope)):
             return prepared
         if len(body) < self._thread_bytes:
             return self._preparer.thoroughly(body, envelope)

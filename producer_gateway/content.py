@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from producer_gateway.scanner import Member, Scanner
 from schemas.background import RESPONSE_FIELDS
-from schemas.element import BILLING_FIELDS, Fields
+from schemas.reader import BILLING_FIELDS, Fields
 
 
 class Keep(NamedTuple):

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from producer_gateway.content import cut_content, keep_billing_fields
-from producer_gateway.plain import read_plain
+from producer_gateway.fast_path import cut_fast
 from producer_gateway.splitter import Damaged, Element, split
 from producer_gateway.store import Record
 from runtime import VERSION
 from schemas import headers as names
-from schemas.element import ContractError
+from schemas.callback import ContractError
 from schemas.headers import ContentDropped, Headers, Reason
-from schemas.identity import Identity, identify
+from schemas.identity import Identity
+from schemas.reader import identify
 from schemas.topics import Topic, Topics
 
 HEADROOM_BYTES: Final = 64 * 1024
@@ -77,20 +78,20 @@ class Preparer:
 
     def prepare(self, body: bytes, envelope: Envelope) -> Prepared:
         """Return the records for `body`. Never raises: what cannot be read becomes dead letters."""
-        return self.plainly(body, envelope) or self.thoroughly(body, envelope)
+        return self.fast(body, envelope) or self.thoroughly(body, envelope)
 
-    def plainly(self, body: bytes, envelope: Envelope) -> Prepared | None:
+    def fast(self, body: bytes, envelope: Envelope) -> Prepared | None:
         """Return the records for a body as LiteLLM writes nearly all of them; None for others."""
-        elements = read_plain(body)
-        if elements is None:
+        callbacks = cut_fast(body)
+        if callbacks is None:
             return None
         prepared, base = Prepared(), envelope.headers()
-        for raw, identity in elements:
-            self._callback(prepared, base.copy(), raw, identity)
+        for callback, identity in callbacks:
+            self._callback(prepared, base.copy(), callback, identity)
         return prepared
 
     def thoroughly(self, body: bytes, envelope: Envelope) -> Prepared:
-        """Return the records for any body, at several times the cost of a plain one."""
+        """Return the records for any body, at several times the cost of the fast path."""
         pieces, nulls = split(body)
         prepared, base = Prepared(nulls=nulls), envelope.headers()
         for piece in pieces:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from producer_gateway.scanner import Reading, Scanner
-from schemas.element import is_strict_json, is_utf8
+from schemas.reader import is_strict_json, is_utf8
 
 MAX_ELEMENTS: Final = 100_000
 """Elements cut from one body. The smallest real event is 3.5 kB, so 128 MiB hold 38,000; a longer

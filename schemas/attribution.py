@@ -5,6 +5,7 @@ the gateway and the consumer: what the one takes for a run, the other does too.
 """
 
 import json
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,8 @@ def text_of(value: object) -> str | None:
         return None
     if isinstance(value, int):
         return str(value) if -_MOST < value < _MOST else None
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, float) and -_EXACT < value < _EXACT:
         return str(int(value)) if value.is_integer() else repr(float(value))
     return None

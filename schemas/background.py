@@ -6,34 +6,38 @@ encrypted anew for each event. What stays is in the `response` part of the callb
 keeps these fields where it cuts the content. Source: LiteLLM 1.106.12 to 1.110.2.
 """
 
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 import msgspec
 
 from schemas.attribution import object_of, text_of
-from schemas.element import ContractError, Fields, read_leniently
-
-RESPONSE_FIELDS: Final[Fields] = dict.fromkeys(
-    ("object", "background", "status", "created_at", "model")
-)
-"""The fields of `response` that are kept whatever is cut. No prompt or answer is in them."""
+from schemas.callback import ContractError
+from schemas.reader import Fields, fields_of, read_object
 
 _PENDING: Final = frozenset({"queued", "in_progress"})
 _ENDED: Final = frozenset({"failed", "cancelled"})
 
 
-class _Response(TypedDict, total=False):
-    background: Any
-    status: Any
-    created_at: Any
-    model: Any
+class _Response(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a response, of whatever type it is."""
+
+    object: Any = None
+    background: Any = None
+    status: Any = None
+    created_at: Any = None
+    model: Any = None
 
 
-class _Wire(TypedDict, total=False):
-    response: msgspec.Raw
+class _Answered(msgspec.Struct, frozen=True, gc=False):
+    """A callback as far as its response is concerned."""
+
+    response: msgspec.Raw = msgspec.Raw()
 
 
-_element: Final = msgspec.json.Decoder(_Wire)
+RESPONSE_FIELDS: Final[Fields] = fields_of(_Response)
+"""The fields of `response` that are kept whatever is cut. No prompt or answer is in them."""
+
+_answered: Final = msgspec.json.Decoder(_Answered)
 _response: Final = msgspec.json.Decoder(_Response)
 
 
@@ -53,39 +57,40 @@ class ResponseState(msgspec.Struct, frozen=True, gc=False):
 _UNKNOWN: Final = ResponseState(False, False, False, None, None)
 
 
-def read_response(element: bytes) -> ResponseState:
-    """Return what the response in `element` says of itself; where it says nothing, nothing holds.
+def read_response(callback: bytes) -> ResponseState:
+    """Return what the response in `callback` says of itself; where it says nothing, nothing holds.
 
-    Never raises: `element` has been read once, and an odd `response` says nothing.
+    Never raises: `callback` has been read once, and an odd `response` says nothing.
     """
-    found = _object(element)
+    found = _found(callback)
     if found is None:
         return _UNKNOWN
-    status = text_of(found.get("status"))
+    status = text_of(found.status)
     return ResponseState(
-        background=found.get("background") is True,
+        background=found.background is True,
         pending=status in _PENDING,
         ended=status in _ENDED,
-        created_at=text_of(found.get("created_at")),
-        model=text_of(found.get("model")),
+        created_at=text_of(found.created_at),
+        model=text_of(found.model),
     )
 
 
-def _object(element: bytes) -> dict[str, Any] | None:
+def _found(callback: bytes) -> _Response | None:
     try:
-        raw = _element.decode(element).get("response")
-        return None if raw is None else _decoded(raw)
+        sent = bytes(_answered.decode(callback).response)
+        if sent.startswith(b"{"):
+            return _response.decode(sent)
+        return _of_object(msgspec.json.decode(sent)) if sent.startswith(b'"') else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        wire = read_leniently(element, {"response": RESPONSE_FIELDS})
+        return _of_object(read_object(callback, {"response": RESPONSE_FIELDS}).get("response"))
     except ContractError:
         return None
-    return object_of(wire.get("response"))
 
 
-def _decoded(raw: msgspec.Raw) -> dict[str, Any] | None:
-    text = bytes(raw)
-    if text.startswith(b"{"):
-        return dict(_response.decode(text))
-    return object_of(msgspec.json.decode(text)) if text.startswith(b'"') else None
+def _of_object(value: object) -> _Response | None:
+    found = object_of(value)
+    if found is None:
+        return None
+    return _Response(**{name: found[name] for name in RESPONSE_FIELDS if name in found})

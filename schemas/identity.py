@@ -11,9 +11,7 @@ from typing import Final
 import msgspec
 
 from schemas.attribution import object_of, text_of
-from schemas.callback import Callback
-from schemas.element import ContractError, Wire, check, read_wire, sent_cost
-from schemas.plain import read_plain
+from schemas.callback import ContractError, NamedCall
 from schemas.text import bounded, identifier
 
 _RUN_ATTEMPT_DIGITS: Final = 9
@@ -96,89 +94,17 @@ def attempt_of(value: object) -> int | None:
     return attempt if attempt <= _MAX_ATTEMPT else None
 
 
-def identity(
-    *,
-    litellm_call_id: object,
-    response_id: object,
-    call_type: object,
-    spend_logs_metadata: object,
-    end_user: object,
-) -> Identity:
-    """Return the identity of a call from the fields that may name it, whatever their types.
-
-    Raises `ContractError` (`no_usable_id`).
-    """
-    first, second = text_of(litellm_call_id), text_of(response_id)
-    key = _key(first, second, call_type)
-    half = (first is None or second is None) and not _retrieves(call_type)
-    spend = object_of(spend_logs_metadata) or {}
-    attempt = attempt_of(spend.get("attempt"))
-    run = text_of(spend.get("run_id"))
-    if run is None and (named := run_attempt(end_user)):
+def identity_of(call: NamedCall) -> Identity:
+    """Return the identity of a call. Raises `ContractError` (`no_usable_id`)."""
+    first, second = text_of(call.litellm_call_id), text_of(call.id)
+    key = _key(first, second, call.call_type)
+    half = (first is None or second is None) and not _retrieves(call.call_type)
+    spend = object_of(call.metadata.spend_logs_metadata) if call.metadata else None
+    attempt = run = None
+    if spend:
+        attempt, run = attempt_of(spend.get("attempt")), text_of(spend.get("run_id"))
+    if run is None and (named := run_attempt(call.end_user)):
         run, attempt = named
     if run is None:
         return Identity(key, key, attempt or 0, attributed=False, half_key=half)
     return Identity(key, identifier(run), attempt or 0, attributed=True, half_key=half)
-
-
-def identity_of(wire: Wire) -> Identity:
-    """Return the identity of an element's fields. Raises `ContractError` (`no_usable_id`)."""
-    metadata = wire.get("metadata")
-    return identity(
-        litellm_call_id=wire.get("litellm_call_id"),
-        response_id=wire.get("id"),
-        call_type=wire.get("call_type"),
-        spend_logs_metadata=metadata.get("spend_logs_metadata")
-        if isinstance(metadata, dict)
-        else None,
-        end_user=wire.get("end_user"),
-    )
-
-
-class Reading(msgspec.Struct, frozen=True, gc=False):
-    """A callback, which call it is, and what was odd about it.
-
-    `lenient`: strict JSON refused the bytes. `sent_cost` is the text of a cost that is no money;
-    the callback has none then. `dropped` are the fields, by their path, whose values could not be
-    read; the callback has none there either.
-    """
-
-    callback: Callback
-    identity: Identity
-    lenient: bool = False
-    sent_cost: str | None = None
-    dropped: frozenset[str] = frozenset()
-
-
-def read_identified(element: bytes) -> Reading:
-    """Read one element, check it, and say which call it is.
-
-    Raises `ContractError`; its `reason` is one of those of `read_wire`, `identity_of` and `check`.
-    """
-    if callback := read_plain(element):
-        return Reading(callback, _identity_of_plain(callback))
-    wire, lenient = read_wire(element)
-    who = identity_of(wire)
-    checked = check(wire)
-    sent = sent_cost(element) if checked.cost_unusable else None
-    return Reading(checked.callback, who, lenient, sent, checked.dropped)
-
-
-def _identity_of_plain(callback: Callback) -> Identity:
-    return identity(
-        litellm_call_id=callback.litellm_call_id,
-        response_id=callback.id,
-        call_type=callback.call_type,
-        spend_logs_metadata=callback.metadata and callback.metadata.spend_logs_metadata,
-        end_user=callback.end_user,
-    )
-
-
-def identify(element: bytes) -> Identity:
-    """Read just enough of an element to know its keys.
-
-    Raises `ContractError` (`unreadable`, `not_an_object`, `no_usable_id`): such an element belongs
-    in the dead-letter topic. Does not check the rest of the contract.
-    """
-    wire, _ = read_wire(element)
-    return identity_of(wire)

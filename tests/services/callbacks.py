@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
 
 from charging.account import Accounts
 from charging.decision import Policy, decide
 from charging.outcomes import Charge, Decided, Decision
+from schemas import reader
 from schemas.callback import Callback
 from schemas.headers import SOURCE, Headers
-from schemas.identity import read_identified
 from schemas.record import Record
 
 CALLBACKS = "billing.callbacks.v1"
@@ -84,14 +83,12 @@ def in_run(number: int, **fields: object) -> bytes:
 
 def read_callback(value: bytes) -> tuple[Callback, bool]:
     """The callback of an element, and whether strict JSON refused it."""
-    reading = read_identified(value)
+    reading = reader.read_callback(value)
     return reading.callback, reading.lenient
 
 
 def contents(part: object) -> object:
     """Every value of a callback, whichever way it was read."""
-    if isinstance(part, BaseModel):
-        return {name: contents(getattr(part, name)) for name in type(part).model_fields}
     if isinstance(part, msgspec.Struct):
         return {name: contents(getattr(part, name)) for name in part.__struct_fields__}
     return part

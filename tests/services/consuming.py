@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from operator_cli.cluster import Cluster
 from schemas.headers import SOURCE, Headers
-from schemas.identity import identify
+from schemas.reader import identify
 from schemas.topics import load_topics
 from tests.services import fetching
 from tests.services.deployment import Deployment

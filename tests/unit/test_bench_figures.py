@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from producer_gateway.splitter import split
-from schemas.identity import identify
+from schemas.reader import identify
 from tests.bench import report
 from tests.bench.figures import (
     Comparison,

@@ -16,7 +16,7 @@ from producer_gateway.content import (
     cut_content,
     keep_billing_fields,
 )
-from schemas.element import BILLING_FIELDS, Fields
+from schemas.reader import BILLING_FIELDS, Fields
 from tests.services import captures
 from tests.services.callbacks import element, read_callback
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operator_cli.settlement import settled_value
-from schemas.element import ContractError, is_strict_json
-from schemas.identity import read_identified
+from schemas import reader
+from schemas.callback import ContractError
 from tests.services.callbacks import NUMBER, charged, costing, element, leniently
 
 COST = Decimal("0.0123456789012345678901234567890123")
@@ -23,7 +23,7 @@ def test_08_whatever_the_cost_was_the_settled_one_is_billed_to_the_last_digit(
 ) -> None:
     value = leniently(costing(sent)) if lenient else costing(sent)
     settled = settled_value(value, COST)
-    assert is_strict_json(settled)
+    assert reader.is_strict_json(settled)
     charge, plain = charged(settled), charged(element())
     assert charge.receipt.response_cost_usd == COST
     assert charge.receipt.call_key == plain.receipt.call_key
@@ -36,8 +36,19 @@ def test_08_whatever_the_cost_was_the_settled_one_is_billed_to_the_last_digit(
 def test_other_amounts_that_are_no_numbers_do_not_stop_a_settlement(figure: str) -> None:
     fields: dict[str, Any] = {"saved_cache_cost": NUMBER, "cost_breakdown": {"total_cost": NUMBER}}
     settled = settled_value(element(figure, response_cost=0, **fields), COST)
-    assert is_strict_json(settled)
+    assert reader.is_strict_json(settled)
     assert charged(settled).receipt.response_cost_usd == COST
+
+
+@pytest.mark.parametrize(
+    "field", ["prompt_tokens", "endTime", "model", "metadata", "cost_breakdown"]
+)
+def test_a_number_beyond_a_float_says_the_same_of_a_settled_call(field: str) -> None:
+    value = element("1e400", response_cost=0, **{field: NUMBER})
+    settled = charged(settled_value(value, COST)).receipt
+    cost = b'"response_cost": %s' % str(COST).encode()
+    assert settled == charged(value.replace(b'"response_cost": 0', cost)).receipt
+    assert set(settled.marks) & {"field_unreadable", "odd_time", "attribution_unreadable"}
 
 
 ANYTHING = st.recursive(
@@ -65,7 +76,7 @@ def test_whatever_else_the_callback_says_it_can_be_settled(fields: dict[str, Any
     value = element(response_cost=0, **fields)
     settled = settled_value(value, COST)
     assert charged(settled).receipt.response_cost_usd == COST
-    assert read_identified(settled).identity == read_identified(value).identity
+    assert reader.read_callback(settled).identity == reader.read_callback(value).identity
 
 
 def test_what_is_no_callback_cannot_be_settled() -> None:

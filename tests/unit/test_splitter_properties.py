@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from producer_gateway.scanner import Scanner
 from producer_gateway.splitter import Damaged, Element, split
-from schemas.element import ContractError, is_strict_json, read_wire
+from schemas.callback import ContractError
+from schemas.reader import is_strict_json, read_values
 
 SCALARS = (
     st.none()
@@ -170,4 +171,4 @@ def test_gateway_and_consumer_call_the_same_elements_lenient(raws: list[bytes]) 
         if isinstance(piece, Element):
             assert piece.lenient == (not is_strict_json(piece.raw))
             with contextlib.suppress(ContractError):
-                assert read_wire(piece.raw)[1] == piece.lenient
+                assert read_values(piece.raw)[1] == piece.lenient

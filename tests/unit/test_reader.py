@@ -1,4 +1,4 @@
-"""Reading an element: whatever a proxy can send, exactly, without falling over."""
+"""Reading a callback: whatever a proxy can send, exactly, without falling over."""
 
 import json
 import time
@@ -9,9 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.element import ContractError, check, is_strict_json, read_wire, sent_cost
-from schemas.identity import Identity, identify, read_identified
-from schemas.plain import read_plain
+from schemas import reader
+from schemas.callback import ContractError
+from schemas.identity import Identity
+from schemas.reader import (
+    Reading,
+    identify,
+    identify_fast,
+    is_strict_json,
+    read_fast,
+    read_thoroughly,
+    read_values,
+)
 from tests.services import captures
 from tests.services.callbacks import (
     NUMBER,
@@ -48,14 +57,14 @@ QUICK_SECONDS = 3.0
 )
 def test_what_is_no_json_in_any_reading_is_unreadable(broken: bytes) -> None:
     with pytest.raises(ContractError) as refused:
-        read_wire(broken)
+        read_values(broken)
     assert refused.value.reason == "unreadable"
 
 
 @pytest.mark.parametrize("other", [b"null", b"[]", b'[{"id": "x"}]', b'"x"', b"1", b"NaN", b"true"])
 def test_an_element_is_an_object(other: bytes) -> None:
     with pytest.raises(ContractError) as refused:
-        read_wire(other)
+        read_values(other)
     assert refused.value.reason == "not_an_object"
 
 
@@ -125,7 +134,7 @@ def test_nesting_of_any_depth_is_answered(opening: bytes, place: bytes) -> None:
     value = b'{"id": "x", "status": "success", "response_cost": 1, ' + place.replace(b"@", deep)
     began = time.thread_time()
     with pytest.raises(ContractError):
-        read_wire(value)
+        read_values(value)
     assert time.thread_time() - began < QUICK_SECONDS
 
 
@@ -231,40 +240,72 @@ def test_both_readings_agree_on_all_that_strict_json_can_read(changes: dict[str,
     assert in_one_pass(value) in {None, repr(read(value))}
 
 
+def said(reading: Reading) -> tuple[Identity, object, str | None]:
+    """All that a reading says of a callback, but for how it was read."""
+    return reading.identity, contents(reading.callback), reading.sent_cost
+
+
 def whole(value: bytes) -> tuple[Identity, object, str | None]:
-    """What the thorough reading says."""
-    checked = check(read_wire(value)[0])
-    sent = sent_cost(value) if checked.cost_unusable else None
-    return identify(value), contents(checked.callback), sent
+    """What the thorough path says; the gateway's part of it says the same."""
+    reading = read_thoroughly(value)
+    assert reading.identity == identify(value)
+    return said(reading)
 
 
 def in_one_pass(value: bytes) -> str | None:
-    """What the reading of plain elements says, None where it leaves one to the others."""
-    if read_plain(value) is None:
+    """What the fast path says, None where it leaves a callback to the thorough one."""
+    if read_fast(value) is None:
         return None
     try:
-        reading = read_identified(value)
+        reading = reader.read_callback(value)
     except ContractError as error:
+        assert identify_fast([value]) is None
         return repr(error.reason)
+    assert identify_fast([value]) == [reading.identity]
     assert not reading.lenient
-    return repr((reading.identity, contents(reading.callback), reading.sent_cost))
+    assert not reading.dropped
+    return repr(said(reading))
 
 
 @pytest.mark.parametrize("file", captures.files())
 def test_what_a_proxy_sends_is_read_in_one_pass_and_reads_the_same(file: str) -> None:
     for value in captures.elements(file):
-        assert not read_wire(value)[1]
+        assert not read_values(value)[1]
         assert in_one_pass(value) == repr(whole(value))
+
+
+def priced(field: str, price: str) -> bytes:
+    """A callback with this JSON text as one of its amounts."""
+    fields: dict[str, Any] = (
+        {"cost_breakdown": {field: NUMBER}} if field == "total_cost" else {field: NUMBER}
+    )
+    return element(price, **fields)
+
+
+AMOUNTS = ["response_cost", "saved_cache_cost", "total_cost"]
 
 
 @pytest.mark.parametrize(
     "price",
-    ["-0.0", "-1", "1e400", "1E+2", "1000000000", "1e-40", '"0.5"', "true", "[]", "0." + "1" * 26],
-)
-@pytest.mark.parametrize("field", ["response_cost", "saved_cache_cost", "total_cost"])
-def test_a_price_of_an_odd_form_is_looked_at_closely(field: str, price: str) -> None:
-    fields = {"cost_breakdown": {field: NUMBER}} if field == "total_cost" else {field: NUMBER}
-    assert read_plain(element(price, **fields)) is None
+    ["-1", "-1e-30", "1e400", "1e-61", f"1.{'1' * 25}e-39", "1000000000.01", '"0.5"', "true", "[]",
+     "0." + "0" * 400, "1e999999999999999999999", "9" * 5_000],
+)  # fmt: skip
+@pytest.mark.parametrize("field", AMOUNTS)
+def test_what_is_no_money_never_takes_the_fast_path(field: str, price: str) -> None:
+    assert read_fast(priced(field, price)) is None
+
+
+@pytest.mark.parametrize(
+    "price",
+    ["-0.0", "-0", "0e-500", "1E+2", "1000000000", "1e-40", "1e-60", "0." + "1" * 26,
+     "123456789." + "1" * 60],
+)  # fmt: skip
+@pytest.mark.parametrize("field", AMOUNTS)
+def test_MONEY_IS_EXACT_both_paths_read_an_amount_of_an_odd_form_alike(
+    field: str, price: str
+) -> None:
+    value = priced(field, price)
+    assert in_one_pass(value) == repr(whole(value))
 
 
 @given(st.dictionaries(st.sampled_from(["messages", "response", "model_parameters", "x"]), ODD))

@@ -1,4 +1,4 @@
-"""The cost in an element: every digit of what is money, and nothing that is none."""
+"""The cost in a callback: every digit of what is money, and nothing that is none."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.identity import read_identified
+from schemas import reader
 from schemas.text import storable
 from tests.services.callbacks import (
     NUMBER,
@@ -79,22 +79,22 @@ NO_MONEY = [
 @pytest.mark.parametrize("text", NO_MONEY, ids=lambda text: text[:20])
 def test_08_a_cost_that_is_no_money_is_kept_as_it_was_sent_in_both_readings(text: str) -> None:
     for value in (costing(text), leniently(costing(text))):
-        reading = read_identified(value)
+        reading = reader.read_callback(value)
         assert reading.callback.response_cost is None
         assert reading.sent_cost == (text if len(text) <= 200 else text[:200] + "…")
-        assert reading.identity == read_identified(costing("1")).identity
+        assert reading.identity == reader.read_callback(costing("1")).identity
 
 
 @given(text=st.sampled_from(NO_MONEY), spaces=st.sampled_from(["", " ", "\n\t"]))
 def test_of_a_cost_that_occurs_twice_the_last_one_is_kept(text: str, spaces: str) -> None:
     value = costing(f'7, "response_cost":{spaces}{text}{spaces}')
-    assert read_identified(value).sent_cost == read_identified(costing(text)).sent_cost
+    assert reader.read_callback(value).sent_cost == reader.read_callback(costing(text)).sent_cost
 
 
 def test_the_text_of_a_cost_can_be_stored() -> None:
     for sent in (rb'"a\u0000b"', b'"a\xffb"', rb'"\ud800"', b'"\x00"'):
         value = costing("@").replace(b'"response_cost": @', b'"response_cost": ' + sent)
-        kept = read_identified(value).sent_cost
+        kept = reader.read_callback(value).sent_cost
         assert kept is not None
         assert "\x00" not in kept
         assert storable(kept) == kept

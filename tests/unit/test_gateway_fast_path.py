@@ -1,4 +1,4 @@
-"""A body that is read plainly is read as the splitter and `identify` read it."""
+"""A body that takes the fast path is read as the splitter and `identify` read it."""
 
 import json
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producer_gateway.plain import Plain, read_plain
+from producer_gateway.fast_path import Identified, cut_fast
 from producer_gateway.splitter import MAX_ELEMENTS, Element, Split, split
-from schemas.identity import identify
+from schemas.reader import identify
 from tests.services import captures
 from tests.services.callbacks import element
 
@@ -55,32 +55,32 @@ def posted(parts: Sequence[bytes]) -> bytes:
     return b"[" + b", ".join(parts) + b"]"
 
 
-def expected(body: bytes) -> list[Plain]:
-    """The elements of a plain body, read the long way."""
+def expected(body: bytes) -> list[Identified]:
+    """The callbacks of a body, read the long way."""
     pieces, nulls = split(body)
     assert nulls == 0
     raws = [piece.raw for piece in pieces]
     assert Split(pieces, nulls) == Split([Element(raw, lenient=False) for raw in raws], 0)
-    return [Plain(raw, identify(raw)) for raw in raws]
+    return [(raw, identify(raw)) for raw in raws]
 
 
 @pytest.mark.parametrize("file", captures.files())
-def test_every_body_that_a_proxy_sent_is_plain(file: str) -> None:
+def test_every_body_that_a_proxy_sent_takes_the_fast_path(file: str) -> None:
     body = captures.body(file)
-    assert read_plain(body) == expected(body)
+    assert cut_fast(body) == expected(body)
 
 
-def test_elements_of_all_kinds_in_one_list_are_plain() -> None:
+def test_callbacks_of_all_kinds_in_one_list_take_the_fast_path() -> None:
     of_one_version = [
         raw for raw in captures.all_elements() if b'", "litellm_call_id": ' in raw[:600]
     ]
     body = posted(of_one_version)
-    assert read_plain(body) == expected(body)
+    assert cut_fast(body) == expected(body)
 
 
-def test_one_object_a_line_is_plain() -> None:
+def test_one_object_a_line_takes_the_fast_path() -> None:
     first, second = element(), element(id="another")
-    assert read_plain(first + b"\n" + second + b"\n") == expected(first + b"\n" + second)
+    assert cut_fast(first + b"\n" + second + b"\n") == expected(first + b"\n" + second)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_one_object_a_line_is_plain() -> None:
         *(b'[{"id": "a", "metadata": []}]', b'[{"id": "a", "b": ' + b"[" * 5_000 + b"}]"),
     ],
 )
-def test_what_is_not_plain_is_left_to_the_splitter(body: bytes) -> None:
-    assert read_plain(body) is None
+def test_other_bodies_are_left_to_the_splitter(body: bytes) -> None:
+    assert cut_fast(body) is None
 
 
-def test_a_list_too_long_to_cut_is_not_plain() -> None:
-    assert read_plain(b"[" + b", ".join([b'{"id": "a"}'] * (MAX_ELEMENTS + 1)) + b"]") is None
-    assert read_plain(b'{"id": "a"}\n' * (MAX_ELEMENTS + 1)) is None
+def test_a_list_too_long_to_cut_is_left_to_the_splitter() -> None:
+    assert cut_fast(b"[" + b", ".join([b'{"id": "a"}'] * (MAX_ELEMENTS + 1)) + b"]") is None
+    assert cut_fast(b'{"id": "a"}\n' * (MAX_ELEMENTS + 1)) is None
 
 
 def test_an_object_inside_that_begins_like_an_element_never_becomes_one() -> None:
     inside = [{"id": "x", "litellm_call_id": "y"}, {"id": "z", "litellm_call_id": "w"}]
     raw = json.dumps({"id": "a", "litellm_call_id": "b", "tools": inside}).encode()
     body = posted([raw, raw])
-    assert read_plain(body) in (None, expected(body))
+    assert cut_fast(body) in (None, expected(body))
 
 
 @given(st.lists(objects(VALUES), min_size=1, max_size=4), st.sampled_from(["list", "lines"]))
@@ -116,7 +116,7 @@ def test_an_object_inside_that_begins_like_an_element_never_becomes_one() -> Non
 def test_the_guess_is_right_or_there_is_none(values: list[dict[str, Any]], how: str) -> None:
     dumps = [json.dumps(value).encode() for value in values]
     body = posted(dumps) if how == "list" else b"\n".join(dumps)
-    found = read_plain(body)
+    found = cut_fast(body)
     assert found is None or found == expected(body)
 
 
@@ -126,5 +126,5 @@ def test_so_it_is_where_bytes_are_wrong(values: list[dict[str, Any]], data: st.D
     at = data.draw(st.integers(0, len(body) - 1))
     odd = data.draw(st.binary(max_size=2) | st.sampled_from([b"}", b'"', b"}, {", b"\\", b"\n"]))
     broken = body[:at] + odd + body[at + 1 :]
-    found = read_plain(broken)
+    found = cut_fast(broken)
     assert found is None or found == expected(broken)
