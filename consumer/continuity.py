@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from charging.decision import Policy, decide
-from charging.outcomes import Decided
+from charging.outcomes import Decided, OutcomeKind
 from consumer import metrics
 from consumer.asking import Ask
 from consumer.offsets import Offsets, next_offsets
@@ -30,7 +30,7 @@ from schemas.record import Record
 log = structlog.get_logger("consumer")
 
 _HANGS_SECONDS: Final = 5.0
-_WRITTEN: Final = frozenset({"created", "deferred", "conflict"})
+_WRITTEN: Final = frozenset({OutcomeKind.CREATED, OutcomeKind.DEFERRED, OutcomeKind.CONFLICT})
 
 
 class Continuity:
@@ -159,7 +159,7 @@ class Continuity:
     def _close(self, one: Gap) -> None:
         if one.gone and not self._give_up(one):
             return
-        outcomes: Counter[str] = Counter()
+        outcomes: Counter[OutcomeKind] = Counter()
         if one.first < one.end:
             topic_range = TopicRange(self._config, one.topic)
             try:
@@ -183,7 +183,7 @@ class Continuity:
             "written again",
             topic=one.topic,
             partition=one.partition,
-            outcomes=dict(outcomes),
+            outcomes={str(outcome): count for outcome, count in outcomes.items()},
             whole=whole,
         )
 
@@ -197,7 +197,7 @@ class Continuity:
         metrics.LEDGER_LOST.inc(sum(each.lost for each in moved))
         return bool(moved)
 
-    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[str]:
+    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[OutcomeKind]:
         decided = [Decided(record, decide(record, self._policy)) for record in batch]
         [part] = next_offsets(batch)
         with self._waiting():

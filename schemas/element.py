@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.attribution import is_there, object_of, text_of
 from schemas.callback import REQUIRED_FIELDS, Callback
+from schemas.headers import Reason
 from schemas.text import storable
 
 Wire: TypeAlias = dict[str, Any]
@@ -33,7 +34,7 @@ _MAX_SENT_COST: Final = 200
 class ContractError(ValueError):
     """An element that cannot be billed as it stands; `reason` is the code on the dead letter."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
 
@@ -161,7 +162,9 @@ def _loads(element: bytes) -> object:
             parse_constant=_TextFloat,
         )
     except (ValueError, RecursionError) as error:
-        raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error
+        raise ContractError(
+            Reason.UNREADABLE, f"not JSON even when read leniently: {error}"
+        ) from error
 
 
 def read_leniently(element: bytes, fields: Fields) -> Wire:
@@ -172,7 +175,9 @@ def read_leniently(element: bytes, fields: Fields) -> Wire:
     value = _loads(element)
     wire = _project(value, fields)
     if not isinstance(wire, dict):
-        raise ContractError("not_an_object", f"an element must be an object, not {type(value)}")
+        raise ContractError(
+            Reason.NOT_AN_OBJECT, f"an element must be an object, not {type(value)}"
+        )
     return wire
 
 
@@ -249,7 +254,7 @@ def check(wire: Wire) -> Checked:
         problems = error.errors(include_url=False, include_context=False)
     for problem in problems:
         if problem["loc"][0] in REQUIRED_FIELDS:
-            raise ContractError("contract_broken", problem["msg"])
+            raise ContractError(Reason.CONTRACT_BROKEN, problem["msg"])
     for problem in problems:
         _without(wire, problem["loc"])
     paths = {".".join(map(str, problem["loc"])) for problem in problems}
