@@ -1,5 +1,6 @@
 """Bringing the database to the schema that this release needs, with Alembic."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
@@ -48,6 +49,8 @@ def migrate(database_url: str) -> None:
     take the tables in another order than migrations do, so that a deadlock may undo all of it, and
     then it is tried again. Raises `DatabaseError` and `psycopg.Error`.
     """
+    # Its lines are for who writes migrations; whoever applies them is told which were applied.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _upgrade(database_url)

@@ -44,7 +44,7 @@ FEW: Final = 100
 """New receipts of a batch that are compared with the ledger as well."""
 
 
-class Existing(msgspec.Struct, frozen=True):
+class Existing(msgspec.Struct, frozen=True, gc=False):
     """The receipt that a call has: from which record it was written, saying what."""
 
     provenance: Provenance
@@ -254,6 +254,8 @@ def _settlements(
 
 def resolved(planned: Plan, open_deferrals: AbstractSet[Call]) -> list[Resolved]:
     """Return which of the open deferrals the receipts of the batch's calls close, and how."""
+    if not open_deferrals:
+        return []
     calls = dict.fromkeys(call for call in planned.calls.values() if call in open_deferrals)
     return [
         Resolved(

@@ -262,7 +262,7 @@ def test_a_question_that_is_not_answered_is_given_up_and_asked_again(
     ledger: ReceiptWriter, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen server answers nobody; the loop must not stand still with it."""
-    monkeypatch.setattr("consumer.ledger._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("ledger.receipts._ANSWER_SECONDS", 0.5)
     ledger.ping()
     with psycopg.connect(migrated_database_url) as holder:
         holder.execute("LOCK TABLE billing.deferred_calls IN ACCESS EXCLUSIVE MODE")
