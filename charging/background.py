@@ -15,15 +15,11 @@ from msgspec.structs import replace
 
 from charging.call_shape import priced_later, reads
 from charging.money import trimmed
-from charging.outcomes import Charge, Deferred, Link, Role
+from charging.outcomes import Charge, Deferred, DeferredReason, Link, Role
 from schemas.background import ResponseState, read_response
 from schemas.identity import read_key
 from schemas.reader import Reading, read_callback
 from schemas.receipt import ChargeReason, Receipt, receipt_id
-
-AWAITING_RESULT: Final = "awaiting_result"
-AWAITING_CREATE: Final = "awaiting_create"
-AMBIGUOUS_READ: Final = "ambiguous_read"
 
 AGAIN: Final = "||again"
 """Behind a result key: a second read that may be of another response with the same usage."""
@@ -168,7 +164,7 @@ def attribution(create: Receipt) -> tuple[object, ...]:
     return (run, create.billing_account_id, *agents, create.tool_call_id, tuple(create.tags))
 
 
-def deferred_of(charge: Charge, reason: str, call_key: str) -> Deferred:
+def deferred_of(charge: Charge, reason: DeferredReason, call_key: str) -> Deferred:
     """Return the deferral of a charge that has to wait, its cost as the suggestion."""
     r = charge.receipt
     return Deferred(

@@ -12,7 +12,7 @@ from charging.account import Accounts, house_reason, payer
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
-from charging.outcomes import Charge, Deferred
+from charging.outcomes import Charge, Deferred, DeferredReason
 from charging.spend import spend_of
 from schemas.attribution import text_of
 from schemas.callback import Callback, Cost, Metadata, UsageObject
@@ -191,7 +191,7 @@ def _provider_call_id(callback: Callback) -> str | None:
     return headers.request_id if headers else None
 
 
-def build_deferred(callback: Callback, terms: ChargeTerms, reason: str) -> Deferred:
+def build_deferred(callback: Callback, terms: ChargeTerms, reason: DeferredReason) -> Deferred:
     """Return the deferral; a positive `cost_breakdown.total_cost` becomes a suggestion."""
     texts = _Texts()
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None

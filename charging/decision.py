@@ -15,18 +15,21 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from charging.account import Accounts
-from charging.background import (
-    AMBIGUOUS_READ,
-    AWAITING_RESULT,
-    is_ordered,
-    link_of,
-    linked,
-    settled,
-)
+from charging.background import is_ordered, link_of, linked, settled
 from charging.call_shape import Shape, reads, reads_response, shape_of
 from charging.charge import ChargeTerms, build_charge, build_deferred
 from charging.origin import origin_of
-from charging.outcomes import Charge, Decision, Deferred, Parked, Role, Skipped, Usage
+from charging.outcomes import (
+    Charge,
+    Decision,
+    Deferred,
+    DeferredReason,
+    Parked,
+    Role,
+    Skipped,
+    SkippedReason,
+    Usage,
+)
 from schemas.callback import Callback, ContractError
 from schemas.headers import Reason
 from schemas.identity import BATCH_RETRIEVES, read_key
@@ -81,12 +84,12 @@ def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
     # A retrieved batch that has used tokens is finished: its cost is told nowhere else.
     finished = used and call_type in BATCH_RETRIEVES
     if callback.response_cost is not None and call_type in policy.not_billable_call_types:
-        return None if finished else Skipped("not_billable")
+        return None if finished else Skipped(SkippedReason.NOT_BILLABLE)
     shape = shape_of(call_type)
     if shape is Shape.MANAGEMENT and (not used or reads_response(call_type)):
-        return Skipped("not_billable")
+        return Skipped(SkippedReason.NOT_BILLABLE)
     if shape is Shape.UNKNOWN and not used:
-        return Skipped("no_usage")
+        return Skipped(SkippedReason.NO_USAGE)
     return None
 
 
@@ -101,7 +104,7 @@ def _judge_cost(
     if link := link_of(terms.reading, value, terms.origin.source_system):
         return linked(charge, link)
     if reads(callback.call_type) and callback.call_type not in BATCH_RETRIEVES:
-        deferred = build_deferred(callback, terms, AMBIGUOUS_READ)
+        deferred = build_deferred(callback, terms, DeferredReason.AMBIGUOUS_READ)
         return replace(
             deferred,
             call_key=read_key(callback.litellm_call_id, callback.id),
@@ -118,39 +121,39 @@ def _judge_zero(
         return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
     if isinstance(verdict, Skipped):
         link = link_of(terms.reading, value, terms.origin.source_system)
-        ended = link and link.role is Role.ENDED and verdict.reason == "not_billable"
+        ended = link and link.role is Role.ENDED and verdict.reason is SkippedReason.NOT_BILLABLE
         return Skipped(verdict.reason, link) if ended else verdict
     if not is_ordered(terms.reading, value):
         return build_deferred(callback, terms, verdict)
     # Its receipt, were there one: whose it is, for the receipt of its result.
     ordered = build_charge(callback, terms, policy.accounts, policy.markup, ChargeReason.USAGE)
-    deferred = build_deferred(callback, terms, AWAITING_RESULT)
+    deferred = build_deferred(callback, terms, DeferredReason.AWAITING_RESULT)
     link = link_of(terms.reading, value, terms.origin.source_system)
     return replace(deferred, link=link, held=ordered) if link else deferred
 
 
-def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | str:
-    """Judge a call of cost zero or without one; a bare text is the reason of a deferral."""
+def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | DeferredReason:
+    """Judge a call of cost zero or without one."""
     cost = callback.response_cost
     if callback.status != "success":
-        return Skipped("failed_call")
+        return Skipped(SkippedReason.FAILED_CALL)
     if cost is not None and callback.cache_hit is True:
         return ChargeReason.CACHE_HIT
     if is_free(callback.model_group or callback.model or "", policy.free_models):
         return ChargeReason.FREE_MODEL
     if skipped := _without_a_price(callback, policy):
         return skipped
-    return "missing_cost" if cost is None else "suspicious_zero"
+    return DeferredReason.MISSING_COST if cost is None else DeferredReason.SUSPICIOUS_ZERO
 
 
 def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | Deferred | Skipped:
     reading = read_callback(value)
     callback = reading.callback
     if callback.model == SELF_TEST_MODEL:
-        return Skipped("self_test")
+        return Skipped(SkippedReason.SELF_TEST)
     terms = ChargeTerms(origin_of(record), reading)
     if reading.sent_cost is not None:
-        return build_deferred(callback, terms, "unusable_cost")
+        return build_deferred(callback, terms, DeferredReason.UNUSABLE_COST)
     if callback.response_cost:
         return _judge_cost(callback, terms, policy, value)
     return _judge_zero(callback, terms, policy, value)
@@ -170,7 +173,7 @@ def decide(record: Record, policy: Policy) -> Decision:
     """Return what `record` turns into. Never raises for what a sender can send."""
     value = record.value
     if value is None:
-        return Skipped("tombstone")
+        return Skipped(SkippedReason.TOMBSTONE)
     if parked := _unread(record, value):
         return parked
     try:
@@ -180,7 +183,7 @@ def decide(record: Record, policy: Policy) -> Decision:
     except ContractError as error:
         return Parked(error.reason, str(error))
     except ValidationError as error:
-        return Parked("contract_broken", f"not a usage unit: {error.error_count()} faults")
+        return Parked(Reason.CONTRACT_BROKEN, f"not a usage unit: {error.error_count()} faults")
 
 
 def decide_all(records: Sequence[Record], policy: Policy) -> list[Decision]:

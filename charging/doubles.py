@@ -30,13 +30,13 @@ class Success(NamedTuple):
     latency_ms: int | None
 
 
-def doubles(fresh: Iterable[Receipt], known: Iterable[Success]) -> set[UUID]:
-    """Return the ids of `fresh` receipts that may be doubles of `known` or of earlier ones."""
+def doubles(new: Iterable[Receipt], known: Iterable[Success]) -> set[UUID]:
+    """Return the ids of `new` receipts that may be doubles of `known` or of earlier ones."""
     seen: dict[tuple[str, str], list[Success]] = {}
     for one in known:
         seen.setdefault(one[:2], []).append(one)
     found = set[UUID]()
-    for receipt in fresh:
+    for receipt in new:
         if receipt.litellm_call_id is None or receipt.charge_reason is not ChargeReason.USAGE:
             continue
         call = (receipt.source_system, receipt.litellm_call_id)

@@ -6,16 +6,100 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from schemas.receipt import Receipt
+from schemas.headers import Reason
+from schemas.receipt import ChargeReason, Receipt
 from schemas.record import Record
 from schemas.usage import UsageUnit
 
-UNSTORABLE: Final = "unstorable"
-"""The reason of a dead letter whose row PostgreSQL refused."""
+
+class OutcomeKind(StrEnum):
+    """What became of a record (NOTHING_VANISHES)."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    DEFERRED = "deferred"
+    SKIPPED = "skipped"
+    PARKED = "parked"
+    UNIT = "unit"
+    """A usage unit, which is counted apart."""
+
+
+class DeferredReason(StrEnum):
+    """Why a call has no receipt yet."""
+
+    SUSPICIOUS_ZERO = "suspicious_zero"
+    MISSING_COST = "missing_cost"
+    UNUSABLE_COST = "unusable_cost"
+    """The cost is no money: negative, infinite, a text, out of range."""
+    AWAITING_RESULT = "awaiting_result"
+    """It ordered a background response, of which no result has come."""
+    AWAITING_CREATE = "awaiting_create"
+    """It read a background response, of which no create has come."""
+    AMBIGUOUS_READ = "ambiguous_read"
+    """Nothing tells what it read."""
+
+
+class SkippedReason(StrEnum):
+    """Why a record costs nothing."""
+
+    TOMBSTONE = "tombstone"
+    SELF_TEST = "self_test"
+    FAILED_CALL = "failed_call"
+    NOT_BILLABLE = "not_billable"
+    NO_USAGE = "no_usage"
+
+
+class DuplicateReason(StrEnum):
+    """What a repeated call had already."""
+
+    RECEIPT = "receipt"
+    DEFERRED = "deferred"
+    REPLAYED = "replayed"
+    """A receipt that this very record wrote before a crash: its event goes out again."""
+
+
+class ConflictReason(StrEnum):
+    """In what a repeated call contradicts its receipt."""
+
+    CONTENT = "content"
+
+
+class UnitReason(StrEnum):
+    """Whether a usage unit was there before."""
+
+    NEW = "new"
+    KNOWN = "known"
+
+
+OutcomeReason: TypeAlias = (
+    ChargeReason
+    | DeferredReason
+    | SkippedReason
+    | DuplicateReason
+    | ConflictReason
+    | UnitReason
+    | Reason
+)
+
+
+class Resolution(StrEnum):
+    """How a deferral was closed."""
+
+    CALLBACK = "callback"
+    """The call has a receipt of its own, from a later callback."""
+    SETTLED = "settled"
+    """It has one whose cost a person has set."""
+    RESULT = "result"
+    """A create whose result is charged, under the result's key."""
+    NO_CHARGE = "no_charge"
+    """A create whose response was given up."""
+    WAIVED = "waived"
+    """By a person, without a receipt."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -73,7 +157,7 @@ class Deferred(msgspec.Struct, frozen=True, gc=False):
     a receipt takes over, when the other callbacks of `link` have come.
     """
 
-    reason: str
+    reason: DeferredReason
     source_system: str
     call_key: str
     litellm_call_id: str | None
@@ -93,14 +177,14 @@ class Deferred(msgspec.Struct, frozen=True, gc=False):
 class Skipped(msgspec.Struct, frozen=True, gc=False):
     """Costs nothing by rule."""
 
-    reason: str
+    reason: SkippedReason
     link: Link | None = None
 
 
 class Parked(msgspec.Struct, frozen=True):
     """Cannot be billed as it stands: goes to the dead-letter topic byte for byte."""
 
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -123,11 +207,10 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one record.
 
-    `outcome` is created, duplicate, conflict, deferred, skipped, parked or unit
-    (NOTHING_VANISHES); `receipt` is there where its event has to be published.
+    `receipt` is there where its event has to be published.
     """
 
     decided: Decided
-    outcome: str
-    reason: str
+    outcome: OutcomeKind
+    reason: OutcomeReason
     receipt: Receipt | None = None

@@ -7,30 +7,29 @@ There are never more receipts than creates, and a result is never charged twice.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from charging.background import (
     AGAIN,
-    AMBIGUOUS_READ,
-    AWAITING_CREATE,
-    AWAITING_RESULT,
     attribution,
     deferred_of,
     inherit,
     under,
 )
-from charging.outcomes import Charge, Decision, Deferred, Link, Role, Skipped
+from charging.outcomes import (
+    Charge,
+    Decision,
+    Deferred,
+    DeferredReason,
+    Link,
+    Resolution,
+    Role,
+    Skipped,
+)
 from schemas.receipt import Receipt
-from schemas.record import Place
-
-BY_RESULT: Final = "result"
-"""The resolution of a create whose result is charged, under the result's key."""
-BY_ITSELF: Final = "callback"
-"""That of a create which was done at once: its receipt has its own key."""
-NO_CHARGE: Final = "no_charge"
-"""That of a create whose response was given up."""
+from schemas.record import Provenance
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,7 +37,7 @@ class Row(msgspec.Struct, frozen=True):
 
     call_key: str
     reason: str
-    place: Place
+    provenance: Provenance
     held: Charge | None
     resolution: str | None = None
     result_key: str | None = None
@@ -49,7 +48,7 @@ class Closing(NamedTuple):
 
     source_system: str
     call_key: str
-    resolution: str
+    resolution: Resolution
     result_key: str | None
 
 
@@ -69,19 +68,24 @@ class Pairing:
     """
 
     def __init__(
-        self, source_system: str, rows: Iterable[Row], receipts: Mapping[tuple[str, str], Place]
+        self,
+        source_system: str,
+        rows: Iterable[Row],
+        receipts: Mapping[tuple[str, str], Provenance],
     ) -> None:
         self.closings: list[Closing] = []
         self.births: dict[int, Deferred] = {}
         """By ordinal, creates that need a row although their record makes a receipt."""
         self._source = source_system
         self._receipts = {
-            key: place for (source, key), place in receipts.items() if source == source_system
+            key: provenance
+            for (source, key), provenance in receipts.items()
+            if source == source_system
         }
         self._creates: list[_Create] = []
         self._held: dict[str, Charge] = {}
         """Reads by their deferral's key, open or not."""
-        self._first: dict[str, Place] = {}
+        self._first: dict[str, Provenance] = {}
         """Which record a read's deferral is of."""
         self._open: dict[str, None] = {}
         """Deferrals of reads that are open, in their order."""
@@ -89,55 +93,57 @@ class Pairing:
             self._know(row)
 
     def _know(self, row: Row) -> None:
-        if row.reason == AWAITING_RESULT:
+        if row.reason == DeferredReason.AWAITING_RESULT:
             ordered = row.held.receipt if row.held else None
             self._creates.append(_Create(row.call_key, ordered, row.resolution, row.result_key))
             return
-        self._first[row.call_key] = row.place
+        self._first[row.call_key] = row.provenance
         if row.held:
             self._held[row.call_key] = row.held
         if row.resolution is None:
             self._open[row.call_key] = None
 
-    def judge(self, ordinal: int, place: Place, decision: Decision) -> Decision:
+    def judge(self, ordinal: int, provenance: Provenance, decision: Decision) -> Decision:
         """Return what a record of the link becomes, after what is known by now."""
         match decision:
             case Charge(link=Link(role=Role.READ)):
-                return self._read(decision, place)
+                return self._read(decision, provenance)
             case Charge(link=Link(role=Role.FINISHED, result_key=result_key)):
                 return self._finished(ordinal, decision, result_key)
             case Deferred(link=Link(role=Role.CREATE)):
-                return self._create(ordinal, decision, place)
+                return self._create(ordinal, decision, provenance)
             case Skipped(link=Link(role=Role.ENDED)):
                 self._ended()
             case Charge(link=None):
-                return self._settled(decision, place)
+                return self._settled(decision, provenance)
         return decision
 
-    def _read(self, charge: Charge, place: Place) -> Decision:
+    def _read(self, charge: Charge, provenance: Provenance) -> Decision:
         key = charge.receipt.call_key
         if key in self._receipts:
             first = charge
         elif done := next((each for each in self._creates if _did(each, key)), None):
             first = under(charge, done.call_key)
         else:
-            return self._unpaid(charge, key, place)
-        known = place in {self._receipts.get(key), self._first.get(key)}
+            return self._unpaid(charge, key, provenance)
+        known = provenance in {self._receipts.get(key), self._first.get(key)}
         if not known and len(self._creates) > 1 and self._waiting():
             # It may be of another response that happened to use the same.
-            return self._keep(charge, AMBIGUOUS_READ, key + AGAIN, place)
+            return self._keep(charge, DeferredReason.AMBIGUOUS_READ, key + AGAIN, provenance)
         return first
 
-    def _unpaid(self, charge: Charge, key: str, place: Place) -> Decision:
+    def _unpaid(self, charge: Charge, key: str, provenance: Provenance) -> Decision:
         if not self._creates:
-            return self._keep(charge, AWAITING_CREATE, key, place)
+            return self._keep(charge, DeferredReason.AWAITING_CREATE, key, provenance)
         if not self._may_pair(key):
-            return self._keep(charge, AMBIGUOUS_READ, key, place)
-        return self._pair(charge, key, place)
+            return self._keep(charge, DeferredReason.AMBIGUOUS_READ, key, provenance)
+        return self._pair(charge, key, provenance)
 
-    def _keep(self, charge: Charge, reason: str, key: str, place: Place) -> Deferred:
+    def _keep(
+        self, charge: Charge, reason: DeferredReason, key: str, provenance: Provenance
+    ) -> Deferred:
         if key not in self._first:
-            self._first[key] = place
+            self._first[key] = provenance
             self._held[key] = charge
             self._open[key] = None
         return deferred_of(charge, reason, key)
@@ -156,30 +162,30 @@ class Pairing:
         """Whether a result can be charged: there is a create for it and for all before it."""
         return self._agree() and len(self._waiting()) > len(self._open.keys() - {key})
 
-    def _pair(self, charge: Charge, key: str, place: Place) -> Charge:
+    def _pair(self, charge: Charge, key: str, provenance: Provenance) -> Charge:
         create = self._waiting()[0]
-        self._close(create, BY_RESULT, key)
-        self._receipts[key] = place
+        self._close(create, Resolution.RESULT, key)
+        self._receipts[key] = provenance
         self._open.pop(key, None)
         return inherit(charge, create.ordered) if create.ordered else charge
 
-    def _close(self, create: _Create, resolution: str, result_key: str | None) -> None:
+    def _close(self, create: _Create, resolution: Resolution, result_key: str | None) -> None:
         create.resolution = resolution
         create.result_key = result_key
         self.closings.append(Closing(self._source, create.call_key, resolution, result_key))
 
-    def _create(self, ordinal: int, deferred: Deferred, place: Place) -> Decision:
+    def _create(self, ordinal: int, deferred: Deferred, provenance: Provenance) -> Decision:
         known = next((each for each in self._creates if each.call_key == deferred.call_key), None)
         if known is None:
             ordered = deferred.held.receipt if deferred.held else None
             self._creates.append(_Create(deferred.call_key, ordered))
-            awaited = next((key for key in self._open if not key.endswith(AGAIN)), None)
-            if awaited is None or not self._may_pair(awaited) or awaited not in self._held:
+            held = next((key for key in self._open if not key.endswith(AGAIN)), None)
+            if held is None or not self._may_pair(held) or held not in self._held:
                 return deferred
             self.births[ordinal] = deferred
-            return self._pair(self._held[awaited], awaited, place)
+            return self._pair(self._held[held], held, provenance)
         paid = known.result_key
-        if paid in self._held and paid in self._receipts and self._receipts[paid] == place:
+        if paid in self._held and paid in self._receipts and self._receipts[paid] == provenance:
             # Read again after a crash: this very record wrote the receipt.
             return under(self._held[paid], paid)
         return deferred
@@ -190,33 +196,33 @@ class Pairing:
         if create is None:
             create = _Create(call_key, charge.receipt)
             self._creates.append(create)
-            self.births[ordinal] = deferred_of(charge, AWAITING_RESULT, call_key)
+            self.births[ordinal] = deferred_of(charge, DeferredReason.AWAITING_RESULT, call_key)
         if create.result_key is None:
-            self._close(create, BY_ITSELF, result_key)
+            self._close(create, Resolution.CALLBACK, result_key)
         if result_key in self._open and result_key not in self._receipts:
             # Read before it was told of: the read has its charge now.
             del self._open[result_key]
-            self.closings.append(Closing(self._source, result_key, BY_ITSELF, None))
+            self.closings.append(Closing(self._source, result_key, Resolution.CALLBACK, None))
         return charge
 
     def _ended(self) -> None:
         waiting = self._waiting()
         if len(self._creates) == len(waiting) == 1 and not self._open:
-            self._close(waiting[0], NO_CHARGE, None)
+            self._close(waiting[0], Resolution.NO_CHARGE, None)
 
-    def _settled(self, charge: Charge, place: Place) -> Charge:
+    def _settled(self, charge: Charge, provenance: Provenance) -> Charge:
         """Judge what a person has set the cost of: a create or a read of this link."""
         key = charge.receipt.call_key
         create = next((each for each in self._creates if each.call_key == key), None)
         if create is None:
             pays = key not in self._receipts and bool(self._waiting())
-            return self._pair(charge, key, place) if pays and self._agree() else charge
-        if create.resolution == BY_RESULT and create.result_key:
+            return self._pair(charge, key, provenance) if pays and self._agree() else charge
+        if create.resolution == Resolution.RESULT and create.result_key:
             # Its result came while the settlement was on its way.
             return under(charge, create.result_key)
-        create.resolution = create.resolution or "settled"
+        create.resolution = create.resolution or Resolution.SETTLED
         return charge
 
 
 def _did(create: _Create, result_key: str) -> bool:
-    return create.resolution == BY_ITSELF and create.result_key == result_key
+    return create.resolution == Resolution.CALLBACK and create.result_key == result_key

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from charging.outcomes import Decided
+from charging.outcomes import Decided, OutcomeKind
 from consumer import metrics
 from consumer.asking import Ask
 from consumer.offsets import Offsets, next_offsets
@@ -28,7 +28,7 @@ from schemas.record import Record
 log = structlog.get_logger("consumer")
 
 _HANGS_SECONDS: Final = 5.0
-_WRITTEN: Final = frozenset({"created", "deferred", "conflict"})
+_WRITTEN: Final = frozenset({OutcomeKind.CREATED, OutcomeKind.DEFERRED, OutcomeKind.CONFLICT})
 
 
 class Continuity:
@@ -159,7 +159,7 @@ class Continuity:
     def _close(self, one: Gap) -> None:
         if one.gone and not self._give_up(one):
             return
-        outcomes: Counter[str] = Counter()
+        outcomes: Counter[OutcomeKind] = Counter()
         if one.first < one.end:
             place = (one.topic, one.partition)
             for batch in self._offsets.topics.read(place, one.first, one.end, self._ends):
@@ -176,7 +176,7 @@ class Continuity:
             "written again",
             topic=one.topic,
             partition=one.partition,
-            outcomes=dict(outcomes),
+            outcomes={str(outcome): count for outcome, count in outcomes.items()},
             whole=whole,
         )
 
@@ -190,7 +190,7 @@ class Continuity:
         metrics.LEDGER_LOST.inc(sum(each.lost for each in moved))
         return bool(moved)
 
-    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[str]:
+    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[OutcomeKind]:
         decided = [Decided(record, self._decide(record)) for record in batch]
         [part] = next_offsets(batch)
         with self._waiting():

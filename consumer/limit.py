@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from charging.outcomes import UNSTORABLE, Decided, Decision, Outcome, Parked
+from charging.outcomes import Decided, Decision, Outcome, OutcomeKind, Parked
 from charging.sample import decided_sample
 from consumer import metrics
 from consumer.settings import Settings
+from schemas.headers import Reason
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")
@@ -99,11 +100,11 @@ class DeadLetterGuard:
 
     def admit_written(self, outcomes: Sequence[Outcome]) -> None:
         """Judge what the ledger refused before it is published. Raises `DeadLetterLimitError`."""
-        if any(outcome.reason == UNSTORABLE for outcome in outcomes):
+        if any(outcome.reason is Reason.UNSTORABLE for outcome in outcomes):
             stored = [
                 outcome.decided
                 for outcome in outcomes
-                if outcome.reason == UNSTORABLE or outcome.outcome != "parked"
+                if outcome.reason is Reason.UNSTORABLE or outcome.outcome is not OutcomeKind.PARKED
             ]
             self._judge("store", self._unstored, stored, self._stores)
 

@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from charging.doubles import POSSIBLE_DOUBLE
-from charging.outcomes import Deferred, Outcome
+from charging.outcomes import Deferred, DeferredReason, Outcome, OutcomeKind
 from consumer import metrics
 from consumer.health import Health
 from consumer.offsets import Offsets, next_offsets
@@ -49,15 +49,19 @@ class Observer:
         # A metric is looked up once for all records of a kind: lookups cost more than counting.
         kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
         for (outcome, reason), count in kinds.items():
-            if outcome == "unit":
+            if outcome is OutcomeKind.UNIT:
                 metrics.USAGE_UNITS.labels(reason).inc(count)
             else:
                 metrics.RECORDS.labels(outcome, reason).inc(count)
         self._count_charged(
-            [each.receipt for each in outcomes if each.receipt and each.outcome == "created"]
+            [
+                each.receipt
+                for each in outcomes
+                if each.receipt and each.outcome is OutcomeKind.CREATED
+            ]
         )
         for each in outcomes:
-            if each.outcome == "deferred":
+            if each.outcome is OutcomeKind.DEFERRED:
                 self._count_deferred(each)
         for part in next_offsets([each.decided.record for each in outcomes]):
             metrics.SETTLED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
@@ -83,13 +87,13 @@ class Observer:
             return
         labels = (self._model(deferred.model), self._provider(deferred.provider))
         match deferred.reason:
-            case "unusable_cost":
+            case DeferredReason.UNUSABLE_COST:
                 metrics.UNUSABLE_COST.labels(*labels).inc()
-            case "ambiguous_read":
+            case DeferredReason.AMBIGUOUS_READ:
                 metrics.AMBIGUOUS_READS.labels(*labels).inc()
-            case "suspicious_zero":
+            case DeferredReason.SUSPICIOUS_ZERO:
                 metrics.DEFERRED_PAID.labels(*labels).inc()
-            case "missing_cost":
+            case DeferredReason.MISSING_COST:
                 metrics.DEFERRED_PAID.labels(*labels).inc()
                 metrics.MISSING_COST.labels(*labels).inc()
 

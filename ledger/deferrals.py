@@ -6,6 +6,7 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from charging.origin import DEFAULT_SOURCE
+from charging.outcomes import Resolution
 from ledger.address import connect
 from ledger.queries import query
 
@@ -75,8 +76,7 @@ class Deferrals:
 
     def waive(self, call: OpenCall, by: str, note: str) -> None:
         """Close a deferral without a receipt. Raises `SettlementError` when someone was faster."""
-        changed = self._connection.execute(
-            query("waive_deferred"), {"id": call.id, "by": by, "note": note}
-        ).rowcount
+        given = {"id": call.id, "resolution": Resolution.WAIVED, "by": by, "note": note}
+        changed = self._connection.execute(query("waive_deferred"), given).rowcount
         if not changed:
             raise SettlementError(f"call {call.id} was settled in the meantime")

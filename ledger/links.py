@@ -1,26 +1,20 @@
 """What waits in the ledger: background responses, of which one callback has come and another not.
 
 A batch asks for it only when one of its records is about such a response, or settles a deferral.
+Pure: `apply` asks.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
-
-import msgspec
-from psycopg import Cursor
+from typing import TypeAlias
 
 from charging.outcomes import Charge, Decided, Deferred, Skipped
 from charging.pairing import Closing, Pairing, Row
-from ledger.queries import query
-from schemas.receipt import receipt_id
-from schemas.record import Place
+from schemas.record import Provenance
 
-_Link: TypeAlias = tuple[str, str]
+Link: TypeAlias = tuple[str, str]
 """Source system and digest."""
 _Call: TypeAlias = tuple[str, str]
-_SEPARATOR: Final = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,81 +29,56 @@ class Paired:
     closings: Sequence[Closing] = ()
 
 
-def pair(cursor: Cursor[Any], batch: Sequence[Decided]) -> Paired:
-    """Judge what a batch tells of background responses, with what the ledger knows of them.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a batch says of background responses, by ordinal: which one, or which call is settled.
 
-    Until the transaction ends nobody else does so for the same ones, and nobody settles or waives
-    them by hand: two members that each hold one callback of a response would both let it wait.
+    Whether what is settled is such a response, the ledger alone knows.
     """
-    links = _links(cursor, batch)
-    if not links:
-        return Paired(batch)
-    cursor.execute(
-        query("lock_links"), {"links": [_SEPARATOR.join(link) for link in links.values()]}
-    )
-    pairings = _pairings(cursor, links, batch)
-    judged = list(batch)
-    for ordinal, link in links.items():
-        record, decision = batch[ordinal].record, batch[ordinal].decision
-        judged[ordinal] = Decided(record, pairings[link].judge(ordinal, record.place, decision))
-    births: dict[int, Deferred] = {}
-    closings: list[Closing] = []
-    for pairing in pairings.values():
-        births |= pairing.births
-        closings += pairing.closings
-    return Paired(judged, births, closings)
+
+    links: Mapping[int, Link]
+    settled: Mapping[int, _Call]
 
 
-def close(cursor: Cursor[Any], closings: Sequence[Closing]) -> None:
-    """Close creates that have their result, and say which it is."""
-    columns = zip(*closings, strict=True)
-    names = ("sources", "keys", "resolutions", "results")
-    cursor.execute(query("close_linked"), dict(zip(names, map(list, columns), strict=True)))
-
-
-def _links(cursor: Cursor[Any], batch: Sequence[Decided]) -> dict[int, _Link]:
-    """Return which records are about a background response, and about which; in order."""
-    found: dict[int, _Link] = {}
+def told(batch: Sequence[Decided]) -> Told:
+    """Return what the records themselves say."""
+    links: dict[int, Link] = {}
     settled: dict[int, _Call] = {}
     for ordinal, decided in enumerate(batch):
         decision = decided.decision
         if not isinstance(decision, Charge | Deferred | Skipped):
             continue
         if decision.link is not None:
-            found[ordinal] = (decision.link.source_system, decision.link.digest)
+            links[ordinal] = (decision.link.source_system, decision.link.digest)
         elif isinstance(decision, Charge) and decision.settlement:
             settled[ordinal] = (decision.receipt.source_system, decision.receipt.call_key)
-    if not settled:
-        return found
-    asked = {"keys": [key for _, key in settled.values()]}
-    known = {
-        (source, key): (source, link)
-        for source, key, link in cursor.execute(query("find_links_of_calls"), asked)
+    return Told(links, settled)
+
+
+def with_settled(said: Told, known: Iterable[tuple[str, str, str]]) -> dict[int, Link]:
+    """Return which record is about which response; `known` are calls and their links, a row each.
+
+    In the order of the batch.
+    """
+    digests = {(source, key): digest for source, key, digest in known}
+    found = {
+        ordinal: (call[0], digests[call])
+        for ordinal, call in said.settled.items()
+        if call in digests
     }
-    found |= {ordinal: known[call] for ordinal, call in settled.items() if call in known}
-    return dict(sorted(found.items()))
+    return dict(sorted({**said.links, **found}.items()))
 
 
-def _pairings(
-    cursor: Cursor[Any], links: Mapping[int, _Link], batch: Sequence[Decided]
-) -> dict[_Link, Pairing]:
-    rows: dict[_Link, list[Row]] = {link: [] for link in links.values()}
-    asked = {"links": [link for _, link in rows]}
-    for source, link, *found, held, resolution, result_key in cursor.execute(
-        query("find_links"), asked
-    ):
-        if (source, link) in rows:
-            call_key, reason, *place = found
-            charge = msgspec.convert(held, Charge) if held else None
-            row = Row(call_key, reason, tuple(place), charge, resolution, result_key)
-            rows[source, link].append(row)
-    keys = {(link[0], key) for link, known in rows.items() for row in known for key in _keys(row)}
+def calls_of(
+    batch: Sequence[Decided], links: Mapping[int, Link], rows: Mapping[Link, Collection[Row]]
+) -> set[_Call]:
+    """Return the calls whose receipts tell which response is charged already."""
+    calls = {(link[0], key) for link, known in rows.items() for row in known for key in _keys(row)}
     for ordinal, (source, _) in links.items():
         decision = batch[ordinal].decision
         if isinstance(decision, Charge):
-            keys.add((source, decision.receipt.call_key))
-    receipts = _receipts(cursor, keys)
-    return {link: Pairing(link[0], known, receipts) for link, known in rows.items()}
+            calls.add((source, decision.receipt.call_key))
+    return calls
 
 
 def _keys(row: Row) -> Iterator[str]:
@@ -118,7 +87,30 @@ def _keys(row: Row) -> Iterator[str]:
         yield row.result_key
 
 
-def _receipts(cursor: Cursor[Any], calls: AbstractSet[_Call]) -> dict[_Call, Place]:
-    ids = [str(receipt_id(source, key)) for source, key in calls]
-    found = cursor.execute(query("find_receipts"), {"ids": msgspec.json.encode(ids).decode()})
-    return {(source, key): (topic, part, offset) for source, key, topic, part, offset, *_ in found}
+def pair(
+    batch: Sequence[Decided],
+    links: Mapping[int, Link],
+    rows: Mapping[Link, Collection[Row]],
+    receipts: Mapping[_Call, Provenance],
+) -> Paired:
+    """Judge what a batch tells of background responses.
+
+    `rows` are the deferrals that the ledger has of them, the oldest first, and `receipts` the
+    receipts of `calls_of`.
+    """
+    pairings = {
+        link: Pairing(link[0], rows.get(link, ()), receipts)
+        for link in dict.fromkeys(links.values())
+    }
+    judged = list(batch)
+    for ordinal, link in links.items():
+        record, decision = batch[ordinal].record, batch[ordinal].decision
+        judged[ordinal] = Decided(
+            record, pairings[link].judge(ordinal, record.provenance, decision)
+        )
+    births: dict[int, Deferred] = {}
+    closings: list[Closing] = []
+    for pairing in pairings.values():
+        births |= pairing.births
+        closings += pairing.closings
+    return Paired(judged, births, closings)

@@ -51,6 +51,8 @@ def migrate(database_url: str) -> None:
     take the tables in another order than migrations do, so that a deadlock may undo all of it, and
     then it is tried again. Raises `DatabaseError` and `psycopg.Error`.
     """
+    # Its lines are for who writes migrations; whoever applies them is told which were applied.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _upgrade(database_url)

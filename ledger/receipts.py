@@ -25,14 +25,15 @@ from psycopg import (
 )
 from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction, UniqueViolation
 
-from charging.outcomes import UNSTORABLE, Decided, Outcome, Parked
+from charging.outcomes import Decided, Outcome, OutcomeKind, Parked
 from ledger import positions
 from ledger.address import connect
+from ledger.apply import apply
 from ledger.gap import Known, Published
 from ledger.healing import heals
-from ledger.merge import merge
 from ledger.queries import query
 from runtime.metrics import RETRIES
+from schemas.headers import Reason
 
 log = structlog.get_logger("consumer")
 
@@ -88,7 +89,7 @@ class ReceiptWriter:
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
             positions.remember(cursor, published)
-            return merge(cursor, batch)
+            return apply(cursor, batch)
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.
@@ -97,7 +98,7 @@ class ReceiptWriter:
         """
         try:
             with self._transaction(force_rollback=True) as cursor:
-                merge(cursor, [decided])
+                apply(cursor, [decided])
         except (DataError, IntegrityError) as error:
             log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
             return False
@@ -224,5 +225,5 @@ class ReceiptWriter:
 
 
 def _refused(decided: Decided, error: DataError | IntegrityError | ProgramLimitExceeded) -> Outcome:
-    parked = Parked(UNSTORABLE, f"PostgreSQL refused the row: {error.sqlstate}")
-    return Outcome(Decided(decided.record, parked), "parked", parked.reason)
+    parked = Parked(Reason.UNSTORABLE, f"PostgreSQL refused the row: {error.sqlstate}")
+    return Outcome(Decided(decided.record, parked), OutcomeKind.PARKED, parked.reason)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from charging.decision import Policy, decide
-from charging.outcomes import Charge, Decided, Deferred, Parked, Skipped
+from charging.outcomes import Charge, Decided, Deferred, OutcomeKind, Parked, Skipped
 from ledger.receipts import ReceiptWriter
 from schemas import headers as names
 from schemas.headers import header
@@ -141,9 +141,9 @@ def _foreseen(decided: Decided) -> tuple[str, str]:
         case Charge(receipt):
             return "receipt", receipt.charge_reason
         case Deferred(reason):
-            return "deferred", reason
+            return OutcomeKind.DEFERRED, reason
         case Skipped(reason):
-            return "skipped", reason
+            return OutcomeKind.SKIPPED, reason
         case Parked(reason):
-            return "parked", reason
-    return "unit", ""
+            return OutcomeKind.PARKED, reason
+    return OutcomeKind.UNIT, ""

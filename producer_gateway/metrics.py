@@ -32,6 +32,7 @@ ANSWERS: Final = (
 PORTS: Final = ("callbacks", "probes")
 CLOSED: Final = ("silent", "idle", "rest", "unread", "closing", "no_room")
 AUTH_FAILURES: Final = ("missing", "malformed", "wrong")
+PARKED: Final = tuple(reason for reason in Reason if reason is not Reason.UNSTORABLE)
 NOT_STORED: Final = (
     *("broker_unreachable", "topics_missing", "queue_full", "produce_failed", "no_producer"),
     *("delivery_failed", "refused", "timeout", "abandoned", "inflight", "source_share"),
@@ -265,7 +266,7 @@ class Metrics:
             self.requests.labels(route, status)
         for outcome in ("accepted", "parked", "null"):
             self.elements.labels(outcome)
-        for reason in Reason:
+        for reason in PARKED:
             self.parked.labels(reason.value)
         for dropped in ContentDropped:
             self.content_dropped.labels(dropped.value)

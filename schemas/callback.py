@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from schemas.headers import Reason
+
 MAX_COST_USD: Final = Decimal(10) ** 9
 """Nothing a language model answers costs a billion dollars: beyond it the figure is a fault."""
 MIN_COST_EXPONENT: Final = -60
@@ -21,7 +23,7 @@ MIN_COST_EXPONENT: Final = -60
 class ContractError(ValueError):
     """A callback that cannot be billed as it stands; `reason` is the code on the dead letter."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
 

@@ -75,6 +75,8 @@ class Reason(StrEnum):
     CONTRACT_BROKEN = "contract_broken"
     TOO_LARGE = "too_large"
     HEADERS_UNREADABLE = "headers_unreadable"
+    UNSTORABLE = "unstorable"
+    """PostgreSQL refused its row: the consumer's alone."""
 
 
 def header(headers: Sequence[tuple[str, bytes | str | None]] | None, name: str) -> str | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.attribution import object_of, text_of
 from schemas.callback import ContractError, NamedCall
+from schemas.headers import Reason
 from schemas.text import bounded, identifier
 
 _RUN_ATTEMPT_DIGITS: Final = 9
@@ -59,7 +60,9 @@ def _key(first: str | None, second: str | None, call_type: object) -> str:
     # Each retrieve of a batch has a call id of its own, and repeats the whole cost.
     if first is None or _retrieves(call_type):
         if second is None:
-            raise ContractError("no_usable_id", "neither `id` nor `litellm_call_id` names the call")
+            raise ContractError(
+                Reason.NO_USABLE_ID, "neither `id` nor `litellm_call_id` names the call"
+            )
         return bounded(_escaped(second))
     if second is None:
         return bounded(_escaped(first))

@@ -9,7 +9,7 @@ from schemas.headers import FoundHeaders
 ALL_LOST: Final = -1
 """Stands for the number of lost header names where the client hands out none of the headers."""
 
-Place: TypeAlias = tuple[str, int, int]
+Provenance: TypeAlias = tuple[str, int, int]
 """Where a record stands: topic, partition, offset."""
 
 
@@ -32,7 +32,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     names_lost: int = 0
 
     @property
-    def place(self) -> Place:
+    def provenance(self) -> Provenance:
         """Where it stands; a receipt keeps it as its provenance."""
         return (self.topic, self.partition, self.offset)
 

@@ -21,14 +21,14 @@ SELECT
     deferred.resolved_by AS "by", deferred.resolution_note AS note
 FROM billing.deferred_calls AS deferred
 LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+LEFT JOIN billing.open_deferrals AS open ON open.id = deferred.id
 -- What waits for another callback of its response is no matter for a person before a day.
 WHERE %(settled)s OR (
-    deferred.resolved_at IS NULL
-    AND receipt.id IS NULL
+    open.id IS NOT NULL
     AND (
         %(waiting)s
-        OR deferred.reason NOT IN ('awaiting_result', 'awaiting_create')
-        OR deferred.deferred_at < now() - interval '1 day'
+        OR NOT open.waiting
+        OR open.deferred_at < now() - interval '1 day'
     )
 )
 ORDER BY deferred.deferred_at

@@ -8,6 +8,7 @@ the same. What both take, both read alike. Where a key occurs twice, the last on
 import msgspec
 
 from schemas.callback import Callback, ContractError, NamedCall
+from schemas.headers import Reason
 from schemas.identity import Identity, identity_of
 from schemas.reader.fast_path import identify_fast, read_fast
 from schemas.reader.json_text import is_strict_json, is_utf8
@@ -80,7 +81,7 @@ def read_thoroughly(callback: bytes) -> Reading:
         # The only field without which there is no callback; the texts are on dead letters.
         wrong = "status" in odd
         detail = "Input should be a valid string" if wrong else "Field required"
-        raise ContractError("contract_broken", detail)
+        raise ContractError(Reason.CONTRACT_BROKEN, detail)
     sent = sent_cost(callback) if "response_cost" in odd else None
     odd.discard("response_cost")
     return Reading(Callback(**fields), identity, lenient, sent, frozenset(odd))

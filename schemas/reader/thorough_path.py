@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from schemas.attribution import is_there, object_of, text_of
 from schemas.callback import Callback, ContractError, Cost, Name, cost_of
+from schemas.headers import Reason
 from schemas.reader.json_text import (
     MAX_NUMBER_CHARACTERS,
     is_strict_json,
@@ -89,10 +90,12 @@ def read_object(text: bytes, fields: Fields) -> Values:
     try:
         value = read_leniently(text)
     except ValueError as error:
-        raise ContractError("unreadable", f"not JSON even when read leniently: {error}") from error
+        raise ContractError(
+            Reason.UNREADABLE, f"not JSON even when read leniently: {error}"
+        ) from error
     if not isinstance(value, dict):
         kind = float if isinstance(value, Decimal) else type(value)
-        raise ContractError("not_an_object", f"an element must be an object, not {kind}")
+        raise ContractError(Reason.NOT_AN_OBJECT, f"an element must be an object, not {kind}")
     return _only(value, fields)
 
 

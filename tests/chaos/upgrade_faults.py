@@ -1,7 +1,8 @@
 """Upgrades: the schema and the members change, one after the other, while there is load.
 
 CHAOS_LAST_RELEASE names a tree with the code of the release before, such as `git archive` gives.
-Without one, members of this release work on while the newest migration is applied beside them.
+Without one, members of this release work on while the newest migration that they can do without is
+applied beside them, and those after it once more.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Final
 
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import ROOT, Fleet
-from tests.services.former_schema import UNDO, take_back
+from tests.services.former_schema import NEEDED, UNDO, take_back
 from tests.services.waiting import NET_SECONDS, eventually
 
 LAST_RELEASE: Final = os.environ.get("CHAOS_LAST_RELEASE", "")
@@ -46,8 +47,8 @@ def roll(fleet: Fleet, chance: random.Random) -> None:
 
 
 def migrate_under_load(fleet: Fleet, chance: random.Random) -> None:
-    """The newest migration meets members that write; then they are replaced."""
-    take_back(fleet.postgres.url, max(UNDO))
+    """The newest migrations meet members that write; then they are replaced."""
+    take_back(fleet.postgres.url, max(UNDO.keys() - NEEDED), kept=NEEDED)
     time.sleep(chance.uniform(0.2, 1))
     migrate(fleet)
     roll(fleet, chance)

@@ -36,7 +36,7 @@ def settlement(event: bytes, row: Row, cost: str = "0.0002") -> Decided:
     return Decided(taken, decide(taken, policy()))
 
 
-def standing(tables: Tables) -> list[tuple[object, object]]:
+def deferrals(tables: Tables) -> list[tuple[object, object]]:
     """Reason and resolution of each deferral, in the order in which they came."""
     rows = sorted(tables.deferred(), key=lambda row: row["id"])
     return [(row["reason"], row["resolution"]) for row in rows]
@@ -55,7 +55,7 @@ def test_04_a_response_is_charged_once_to_who_ordered_it(
     assert row["cost_text"] == COST
     assert (row["run_id"], row["attempt"], row["billing_account_id"]) == ("run-bg", 1, "acme")
     assert (row["sub_agent_id"], row["tags"], row["marks"]) == ("writer", ["night"], [])
-    assert all(resolution for _, resolution in standing(tables))
+    assert all(resolution for _, resolution in deferrals(tables))
     assert ledger.open_deferred() == (0, 0.0)
     # The same again: nothing changes, and the record that wrote the receipt publishes it again.
     before = tables.snapshot()
@@ -123,7 +123,7 @@ def test_two_members_that_each_hold_one_event_make_one_receipt(
             writer.join(NET_SECONDS)
     assert "created usage" in itertools.chain(*became)
     assert tables.receipt()["run_id"] == "run-bg"
-    assert standing(tables)[0] == ("awaiting_result", "result")
+    assert deferrals(tables)[0] == ("awaiting_result", "result")
 
 
 def waiting(url: str) -> int:
@@ -144,7 +144,7 @@ def test_a_create_that_is_settled_by_hand_takes_no_result_any_more(
     [row] = tables.deferred()
     assert write(ledger, settlement(ordered, row)) == ["created usage"]
     assert write(ledger, decided(read())) == ["deferred ambiguous_read"]
-    assert standing(tables) == [("awaiting_result", "settled"), ("ambiguous_read", None)]
+    assert deferrals(tables) == [("awaiting_result", "settled"), ("ambiguous_read", None)]
     receipt = tables.receipt()
     assert (receipt["run_id"], receipt["cost_source"]) == ("run-bg", "operator")
 
@@ -172,7 +172,7 @@ def test_a_read_that_is_settled_by_hand_does_not_wait_for_its_create(
     assert write(ledger, decided(read()), decided(create())) == [
         "duplicate receipt", "deferred awaiting_result"
     ]  # fmt: skip
-    assert [reason for reason, resolution in standing(tables) if not resolution] == [
+    assert [reason for reason, resolution in deferrals(tables) if not resolution] == [
         "awaiting_result"
     ]
     assert tables.receipt()["cost_text"] == COST
@@ -189,7 +189,7 @@ def test_a_second_response_with_the_same_usage_can_be_settled_beside_the_first(
     [row] = tables.deferred(reason="ambiguous_read")
     assert write(ledger, settlement(second, row, COST)) == ["created usage"]
     assert [row["run_id"] for row in tables.receipts()] == ["run-bg", "run-bg"]
-    assert all(resolution for _, resolution in standing(tables))
+    assert all(resolution for _, resolution in deferrals(tables))
     assert write(ledger, decided(read())) == ["duplicate receipt"]
 
 
@@ -218,7 +218,7 @@ def test_a_response_that_was_given_up_waits_no_longer(
 ) -> None:
     write(ledger, decided(create()), decided(element(id="other", litellm_call_id="other")))
     assert write(ledger, decided(ended())) == ["skipped not_billable"]
-    assert standing(tables) == [("awaiting_result", "no_charge")]
+    assert deferrals(tables) == [("awaiting_result", "no_charge")]
 
 
 def test_a_read_that_disagrees_about_the_cost_is_a_conflict(

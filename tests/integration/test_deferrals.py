@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -71,12 +72,13 @@ def key_of(value: bytes) -> str:
     return decision.call_key
 
 
-def waits(url: str) -> bool:
-    """Whether a session of the consumer waits for another transaction."""
+def waits(url: str, application: str = "billing-consumer") -> bool:
+    """Whether a session of the consumer, or of `application`, waits for another transaction."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'billing-consumer'"
-            " AND datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+            " AND datname = current_database() AND wait_event_type = 'Lock'",
+            [application],
         ).fetchone()
     return row == (1,)
 
@@ -119,6 +121,29 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
         with pytest.raises(SettlementError, match="in the meantime"):
             deferrals.waive(call, "ada", "our own test")
     assert resolutions(tables) == [(None, None, None, True)]
+
+
+def test_who_waives_a_call_while_another_closes_it_is_told_that_somebody_was_faster(
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
+) -> None:
+    write(ledger, decided(ZERO))
+    with (
+        closing(Deferrals(migrated_database_url)) as deferrals,
+        psycopg.connect(migrated_database_url) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        call = deferrals.find("call-1")
+        other.execute(
+            "UPDATE billing.deferred_calls SET resolved_at = now(), resolution = 'settled'"
+        )
+        waiving = pool.submit(deferrals.waive, call, "ada", "our own test")
+        eventually(
+            lambda: waits(migrated_database_url, "billing-operator"), "the second to wait", 30
+        )
+        other.commit()
+        with pytest.raises(SettlementError, match="in the meantime"):
+            waiving.result(NET_SECONDS)
+    assert resolutions(tables) == [("settled", None, None, False)]
 
 
 @pytest.mark.parametrize("touch", [ZERO, PAID], ids=["deferral", "receipt"])

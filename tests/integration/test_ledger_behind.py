@@ -18,8 +18,8 @@ from charging.outcomes import Charge, Decided, Outcome
 from consumer.continuity import Continuity
 from consumer.offsets import Offsets, committed
 from consumer.topics import KafkaTopics
+from ledger.apply import apply
 from ledger.gap import LedgerBehindError, Published
-from ledger.merge import merge
 from ledger.receipts import ReceiptWriter
 from tests.services.asking import at_once
 from tests.services.callbacks import decided, element, in_run, policy
@@ -193,9 +193,9 @@ def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(
         calls.append(len(batch))
         if calls == [4, 2, 1, 1, 2]:
             raise psycopg.OperationalError("the primary is gone")
-        return merge(cursor, batch)
+        return apply(cursor, batch)
 
-    monkeypatch.setattr("ledger.receipts.merge", torn)
+    monkeypatch.setattr("ledger.receipts.apply", torn)
     with pytest.raises(psycopg.OperationalError):
         ledger.write([refused("bad"), *(decided(element(id=str(n))) for n in range(3))], [at(4)])
     assert known(ledger) == -1

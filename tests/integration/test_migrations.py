@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,14 +16,16 @@ import pytest
 from psycopg import sql
 
 from ledger.receipts import ReceiptWriter
+from ledger.schema import described
 from tests.services import database
 from tests.services.callbacks import decided, element
-from tests.services.former_schema import take_back
+from tests.services.former_schema import NEEDED, take_back
 from tests.services.ledger import TABLES
 from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008"
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009"
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +137,29 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said
     assert "deadlock" in said
-    assert "applied: 0005, 0006, 0007, 0008" in said
+    assert "applied: 0005, 0006, 0007, 0008, 0009" in said
     assert schema(migrated_database_url) == whole
+
+
+def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_url: str) -> None:
+    """So a migration before it can be met by members that write."""
+    whole = schema(migrated_database_url)
+    take_back(migrated_database_url, "0008", kept=NEEDED)
+    assert writes(migrated_database_url)
+    assert run(migrated_database_url, "migrate") == (0, "applied: 0008, 0009")
+    assert schema(migrated_database_url) == whole
+
+
+def test_schema_sql_is_what_the_migrations_make(
+    database_url: str, migrated_database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute((ROOT / "ledger" / "schema.sql").read_bytes())
+    assert schema(database_url) == schema(migrated_database_url)
+    # Comments, functions and what a view says as well.
+    assert described(database_url) == described(migrated_database_url), (
+        "write it again: `python -m ledger.schema` with DATABASE_URL of a migrated database"
+    )
 
 
 def test_a_release_older_than_the_schema_says_so(migrated_database_url: str) -> None:
@@ -318,10 +342,16 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     expected |= {("billing_consumer", "published_offsets", "INSERT SELECT")}
     expected |= {("billing_reader", "lost_records", "SELECT")}
     expected |= {("billing_consumer", "lost_records", "INSERT SELECT")}
+    expected |= {
+        (role, "open_deferrals", "SELECT") for role in ("billing_consumer", "billing_reader")
+    }
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
         for name in ("resolution", "resolution_note", "resolved_at", "resolved_by", "result_key")
+    ] + [
+        ("billing_consumer", "open_deferrals", name)
+        for name in ("resolution", "resolution_note", "resolved_at", "resolved_by")
     ] + [
         ("billing_consumer", "published_offsets", name)
         for name in (
@@ -341,9 +371,12 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     [
         ("billing_reader", "INSERT INTO billing.usage_units DEFAULT VALUES"),
         ("billing_reader", "UPDATE billing.deferred_calls SET resolution = 'x'"),
+        ("billing_reader", "UPDATE billing.open_deferrals SET resolution = 'x'"),
         ("billing_reader", "DELETE FROM billing.deferred_calls"),
         ("billing_reader", "CREATE TABLE billing.mine (id int)"),
         ("billing_consumer", "UPDATE billing.deferred_calls SET suggested_cost_usd = 0"),
+        ("billing_consumer", "UPDATE billing.open_deferrals SET reason = 'x'"),
+        ("billing_consumer", "DELETE FROM billing.open_deferrals"),
         ("billing_consumer", "UPDATE billing.usage_units SET tokens_in = 0"),
         ("billing_consumer", "DELETE FROM billing.deferred_calls"),
         ("billing_consumer", "DELETE FROM billing.usage_units"),
@@ -373,13 +406,14 @@ AMOUNTS = (
 
 
 def numeric_columns(url: str) -> set[tuple[str, str]]:
-    """Every column of the schema that can hold what is no number."""
+    """Every column of the schema's tables that can hold what is no number."""
     with psycopg.connect(url) as connection:
         return {
             (str(table), str(column))
             for table, column in connection.execute(
                 "SELECT table_name, column_name FROM information_schema.columns"
-                " WHERE table_schema = 'billing'"
+                " JOIN information_schema.tables USING (table_schema, table_name)"
+                " WHERE table_schema = 'billing' AND table_type = 'BASE TABLE'"
                 " AND data_type IN ('numeric', 'real', 'double precision')"
             )
         }

@@ -1,6 +1,7 @@
 """The schema as earlier releases knew it: what takes back the migrations since the last one."""
 
 import contextlib
+from collections.abc import Collection
 from typing import Final
 
 import psycopg
@@ -9,6 +10,10 @@ from psycopg.errors import DeadlockDetected
 from tests.services.waiting import eventually
 
 UNDO: Final = {
+    "0009": """
+DROP VIEW billing.open_deferrals;
+DROP FUNCTION billing.offset_in_topic;
+""",
     "0008": """
 ALTER TABLE billing.charge_receipts
     DROP CONSTRAINT response_cost_usd_is_finite, DROP CONSTRAINT charged_usd_is_finite;
@@ -34,10 +39,20 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 }
 """What takes each migration back, the newest first, where nothing of what it brought is in use."""
 
+NEEDED: Final = frozenset({"0009"})
+"""Those without which members of this release do not write. Each may be applied over itself."""
 
-def take_back(url: str, oldest: str) -> None:
-    """Make the schema what it was before the migration `oldest`, in one transaction."""
-    undo = "".join(statements for revision, statements in UNDO.items() if revision >= oldest)
+
+def take_back(url: str, oldest: str, kept: Collection[str] = ()) -> None:
+    """Make the schema what it was before the migration `oldest`, in one transaction.
+
+    What the `kept` ones brought stays, although they count as not applied.
+    """
+    undo = "".join(
+        statements
+        for revision, statements in UNDO.items()
+        if revision >= oldest and revision not in kept
+    )
     before = f"{int(oldest) - 1:04}"
 
     def taken_back() -> bool:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from charging.outcomes import Charge, Decided, Deferred, Skipped
 from charging.pairing import Pairing, Row
 from schemas.receipt import Receipt
-from schemas.record import Place
+from schemas.record import Provenance
 from tests.services.callbacks import decided
 
 SOURCE = "litellm"
@@ -18,7 +18,7 @@ class Book:
 
     def __init__(self) -> None:
         self.receipts = dict[str, Receipt]()
-        self.places: dict[str, Place] = {}
+        self.provenances: dict[str, Provenance] = {}
         self.rows: dict[str, Row] = {}
         self.outcomes: list[str] = []
 
@@ -28,23 +28,23 @@ class Book:
 
     def write(self, batch: Sequence[Decided]) -> list[str]:
         """Write a batch; what became of its records."""
-        known = {(SOURCE, key): place for key, place in self.places.items()}
+        known = {(SOURCE, key): provenance for key, provenance in self.provenances.items()}
         pairing = Pairing(SOURCE, list(self.rows.values()), known)
         judged = [
-            pairing.judge(ordinal, each.record.place, each.decision)
+            pairing.judge(ordinal, each.record.provenance, each.decision)
             for ordinal, each in enumerate(batch)
         ]
         became: dict[int, str] = {}
         for ordinal, decision in enumerate(judged):
             if isinstance(decision, Charge):
-                became[ordinal] = self._charge(decision, batch[ordinal].record.place)
+                became[ordinal] = self._charge(decision, batch[ordinal].record.provenance)
         for ordinal, decision in enumerate(judged):
             if isinstance(decision, Deferred):
-                became[ordinal] = self._defer(decision, batch[ordinal].record.place)
+                became[ordinal] = self._defer(decision, batch[ordinal].record.provenance)
             elif isinstance(decision, Skipped):
                 became[ordinal] = "skipped"
         for ordinal, birth in pairing.births.items():
-            self._defer(birth, batch[ordinal].record.place)
+            self._defer(birth, batch[ordinal].record.provenance)
         for _, key, resolution, result_key in pairing.closings:
             row = self.rows[key]
             self.rows[key] = replace(
@@ -56,21 +56,21 @@ class Book:
         self.outcomes += found
         return found
 
-    def _charge(self, charge: Charge, place: Place) -> str:
+    def _charge(self, charge: Charge, provenance: Provenance) -> str:
         key = charge.receipt.call_key
         if key in self.receipts:
-            return "replayed" if self.places[key] == place else "duplicate"
-        self.receipts[key], self.places[key] = charge.receipt, place
+            return "replayed" if self.provenances[key] == provenance else "duplicate"
+        self.receipts[key], self.provenances[key] = charge.receipt, provenance
         if key in self.rows and self.rows[key].resolution is None:
             self.rows[key] = replace(self.rows[key], resolution="callback")
         return "created"
 
-    def _defer(self, deferred: Deferred, place: Place) -> str:
+    def _defer(self, deferred: Deferred, provenance: Provenance) -> str:
         key = deferred.call_key
         if key in self.rows:
             return "duplicate"
         resolution = "callback" if key in self.receipts else None
-        self.rows[key] = Row(key, deferred.reason, place, deferred.held, resolution)
+        self.rows[key] = Row(key, deferred.reason, provenance, deferred.held, resolution)
         return deferred.reason
 
     def open(self) -> list[str]:
@@ -79,4 +79,4 @@ class Book:
 
     def state(self) -> tuple[object, ...]:
         """Everything in it, to be compared."""
-        return (self.receipts, self.places, self.rows)
+        return (self.receipts, self.provenances, self.rows)

@@ -39,7 +39,7 @@ class SimulatedEvents:
     def _transact(self, outcomes: Sequence[Outcome], metadata: object) -> None:
         broker, fails = self._broker, self.fails()
         events: list[object] = [
-            one.receipt.id if one.receipt else one.decided.record.place
+            one.receipt.id if one.receipt else one.decided.record.provenance
             for one in outcomes
             if one.receipt or isinstance(one.decided.decision, Parked)
         ]

@@ -6,11 +6,12 @@ from uuid import UUID
 
 from psycopg import OperationalError
 
-from charging.outcomes import Charge, Decided, Outcome, Parked
+from charging.outcomes import Charge, Decided, DuplicateReason, Outcome, OutcomeKind, Parked
 from consumer.start import Place
 from ledger.gap import Known, LedgerBehindError, Published
 from ledger.positions import Move
-from schemas.record import Place as Provenance
+from schemas.receipt import ChargeReason
+from schemas.record import Provenance
 from tests.simulation.world import World
 
 
@@ -54,12 +55,12 @@ class SimulatedLedger:
     def _outcome(self, decided: Decided) -> Outcome:
         decision = decided.decision
         if isinstance(decision, Parked):
-            return Outcome(decided, "parked", decision.reason)
+            return Outcome(decided, OutcomeKind.PARKED, decision.reason)
         assert isinstance(decision, Charge)
-        provenance = self._books.receipts.setdefault(decision.receipt.id, decided.record.place)
-        if provenance == decided.record.place:
-            return Outcome(decided, "created", "usage", decision.receipt)
-        return Outcome(decided, "duplicate", "receipt")
+        provenance = self._books.receipts.setdefault(decision.receipt.id, decided.record.provenance)
+        if provenance == decided.record.provenance:
+            return Outcome(decided, OutcomeKind.CREATED, ChargeReason.USAGE, decision.receipt)
+        return Outcome(decided, OutcomeKind.DUPLICATE, DuplicateReason.RECEIPT)
 
     def remember(self, published: Sequence[Published]) -> None:
         """Positions alone."""

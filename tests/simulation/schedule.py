@@ -15,6 +15,7 @@ from charging.outcomes import Charge, Decision, Parked
 from consumer import metrics
 from consumer.settings import Settings
 from consumer.start import Place
+from schemas.headers import Reason
 from schemas.record import Record
 from tests.services.callbacks import RECEIVED_MS, charged, element
 from tests.services.settings import settings
@@ -89,17 +90,19 @@ class Schedule:
         for offset in range(self._shape.records):
             record = Record(*place, offset, RECEIVED_MS, b"run", b"call", ())
             if place[1] == 0 and offset < PARKED_TOGETHER:
-                self._decisions[record.place] = Parked("contract_broken", "")
+                self._decisions[record.provenance] = Parked(Reason.CONTRACT_BROKEN, "")
             else:
                 number = offset - 1 if offset > PARKED_TOGETHER and offset % 4 == 1 else offset
                 receipt = msgspec.structs.replace(
                     _sample().receipt, id=UUID(int=place[1] << 32 | number)
                 )
-                self._decisions[record.place] = msgspec.structs.replace(_sample(), receipt=receipt)
+                self._decisions[record.provenance] = msgspec.structs.replace(
+                    _sample(), receipt=receipt
+                )
             yield record
 
     def _decide(self, record: Record) -> Decision:
-        return self._decisions.get(record.place, Parked("contract_broken", "the sample"))
+        return self._decisions.get(record.provenance, Parked(Reason.CONTRACT_BROKEN, "the sample"))
 
     def run(self) -> None:
         """Run it to its end. Raises an `AssertionError` where something is wrong."""
@@ -188,13 +191,13 @@ class Schedule:
         expected: Counter[object] = Counter()
         for log in self._logs.values():
             for record in log:
-                decision = self._decisions[record.place]
+                decision = self._decisions[record.provenance]
                 if isinstance(decision, Charge):
                     expected[decision.receipt.id] = 1
                     if decision.receipt.id not in self._books.receipts:
-                        raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.place}")
+                        raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
                 else:
-                    expected[record.place] = 1
+                    expected[record.provenance] = 1
         published = Counter(self._broker.events)
         if published != expected:
             twice, never = published - expected, expected - published

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging.call_shape import Shape, reads_response, shape_of
-from charging.outcomes import Charge, Deferred, Skipped
+from charging.outcomes import Charge, Deferred, Skipped, SkippedReason
 from docs.call_types import call_types, committed
 from tests.services.callbacks import element, policy, verdict
 
@@ -166,4 +166,4 @@ def test_what_the_operator_names_costs_nothing_too() -> None:
     decision = verdict(
         element(call_type="anew", response_cost=0), policy(not_billable=frozenset({"anew"}))
     )
-    assert decision == Skipped("not_billable")
+    assert decision == Skipped(SkippedReason.NOT_BILLABLE)

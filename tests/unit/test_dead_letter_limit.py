@@ -5,9 +5,19 @@ from collections.abc import Sequence
 import pytest
 
 from charging.decision import decide
-from charging.outcomes import UNSTORABLE, Decided, Decision, Outcome, Parked, Skipped
+from charging.outcomes import (
+    Decided,
+    Decision,
+    Outcome,
+    OutcomeKind,
+    Parked,
+    Skipped,
+    SkippedReason,
+)
 from consumer import metrics
 from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
+from schemas.headers import Reason
+from schemas.receipt import ChargeReason
 from schemas.record import Record
 from tests.services.callbacks import policy
 from tests.services.settings import settings
@@ -18,7 +28,9 @@ def batch(pattern: str) -> Sequence[Decided]:
     return [
         Decided(
             Record("callbacks", 0, offset, 0, b"run", b"{}", []),
-            Parked("contract_broken", "") if letter == "p" else Skipped("failed_call"),
+            Parked(Reason.CONTRACT_BROKEN, "")
+            if letter == "p"
+            else Skipped(SkippedReason.FAILED_CALL),
         )
         for offset, letter in enumerate(pattern)
     ]
@@ -65,17 +77,22 @@ def guard(*, reads: bool = True, stores: bool = True) -> DeadLetterGuard:
     """A guard with a limit of three in a row, of a release that is whole or not."""
 
     def decided(record: Record) -> Decision:
-        return decide(record, policy()) if reads else Parked("contract_broken", "a bug")
+        return decide(record, policy()) if reads else Parked(Reason.CONTRACT_BROKEN, "a bug")
 
     return DeadLetterGuard(settings(consumer_dead_letter_run=3), decided, lambda _: stores)
 
 
 def refused(pattern: str) -> list[Outcome]:
     """What the ledger says: u is refused, p was parked before, anything else is written."""
+    became = {
+        "u": (OutcomeKind.PARKED, Reason.UNSTORABLE),
+        "p": (OutcomeKind.PARKED, Reason.CONTRACT_BROKEN),
+    }
     return [
-        Outcome(Decided(one.record, Parked(UNSTORABLE, "")), "parked", UNSTORABLE)
-        if letter == "u"
-        else Outcome(one, "parked" if letter == "p" else "created", "")
+        Outcome(
+            Decided(one.record, Parked(Reason.UNSTORABLE, "")) if letter == "u" else one,
+            *became.get(letter, (OutcomeKind.CREATED, ChargeReason.USAGE)),
+        )
         for letter, one in zip(pattern, batch(pattern), strict=True)
     ]
 

@@ -183,8 +183,7 @@ def test_every_reason_of_a_dead_letter_has_a_row_in_the_runbook() -> None:
         for row in rows("docs/operations.md", "| reason | what it is |")
         for reason in re.findall(r"`(\w+)`", row[0])
     }
-    # `unstorable` is the consumer's own: what PostgreSQL refuses.
-    known = {reason.value for reason in Reason} | {"unstorable"}
+    known = {reason.value for reason in Reason}
     assert named == known
     (line,) = re.findall(
         r"^\| `reason` \| a code: (.+?) \|$", PAGES[ROOT / "docs/subscribers.md"], re.MULTILINE

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charging.decision import MOST_BYTES, decide
-from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
+from charging.outcomes import Charge, Deferred, Parked, Skipped, SkippedReason, Usage
 from consumer.letter import Letter, letters
 from runtime.records import read_headers
 from schemas import headers as names
-from schemas.headers import FoundHeaders, header
+from schemas.headers import FoundHeaders, Reason, header
 from schemas.receipt import to_kafka
 from schemas.record import Record
 from tests.services.callbacks import (
@@ -87,7 +87,7 @@ def test_where_the_client_hands_out_nothing_the_record_is_kept_aside(left: objec
 def test_a_tombstone_is_skipped_on_both_topics(topic: str) -> None:
     for names_lost in (0, -1):
         taken = Record(topic, 0, 1, RECEIVED_MS, None, None, (), 0, names_lost)
-        assert decide(taken, policy()) == Skipped("tombstone")
+        assert decide(taken, policy()) == Skipped(SkippedReason.TOMBSTONE)
 
 
 @pytest.mark.parametrize("topic", [CALLBACKS, USAGE_UNITS])
@@ -142,7 +142,7 @@ def parked(
 ) -> Sequence[Letter]:
     """The letters of a record that cannot be read."""
     taken = Record("t", 3, 7, -5, key, value, headers)
-    return list(letters(taken, Parked("unreadable", "no JSON"), "group", limit))
+    return list(letters(taken, Parked(Reason.UNREADABLE, "no JSON"), "group", limit))
 
 
 @given(st.none() | st.binary(max_size=30), st.binary(max_size=200), HEADERS)

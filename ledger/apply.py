@@ -1,0 +1,206 @@
+"""Applying a batch: asks what the ledger knows of it, has it planned, and writes the plan.
+
+All within the caller's transaction. New receipts go straight into their tables; everything else is
+told by what the ledger knows of the batch's calls, asked once (`plan`).
+CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: a receipt's id follows from its call.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg import Cursor
+from psycopg.rows import dict_row
+
+from charging.doubles import Success
+from charging.outcomes import Charge, Decided, Outcome
+from charging.pairing import Closing, Row
+from ledger.links import Link, Paired, calls_of, pair, told, with_settled
+from ledger.plan import (
+    Call,
+    Existing,
+    Plan,
+    Resolved,
+    Written,
+    compare,
+    draft,
+    outcomes,
+    plan,
+    resolved,
+)
+from ledger.queries import query
+from ledger.rows import (
+    DEFERRED_TYPES,
+    DETAIL_TYPES,
+    RECEIPT_TYPES,
+    deferred_row,
+    detail_row,
+    receipt_row,
+    usage_row,
+)
+from schemas.receipt import Receipt, receipt_id
+
+_SEPARATOR: Final = "\x1f"
+
+
+def apply(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
+    """Write a batch, once a transaction, and say, record for record, what became of it.
+
+    Raises `psycopg.errors.UniqueViolation` when another member wrote one of its calls in the same
+    moment: asked again, the ledger knows that call.
+    """
+    drafted = draft(_paired(cursor, batch))
+    ids = [charge.receipt.id for charge in drafted.charges.values()]
+    compared = compare(drafted, _existing(cursor, ids) if ids else {})
+    requests = compared.requests
+    planned = plan(compared, _successes(cursor, requests) if requests else ())
+    return outcomes(planned, _write(cursor, planned))
+
+
+def _write(cursor: Cursor[Any], planned: Plan) -> Written:
+    units = _keep_units(cursor, planned) if planned.units else set[int]()
+    if planned.receipts:
+        _create(cursor, planned)
+    if planned.calls:
+        # As late as can be: another member may have deferred one of them meanwhile.
+        closed = resolved(planned, _open_deferrals(cursor, planned.calls.values()))
+        if closed:
+            _resolve(cursor, closed)
+    if planned.conflicts:
+        cursor.executemany(query("insert_conflict"), planned.conflicts)
+    replayed = _replayed(cursor, list(planned.replays.values())) if planned.replays else {}
+    deferrals = _defer(cursor, planned) if planned.deferrals else set[int]()
+    if planned.closings:
+        _close(cursor, planned.closings)
+    return Written(units, deferrals, replayed)
+
+
+def _paired(cursor: Cursor[Any], batch: Sequence[Decided]) -> Paired:
+    """Judge what a batch tells of background responses, with what the ledger knows of them.
+
+    Until the transaction ends nobody else does so for the same ones, and nobody settles or waives
+    them by hand: two members that each hold one callback of a response would both let it wait.
+    """
+    said = told(batch)
+    links = said.links
+    if said.settled:
+        asked = {"keys": [key for _, key in said.settled.values()]}
+        links = with_settled(said, cursor.execute(query("find_links_of_calls"), asked))
+    if not links:
+        return Paired(batch)
+    cursor.execute(
+        query("lock_links"), {"links": [_SEPARATOR.join(link) for link in links.values()]}
+    )
+    rows = _linked(cursor, dict.fromkeys(links.values()))
+    calls = calls_of(batch, links, rows)
+    existing = _existing(cursor, [receipt_id(source, key) for source, key in calls])
+    return pair(batch, links, rows, {call: one.provenance for call, one in existing.items()})
+
+
+def _linked(cursor: Cursor[Any], links: Collection[Link]) -> dict[Link, list[Row]]:
+    rows: dict[Link, list[Row]] = {link: [] for link in links}
+    asked = {"links": [digest for _, digest in links]}
+    for source, digest, *found, held, resolution, result_key in cursor.execute(
+        query("find_links"), asked
+    ):
+        if (source, digest) in rows:
+            call_key, reason, *provenance = found
+            charge = msgspec.convert(held, Charge) if held else None
+            row = Row(call_key, reason, tuple(provenance), charge, resolution, result_key)
+            rows[source, digest].append(row)
+    return rows
+
+
+def _existing(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[Call, Existing]:
+    """Return the receipts of these ids, by their calls."""
+    found = cursor.execute(query("find_receipts"), {"ids": _listed(ids)})
+    return {
+        (source, key): Existing((topic, partition, offset), content_hash, cost_source)
+        for source, key, topic, partition, offset, content_hash, cost_source in found
+    }
+
+
+def _successes(cursor: Cursor[Any], requests: Sequence[str]) -> list[Success]:
+    asked = cursor.execute(query("find_successes"), {"calls": _listed(requests)})
+    return [Success(*row) for row in asked]
+
+
+def _open_deferrals(cursor: Cursor[Any], calls: Collection[Call]) -> set[Call]:
+    """Return calls whose deferral is open; those of `calls` are all among them."""
+    asked = {
+        "sources": list({source for source, _ in calls}),
+        "keys": _listed([key for _, key in calls]),
+    }
+    return set(cursor.execute(query("find_open_deferrals"), asked))
+
+
+def _listed(values: Sequence[str] | Sequence[UUID]) -> str:
+    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
+    return msgspec.json.encode(values).decode()
+
+
+def _replayed(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[UUID, Receipt]:
+    with cursor.connection.cursor(row_factory=dict_row) as reader:
+        rows = reader.execute(query("read_receipts"), {"ids": ids}).fetchall()
+    return {row["id"]: msgspec.convert(row, Receipt) for row in rows}
+
+
+def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
+    """Keep the usage units; return the ordinals of the new ones."""
+    new: set[int] = set()
+    for ordinal, usage in planned.units.items():
+        cursor.execute(query("insert_usage_unit"), usage_row(planned.batch[ordinal].record, usage))
+        if cursor.rowcount:
+            new.add(ordinal)
+    return new
+
+
+def _create(cursor: Cursor[Any], planned: Plan) -> None:
+    rows = (receipt_row(record, charge) for record, charge in planned.receipts)
+    _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
+    details = (detail_row(charge) for _, charge in planned.receipts)
+    _copy(cursor, "copy_details", DETAIL_TYPES, details)
+
+
+def _copy(
+    cursor: Cursor[Any], name: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
+) -> None:
+    with cursor.copy(query(name)) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
+
+
+def _resolve(cursor: Cursor[Any], closed: Sequence[Resolved]) -> None:
+    given: Mapping[str, list[str | None]] = {
+        "sources": [one.call[0] for one in closed],
+        "keys": [one.call[1] for one in closed],
+        "resolutions": [one.resolution for one in closed],
+        "by": [one.settlement.by if one.settlement else None for one in closed],
+        "notes": [one.settlement.note if one.settlement else None for one in closed],
+    }
+    cursor.execute(query("resolve_deferred"), given)
+
+
+def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
+    """Open the deferrals; return the ordinals of the new ones."""
+    rows = (
+        deferred_row(
+            ordinal,
+            planned.batch[ordinal].record,
+            deferred,
+            planned.settlements.get((deferred.source_system, deferred.call_key)),
+        )
+        for ordinal, deferred in planned.deferrals.items()
+    )
+    cursor.execute(query("create_incoming"))
+    _copy(cursor, "copy_deferred", DEFERRED_TYPES, rows)
+    return {ordinal for (ordinal,) in cursor.execute(query("insert_deferred"))}
+
+
+def _close(cursor: Cursor[Any], closings: Sequence[Closing]) -> None:
+    """Close creates that have their result, and say which it is."""
+    columns = zip(*closings, strict=True)
+    names = ("sources", "keys", "resolutions", "results")
+    cursor.execute(query("close_linked"), dict(zip(names, map(list, columns), strict=True)))

@@ -1,0 +1,268 @@
+-- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
+-- from a migrated database, and a test holds it equal. Databases are made by
+-- `python -m consumer migrate`.
+-- The roles billing_consumer and billing_reader belong to the server.
+
+CREATE SCHEMA billing;
+
+CREATE OR REPLACE FUNCTION billing.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'billing.% is append-only: % is refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation',
+              HINT = 'Write a correcting entry instead.';
+END $function$;
+
+CREATE TABLE billing.schema_migrations (
+    version_num character varying(32) NOT NULL,
+    CONSTRAINT schema_migrations_pkc PRIMARY KEY (version_num)
+);
+
+CREATE TABLE billing.charge_receipts (
+    id uuid NOT NULL,
+    source_system text NOT NULL,
+    call_key text NOT NULL,
+    litellm_call_id text,
+    response_id text NOT NULL,
+    source_reference text NOT NULL,
+    run_id text NOT NULL,
+    attempt integer NOT NULL,
+    billing_account_id text NOT NULL,
+    response_cost_usd numeric NOT NULL,
+    charged_usd numeric NOT NULL,
+    charged_credits bigint NOT NULL,
+    cost_source text NOT NULL,
+    charge_reason text NOT NULL,
+    marks text[] NOT NULL DEFAULT '{}'::text[],
+    content_hash text NOT NULL,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT charge_receipts_pkey PRIMARY KEY (id),
+    CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key),
+    CONSTRAINT charge_receipts_attempt_check CHECK (attempt >= 0),
+    CONSTRAINT charge_receipts_charge_reason_check CHECK (charge_reason = ANY (ARRAY['usage'::text, 'partial'::text, 'cache_hit'::text, 'free_model'::text, 'health_probe'::text, 'silent_experiment'::text])),
+    CONSTRAINT charge_receipts_charged_credits_check CHECK (charged_credits >= 0),
+    CONSTRAINT charge_receipts_charged_usd_check CHECK (charged_usd >= 0::numeric),
+    CONSTRAINT charge_receipts_response_cost_usd_check CHECK (response_cost_usd >= 0::numeric),
+    CONSTRAINT charged_usd_is_finite CHECK (charged_usd < 'Infinity'::numeric AND charged_usd > '-Infinity'::numeric),
+    CONSTRAINT response_cost_usd_is_finite CHECK (response_cost_usd < 'Infinity'::numeric AND response_cost_usd > '-Infinity'::numeric),
+    CONSTRAINT zero_has_a_reason CHECK (response_cost_usd > 0::numeric OR (charge_reason <> ALL (ARRAY['usage'::text, 'partial'::text])))
+);
+CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts USING btree (litellm_call_id);
+CREATE INDEX charge_receipts_response_id ON billing.charge_receipts USING btree (response_id);
+CREATE INDEX charge_receipts_run_id ON billing.charge_receipts USING btree (run_id);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.charge_receipts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.charge_receipts IS 'This call was charged this much. Append-only.';
+COMMENT ON COLUMN billing.charge_receipts.response_cost_usd IS 'LiteLLM''s figure, untouched.';
+COMMENT ON COLUMN billing.charge_receipts.charged_credits IS 'charged_usd times 10,000,000, rounded up once.';
+COMMENT ON COLUMN billing.charge_receipts.kafka_offset IS 'With topic and partition: the record that it was written from.';
+
+CREATE TABLE billing.llm_charge_details (
+    charge_receipt_id uuid NOT NULL,
+    provider_call_id text,
+    model text,
+    provider_model text,
+    provider text,
+    call_type text,
+    stream boolean NOT NULL,
+    tokens_in bigint,
+    tokens_out bigint,
+    tokens_cached_in bigint,
+    tokens_reasoning bigint,
+    latency_ms integer,
+    ttft_ms integer,
+    graph_id text,
+    sub_agent_id text,
+    parent_sub_agent_id text,
+    tool_call_id text,
+    tags text[] NOT NULL DEFAULT '{}'::text[],
+    saved_cache_cost numeric,
+    CONSTRAINT llm_charge_details_pkey PRIMARY KEY (charge_receipt_id),
+    CONSTRAINT llm_charge_details_charge_receipt_id_fkey FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts(id),
+    CONSTRAINT saved_cache_cost_is_finite CHECK (saved_cache_cost < 'Infinity'::numeric AND saved_cache_cost > '-Infinity'::numeric)
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.llm_charge_details FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.llm_charge_details IS 'What a receipt says of the call itself, a row each. Append-only.';
+
+CREATE TABLE billing.deferred_calls (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    source_system text NOT NULL,
+    call_key text NOT NULL,
+    litellm_call_id text,
+    response_id text NOT NULL,
+    reason text NOT NULL,
+    suggested_cost_usd numeric,
+    run_id text NOT NULL,
+    model text,
+    provider text,
+    tokens_in bigint,
+    tokens_out bigint,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    deferred_at timestamp with time zone NOT NULL DEFAULT now(),
+    resolved_at timestamp with time zone,
+    resolution text,
+    resolved_by text,
+    resolution_note text,
+    sent_cost text,
+    link text,
+    held jsonb,
+    result_key text,
+    kafka_topic_id text,
+    CONSTRAINT deferred_calls_pkey PRIMARY KEY (id),
+    CONSTRAINT one_deferral_per_call UNIQUE (source_system, call_key),
+    CONSTRAINT deferred_calls_check CHECK ((resolved_at IS NULL) = (resolution IS NULL)),
+    CONSTRAINT deferred_calls_reason_check CHECK (reason = ANY (ARRAY['suspicious_zero'::text, 'missing_cost'::text, 'unusable_cost'::text, 'awaiting_result'::text, 'awaiting_create'::text, 'ambiguous_read'::text])),
+    CONSTRAINT suggested_cost_usd_is_finite CHECK (suggested_cost_usd < 'Infinity'::numeric AND suggested_cost_usd > '-Infinity'::numeric),
+    CONSTRAINT unusable_cost_says_what CHECK ((reason = 'unusable_cost'::text) = (sent_cost IS NOT NULL))
+);
+CREATE INDEX deferred_calls_link ON billing.deferred_calls USING btree (link) WHERE link IS NOT NULL;
+CREATE INDEX deferred_calls_open ON billing.deferred_calls USING btree (deferred_at) WHERE resolved_at IS NULL;
+CREATE INDEX deferred_calls_run_id ON billing.deferred_calls USING btree (run_id);
+COMMENT ON TABLE billing.deferred_calls IS 'Calls that should have cost something and say zero or nothing, open and resolved.';
+COMMENT ON COLUMN billing.deferred_calls.sent_cost IS 'The sender''s text of a cost that is no money; nothing computes with it.';
+COMMENT ON COLUMN billing.deferred_calls.link IS 'What all callbacks of one background response share.';
+COMMENT ON COLUMN billing.deferred_calls.held IS 'The receipt that is to be written, or whose the create is.';
+COMMENT ON COLUMN billing.deferred_calls.result_key IS 'The call key of the result that a create has had.';
+COMMENT ON COLUMN billing.deferred_calls.kafka_topic_id IS 'Which topic of that name; NULL where that was not kept yet.';
+
+CREATE TABLE billing.receipt_conflicts (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    charge_receipt_id uuid NOT NULL,
+    source_system text NOT NULL,
+    call_key text NOT NULL,
+    receipt_content_hash text NOT NULL,
+    conflict_content_hash text NOT NULL,
+    billing_account_id text NOT NULL,
+    response_cost_usd numeric NOT NULL,
+    model text,
+    tokens_in bigint,
+    tokens_out bigint,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    detected_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT receipt_conflicts_pkey PRIMARY KEY (id),
+    CONSTRAINT one_conflict_per_content UNIQUE (source_system, call_key, conflict_content_hash),
+    CONSTRAINT receipt_conflicts_charge_receipt_id_fkey FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts(id),
+    CONSTRAINT response_cost_usd_is_finite CHECK (response_cost_usd < 'Infinity'::numeric AND response_cost_usd > '-Infinity'::numeric)
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.receipt_conflicts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.receipt_conflicts IS 'Callbacks that contradict the receipt of their call; it stays as it is. Append-only.';
+
+CREATE TABLE billing.usage_units (
+    unit_id uuid NOT NULL,
+    run_id text NOT NULL,
+    attempt integer NOT NULL,
+    litellm_call_id text,
+    response_id text,
+    executor text NOT NULL,
+    model text,
+    graph_id text,
+    sub_agent_id text,
+    parent_sub_agent_id text,
+    tool_call_id text,
+    tokens_in bigint,
+    tokens_out bigint,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT usage_units_pkey PRIMARY KEY (unit_id)
+);
+CREATE INDEX usage_units_litellm_call_id ON billing.usage_units USING btree (litellm_call_id);
+CREATE INDEX usage_units_run_id ON billing.usage_units USING btree (run_id);
+COMMENT ON TABLE billing.usage_units IS 'What executors say of their calls, to compare with; never billed.';
+
+CREATE TABLE billing.published_offsets (
+    consumer_group text NOT NULL,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    topic_id text NOT NULL,
+    next_offset bigint NOT NULL,
+    written_at timestamp with time zone NOT NULL DEFAULT now(),
+    published_offset bigint,
+    after_batch_at timestamp with time zone,
+    topic_since timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    CONSTRAINT published_offsets_pkey PRIMARY KEY (consumer_group, kafka_topic, kafka_partition),
+    CONSTRAINT published_offsets_next_offset_check CHECK (next_offset >= 0),
+    CONSTRAINT published_offsets_published_offset_check CHECK (published_offset >= 0)
+) WITH (fillfactor=50);
+COMMENT ON TABLE billing.published_offsets IS 'Up to where each group has written and published each partition.';
+COMMENT ON COLUMN billing.published_offsets.next_offset IS 'Everything below it is written.';
+COMMENT ON COLUMN billing.published_offsets.published_offset IS 'Everything below it is published, too.';
+COMMENT ON COLUMN billing.published_offsets.after_batch_at IS 'Not written_at where a release before 0007 wrote last.';
+COMMENT ON COLUMN billing.published_offsets.topic_since IS 'When this topic took the place of an earlier one of the same name.';
+
+CREATE TABLE billing.lost_records (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    consumer_group text NOT NULL,
+    kafka_topic text NOT NULL,
+    kafka_partition integer NOT NULL,
+    topic_id text NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    reason text NOT NULL,
+    detected_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT lost_records_pkey PRIMARY KEY (id),
+    CONSTRAINT lost_records_check CHECK (next_offset > first_offset),
+    CONSTRAINT lost_records_first_offset_check CHECK (first_offset >= 0),
+    CONSTRAINT lost_records_reason_check CHECK (reason = ANY (ARRAY['expired'::text, 'never_read'::text, 'ledger_lost'::text]))
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.lost_records FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.lost_records IS 'Records without an outcome that nobody can read any more. Append-only.';
+
+CREATE VIEW billing.open_deferrals AS
+ SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
+    reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
+    suggested_cost_usd, sent_cost, run_id, model, provider, tokens_in, tokens_out,
+    kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, occurred_at, deferred_at,
+    resolved_at, resolution, resolved_by, resolution_note
+   FROM billing.deferred_calls deferred
+  WHERE resolved_at IS NULL AND NOT (EXISTS ( SELECT
+           FROM billing.charge_receipts receipt
+          WHERE receipt.source_system = deferred.source_system AND receipt.call_key = deferred.call_key));
+COMMENT ON VIEW billing.open_deferrals IS 'Deferred calls that nobody has resolved and that have no receipt.';
+COMMENT ON COLUMN billing.open_deferrals.waiting IS 'For another callback of its response: no matter for a person before a day.';
+
+CREATE OR REPLACE FUNCTION billing.offset_in_topic(kafka_topic text, kafka_partition integer, kafka_offset bigint, written_at timestamp with time zone)
+ RETURNS TABLE(known_offset bigint)
+ LANGUAGE sql
+ STABLE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN (written_at < ( SELECT min(known.topic_since) AS min
+                FROM billing.published_offsets known
+               WHERE ((known.kafka_topic = offset_in_topic.kafka_topic) AND (known.kafka_partition = offset_in_topic.kafka_partition)))) THEN ('-1'::integer)::bigint
+             ELSE kafka_offset
+         END AS kafka_offset;
+END;
+
+GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
+GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
+GRANT SELECT ON billing.charge_receipts TO billing_reader;
+GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
+GRANT SELECT ON billing.deferred_calls TO billing_reader;
+GRANT INSERT, SELECT ON billing.llm_charge_details TO billing_consumer;
+GRANT SELECT ON billing.llm_charge_details TO billing_reader;
+GRANT INSERT, SELECT ON billing.lost_records TO billing_consumer;
+GRANT SELECT ON billing.lost_records TO billing_reader;
+GRANT SELECT ON billing.open_deferrals TO billing_reader;
+GRANT SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by) ON billing.open_deferrals TO billing_consumer;
+GRANT INSERT, SELECT, UPDATE (after_batch_at, next_offset, published_offset, topic_id, topic_since, written_at) ON billing.published_offsets TO billing_consumer;
+GRANT SELECT ON billing.published_offsets TO billing_reader;
+GRANT INSERT, SELECT ON billing.receipt_conflicts TO billing_consumer;
+GRANT SELECT ON billing.receipt_conflicts TO billing_reader;
+GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader;
+GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
+GRANT SELECT ON billing.usage_units TO billing_reader;
