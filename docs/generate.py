@@ -77,7 +77,11 @@ def _standard(node: Any) -> Any:  # noqa: ANN401 - JSON
     if told.get("format") in _PRIVATE_FORMATS:
         del told["format"]
     if ALSO in node:
-        told["type"] = [told["type"], *node[ALSO]]
+        # Not a list of types, of which strict validators warn.
+        told["anyOf"] = [{"type": kind} for kind in (told.pop("type"), *node[ALSO])]
+    if "anyOf" in told:
+        parts = [one["anyOf"] if one.keys() == {"anyOf"} else [one] for one in told["anyOf"]]
+        told["anyOf"] = [one for part in parts for one in part]
     return told
 
 

@@ -128,7 +128,9 @@ def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
     for _ in range(8):
         consuming.produce(CALLBACKS, b"one", b"{")
     consuming.flush()
-    bad = consuming.member(ready=False, program=BROKEN, CONSUMER_DEAD_LETTER_RUN="5")
+    # One batch of all: fewer than five would be settled before the limit is reached.
+    whole_batch = {"CONSUMER_BATCH_RECORDS": "8", "CONSUMER_BATCH_WAIT_MS": "5000"}
+    bad = consuming.member(ready=False, program=BROKEN, CONSUMER_DEAD_LETTER_RUN="5", **whole_batch)
     assert exit_code(bad.process, "the bad release") == 1
     assert "stopped by the dead-letter limit: 5 records in a row" in bad.log.read_text()
     assert consuming.topics.since(DEAD_LETTERS, {}) == []
