@@ -4,7 +4,6 @@ The table of the design, the first line that fits. Nothing here computes a cost
 (COST_ORACLE_IS_LITELLM): `response_cost` is billed, `cost_breakdown` is at most a suggestion.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -184,8 +183,3 @@ def decide(record: Record, policy: Policy) -> Decision:
         return Parked(error.reason, str(error))
     except ValidationError as error:
         return Parked(Reason.CONTRACT_BROKEN, f"not a usage unit: {error.error_count()} faults")
-
-
-def decide_all(records: Sequence[Record], policy: Policy) -> list[Decision]:
-    """Decide a batch, in order."""
-    return [decide(record, policy) for record in records]

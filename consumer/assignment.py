@@ -10,8 +10,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from consumer import metrics
 from consumer.asking import Ask
 from consumer.health import Health
-from consumer.offsets import Offsets, committed
+from consumer.offsets import Offsets
 from consumer.start import Place
+from runtime.kafka import committed
 from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")

@@ -13,8 +13,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer.offsets import committed
 from consumer.start import Place
+from runtime.kafka import committed
 from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")

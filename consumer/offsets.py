@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from consumer import metrics
 from consumer.asking import Ask
@@ -19,11 +19,11 @@ from consumer.outside import Ledger, Topics
 from consumer.start import Place, Start, lost_as, moves, start
 from ledger.gap import LedgerBehindError, Published
 from ledger.positions import Move
+from runtime.kafka import committed
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 
-_TIMEOUT_SECONDS: Final = 10.0
 
 _HARMLESS: Final = ("committed", "first_time", "remembered")
 
@@ -44,24 +44,6 @@ def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
         key = (record.topic, record.partition)
         last[key] = max(last.get(key, -1), record.offset)
     return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
-
-
-def committed(
-    consumer: Consumer, places: Collection[Place], timeout_seconds: float = _TIMEOUT_SECONDS
-) -> list[TopicPartition]:
-    """Return what the group has committed of each place, below 0 where that is nothing.
-
-    Waits for transactions that are still open on these offsets. Any thread may ask. Raises
-    `KafkaException`.
-    """
-    if not places:
-        return []
-    asked = [TopicPartition(*place) for place in sorted(places)]
-    answer = consumer.committed(asked, timeout=timeout_seconds)
-    for part in answer:
-        if part.error is not None:
-            raise KafkaException(part.error)
-    return answer
 
 
 class Offsets:

@@ -1,26 +1,20 @@
 """The consumer's settings, read once from the environment."""
 
-from typing import Literal
-
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from charging.settings import ChargingRules
 from ledger.settings import LedgerConnection
-from runtime.environment import read
+from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
+from runtime.logs import LogLevel
 
 
-class Settings(ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection):
+class Settings(
+    ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection, LogLevel
+):
     """Settings of `python -m consumer run`, by environment variable."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
+    model_config = STRICT
 
     consumer_metrics_host: str = Field(
         default="127.0.0.1", description="Address of the probes and metrics."
@@ -81,9 +75,6 @@ class Settings(ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, Kafka
         default=60.0,
         gt=0,
         description="Liveness fails when the loop has not turned for so long, seconds.",
-    )
-    consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severity that is logged."
     )
 
 

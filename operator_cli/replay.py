@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from confluent_kafka import Consumer
@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ledger.receipts import ReceiptWriter
-from operator_cli.resender import Resender, committed, dead_letters, rebuild
+from operator_cli.resender import Resender, dead_letters, rebuild
 from operator_cli.settings import Settings
 from operator_cli.terminal import (
     DATABASE,
@@ -27,8 +27,11 @@ from operator_cli.terminal import (
     sender,
     settings,
 )
+from runtime.kafka import committed
 from runtime.topic_range import TopicRange
 from schemas.topics import load_topics
+
+_ANSWER_SECONDS: Final = 15.0
 
 
 def replay(
@@ -120,7 +123,9 @@ def _rebuild(
     if from_offset:
         topic_range.first = _from_offsets(topic_range, from_offset, topics.callbacks.name)
     member = Consumer(kafka(found) | {"group.id": found.consumer_group})
-    topic_range.cut(committed(member, topics.callbacks.name, topic_range.end))
+    places = [(topics.callbacks.name, partition) for partition in topic_range.end]
+    answer = committed(member, places, _ANSWER_SECONDS)
+    topic_range.cut({part.partition: max(part.offset, 0) for part in answer})
     member.close()
     url = found.database_url.get_secret_value()
     ledger = ReceiptWriter(url, found.consumer_database_role) if apply else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, Message, Producer
 
 from charging.decision import Policy, decide
 from charging.outcomes import Charge, Decided, Deferred, OutcomeKind, Parked, Skipped
@@ -100,18 +100,6 @@ class Resender:
     def finish(self) -> int:
         """Wait for every delivery report; return how many letters did not arrive."""
         return self._producer.flush(_FLUSH_SECONDS) + self.failed
-
-
-def committed(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """Return the offsets that a group has committed, 0 where it has none.
-
-    Raises `KafkaException`, also where the broker refuses to say so of one partition.
-    """
-    parts = consumer.committed([TopicPartition(topic, part) for part in partitions], timeout=15.0)
-    for part in parts:
-        if part.error is not None:
-            raise KafkaException(part.error)
-    return {part.partition: max(part.offset, 0) for part in parts}
 
 
 def rebuild(

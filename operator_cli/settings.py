@@ -1,29 +1,23 @@
 """The settings of what people do by hand, read once from the environment."""
 
-from typing import Literal
-
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from charging.settings import ChargingRules
 from ledger.settings import LedgerConnection
-from runtime.environment import read
+from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
+from runtime.logs import LogLevel
 
 
-class Settings(ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection):
+class Settings(
+    ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection, LogLevel
+):
     """Settings of `python -m operator_cli`, by environment variable.
 
     A command needs those that it uses, and is told which are missing.
     """
 
-    model_config = SettingsConfigDict(
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
+    model_config = STRICT
 
     kafka_bootstrap_servers: str = Field(
         default="",
@@ -42,9 +36,6 @@ class Settings(ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, Kafka
         ge=-1,
         description="Replicas of a topic that `topics --apply` creates; -1 takes the broker's "
         "default. Three is right for production.",
-    )
-    consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severity that is logged."
     )
 
 

@@ -57,7 +57,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    topics, metrics = load_topics(settings.topic_prefix), Metrics()
+    topics, metrics = load_topics(settings.billing_topic_prefix), Metrics()
     storage = _storage(settings, topics, metrics, stop_because)
     readiness = Readiness(storage, metrics)
     gateway = Gateway(settings, topics, metrics, storage.store)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
 
-from runtime.environment import read
-from runtime.kafka import KafkaConnection
+from runtime.environment import STRICT, read
+from runtime.kafka import KafkaConnection, TopicNames
 
 SOURCE: Final = "litellm"
 MIN_TOKEN_CHARACTERS: Final = 32
@@ -29,12 +28,10 @@ class Content(StrEnum):
     DROP = "drop"
 
 
-class Settings(KafkaConnection):
+class Settings(TopicNames, KafkaConnection):
     """Settings of `python -m producer_gateway run`, by environment variable."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = STRICT
 
     ingest_token: SecretStr = Field(
         alias="BILLING_INGEST_TOKEN",
@@ -50,12 +47,6 @@ class Settings(KafkaConnection):
         alias="BILLING_INGEST_TOKENS",
         description="Tokens of further proxies, `eu=token,us=token`: their source is "
         "`litellm/<name>`. A name may occur twice for rotation.",
-    )
-    topic_prefix: str = Field(
-        default="",
-        alias="BILLING_TOPIC_PREFIX",
-        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
-        description="Goes before every topic name: several environments on one cluster.",
     )
     host: str = Field(
         default="127.0.0.1", alias="GATEWAY_HOST", description="Address to take callbacks on."
@@ -254,7 +245,7 @@ class Settings(KafkaConnection):
 
 
 def load() -> Settings:
-    """Read the settings. Raises `schemas.environment.ConfigurationError`; shows no secret."""
+    """Read the settings. Raises `runtime.environment.ConfigurationError`; shows no secret."""
     return read(Settings, "GATEWAY_", *_CLIENT_VARIABLES)
 
 

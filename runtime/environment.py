@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 FILE_SUFFIX: Final = "_FILE"
 BILLING_VARIABLES: Final = frozenset({
@@ -27,6 +27,15 @@ BILLING_VARIABLES: Final = frozenset({
     "BILLING_UNATTRIBUTED_ACCOUNT",
 })  # fmt: skip
 """Every `BILLING_*` variable that some room reads; one set may be given to all of them."""
+
+STRICT: Final = SettingsConfigDict(
+    extra="ignore",
+    frozen=True,
+    populate_by_name=True,
+    env_ignore_empty=True,
+    hide_input_in_errors=True,
+)
+"""How every room reads its settings. Variables of ours that nobody reads are refused by `read`."""
 
 _SettingsT = TypeVar("_SettingsT", bound=BaseSettings)
 

@@ -1,11 +1,11 @@
 """Kafka: how a process reaches it, what its clients have in common, and what they say."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import TopicMetadata
 from pydantic import Field, SecretStr, field_validator
@@ -17,6 +17,7 @@ from runtime.environment import is_text
 log = structlog.get_logger("kafka")
 
 ASK_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 10.0
 
 
 class KafkaConnection(BaseSettings):
@@ -136,6 +137,26 @@ def note(error: KafkaError) -> None:
     """Count and log what a client reports; a client's `error_cb`."""
     metrics.KAFKA_ERRORS.labels(error.name()).inc()
     log.warning("kafka client", code=error.name(), detail=error.str())
+
+
+def committed(
+    consumer: Consumer,
+    places: Collection[tuple[str, int]],
+    timeout_seconds: float = ANSWER_SECONDS,
+) -> list[TopicPartition]:
+    """Return what the group has committed of each topic and partition, below 0 for nothing.
+
+    Waits for transactions that are still open on these offsets. Any thread may ask. Raises
+    `KafkaException`.
+    """
+    if not places:
+        return []
+    asked = [TopicPartition(*place) for place in sorted(places)]
+    answer = consumer.committed(asked, timeout=timeout_seconds)
+    for part in answer:
+        if part.error is not None:
+            raise KafkaException(part.error)
+    return answer
 
 
 class Administrator:

@@ -4,11 +4,23 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import structlog
+from pydantic import Field
+from pydantic_settings import BaseSettings
 
 _PAUSE_S: Final = 60.0
+
+
+class LogLevel(BaseSettings):
+    """What is logged."""
+
+    consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        alias="CONSUMER_LOG_LEVEL",
+        description="Least severity that is logged.",
+    )
 
 
 def configure(level: str) -> None:

@@ -16,11 +16,12 @@ from psycopg import Cursor
 from charging.decision import decide
 from charging.outcomes import Charge, Decided, Outcome
 from consumer.continuity import Continuity
-from consumer.offsets import Offsets, committed
+from consumer.offsets import Offsets
 from consumer.topics import KafkaTopics
 from ledger.apply import apply
 from ledger.gap import LedgerBehindError, Published
 from ledger.receipts import ReceiptWriter
+from runtime.kafka import committed
 from tests.services.asking import at_once
 from tests.services.callbacks import decided, element, in_run, policy
 from tests.services.consuming import CALLBACKS, Consuming
