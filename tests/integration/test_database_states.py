@@ -23,6 +23,7 @@ from tests.services.waiting import Stopwatch, eventually
 CONNECTIONS: Final = 15
 STALLED_SECONDS: Final = 8
 RETRIED: Final = "batch will be tried again"
+NOT_REMEMBERED: Final = "published offsets not written"
 SETTINGS: Final = {
     # A member that is frozen for some seconds keeps its partitions.
     "CONSUMER_SESSION_TIMEOUT_MS": "30000",
@@ -173,11 +174,22 @@ def idle_in_transaction(hurt: Hurt, member: Member, give: Give) -> Iterator[None
         member.process.send_signal(signal.SIGCONT)
         return False
 
-    try:
-        eventually(stands_in_its_transaction, "the member to stand still in its transaction")
-        eventually(lambda: hurt.ask(f"SELECT count(*) {SESSIONS}") == [(0,)], "the server's end")
-    finally:
-        member.process.send_signal(signal.SIGCONT)
+    def the_batch_meets_it() -> bool:
+        try:
+            eventually(stands_in_its_transaction, "the member to stand still in its transaction")
+            gone = f"SELECT count(*) {SESSIONS}"
+            eventually(lambda: hurt.ask(gone) == [(0,)], "the server's end")
+            tried, remembered = times(member, RETRIED), times(member, NOT_REMEMBERED)
+        finally:
+            member.process.send_signal(signal.SIGCONT)
+        eventually(
+            lambda: times(member, RETRIED) > tried or times(member, NOT_REMEMBERED) > remembered,
+            "the member to say what it met",
+        )
+        # Now and then it writes down what is published, between two batches: then once more.
+        return times(member, RETRIED) > tried
+
+    eventually(the_batch_meets_it, "a batch to meet it", 180)
     yield
 
 
