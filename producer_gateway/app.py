@@ -203,14 +203,14 @@ class Gateway:
             gauge.set_function(partial(self._heard.__getitem__, source))
 
     def _count(self, prepared: Prepared) -> None:
-        elements = self._metrics.elements
-        elements.labels("accepted").inc(prepared.accepted)
+        callbacks = self._metrics.callbacks
+        callbacks.labels("accepted").inc(prepared.accepted)
         if prepared.nulls:
-            elements.labels("null").inc(prepared.nulls)
+            callbacks.labels("null").inc(prepared.nulls)
         if prepared.lenient:
-            self._metrics.lenient_elements.inc(prepared.lenient)
+            self._metrics.lenient_callbacks.inc(prepared.lenient)
         for reason, count in prepared.parked.items():
-            elements.labels("parked").inc(count)
+            callbacks.labels("parked").inc(count)
             self._metrics.parked.labels(reason).inc(count)
         for reason, count in prepared.content_dropped.items():
             self._metrics.content_dropped.labels(reason).inc(count)

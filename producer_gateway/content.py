@@ -1,8 +1,8 @@
-"""Cutting fields out of an element's bytes; all other bytes stay as they are.
+"""Cutting fields out of a callback's bytes; all other bytes stay as they are.
 
-Two uses: an operator who wants no prompts on the topic (`GATEWAY_CONTENT=drop`), and an element
+Two uses: an operator who wants no prompts on the topic (`GATEWAY_CONTENT=drop`), and a callback
 over the topic's limit, whose bulk is the prompt and the answer. Works on whatever the splitter cut,
-so also on elements that strict JSON refuses.
+so also on callbacks that strict JSON refuses.
 """
 
 import json
@@ -75,26 +75,26 @@ KEPT: Final = Keep({**BILLING_FIELDS, "response": RESPONSE_FIELDS})
 """What billing reads, and nothing else."""
 
 
-def cut_content(element: bytes) -> bytes:
-    """Return `element` without its content fields; as it is where it has none or is no object."""
-    return _apply(element, CONTENT)
+def cut_content(callback: bytes) -> bytes:
+    """Return `callback` without its content fields; as it is where it has none or is no object."""
+    return _apply(callback, CONTENT)
 
 
-def keep_billing_fields(element: bytes) -> bytes:
-    """Return `element` with only the fields that billing reads; as it is where it is no object."""
-    return _apply(element, KEPT)
+def keep_billing_fields(callback: bytes) -> bytes:
+    """Return `callback` with only the fields that billing reads; as it is where it is no object."""
+    return _apply(callback, KEPT)
 
 
-def _apply(element: bytes, rule: Rule) -> bytes:
-    scanner = Scanner(element)
+def _apply(callback: bytes, rule: Rule) -> bytes:
+    scanner = Scanner(callback)
     ranges = _cuts(scanner, scanner.space(0), rule)
     if not ranges:
-        return element
+        return callback
     kept, position = list[bytes](), 0
     for start, end in ranges:
-        kept.append(element[position:start])
+        kept.append(callback[position:start])
         position = end
-    kept.append(element[position:])
+    kept.append(callback[position:])
     return b"".join(kept)
 
 

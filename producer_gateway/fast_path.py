@@ -9,7 +9,7 @@ do it.
 import re
 from typing import Final, TypeAlias
 
-from producer_gateway.splitter import MAX_ELEMENTS
+from producer_gateway.splitter import MAX_CALLBACKS
 from schemas.identity import Identity
 from schemas.reader import identify_fast
 
@@ -39,7 +39,7 @@ def cut_fast(body: bytes) -> list[Identified] | None:
 
 
 def _read(callbacks: list[bytes] | None) -> list[Identified] | None:
-    if callbacks is None or len(callbacks) > MAX_ELEMENTS:
+    if callbacks is None or len(callbacks) > MAX_CALLBACKS:
         return None
     identities = identify_fast(callbacks)
     return None if identities is None else list(zip(callbacks, identities, strict=True))
@@ -53,7 +53,7 @@ def _callbacks(body: bytes, tail: int) -> list[bytes]:
     names, boundary = first.groups(), body[-1 - tail : -1] + b", {" + first[1]
     callbacks, start = list[bytes](), 1
     found = body.find(boundary)
-    while found >= 0 and len(callbacks) <= MAX_ELEMENTS:
+    while found >= 0 and len(callbacks) <= MAX_CALLBACKS:
         end = found + tail
         begin = end + len(b", ")
         following = _BEGINNING.match(body, begin)
@@ -67,6 +67,6 @@ def _callbacks(body: bytes, tail: int) -> list[bytes]:
 
 def _lines(body: bytes) -> list[bytes] | None:
     """Cut into lines; None where one has something around its object."""
-    lines = body.removesuffix(b"\n").split(b"\n", MAX_ELEMENTS)
+    lines = body.removesuffix(b"\n").split(b"\n", MAX_CALLBACKS)
     whole = all(line.startswith(b"{") and line.endswith(b"}") for line in lines)
     return lines if whole else None

@@ -50,7 +50,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self._declare_connections(self.registry)
         self._declare_requests(self.registry)
-        self._declare_elements(self.registry)
+        self._declare_callbacks(self.registry)
         self._declare_sources(self.registry)
         self._declare_store(self.registry)
         self._declare_spool(self.registry)
@@ -131,27 +131,27 @@ class Metrics:
             registry=registry,
         )
 
-    def _declare_elements(self, registry: CollectorRegistry) -> None:
-        self.elements = Counter(
+    def _declare_callbacks(self, registry: CollectorRegistry) -> None:
+        self.callbacks = Counter(
             "billing_gateway_elements_total",
-            "Elements of 202 answers: accepted, parked or null.",
+            "Callbacks of 202 answers: accepted, parked or null.",
             ("outcome",),
             registry=registry,
         )
         self.parked = Counter(
             "billing_gateway_parked_total",
-            "Elements and regions that went to the dead-letter topic, by reason.",
+            "Callbacks and regions that went to the dead-letter topic, by reason.",
             ("reason",),
             registry=registry,
         )
-        self.lenient_elements = Counter(
+        self.lenient_callbacks = Counter(
             "billing_gateway_lenient_elements_total",
-            "Accepted elements that strict JSON refuses.",
+            "Accepted callbacks that strict JSON refuses.",
             registry=registry,
         )
         self.content_dropped = Counter(
             "billing_gateway_content_dropped_total",
-            "Accepted elements that lost fields, by reason: policy, oversize or minimal.",
+            "Accepted callbacks that lost fields, by reason: policy, oversize or minimal.",
             ("reason",),
             registry=registry,
         )
@@ -265,7 +265,7 @@ class Metrics:
         for route, status in ANSWERS:
             self.requests.labels(route, status)
         for outcome in ("accepted", "parked", "null"):
-            self.elements.labels(outcome)
+            self.callbacks.labels(outcome)
         for reason in PARKED:
             self.parked.labels(reason.value)
         for dropped in ContentDropped:

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from producer_gateway.content import cut_content, keep_billing_fields
 from producer_gateway.fast_path import cut_fast
-from producer_gateway.splitter import Damaged, Element, split
+from producer_gateway.splitter import Cut, Damaged, split
 from producer_gateway.store import Record
 from runtime import VERSION
 from schemas import headers as names
@@ -28,7 +28,7 @@ _EMPTY_LIST: Final = re.compile(rb"(\xef\xbb\xbf)?\s*+(\[\s*+\]\s*+)?")
 
 @dataclass(slots=True)
 class Envelope:
-    """What a request says about all of its elements. Text is fit for a header."""
+    """What a request says about all of its callbacks. Text is fit for a header."""
 
     source: str
     content_type: str
@@ -51,7 +51,7 @@ class Envelope:
 
 @dataclass(slots=True)
 class Prepared:
-    """The records of one body, and what they hold in numbers of elements."""
+    """The records of one body, and what they hold in numbers of callbacks."""
 
     records: list[Record] = field(default_factory=list)
     accepted: int = 0
@@ -64,7 +64,7 @@ class Prepared:
 class Preparer:
     """Turns bodies into records. Pure: no clock, no network; safe to call from any thread.
 
-    With `drop_content`, elements lose prompts, answers, requester headers, addresses and
+    With `drop_content`, callbacks lose prompts, answers, requester headers, addresses and
     tracebacks before they become records, dead letters included; a damaged region cannot be read
     and is parked whole, so readers of the dead-letter topic must be allowed to see content.
     """
@@ -92,42 +92,42 @@ class Preparer:
 
     def thoroughly(self, body: bytes, envelope: Envelope) -> Prepared:
         """Return the records for any body, at several times the cost of the fast path."""
-        pieces, nulls = split(body)
+        found, nulls = split(body)
         prepared, base = Prepared(nulls=nulls), envelope.headers()
-        for piece in pieces:
-            if isinstance(piece, Damaged):
-                self._park(prepared, base, piece.raw, Reason.UNREADABLE)
+        for one in found:
+            if isinstance(one, Damaged):
+                self._park(prepared, base, one.value, Reason.UNREADABLE)
             else:
-                self._element(prepared, base, piece)
-        if not pieces and not nulls and not _EMPTY_LIST.fullmatch(body):
+                self._cut(prepared, base, one)
+        if not found and not nulls and not _EMPTY_LIST.fullmatch(body):
             self._park(prepared, base, body, Reason.UNREADABLE)
         return prepared
 
-    def _element(self, prepared: Prepared, base: Headers, element: Element) -> None:
-        raw, lenient = element
+    def _cut(self, prepared: Prepared, base: Headers, cut: Cut) -> None:
+        callback, lenient = cut
         headers = [*base, (names.LENIENT_JSON, b"true")] if lenient else base.copy()
         try:
-            identity = identify(raw) if raw[:1] == b"{" else _no_object(lenient=lenient)
+            identity = identify(callback) if callback[:1] == b"{" else _no_object(lenient=lenient)
         except ContractError as error:
             headers.append((names.REASON_DETAIL, str(error).encode("utf-8", "replace")[:500]))
-            value, dropped = self._admitted(raw)
+            value, dropped = self._admitted(callback)
             self._park(prepared, _marked(headers, dropped), value, error.reason)
             return
-        prepared.lenient += self._callback(prepared, headers, raw, identity) and lenient
+        prepared.lenient += self._callback(prepared, headers, callback, identity) and lenient
 
     def _callback(
-        self, prepared: Prepared, headers: Headers, raw: bytes, identity: Identity
+        self, prepared: Prepared, headers: Headers, callback: bytes, identity: Identity
     ) -> bool:
-        """Add the record of an element; false where it had to be parked. `headers` are its own."""
-        value, dropped = self._admitted(raw)
+        """Add the record of a callback; false where it had to be parked. `headers` are its own."""
+        value, dropped = self._admitted(callback)
         key = identity.run_id.encode()
         headers.append((names.CALL_KEY, identity.call_key.encode()))
         if len(value) > self._limit:
-            if (smaller := self._smaller(raw)) is None:
+            if (smaller := self._smaller(callback)) is None:
                 self._park(prepared, _marked(headers, dropped), value, Reason.TOO_LARGE, key)
                 return False
             value, dropped = smaller
-            headers += _original(raw)
+            headers += _original(callback)
         if dropped:
             headers.append((names.CONTENT_DROPPED, dropped.encode()))
             prepared.content_dropped[dropped] += 1
@@ -135,21 +135,21 @@ class Preparer:
         prepared.accepted += 1
         return True
 
-    def _admitted(self, raw: bytes) -> tuple[bytes, ContentDropped | None]:
-        """Return what of an element may be stored, and why that is not all of it."""
-        value = cut_content(raw) if self._drop_content else raw
-        return value, ContentDropped.POLICY if len(value) < len(raw) else None
+    def _admitted(self, callback: bytes) -> tuple[bytes, ContentDropped | None]:
+        """Return what of a callback may be stored, and why that is not all of it."""
+        value = cut_content(callback) if self._drop_content else callback
+        return value, ContentDropped.POLICY if len(value) < len(callback) else None
 
-    def _smaller(self, raw: bytes) -> tuple[bytes, ContentDropped] | None:
-        """Return an oversize element cut to what the topic takes, losing as little as will do.
+    def _smaller(self, callback: bytes) -> tuple[bytes, ContentDropped] | None:
+        """Return an oversize callback cut to what the topic takes, losing as little as will do.
 
         Billing needs none of what is cut, so the call is charged now; the header says that the
         value is not what LiteLLM sent, and the digest lets the two be told apart later.
         """
-        value = cut_content(raw)
+        value = cut_content(callback)
         if len(value) <= self._limit:
             return value, ContentDropped.OVERSIZE
-        value = keep_billing_fields(raw)
+        value = keep_billing_fields(callback)
         return (value, ContentDropped.MINIMAL) if len(value) <= self._limit else None
 
     def _park(
@@ -173,7 +173,7 @@ class Preparer:
 def _no_object(*, lenient: bool) -> NoReturn:
     # Told by the first byte: reading a hundred megabytes of text to refuse it would take seconds.
     reason = Reason.UNREADABLE if lenient else Reason.NOT_AN_OBJECT
-    raise ContractError(reason, "an element must be an object")
+    raise ContractError(reason, "a callback must be an object")
 
 
 def _value_limit(topic: Topic) -> int:
@@ -184,8 +184,8 @@ def _marked(headers: Headers, dropped: ContentDropped | None) -> Headers:
     return [*headers, (names.CONTENT_DROPPED, dropped.encode())] if dropped else headers
 
 
-def _original(raw: bytes) -> Headers:
+def _original(callback: bytes) -> Headers:
     return [
-        (names.ORIGINAL_BYTES, b"%d" % len(raw)),
-        (names.ORIGINAL_SHA256, hashlib.sha256(raw).hexdigest().encode()),
+        (names.ORIGINAL_BYTES, b"%d" % len(callback)),
+        (names.ORIGINAL_SHA256, hashlib.sha256(callback).hexdigest().encode()),
     ]

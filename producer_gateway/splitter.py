@@ -1,12 +1,12 @@
-"""Cutting a posted body into its elements, byte for byte.
+"""Cutting a posted body into its callbacks, byte for byte.
 
 LiteLLM (1.81.12 to 1.109.1) posts a JSON array, one object, or one object a line, always as
 `application/json`, written by Python's `json.dumps`: one client's `1e400` in a metadata header
 makes it write the bare word `Infinity`, and a strict parser then refuses everybody's calls in
-that body. So: strict JSON first, at C speed; where that refuses, each element is cut out by its
-brackets, and only the element that is wrong suffers (ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR).
+that body. So: strict JSON first, at C speed; where that refuses, each callback is cut out by its
+brackets, and only the one that is wrong suffers (ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR).
 
-An element is always a slice of the body; nothing is serialised again (RAW_BYTES_SURVIVE).
+A callback is always a slice of the body; nothing is serialised again (RAW_BYTES_SURVIVE).
 """
 
 import re
@@ -18,12 +18,12 @@ import msgspec
 from producer_gateway.scanner import Reading, Scanner
 from schemas.reader import is_strict_json, is_utf8
 
-MAX_ELEMENTS: Final = 100_000
-"""Elements cut from one body. The smallest real event is 3.5 kB, so 128 MiB hold 38,000; a longer
+MAX_CALLBACKS: Final = 100_000
+"""Callbacks cut from one body. The smallest real one is 3.5 kB, so 128 MiB hold 38,000; a longer
 list is not LiteLLM's, and its rest is parked as one region instead of as millions of records."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-_STRICT_BYTES_PER_ELEMENT: Final = 16
+_STRICT_BYTES_PER_VALUE: Final = 16
 _UNCOUNTED_BYTES: Final = 1024 * 1024
 _list_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _value_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -33,109 +33,109 @@ _NEXT_OBJECT: Final = re.compile(
 )
 
 
-class Element(NamedTuple):
-    """One element: its bytes as received, and whether strict JSON refuses them."""
+class Cut(NamedTuple):
+    """One callback: its bytes as received, and whether strict JSON refuses them."""
 
-    raw: bytes
+    value: bytes
     lenient: bool
 
 
 class Damaged(NamedTuple):
-    """A region of the body in which no element could be found; parked as it is."""
+    """A region of the body in which no callback could be found; parked as it is."""
 
-    raw: bytes
+    value: bytes
 
 
 class Split(NamedTuple):
-    """The pieces in the order of the body, and the number of `null` entries left out of them."""
+    """What was found, in the order of the body, and the number of `null` entries left out of it."""
 
-    pieces: list[Element | Damaged]
+    found: list[Cut | Damaged]
     nulls: int
 
 
 def split(body: bytes) -> Split:
-    """Cut `body` into elements and damaged regions. Never raises; work and memory are bounded.
+    """Cut `body` into callbacks and damaged regions. Never raises; work and memory are bounded.
 
-    A byte order mark is tolerated. An empty body or list has no pieces. Elements need not be
-    objects. Keys that occur twice stay as they are (whoever reads takes the last).
+    A byte order mark is tolerated. In an empty body or list nothing is found. Callbacks need not be
+    objects here. Keys that occur twice stay as they are (whoever reads takes the last).
     """
     text = body.removeprefix(_BOM)
     scanner = Scanner(text)
     start = scanner.space(0)
     listed = text[start : start + 1] == b"["
     try:
-        raws = _strict(text, listed=listed)
+        values = _strict(text, listed=listed)
     except (msgspec.DecodeError, RecursionError):
         return _lenient_list(scanner, start + 1) if listed else _lenient_lines(scanner, start)
-    pieces = [Element(raw, not is_utf8(raw)) for raw in map(bytes, raws) if raw != b"null"]
-    return Split(list(pieces), len(raws) - len(pieces))
+    found = [Cut(value, not is_utf8(value)) for value in map(bytes, values) if value != b"null"]
+    return Split(list(found), len(values) - len(found))
 
 
 def _strict(text: bytes, *, listed: bool) -> list[msgspec.Raw]:
     # A list of a hundred million zeros would need gigabytes as objects. Separators bound the
-    # number of elements from above; real bodies have one comma in 35 bytes.
+    # number of values from above; real bodies have one comma in 35 bytes.
     if len(text) > _UNCOUNTED_BYTES:
         separators = text.count(b"," if listed else b"\n")
-        if separators > max(MAX_ELEMENTS, len(text) // _STRICT_BYTES_PER_ELEMENT):
+        if separators > max(MAX_CALLBACKS, len(text) // _STRICT_BYTES_PER_VALUE):
             raise msgspec.DecodeError("too many separators to decode at once")
-    raws = _list_decoder.decode(text) if listed else _value_decoder.decode_lines(text)
-    if len(raws) > MAX_ELEMENTS:
-        raise msgspec.DecodeError("too many elements to decode at once")
-    return raws
+    values = _list_decoder.decode(text) if listed else _value_decoder.decode_lines(text)
+    if len(values) > MAX_CALLBACKS:
+        raise msgspec.DecodeError("too many values to decode at once")
+    return values
 
 
-class _Pieces:
-    """Collects pieces in order."""
+class _Found:
+    """Collects what is found, in order."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self._pieces: list[Element | Damaged] = []
+        self._found: list[Cut | Damaged] = []
         self._nulls = 0
 
     def values(self, extents: list[tuple[int, int]]) -> None:
         for start, end in extents:
-            raw = self._body[start:end]
-            if raw == b"null":
+            value = self._body[start:end]
+            if value == b"null":
                 self._nulls += 1
             else:
-                self._pieces.append(Element(raw, not is_strict_json(raw)))
+                self._found.append(Cut(value, not is_strict_json(value)))
 
     def damaged(self, start: int, end: int) -> None:
         if self._body[start:end].strip():
-            self._pieces.append(Damaged(self._body[start:end]))
+            self._found.append(Damaged(self._body[start:end]))
 
     def split(self) -> Split:
-        return Split(self._pieces, self._nulls)
+        return Split(self._found, self._nulls)
 
 
 def _lenient_list(scanner: Scanner, position: int) -> Split:
     """Cut a list whose text is not strict JSON.
 
-    Elements are cut by their brackets. Where one is no JSON even leniently, or unbalanced (a quote
+    Callbacks are cut by their brackets. Where one is no JSON even leniently, or unbalanced (a quote
     or a bracket is missing), what looks like structure behind it may be text of its inside, until
     a boundary from which the rest is a list **to the end of the body**. An object nested in
     somebody's prompt never qualifies: the list around it ends before the body does. So text that
-    a client sent cannot become an element of its own.
+    a client sent cannot become a callback of its own.
     """
-    body, pieces = scanner.body, _Pieces(scanner.body)
+    body, found = scanner.body, _Found(scanner.body)
     chain, first = _values(scanner, position), 0
     while True:
         extents, stop = chain
         sound = _sound(scanner, chain, first)
-        pieces.values(extents[first:sound])
+        found.values(extents[first:sound])
         if stop is None and sound == len(extents):
-            return pieces.split()
+            return found.split()
         damage = extents[sound][0] if sound < len(extents) or stop is None else stop
         resumed = _resume(scanner, chain, damage)
         if resumed is None:
             break
         boundary, chain, first = resumed
-        pieces.damaged(damage, boundary)
+        found.damaged(damage, boundary)
     if stop is None:
-        pieces.values(extents[sound:])
+        found.values(extents[sound:])
     else:
-        pieces.damaged(damage, len(body))
-    return pieces.split()
+        found.damaged(damage, len(body))
+    return found.split()
 
 
 class _Chain(NamedTuple):
@@ -152,7 +152,7 @@ def _values(scanner: Scanner, position: int) -> _Chain:
     has something behind it that is neither `,` nor `]`.
     """
     body, extents = scanner.body, list[tuple[int, int]]()
-    while len(extents) <= MAX_ELEMENTS:
+    while len(extents) <= MAX_CALLBACKS:
         position = scanner.space(position)
         at = body[position : position + 1]
         if at == b"]" and scanner.space(position + 1) == len(body):
@@ -173,10 +173,10 @@ def _values(scanner: Scanner, position: int) -> _Chain:
 
 
 def _sound(scanner: Scanner, chain: _Chain, first: int) -> int:
-    """Return the index behind the last of the values, from `first` on, that are whole elements.
+    """Return the index behind the last of the values, from `first` on, that are whole callbacks.
 
     A missing quote turns text into structure: nothing counts from the first value that breaks
-    JSON's grammar. A stray `}` closes an element early and leaves its other fields in the list as
+    JSON's grammar. A stray `}` closes a callback early and leaves its other fields in the list as
     text and numbers: an object with such fields between it and the stop does not count either.
     """
     body, (extents, stop) = scanner.body, chain
@@ -205,7 +205,7 @@ def _resume(scanner: Scanner, chain: _Chain, damage: int) -> tuple[int, _Chain, 
     """Return the first boundary behind `damage` from which the rest is a list to the end.
 
     With it the chain that leads there, and the index in it. None where the text was merely cut off
-    (then what looks like a boundary is inside the last element), where no boundary qualifies, and
+    (then what looks like a boundary is inside the last callback), where no boundary qualifies, and
     where the work budget ends.
     """
     extents, stop = chain
@@ -214,7 +214,7 @@ def _resume(scanner: Scanner, chain: _Chain, damage: int) -> tuple[int, _Chain, 
     tried: set[int] = set()
     for comma in _NEXT_OBJECT.finditer(scanner.body, damage):
         start = comma.end()
-        if not scanner.spend(0) or len(extents) > MAX_ELEMENTS:
+        if not scanner.spend(0) or len(extents) > MAX_CALLBACKS:
             return None
         if start in tried or scanner.read(start)[0] is not Reading.COMPLETE:
             continue
@@ -232,25 +232,25 @@ def _lenient_lines(scanner: Scanner, start: int) -> Split:
     """Cut one object, or one object a line, whose text is not strict JSON.
 
     A line counts only when it is a whole value and not indented: an indented line is part of a
-    value written over several lines, and must not become an element of its own.
+    value written over several lines, and must not become a callback of its own.
     """
-    body, pieces = scanner.body, _Pieces(scanner.body)
+    body, found = scanner.body, _Found(scanner.body)
     reading, end = scanner.read(start)
     whole = reading is Reading.COMPLETE and scanner.space(end) == len(body)
     if whole and body[start : start + 1] == b"{":
-        pieces.values([(start, end)])
-        return pieces.split()
+        found.values([(start, end)])
+        return found.split()
     extents, objects = _lines(scanner, start)
     if not objects:
-        pieces.damaged(0, len(body))
-        return pieces.split()
+        found.damaged(0, len(body))
+        return found.split()
     position = 0
     for extent in extents:
-        pieces.damaged(position, extent[0])
-        pieces.values([extent])
+        found.damaged(position, extent[0])
+        found.values([extent])
         position = extent[1]
-    pieces.damaged(position, len(body))
-    return pieces.split()
+    found.damaged(position, len(body))
+    return found.split()
 
 
 def _lines(scanner: Scanner, start: int) -> tuple[list[tuple[int, int]], int]:
@@ -258,7 +258,7 @@ def _lines(scanner: Scanner, start: int) -> tuple[list[tuple[int, int]], int]:
     body, extents, objects = scanner.body, list[tuple[int, int]](), 0
     for line in _LINE.finditer(body, start) if b"{" in body else ():
         begin = line.start()
-        if not scanner.spend(0) or len(extents) >= MAX_ELEMENTS:
+        if not scanner.spend(0) or len(extents) >= MAX_CALLBACKS:
             break
         end = begin + len(line[0].rstrip())
         if scanner.value_end(begin) == end:

@@ -95,7 +95,7 @@ def read_object(text: bytes, fields: Fields) -> Values:
         ) from error
     if not isinstance(value, dict):
         kind = float if isinstance(value, Decimal) else type(value)
-        raise ContractError(Reason.NOT_AN_OBJECT, f"an element must be an object, not {kind}")
+        raise ContractError(Reason.NOT_AN_OBJECT, f"a callback must be an object, not {kind}")
     return _only(value, fields)
 
 

@@ -99,12 +99,12 @@ def test_each_quarter_has_its_own_peak() -> None:
 def test_payloads_have_their_size_and_ids_of_their_own(size: int) -> None:
     payloads = Payloads("seed", size)
     body = payloads.body(40, 11)
-    pieces, nulls = split(body)
-    assert (len(pieces), nulls) == (11, 0)
-    assert all(abs(len(piece.raw) - size) <= 8 for piece in pieces)
-    found = [identify(piece.raw) for piece in pieces]
-    assert len({who.call_key for who in found}) == 11
-    for number, who in enumerate(found, start=40):
+    found, nulls = split(body)
+    assert (len(found), nulls) == (11, 0)
+    assert all(abs(len(one.value) - size) <= 8 for one in found)
+    identities = [identify(one.value) for one in found]
+    assert len({who.call_key for who in identities}) == 11
+    for number, who in enumerate(identities, start=40):
         response, call, run = payloads.names(number)
         assert who.call_key == f"{call}|{response}"
         assert (who.run_id, who.attributed) == (run, True)

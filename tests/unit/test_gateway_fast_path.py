@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer_gateway.fast_path import Identified, cut_fast
-from producer_gateway.splitter import MAX_ELEMENTS, Element, Split, split
+from producer_gateway.splitter import MAX_CALLBACKS, Cut, Split, split
 from schemas.reader import identify
 from tests.services import captures
 from tests.services.callbacks import element
@@ -57,10 +57,10 @@ def posted(parts: Sequence[bytes]) -> bytes:
 
 def expected(body: bytes) -> list[Identified]:
     """The callbacks of a body, read the long way."""
-    pieces, nulls = split(body)
+    found, nulls = split(body)
     assert nulls == 0
-    raws = [piece.raw for piece in pieces]
-    assert Split(pieces, nulls) == Split([Element(raw, lenient=False) for raw in raws], 0)
+    raws = [one.value for one in found]
+    assert Split(found, nulls) == Split([Cut(raw, lenient=False) for raw in raws], 0)
     return [(raw, identify(raw)) for raw in raws]
 
 
@@ -100,8 +100,8 @@ def test_other_bodies_are_left_to_the_splitter(body: bytes) -> None:
 
 
 def test_a_list_too_long_to_cut_is_left_to_the_splitter() -> None:
-    assert cut_fast(b"[" + b", ".join([b'{"id": "a"}'] * (MAX_ELEMENTS + 1)) + b"]") is None
-    assert cut_fast(b'{"id": "a"}\n' * (MAX_ELEMENTS + 1)) is None
+    assert cut_fast(b"[" + b", ".join([b'{"id": "a"}'] * (MAX_CALLBACKS + 1)) + b"]") is None
+    assert cut_fast(b'{"id": "a"}\n' * (MAX_CALLBACKS + 1)) is None
 
 
 def test_an_object_inside_that_begins_like_an_element_never_becomes_one() -> None:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from producer_gateway.splitter import MAX_ELEMENTS, Damaged, Element, Split, split
+from producer_gateway.splitter import MAX_CALLBACKS, Cut, Damaged, Split, split
 from tests.services import captures
 
 GOOD = [b'{"id":"a"}', b'{"id":"b","messages":[{"x":1},{"y":"},{"}]}', b'{"id":"c"}']
@@ -28,7 +28,7 @@ ODD = [
 
 def strict(*raws: bytes) -> Split:
     """The split of a body of strict elements."""
-    return Split([Element(raw, lenient=False) for raw in raws], 0)
+    return Split([Cut(raw, lenient=False) for raw in raws], 0)
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n", b"[]", b" [ ] ", b"\xef\xbb\xbf[]"])
@@ -57,8 +57,8 @@ def test_one_object_may_be_written_over_several_lines() -> None:
 
 
 def test_null_entries_are_counted_and_left_out() -> None:
-    assert split(b'[null,{"id":"a"},null]') == Split([Element(b'{"id":"a"}', lenient=False)], 2)
-    assert split(b'[null,{"id":Infinity}]') == Split([Element(b'{"id":Infinity}', lenient=True)], 1)
+    assert split(b'[null,{"id":"a"},null]') == Split([Cut(b'{"id":"a"}', lenient=False)], 2)
+    assert split(b'[null,{"id":Infinity}]') == Split([Cut(b'{"id":Infinity}', lenient=True)], 1)
 
 
 def test_elements_that_are_no_objects_are_cut_too() -> None:
@@ -72,16 +72,16 @@ def test_keys_that_occur_twice_stay_as_they_are() -> None:
 @pytest.mark.parametrize("odd", ODD)
 def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR(odd: bytes) -> None:
     body = b"[" + b", ".join([*GOOD, odd, *GOOD]) + b"]"
-    pieces = split(body).pieces
-    assert pieces[:3] == pieces[4:] == strict(*GOOD).pieces
-    assert pieces[3] in (Element(odd, lenient=True), Damaged(odd))
+    found = split(body).found
+    assert found[:3] == found[4:] == strict(*GOOD).found
+    assert found[3] in (Cut(odd, lenient=True), Damaged(odd))
 
 
 @pytest.mark.parametrize("odd", ODD[1:])
 def test_one_bad_line_loses_no_neighbour(odd: bytes) -> None:
-    pieces = split(b"\n".join([*GOOD, odd, *GOOD])).pieces
-    assert pieces[:3] == pieces[4:] == strict(*GOOD).pieces
-    assert pieces[3] == Element(odd, lenient=True)
+    found = split(b"\n".join([*GOOD, odd, *GOOD])).found
+    assert found[:3] == found[4:] == strict(*GOOD).found
+    assert found[3] == Cut(odd, lenient=True)
 
 
 def test_a_number_beyond_a_double_is_json() -> None:
@@ -103,8 +103,8 @@ def test_a_number_beyond_a_double_is_json() -> None:
 def test_a_broken_element_is_parked_and_reading_resumes_behind_it(broken: bytes) -> None:
     body = b"[" + b",".join([*GOOD, broken, *GOOD]) + b"]"
     split_up = split(body)
-    assert [piece.raw for piece in split_up.pieces] == [*GOOD, broken, *GOOD]
-    assert [type(piece) for piece in split_up.pieces] == [*[Element] * 3, Damaged, *[Element] * 3]
+    assert [one.value for one in split_up.found] == [*GOOD, broken, *GOOD]
+    assert [type(one) for one in split_up.found] == [*[Cut] * 3, Damaged, *[Cut] * 3]
 
 
 def test_one_broken_element_of_500_loses_no_neighbour() -> None:
@@ -112,19 +112,19 @@ def test_one_broken_element_of_500_loses_no_neighbour() -> None:
     elements = (elements * (500 // len(elements) + 1))[:500]
     broken = elements[250].replace(b'"', b"", 1)
     body = b"[" + b", ".join([*elements[:250], broken, *elements[251:]]) + b"]"
-    pieces = split(body).pieces
-    assert [piece.raw for piece in pieces] == [*elements[:250], broken, *elements[251:]]
-    assert [index for index, piece in enumerate(pieces) if isinstance(piece, Damaged)] == [250]
+    found = split(body).found
+    assert [one.value for one in found] == [*elements[:250], broken, *elements[251:]]
+    assert [index for index, one in enumerate(found) if isinstance(one, Damaged)] == [250]
 
 
 def test_a_list_cut_off_anywhere_keeps_its_complete_elements_and_promotes_nothing_nested() -> None:
     body = b"[" + b",".join(GOOD) + b"]"
     for length in range(1, len(body)):
-        pieces = split(body[:length]).pieces
-        elements = [piece.raw for piece in pieces if isinstance(piece, Element)]
+        found = split(body[:length]).found
+        elements = [one.value for one in found if isinstance(one, Cut)]
         assert elements == GOOD[: len(elements)]
-        assert len(pieces) - len(elements) <= 1
-        kept = b"".join(piece.raw for piece in pieces)
+        assert len(found) - len(elements) <= 1
+        kept = b"".join(one.value for one in found)
         assert kept.replace(b",", b"") == body[1:length].replace(b",", b"")
 
 
@@ -137,9 +137,9 @@ def test_an_object_inside_a_broken_element_never_becomes_an_element() -> None:
         b'{"m":[1,' + forged + b"," + forged,
     ):
         raws = [
-            piece.raw
-            for piece in split(b"[" + GOOD[0] + b"," + broken + b"]").pieces
-            if isinstance(piece, Element)
+            one.value
+            for one in split(b"[" + GOOD[0] + b"," + broken + b"]").found
+            if isinstance(one, Cut)
         ]
         assert forged not in raws
         assert GOOD[0] in raws
@@ -147,17 +147,17 @@ def test_an_object_inside_a_broken_element_never_becomes_an_element() -> None:
 
 def test_an_indented_line_is_part_of_a_value_and_never_an_element() -> None:
     body = b'{\n "id": oops oops,\n "m": [\n  {"id":"forged"}\n ]\n}\n{"id":"a"}\n'
-    pieces = split(body).pieces
-    assert [piece.raw for piece in pieces if isinstance(piece, Element)] == [b'{"id":"a"}']
+    found = split(body).found
+    assert [one.value for one in found if isinstance(one, Cut)] == [b'{"id":"a"}']
 
 
 def test_a_broken_line_hurts_itself_alone() -> None:
     body = b'{"id":"a"}\n{"id":"x}\n{"id":NaN}\n{"id":"b"}\n'
-    assert split(body).pieces == [
-        Element(b'{"id":"a"}', lenient=False),
+    assert split(body).found == [
+        Cut(b'{"id":"a"}', lenient=False),
         Damaged(b'\n{"id":"x}\n'),
-        Element(b'{"id":NaN}', lenient=True),
-        Element(b'{"id":"b"}', lenient=False),
+        Cut(b'{"id":NaN}', lenient=True),
+        Cut(b'{"id":"b"}', lenient=False),
     ]
 
 
@@ -176,10 +176,10 @@ def test_what_is_not_json_is_one_region(body: bytes) -> None:
 
 
 def test_a_list_longer_than_any_proxy_sends_does_not_become_millions_of_records() -> None:
-    for body in (b"[" + b"0," * 3 * MEBIBYTE + b"0]", b'{"a":1}\n' * 2 * MAX_ELEMENTS):
+    for body in (b"[" + b"0," * 3 * MEBIBYTE + b"0]", b'{"a":1}\n' * 2 * MAX_CALLBACKS):
         split_up = split(body)
-        assert len(split_up.pieces) <= MAX_ELEMENTS + 2
-        assert isinstance(split_up.pieces[-1], Damaged)
+        assert len(split_up.found) <= MAX_CALLBACKS + 2
+        assert isinstance(split_up.found[-1], Damaged)
 
 
 @pytest.mark.parametrize(
@@ -206,20 +206,20 @@ def test_hostile_bodies_cost_bounded_time(start: bytes, pattern: bytes) -> None:
     split_up = split(start + pattern * (size // len(pattern)))
     # The budget allows about four readings of a body; a quadratic reading would take hours.
     assert time.process_time() - began < 30
-    assert sum(len(piece.raw) for piece in split_up.pieces) <= size + len(start)
+    assert sum(len(one.value) for one in split_up.found) <= size + len(start)
 
 
 @pytest.mark.parametrize("file", captures.files())
 def test_RAW_BYTES_SURVIVE_of_captured_bodies(file: str) -> None:
     body = captures.body(file)
-    pieces = split(body).pieces
-    assert all(isinstance(piece, Element) and not piece.lenient for piece in pieces)
-    assert [piece.raw for piece in pieces] == captures.elements(file)
-    assert all(piece.raw in body for piece in pieces)
+    found = split(body).found
+    assert all(isinstance(one, Cut) and not one.lenient for one in found)
+    assert [one.value for one in found] == captures.elements(file)
+    assert all(one.value in body for one in found)
 
 
 @pytest.mark.parametrize("end", [b"", b",", b" ,\n", b"\n"])
 def test_a_list_that_lacks_only_its_end_gives_all_its_elements(end: bytes) -> None:
     whole = b'{"id": "a", "metadata": {"b": [1]}}'
-    pieces, _ = split(b"[" + whole + b", " + whole + end)
-    assert pieces == [Element(whole, lenient=False)] * 2
+    found, _ = split(b"[" + whole + b", " + whole + end)
+    assert found == [Cut(whole, lenient=False)] * 2

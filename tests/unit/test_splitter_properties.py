@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer_gateway.scanner import Scanner
-from producer_gateway.splitter import Damaged, Element, split
+from producer_gateway.splitter import Cut, Damaged, split
 from schemas.callback import ContractError
 from schemas.reader import is_strict_json, read_values
 
@@ -65,9 +65,9 @@ def dumped_or_broken(draw: st.DrawFn) -> bytes:
 
 def raws(body: bytes) -> list[bytes]:
     """The bytes of the elements; a damaged region is a failure."""
-    pieces = split(body).pieces
-    assert not [piece for piece in pieces if isinstance(piece, Damaged)]
-    return [piece.raw for piece in pieces]
+    found = split(body).found
+    assert not [one for one in found if isinstance(one, Damaged)]
+    return [one.value for one in found]
 
 
 @given(st.lists(VALUES, max_size=6), SEPARATORS, ENCODINGS)
@@ -116,8 +116,8 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
     at = data.draw(st.sampled_from(places))
     broken = victim[:at] + (character if insert else b"") + victim[at + (not insert) :]
     body = b"[" + b", ".join([*dumps[:index], broken, *dumps[index + 1 :]]) + b"]"
-    elements = [piece.raw for piece in split(body).pieces if isinstance(piece, Element)]
-    damaged = [piece.raw for piece in split(body).pieces if isinstance(piece, Damaged)]
+    elements = [one.value for one in split(body).found if isinstance(one, Cut)]
+    damaged = [one.value for one in split(body).found if isinstance(one, Damaged)]
     neighbours = [*dumps[:index], *dumps[index + 1 :]]
     if not damaged:
         assert set(neighbours) <= set(elements)
@@ -135,13 +135,13 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
 @example(b'[{"a":1')
 @example(b'[{"a":1}x{"b":2}]')
 def test_any_body_is_cut_into_slices_in_order_and_no_byte_that_matters_is_lost(body: bytes) -> None:
-    pieces, nulls = split(body)
+    found, nulls = split(body)
     body = body.removeprefix(b"\xef\xbb\xbf")
     position, spans = 0, [(0, 0)]
-    for piece in pieces:
-        position = body.index(piece.raw, position)
-        spans.append((position, position + len(piece.raw)))
-        position += len(piece.raw)
+    for one in found:
+        position = body.index(one.value, position)
+        spans.append((position, position + len(one.value)))
+        position += len(one.value)
     between = [body[end:start] for (_, end), (start, _) in pairwise([*spans, (len(body), 0)])]
     left = b"".join(between).replace(b"null", b"", nulls)
     assert left.strip(b"[], \t\r\n\x0b\x0c") == b""
@@ -167,8 +167,8 @@ def test_both_readings_find_the_end_of_a_value(value: object, separators: tuple[
 @example([b'{"id":"a","x":' + b"[" * 1_500 + b"]" * 1_500 + b"}"])
 @example([b'{"id":"a","x":' + b"9" * 5_000 + b"}"])
 def test_gateway_and_consumer_call_the_same_elements_lenient(raws: list[bytes]) -> None:
-    for piece in split(b"[" + b",".join(raws) + b"]").pieces:
-        if isinstance(piece, Element):
-            assert piece.lenient == (not is_strict_json(piece.raw))
+    for one in split(b"[" + b",".join(raws) + b"]").found:
+        if isinstance(one, Cut):
+            assert one.lenient == (not is_strict_json(one.value))
             with contextlib.suppress(ContractError):
-                assert read_values(piece.raw)[1] == piece.lenient
+                assert read_values(one.value)[1] == one.lenient
