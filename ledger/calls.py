@@ -87,11 +87,11 @@ class _Looking:
         self, statement: str, asked: dict[str, Any] | None = None, **more: object
     ) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            given = {**(asked or {}), **more, "limit": self._limit}
+            given = {**(asked or {}), **more, "limit": self._limit + 1}
             rows = cursor.execute(query(statement), given).fetchall()
-        if len(rows) == self._limit:
-            self._unfinished.append(f"more than {self._limit} rows of one kind")
-        return rows
+        if len(rows) > self._limit:
+            self._unfinished.append(f"there are more than {self._limit} rows of a kind")
+        return rows[: self._limit]
 
 
 def _uuid(name: str) -> UUID | None:

@@ -90,8 +90,8 @@ class Sought:
 
 
 def _forms(part: str) -> set[bytes]:
-    plain = part.encode("utf-8", "replace")
-    return {plain, json.dumps(part)[1:-1].encode()}
+    written = (part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1])
+    return {form.encode("utf-8", "replace") for form in written}
 
 
 def seen_of(record: Record, policy: Policy) -> Seen:

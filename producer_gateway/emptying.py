@@ -90,7 +90,8 @@ async def _drain(settings: Settings, seconds: float) -> Left:
                 before = max(before, spool.records)
                 await asyncio.sleep(_EVERY_S)
     except TimeoutError:
-        why = storage.away() or f"{seconds:g} seconds were not enough"
+        away = storage.away()
+        why = f"Kafka: {away}" if away else f"{seconds:g} seconds were not enough"
     finally:
         left, refused = spool.records, spool.set_aside
         await storage.close(_CLOSE_S)
