@@ -1,6 +1,7 @@
 # One image for all rooms; the arguments choose the process:
 #   docker run IMAGE producer_gateway run
-#   docker run IMAGE consumer run | migrate | topics | report
+#   docker run IMAGE consumer run
+# What people do by hand is the command `billing`: docker run --entrypoint billing IMAGE report
 # A second target, `litellm`, is the LiteLLM proxy of the lock, for docker-compose.yml.
 
 FROM python:3.11-slim-trixie AS base
@@ -42,7 +43,7 @@ LABEL org.opencontainers.image.title="billing-stream" \
       org.opencontainers.image.revision="${REVISION}"
 # The rooms listen on loopback by default, which nobody outside a container can reach.
 # Modules come from PYTHONPATH alone: whatever the working directory holds is not imported.
-ENV PATH=/app/.venv/bin:$PATH \
+ENV PATH=/app/.venv/bin:/app:$PATH \
     PYTHONPATH=/app \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \
@@ -52,7 +53,7 @@ ENV PATH=/app/.venv/bin:$PATH \
     CONSUMER_METRICS_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=dependencies /app/.venv .venv
-COPY LICENSE ./
+COPY LICENSE billing ./
 COPY schemas schemas
 COPY runtime runtime
 COPY charging charging

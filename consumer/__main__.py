@@ -19,12 +19,12 @@ from runtime.environment import ConfigurationError
 from runtime.kafka import Administrator, reason
 from runtime.logs import configure
 
-BY_HAND: Final = ("migrate", "topics", "report", "replay", "deferred", "dead-letters")
-"""Commands of `python -m operator_cli`."""
+BY_HAND: Final = ("migrate", "topics", "report", "replay", "deferred", "dead-letters", "explain")
+"""Older names of commands of `billing`."""
 
 app = typer.Typer(
     help="Turns callbacks into exact, idempotent charge receipts.",
-    epilog=f"Also taken, and passed on to `python -m operator_cli`: {', '.join(BY_HAND)}. "
+    epilog=f"Also taken, and passed on to `billing`: {', '.join(BY_HAND)}. "
     "Settings come from the environment: docs/configuration.md lists them all. "
     "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
     no_args_is_help=True,

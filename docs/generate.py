@@ -39,7 +39,7 @@ _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
     "Consumer": ("python -m consumer run", consumer.settings.Settings),
-    "By hand": ("python -m operator_cli", operator_cli.settings.Settings),
+    "By hand": ("billing", operator_cli.settings.Settings),
     "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
 }
 

@@ -1,6 +1,8 @@
 """Reports: what the ledger says to people. Reads only."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -9,10 +11,25 @@ from ledger.address import connect
 from ledger.queries import query
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Of which calls a report tells.
+
+    Those that ended from `since` on and before `until`, of these accounts and models, where any are
+    given. `limit` is the most rows. Deferred calls have no account, and are told of any.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    accounts: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    limit: int = 20
+
+
 def rows_of(
-    database_url: str, reports: Sequence[str], limit: int
+    database_url: str, reports: Sequence[str], choice: Choice
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of each report, `limit` at most, by the names of what is shown.
+    """Yield the rows of each report, by the names of what is shown.
 
     `reports` are names of files of `sql/`. Raises `LedgerError`.
     """
@@ -21,4 +38,4 @@ def rows_of(
         connection.cursor(row_factory=dict_row) as cursor,
     ):
         for name in reports:
-            yield cursor.execute(query(name), {"limit": limit}).fetchall()
+            yield cursor.execute(query(name), asdict(choice)).fetchall()

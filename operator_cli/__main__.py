@@ -1,35 +1,110 @@
-"""The command line of what people do by hand: `python -m operator_cli --help`."""
+"""The operator's command line: `billing --help`, or `python -m operator_cli --help`."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
-from confluent_kafka import KafkaException
-from rich.table import Table
 
-from ledger.healing import LedgerError, advice
-from operator_cli.cluster import Cluster, Difference
+from ledger.healing import LedgerError
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
+from operator_cli.explain import explain
 from operator_cli.replay import replay
-from operator_cli.report import TABLES, report
-from operator_cli.terminal import DATABASE, KAFKA, fail, kafka, out, settings
-from runtime.kafka import reason
-from schemas.topics import load_topics
+from operator_cli.report import report
+from operator_cli.terminal import DATABASE, examples, fail, out, settings
+from operator_cli.topics import topics
+from runtime import VERSION
 
+# Plain help: a page of text that fits a screen and goes through a pipe as it is.
 app = typer.Typer(
-    help="What people do by hand: topics, migrations, reports, deferred calls, dead letters.",
+    name="billing",
+    help="Answers what became of LLM calls and their money, and does by hand what people decide.",
     epilog="Settings come from the environment: docs/configuration.md lists them all. "
     "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
-app.command()(replay)
-app.add_typer(deferred, name="deferred", no_args_is_help=True)
-app.add_typer(dead_letters, name="dead-letters", no_args_is_help=True)
 
 
-@app.command()
+def _version(wanted: bool) -> None:  # noqa: FBT001 - how an option's callback is called
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def billing(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Answers what became of LLM calls and their money, and does by hand what people decide."""
+
+
+app.command(
+    short_help="Receipts, sums of runs and accounts, deferred calls.",
+    epilog=examples(
+        "report",
+        "report --table accounts --from 2026-11-01 --to 2026-12-01",
+        "report --table receipts --account team-a --limit 1000 --csv > receipts.csv",
+    ),
+)(report)
+app.command(
+    short_help="What became of a call, and why.",
+    epilog=examples(
+        "explain 6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11",
+        "explain chatcmpl-BvL3kq --json",
+        "explain run-7f3a",
+    ),
+)(explain)
+app.add_typer(
+    deferred,
+    name="deferred",
+    no_args_is_help=True,
+    short_help="Calls without a receipt yet: list, settle, waive.",
+)
+app.add_typer(
+    dead_letters,
+    name="dead-letters",
+    no_args_is_help=True,
+    short_help="What could not be billed: list, show, replay.",
+)
+app.command(
+    short_help="Callbacks through the ledger again.",
+    epilog=examples(
+        "replay --from-time 2026-11-21T00:00:00+0000",
+        "replay --from-offset 3:0 --apply",
+    ),
+)(replay)
+
+
+@app.command(
+    short_help="What waits on a gateway's disk; bring it to Kafka.",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+    epilog=examples("spool list --dir /var/lib/billing-spool"),
+)
+def spool(context: typer.Context) -> None:
+    """Look into a gateway's spool, bring it to Kafka: `billing spool --help` says how."""
+    # The spool is the gateway's, whose room this one does not import.
+    passed_on = ["-m", "producer_gateway", "spool", *context.args]
+    os.execv(sys.executable, [sys.executable, *passed_on])  # noqa: S606
+
+
+app.command(
+    short_help="Kafka's topics against their declaration.",
+    epilog=examples("topics", "topics --apply --replication-factor 3"),
+)(topics)
+
+
+@app.command(
+    short_help="The database's schema, brought up to date.",
+    epilog=examples("migrate", "migrate --check"),
+)
 def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
@@ -53,69 +128,10 @@ def migrate(
     out.print(f"applied: {', '.join(pending)}")
 
 
-@app.command()
-def topics(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Create and grow; without it, only show.")
-    ] = False,
-    replication_factor: Annotated[
-        int | None, typer.Option(help="Replicas of new topics; -1 is the broker's default.")
-    ] = None,
-) -> None:
-    """Compare the cluster's topics with their declaration. Never shrinks, never deletes."""
-    found = settings(KAFKA)
-    declared = load_topics(found.billing_topic_prefix)
-    replicas = replication_factor or found.billing_topic_replication_factor
-    try:
-        cluster = Cluster(kafka(found), replicas)
-        differences = cluster.differences(declared)
-        out.print(_differences_table(differences))
-        if all(difference.settled for difference in differences):
-            out.print("nothing to do")
-        elif apply:
-            for one in cluster.apply(differences):
-                out.print(f"not taken: {one.topic}, {one.setting}={one.wanted}: {one.why}",
-                          markup=False)  # fmt: skip
-            out.print("applied")
-        else:
-            out.print("dry run: add --apply to bring this about")
-        for remark in cluster.remarks(declared):
-            out.print(f"note: {remark}", markup=False)
-    except KafkaException as error:
-        fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
-
-
-def _differences_table(differences: list[Difference]) -> Table:
-    table = Table("topic", "partitions", "settings", "to do")
-    for difference in differences:
-        partitions = f"{difference.partitions} of {difference.topic.partitions}"
-        changes = [f"{name}: {old} → {new}" for name, (old, new) in difference.config.items()]
-        to_do = "create" if not difference.exists else "grow" if difference.grows else ""
-        table.add_row(
-            difference.topic.name,
-            partitions,
-            "\n".join(changes),
-            to_do or ("set" if changes else ""),
-        )
-    return table
-
-
-@app.command(name="report")
-def report_command(
-    table: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(TABLES)}; repeatable.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows in a table.")] = 20,
-) -> None:
-    """Print receipts, cost of runs and sub-agents, sums of accounts, and open deferrals."""
-    wanted = table or list(TABLES)
-    if unknown := set(wanted) - TABLES.keys():
-        fail(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}", 2)
-    try:
-        report(settings(DATABASE).database_url.get_secret_value(), wanted, limit, out)
-    except LedgerError as error:
-        fail(advice(error))
+def main() -> None:
+    """Run the command line under its name, however it was started."""
+    app(prog_name="billing")
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -2,24 +2,32 @@
 
 import hashlib
 import heapq
-import json
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from operator_cli.replay import resend
-from operator_cli.report import print_rows, printable
 from operator_cli.resender import DeadLetter
 from operator_cli.resender import dead_letters as letters_of
 from operator_cli.settings import Settings
-from operator_cli.terminal import KAFKA, Apply, Moment, explained, fail, kafka, out, place, settings
+from operator_cli.sightings import moment
+from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
+from operator_cli.terminal import (
+    KAFKA,
+    Apply,
+    Moment,
+    examples,
+    explained,
+    fail,
+    kafka,
+    place,
+    settings,
+)
 from runtime.topic_range import TopicRange
 from schemas import headers as names
 from schemas.callback import ContractError
@@ -29,11 +37,11 @@ from schemas.record import Record
 from schemas.topics import load_topics
 
 dead_letters = typer.Typer(
-    help="Records that could not be billed as they stand: list, show, replay."
+    help="Records that could not be billed as they stand: list, show, replay.",
+    epilog=examples("dead-letters list", "dead-letters show 1:120"),
 )
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this one; repeatable.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 At = Annotated[str, typer.Argument(help="Where it stands: PARTITION:OFFSET, as `list` shows it.")]
 
 _SAID: Final = (
@@ -44,7 +52,13 @@ _SAID: Final = (
 _MOST: Final = 200
 
 
-@dead_letters.command(name="list")
+@dead_letters.command(
+    name="list",
+    epilog=examples(
+        "dead-letters list",
+        "dead-letters list --reason contract_broken --since 2026-11-01 --json",
+    ),
+)
 def list_dead_letters(
     *,
     reason: Reasons = None,
@@ -52,29 +66,33 @@ def list_dead_letters(
     until: Moment = None,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List dead letters, the oldest first: where, when, why and from where. Shows no content."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA)
     with explained(found), _topic_range(found, since, until) as topic_range:
         letters = letters_of(topic_range, set(reason or ()))
         oldest = heapq.nsmallest(limit, letters, key=lambda letter: letter.record.timestamp_ms)
         rows = [_row(letter) for letter in oldest]
-    if as_json:
-        _print_json(rows)
-    else:
-        print_rows(out, "Dead letters, the oldest first", rows)
+    show("Dead letters, the oldest first", rows, form)
 
 
-@dead_letters.command()
-def show(
+@dead_letters.command(
+    name="show",
+    epilog=examples("dead-letters show 1:120", "dead-letters show 1:120 --content --json"),
+)
+def show_dead_letter(
     at: At,
     *,
     content: Annotated[
         bool, typer.Option("--content", help="The value as well: it may hold prompts and answers.")
     ] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show one dead letter: its headers, and what of its value is nobody's content."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA)
     partition, offset = place(at)
     with explained(found), _topic_range(found) as topic_range:
@@ -87,13 +105,21 @@ def show(
     if record is None:
         fail(f"no dead letter stands at {at}: see `dead-letters list`")
     told = _told(record) | (_content(record) if content else {})
-    if as_json:
-        _print_json(told)
-    else:
-        _print(told)
+    if form is Form.JSON:
+        show_json(told)
+        return
+    show(f"The dead letter at {told['at']}", _lines(told), form)
+    if told["says"] is None:
+        remark("the value cannot be read; --content shows it", form)
 
 
-@dead_letters.command()
+@dead_letters.command(
+    epilog=examples(
+        "dead-letters replay",
+        "dead-letters replay --reason contract_broken --since 2026-11-01 --apply",
+        "dead-letters replay --at 1:120 --apply",
+    ),
+)
 def replay(
     *,
     reason: Reasons = None,
@@ -103,15 +129,18 @@ def replay(
         list[str] | None, typer.Option(help="Only the one at PARTITION:OFFSET; repeatable.")
     ] = None,
     apply: Apply = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Send dead letters back to where they came from, with their own key, bytes and headers.
 
     A dry run unless --apply is given. A call that has its receipt keeps it.
     """
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA)
     places = {place(text) for text in at or ()}
     with explained(found):
-        resend(found, set(reason or ()), since, until, places=places, apply=apply)
+        resend(found, set(reason or ()), since, until, places=places, apply=apply, form=form)
 
 
 @contextmanager
@@ -134,7 +163,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
     record, stood = letter.record, _stood(letter.record)
     return {
         "at": f"{record.partition}:{record.offset}",
-        "parked": _moment(record.timestamp_ms),
+        "parked": moment(record.timestamp_ms),
         "reason": letter.reason,
         "detail": header(record.headers, names.REASON_DETAIL),
         "source": header(record.headers, names.SOURCE),
@@ -150,17 +179,10 @@ def _stood(record: Record) -> str | None:
     return None if None in parts else "/".join(str(part) for part in parts)
 
 
-def _moment(milliseconds: int) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1_000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
 def _told(record: Record) -> dict[str, Any]:
     return {
         "at": f"{record.partition}:{record.offset}",
-        "parked": _moment(record.timestamp_ms),
+        "parked": moment(record.timestamp_ms),
         "key": _shown(record.key),
         "headers": [[name, _shown(value)] for name, value in record.headers],
         "bytes": record.size,
@@ -191,20 +213,9 @@ def _shown(data: bytes | None) -> str | None:
     return None if data is None else data.decode("utf-8", "backslashreplace")
 
 
-def _print_json(told: object) -> None:
-    # Not through the table's console, which would wrap it. ASCII: nothing acts on a terminal.
-    typer.echo(json.dumps(told, default=lambda moment: moment.isoformat(), indent=2))
-
-
-def _print(told: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None)
+def _lines(told: dict[str, Any]) -> list[dict[str, Any]]:
     lines = [(name, told[name]) for name in ("at", "parked", "key", "bytes", "sha256")]
     lines += [(f"header {name}", value) for name, value in told["headers"]]
     lines += [(f"says {name}", value) for name, value in (told["says"] or {}).items()]
     lines += [(name, told[name]) for name in ("value", "value_base64") if name in told]
-    for name, value in lines:
-        shown = "null" if value is None else printable(str(value))
-        table.add_row(Text(printable(name)), Text(shown, overflow="fold"))
-    out.print(table)
-    if told["says"] is None:
-        out.print("the value cannot be read; --content shows it")
+    return [{"what": name, "is": "null" if value is None else value} for name, value in lines]

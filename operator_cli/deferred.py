@@ -10,36 +10,57 @@ import typer
 from charging.outcomes import Settlement
 from ledger.deferrals import Deferrals
 from operator_cli import settlement
-from operator_cli.report import print_rows
 from operator_cli.settings import Settings
-from operator_cli.terminal import DATABASE, KAFKA, explained, fail, kafka, out, sender, settings
+from operator_cli.tables import Csv, Json, form_of, show
+from operator_cli.terminal import (
+    DATABASE,
+    KAFKA,
+    examples,
+    explained,
+    fail,
+    kafka,
+    out,
+    sender,
+    settings,
+)
 
-deferred = typer.Typer(help="Calls that should have cost something: list, settle, waive.")
+deferred = typer.Typer(
+    help="Calls that should have cost something: list, settle, waive.",
+    epilog=examples("deferred list", 'deferred settle 1 --cost 0.0125 --note "price list"'),
+)
 
 By = Annotated[str, typer.Option(help="Who settles; the user's name unless given.")]
 Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_default=False)]
 
 
-@deferred.command(name="list")
+@deferred.command(
+    name="list",
+    epilog=examples("deferred list", "deferred list --settled --csv > deferred.csv"),
+)
 def list_deferred(
     settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="Also what waits for another callback since today.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List deferred calls, the oldest first.
 
     A background response is told of by its order and by its reads. Where one of them is not there
     yet, the other waits, and is listed after a day.
     """
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(DATABASE)
     with explained(found), _deferrals(found) as deferrals:
         rows = deferrals.listed(settled=settled, waiting=waiting, limit=limit)
-        print_rows(out, "Deferred calls, the oldest first", rows)
+    show("Deferred calls, the oldest first", rows, form)
 
 
-@deferred.command()
+@deferred.command(
+    epilog=examples('deferred settle 1 --cost 0.0125 --note "price list of November"')
+)
 def settle(
     call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
     cost: Annotated[str, typer.Option(help="What it cost, US dollars, before markup.")],
@@ -57,7 +78,7 @@ def settle(
     out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
 
 
-@deferred.command()
+@deferred.command(epilog=examples('deferred waive 2 --note "our own test"'))
 def waive(
     call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
     note: Note,

@@ -8,11 +8,11 @@ from typing import Annotated, Final
 import typer
 from confluent_kafka import Consumer
 from rich.progress import Progress
-from rich.table import Table
 
 from ledger.receipts import ReceiptWriter
 from operator_cli.resender import Resender, dead_letters, rebuild
 from operator_cli.settings import Settings
+from operator_cli.tables import Csv, Form, Json, form_of, remark, show
 from operator_cli.terminal import (
     DATABASE,
     KAFKA,
@@ -22,7 +22,6 @@ from operator_cli.terminal import (
     explained,
     fail,
     kafka,
-    out,
     place,
     sender,
     settings,
@@ -46,6 +45,8 @@ def replay(
         typer.Option(help="PARTITION:OFFSET; repeatable. Callbacks from there, not dead letters."),
     ] = None,
     apply: Apply = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Send dead letters through the front again, or rebuild the tables from a range of callbacks.
 
@@ -55,12 +56,13 @@ def replay(
     receipts keep their ids. Both are idempotent, and a dry run unless --apply is given. A time
     without a zone is local.
     """
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA, DATABASE)
     with explained(found):
         if from_time or from_offset:
-            _rebuild(found, from_time, from_offset or [], apply=apply)
+            _rebuild(found, from_time, from_offset or [], apply=apply, form=form)
         else:
-            resend(found, set(reason or ()), since, until, apply=apply)
+            resend(found, set(reason or ()), since, until, apply=apply, form=form)
 
 
 def resend(
@@ -71,6 +73,7 @@ def resend(
     *,
     places: AbstractSet[tuple[int, int]] = frozenset(),
     apply: bool,
+    form: Form,
 ) -> None:
     """Send dead letters back: of these reasons and times, and where `places` says, if it does.
 
@@ -95,26 +98,32 @@ def resend(
                 resender.send(letter)
             progress.advance(task)
     topic_range.close()
-    table = Table("reason", "dead letters", "")
-    for (name, whole), count in sorted(counts.items()):
-        remark = "" if whole else "parts of a body that was too large: cannot be replayed"
-        table.add_row(name, str(count), remark)
-    out.print(table)
-    _conclude(counts, resender)
+    part = "parts of a body that was too large: cannot be replayed"
+    rows = [
+        {"reason": name, "dead letters": count, "remark": "" if whole else part}
+        for (name, whole), count in sorted(counts.items())
+    ]
+    show("Dead letters", rows, form)
+    _conclude(counts, resender, form)
 
 
-def _conclude(counts: Counter[tuple[str, bool]], resender: Resender | None) -> None:
+def _conclude(counts: Counter[tuple[str, bool]], resender: Resender | None, form: Form) -> None:
     whole = sum(count for (_, complete), count in counts.items() if complete)
     if resender is None:
-        out.print(f"dry run: add --apply to send {whole} back to where they came from")
+        remark(f"dry run: add --apply to send {whole} back to where they came from", form)
     elif lost := resender.finish():
         fail(f"{lost} of {whole} did not arrive; run the same again")
     else:
-        out.print(f"sent {whole} back to where they came from")
+        remark(f"sent {whole} back to where they came from", form)
 
 
 def _rebuild(
-    found: Settings, from_time: datetime | None, from_offset: list[str], *, apply: bool
+    found: Settings,
+    from_time: datetime | None,
+    from_offset: list[str],
+    *,
+    apply: bool,
+    form: Form,
 ) -> None:
     topics = load_topics(found.billing_topic_prefix)
     topic_range = TopicRange(kafka(found), topics.callbacks.name)
@@ -138,11 +147,12 @@ def _rebuild(
             lambda count: progress.advance(task, count),
         )
     topic_range.close()
-    table = Table("outcome", "reason", "records")
-    for (outcome, why), count in sorted(counts.items()):
-        table.add_row(outcome, why, str(count))
-    out.print(table)
-    out.print("done" if apply else "dry run: add --apply to write")
+    rows = [
+        {"outcome": str(outcome), "reason": str(why), "records": count}
+        for (outcome, why), count in sorted(counts.items())
+    ]
+    show("What became of the callbacks" if apply else "What would become of them", rows, form)
+    remark("done" if apply else "dry run: add --apply to write", form)
 
 
 def _from_offsets(topic_range: TopicRange, from_offset: list[str], topic: str) -> dict[int, int]:

@@ -1,17 +1,14 @@
-"""The report: receipts, deferred calls and sums as tables in the terminal."""
+"""The command `report`: receipts, deferred calls and sums, of a time, of accounts, of models."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from ledger.reports import rows_of
-from schemas.receipt import plain
+from ledger.reports import Choice, rows_of
+from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
+from operator_cli.terminal import DATABASE, explained, fail, settings
 
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "receipts": ("report_receipts", "The newest receipts"),
@@ -19,51 +16,64 @@ TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "accounts": ("report_accounts", "Charged to each account"),
     "deferred": ("report_deferred", "Deferred calls that are still open"),
 }
+_MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, Decimal):
-        return plain(value)
-    if isinstance(value, timedelta):
-        return str(timedelta(seconds=round(value.total_seconds())))
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%m-%d %H:%M:%S")
-    return "" if value is None else printable(str(value))
+def report(
+    *,
+    table: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(TABLES)}; repeatable.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from",
+            formats=_MOMENTS,
+            help="Calls that ended at this moment or later; a day begins in UTC.",
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            "--to",
+            formats=_MOMENTS,
+            help="Calls that ended before it: `--to 2026-12-01` ends with November.",
+        ),
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(help="Only this account; repeatable.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows in a table.")] = 20,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Print receipts, cost of runs and sub-agents, sums of accounts, and open deferrals.
+
+    The period is that of the calls: when they ended, not when their receipts were written.
+    With --json all tables are one object, by their names; --csv takes one --table.
+    """
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    wanted = table or list(TABLES)
+    if unknown := set(wanted) - TABLES.keys():
+        fail(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}", 2)
+    if form is Form.CSV and len(wanted) > 1:
+        fail(f"--csv prints one table: add --table and one of {', '.join(TABLES)}", 2)
+    found = settings(DATABASE)
+    if account and "deferred" in wanted:
+        wanted.remove("deferred")
+        remark("deferred calls have no account yet: their table is left out", form)
+    choice = Choice(_utc(since), _utc(until), account or [], model or [], limit)
+    with explained(found):
+        url = found.database_url.get_secret_value()
+        told = dict(zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice),
+                        strict=True))  # fmt: skip
+    if form is Form.JSON:
+        show_json(told)
+        return
+    for name, rows in told.items():
+        show(TABLES[name][1], rows, form)
 
 
-def printable(text: str) -> str:
-    """Return `text` without what a terminal would act on: such characters as their escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if letter.isprintable() or letter == "\n"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for name, value in rows[0].items():
-        number = isinstance(value, int | Decimal)
-        table.add_column(name, justify="right" if number else "left", no_wrap=number)
-    for row in rows:
-        # Text, not markup: names come from strangers and may hold square brackets.
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    return table
-
-
-def print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
-    """Print `rows` as a table under `title`, or say that there are none."""
-    console.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")
-
-
-def report(database_url: str, tables: list[str], limit: int, console: Console) -> None:
-    """Print `tables` (keys of `TABLES`), `limit` rows each. Raises `LedgerError`."""
-    for (_, title), rows in zip(
-        (TABLES[name] for name in tables),
-        rows_of(database_url, [TABLES[name][0] for name in tables], limit),
-        strict=True,
-    ):
-        print_rows(console, title, rows)
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -12,7 +12,7 @@ from runtime.logs import LogLevel
 class Settings(
     ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection, LogLevel
 ):
-    """Settings of `python -m operator_cli`, by environment variable.
+    """Settings of `billing`, by environment variable.
 
     A command needs those that it uses, and is told which are missing.
     """
@@ -23,7 +23,7 @@ class Settings(
         default="",
         alias="KAFKA_BOOTSTRAP_SERVERS",
         description="Kafka brokers to begin with, `host:port`, comma-separated. `migrate`, "
-        "`report` and `deferred list` do without.",
+        "`report` and `deferred list` do without; `explain` knows more with it.",
     )
     database_url: SecretStr = Field(
         default=SecretStr(""),

@@ -22,11 +22,13 @@ CLIENT: Final = f"billing-operator-{VERSION}"
 KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
 DATABASE: Final = "DATABASE_URL"
 
+_ENDLESS: Final = 1_000_000
+
 Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"])]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without it, only show.")]
 
-# Piped output has no width of its own; tables need one that fits them.
-out: Final = Console(width=None if sys.stdout.isatty() else 140)
+# Piped output has no width: a table takes what its longest values need, and nothing is cut.
+out: Final = Console(width=None if sys.stdout.isatty() else _ENDLESS)
 err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -81,3 +83,8 @@ def kafka(found: Settings) -> dict[str, Any]:
 def sender(found: Settings) -> dict[str, Any]:
     """Return the configuration of a command's producer for the callbacks topic."""
     return sender_config(found, CLIENT)
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's help: how it is called, a line each, `billing` left out."""
+    return "\n".join(["\b", "Examples:", *(f"  billing {command}" for command in commands)])

@@ -10,27 +10,91 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from confluent_kafka import KafkaException
 
 from producer_gateway import damage, journal
+from producer_gateway.emptying import drain as bring_to_kafka
+from producer_gateway.emptying import waiting
 from producer_gateway.journal import FILE_NAME, SpoolError
 from producer_gateway.salvage import Found, examine, incoming
 from producer_gateway.salvage import salvage as bring_back
+from runtime.environment import ConfigurationError
+from runtime.rows import cell, csv_text, json_text
 
 _VARIABLE: Final = "GATEWAY_SPOOL_DIR"
 _FAILURE: Final = 1
 _WRONG_USAGE: Final = 2
 _SHOWN: Final = 50
 
+
+def _examples(*commands: str) -> str:
+    lines = [f"  billing spool {one} --dir /var/lib/billing-spool" for one in commands]
+    return "\n".join(["\b", "Examples:", *lines])
+
+
 spool = typer.Typer(
     no_args_is_help=True,
-    help="The spool on the local disk: what waits, what is damaged, bringing it back.",
+    help="The spool on the local disk: what waits, what is damaged, bringing it to Kafka.",
+    epilog=_examples("list", "inspect", "drain"),
 )
 Directory = Annotated[
     Path | None, typer.Option("--dir", help=f"Directory of the spool; {_VARIABLE} unless given.")
 ]
 
 
-@spool.command()
+@spool.command(name="list", epilog=_examples("list", "list --json"))
+def list_waiting(
+    directory: Directory = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead.")] = False,
+) -> None:
+    """List the records that wait in the spool, the oldest first: which call, and since when.
+
+    No gateway may use the spool meanwhile; while one does, its /readyz says how much waits.
+    """
+    if as_json and as_csv:
+        _fail("--json and --csv are two forms: choose one", _WRONG_USAGE)
+    path = _unused(directory)
+    try:
+        rows = waiting(path, limit) if path.exists() else []
+    except sqlite3.Error as error:
+        _fail(f"{path} cannot be read: {error}; see `spool inspect`")
+    if as_json:
+        typer.echo(json_text(rows))
+    elif as_csv:
+        typer.echo(csv_text(rows), nl=False)
+    else:
+        typer.echo("\n".join(map(_line, rows)) or "nothing waits")
+
+
+@spool.command(epilog=_examples("drain", "drain --seconds 600"))
+def drain(
+    directory: Directory = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Longest time to go on.")] = 60,
+) -> None:
+    """Bring what waits in the spool to Kafka, where no gateway is left to do it.
+
+    A gateway that runs drains by itself. Takes the environment of a gateway; a token is not needed.
+    What Kafka does not take stays in the spool. Exit code 1: something still waits, and why.
+    """
+    path = _unused(directory)
+    try:
+        left = bring_to_kafka(path.parent, seconds)
+    except ConfigurationError as error:
+        _fail(f"wrong configuration; see docs/configuration.md\n{error}", _WRONG_USAGE)
+    except KafkaException as error:
+        _fail(f"the KAFKA_* variables do not fit: {error.args[0].str()}", _WRONG_USAGE)
+    except SpoolError as error:
+        _fail(str(error))
+    typer.echo(f"{left.taken} records brought to Kafka, {left.waiting} wait, "
+               f"{left.refused} refused by Kafka")  # fmt: skip
+    if left.waiting or left.refused or left.why:
+        _fail(left.why or "Kafka refuses them as they are: see BillingGatewaySpoolRefused in the "
+              "runbook")  # fmt: skip
+
+
+@spool.command(epilog=_examples("inspect", "inspect --json"))
 def inspect(
     directory: Directory = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -52,7 +116,7 @@ def inspect(
     typer.echo(json.dumps(state, indent=2) if as_json else _described(state))
 
 
-@spool.command()
+@spool.command(epilog=_examples("salvage"))
 def salvage(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Damaged files; all of the directory unless given.")
@@ -93,6 +157,18 @@ def _path(directory: Path | None) -> Path:
     return named / FILE_NAME
 
 
+def _unused(directory: Path | None) -> Path:
+    path = _path(directory)
+    if path.exists() and damage.is_used(path):
+        _fail(f"a gateway uses {path}: it drains by itself, and its /readyz says what waits")
+    return path
+
+
+def _line(row: dict[str, Any]) -> str:
+    shown = ("stored", "run", "call", "bytes", "refused")
+    return "  ".join(f"{name} {cell(row[name])}" for name in shown if row[name] is not None)
+
+
 def _waiting(path: Path) -> dict[str, Any] | str:
     if not path.exists():
         return "there is no file"
@@ -119,7 +195,7 @@ def _described(state: dict[str, Any]) -> str:
         found = Found(**counts)
         lines += [f"{name}: {found.good} records can be brought back", *_missing(found)]
     if state["damaged"]:
-        lines.append("Bring them back with `python -m producer_gateway spool salvage`.")
+        lines.append("Bring them back with `billing spool salvage`.")
     return "\n".join(lines)
 
 

@@ -7,8 +7,12 @@ SELECT
     receipt.charge_reason AS reason,
     receipt.response_cost_usd AS "cost USD",
     receipt.charged_usd AS "charged USD",
-    receipt.charged_credits AS credits
+    receipt.charged_credits::numeric AS credits
 FROM billing.charge_receipts AS receipt
 JOIN billing.llm_charge_details AS details ON details.charge_receipt_id = receipt.id
+WHERE (%(since)s::timestamptz IS NULL OR receipt.occurred_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR receipt.occurred_at < %(until)s)
+    AND (cardinality(%(accounts)s::text[]) = 0 OR receipt.billing_account_id = ANY(%(accounts)s))
+    AND (cardinality(%(models)s::text[]) = 0 OR details.model = ANY(%(models)s))
 ORDER BY receipt.created_at DESC, receipt.id DESC
 LIMIT %(limit)s

@@ -123,7 +123,27 @@ def silence_setting(stack: Shell, command: Command) -> None:
 def spool(stack: Shell, command: Command) -> None:
     """The command finds the spool of the stack, and nothing wrong with it."""
     text = command.text.partition(" #")[0].strip()
-    stack.run(f'PATH="$PWD/.venv/bin:$PATH" GATEWAY_SPOOL_DIR=.run/spool {text}')
+    stack.run(f'PATH="$PWD:$PATH" GATEWAY_SPOOL_DIR=.run/spool {text}')
+
+
+def spool_without_a_gateway(stack: Shell, command: Command) -> None:
+    """The command takes a directory that no gateway uses, and finds that nothing waits there."""
+    text = command.text.partition(" #")[0].strip()
+    empty = 'PATH="$PWD:$PATH" GATEWAY_SPOOL_DIR=$(mktemp -d)'
+    assert re.search("nothing waits|0 records", stack.run(f"{empty} {text}"))
+
+
+def told_of(stack: Shell, command: Command) -> None:
+    """The command takes the name, and tells of it or that nothing is known of it."""
+    stack.run(f'PATH="$PWD:$PATH"; {command.text} || test $? = 1')
+
+
+def named_alone(stack: Shell, command: Command) -> None:
+    """As `ran`, with the checkout on the path."""
+    path = stack.environment["PATH"]
+    stack.environment["PATH"] = f"{stack.directory}:{path}"
+    ran(stack, command)
+    stack.environment["PATH"] = path
 
 
 def named(command: Command) -> str:
@@ -170,8 +190,11 @@ CHECKS: Final[dict[str, Check]] = {
     r"psql .*": ran_if_installed,
     r"openssl rand -hex 32": ran_if_installed,
     r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
-    r"\.venv/bin/python -m consumer (report|deferred|dead-letters|replay|topics|migrate)\b.*": ran,
-    r"python -m producer_gateway spool (inspect|salvage)\b.*": spool,
+    r"\./billing (report|deferred|dead-letters|topics|migrate)\b.*": ran,
+    r"(\./)?billing explain .*": told_of,
+    r"billing (deferred|dead-letters|replay|topics)\b.*": named_alone,
+    r"billing spool (inspect|salvage)\b.*": spool,
+    r"billing spool (list|drain)\b.*": spool_without_a_gateway,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
     r"export GATEWAY_SILENCE_LIMITS=.*": silence_setting,
     r"\.venv/bin/pytest .*": pytest_path,

@@ -1,5 +1,6 @@
 """The image: what goes in, who runs it, and that its pins are the project's own."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -94,12 +95,16 @@ def test_the_chart_runs_the_version_of_the_project() -> None:
 
 def test_only_the_rooms_go_in(dockerfile: str) -> None:
     copied = re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE)
-    assert copied == ["pyproject.toml uv.lock ./", "LICENSE ./", *(f"{r} {r}" for r in ROOMS)]
+    assert copied == [
+        "pyproject.toml uv.lock ./",
+        "LICENSE billing ./",
+        *(f"{r} {r}" for r in ROOMS),
+    ]
     context = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in context if line and not line.startswith("#")]
     allowed = {line.removeprefix("!") for line in rules if line.startswith("!")}
     assert rules[0] == "*"
-    assert allowed == {"LICENSE", "pyproject.toml", "uv.lock", *ROOMS}
+    assert allowed == {"LICENSE", "billing", "pyproject.toml", "uv.lock", *ROOMS}
     assert "schemas/examples" in rules, "captured callbacks do not belong in the image"
 
 
@@ -109,3 +114,20 @@ def test_bytecode_is_written_while_the_file_system_is_writable(dockerfile: str) 
     compiled = rooms.index(f"python -m compileall -q {' '.join(ROOMS)}")
     assert compiled < rooms.index("USER ")
     assert "PYTHONDONTWRITEBYTECODE=1" in rooms
+
+
+def test_the_operators_command_is_on_the_path_of_the_image(dockerfile: str) -> None:
+    rooms = stage(dockerfile, "rooms")
+    assert "PATH=/app/.venv/bin:/app:$PATH" in rooms
+    assert "WORKDIR /app\n" in rooms
+    assert os.access(ROOT / "billing", os.X_OK)
+    # From any directory, as in the image: the script finds what stands beside it.
+    done = subprocess.run(
+        [ROOT / "billing", "--help"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=NET_SECONDS,
+        check=True,
+    )
+    assert done.stdout.startswith("Usage: billing ")

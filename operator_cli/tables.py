@@ -1,0 +1,66 @@
+"""Rows as a command prints them: a table for people, JSON or CSV for programs."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from operator_cli.terminal import err, fail, out
+from runtime.rows import Row, cell, csv_text, json_text
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
+
+class Form(Enum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def form_of(*, as_json: bool, as_csv: bool) -> Form:
+    """Return the form that the options ask for; ends the command with 2 where they are two."""
+    if as_json and as_csv:
+        fail("--json and --csv are two forms: choose one", 2)
+    return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
+
+
+def show(title: str, rows: Sequence[Row], form: Form) -> None:
+    """Print `rows` on the standard output: under `title` where people read them."""
+    match form:
+        case Form.JSON:
+            show_json(list(rows))
+        case Form.CSV:
+            sys.stdout.write(csv_text(rows))
+        case Form.TABLE:
+            out.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")
+
+
+def show_json(told: object) -> None:
+    """Print anything as JSON."""
+    # Not through the table's console, which would wrap it.
+    typer.echo(json_text(told))
+
+
+def remark(text: str, form: Form) -> None:
+    """Say something beside the rows: where programs read those, on the standard error."""
+    (out if form is Form.TABLE else err).print(text, markup=False)
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name in rows[0]:
+        number = any(isinstance(row[name], int | Decimal) for row in rows)
+        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        # Text, not markup: names come from strangers and may hold square brackets.
+        table.add_row(*(Text(cell(value)) for value in row.values()))
+    return table

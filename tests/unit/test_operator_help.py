@@ -1,0 +1,56 @@
+"""Help that teaches: the first page fits a screen, and every command shows how it is called."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.testing import CliRunner
+
+from operator_cli.__main__ import app
+from producer_gateway.operations import spool
+
+LINES, COLUMNS = 24, 80
+Shown: TypeAlias = TyperCommand | TyperGroup
+ROOT = typer.main.get_command(app)
+SPOOL = typer.main.get_command(spool)
+
+
+def walk(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], Shown]]:
+    """Every command below `command`, with its path, and itself."""
+    if path and isinstance(command, TyperCommand | TyperGroup):
+        yield path, command
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            yield from walk(below, *path, name)
+
+
+COMMANDS = dict([*walk(ROOT), *walk(SPOOL, "spool")])
+
+
+def test_the_first_page_fits_a_screen_and_names_every_command() -> None:
+    said = CliRunner().invoke(app, ["--help"], terminal_width=COLUMNS).output
+    lines = said.splitlines()
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= COLUMNS
+    assert isinstance(ROOT, TyperGroup)
+    for name, command in ROOT.commands.items():
+        shown = rf"^  {name} .*{re.escape(command.get_short_help_str(100))}"
+        assert re.search(shown, said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example_that_the_command_line_takes(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    name = " ".join(("billing", *path))
+    examples = re.findall(rf"^  ({name}\b.*)$", command.epilog or "", re.MULTILINE)
+    assert examples, f"{name} --help shows no example"
+    assert "Examples:" in (command.epilog or "")
+    for example in examples:
+        words = tuple(shlex.split(example.partition(" > ")[0])[1:])
+        taken = next(words[:n] for n in range(len(words), 0, -1) if words[:n] in COMMANDS)
+        # Parsed, not run: a wrong option or a missing argument fails here.
+        COMMANDS[taken].make_context(name, list(words[len(taken) :]))
