@@ -54,7 +54,10 @@ class ChargingRules(BaseSettings):
         "`end_user` and the header unless it is trusted; it cannot forge `user_api_key_*`.",
     )
     billing_internal_account: str = Field(
-        default="internal", min_length=1, description="The house account: probes and experiments."
+        default="internal",
+        min_length=1,
+        description="The internal account: it pays for calls that no customer asked for, which are "
+        "LiteLLM's health probes and silent experiments.",
     )
     billing_unattributed_account: str = Field(
         default="unattributed", min_length=1, description="Account of calls that name none."
