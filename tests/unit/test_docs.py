@@ -217,10 +217,27 @@ def test_the_rooms_are_about_as_long_as_the_walk_says(room: str) -> None:
     assert max(lines.values()) <= 300
 
 
+DECISIONS: Final = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+PARTS: Final = ["Context", "Decision", "Consequences", "Rejected"]
+
+
+def headings(page: Path) -> list[str]:
+    """The headings of a page, in order."""
+    return re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+
+
 def test_decisions_are_numbered_without_gaps() -> None:
-    numbers = [int(page.name[:4]) for page in sorted((ROOT / "docs/decisions").glob("*.md"))]
+    numbers = [int(page.name[:4]) for page in DECISIONS]
     assert numbers == list(range(1, len(numbers) + 1))
-    for page in (ROOT / "docs/decisions").glob("*.md"):
-        headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-        assert headings[0].startswith(page.name[:4])
-        assert headings[1:] == ["Context", "Decision", "Consequences", "Rejected"]
+    for page in DECISIONS:
+        title, *parts = headings(page)
+        assert re.match(rf"{page.name[:4]} \S", title), page.name
+        assert parts == PARTS, page.name
+    assert headings(ROOT / "docs/decisions/template.md")[1:] == PARTS
+
+
+def test_the_index_has_every_decision_under_its_title() -> None:
+    said = rows("docs/decisions/README.md", "| number | title |")
+    found = [(page.name, *headings(page)[0].split(" ", 1)) for page in DECISIONS]
+    assert [row[:2] for row in said] == [[f"[{no}]({file})", title] for file, no, title in found]
+    assert all(row[2].endswith("?") for row in said)
