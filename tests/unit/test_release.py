@@ -53,3 +53,10 @@ def test_what_is_not_released_stands_first_and_every_release_says_how_to_upgrade
     assert dates == sorted(dates, reverse=True)
     for release in re.split(r"^## ", text, flags=re.MULTILINE)[2:]:
         assert "\n### Upgrading\n" in release, release.splitlines()[0]
+
+
+def test_this_version_gets_fixes() -> None:
+    page = (ROOT / "SECURITY.md").read_text()
+    assert re.findall(r"^\| ([\d.]+) \| yes \|$", page, re.MULTILINE) == [
+        ".".join(VERSION.split(".")[:2])
+    ]
