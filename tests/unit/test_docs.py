@@ -15,7 +15,7 @@ import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
 from docs.generate import DOCUMENTS
-from runtime.environment import FILE_SUFFIX, variables
+from runtime.environment import BILLING_VARIABLES, FILE_SUFFIX, variables
 from runtime.kafka import KafkaConnection
 from schemas.headers import Reason
 from tests.unit.test_observability import measured
@@ -56,6 +56,7 @@ INVARIANTS: Final = (
     "ADAPTERS_NEVER_BILL",
     "NO_CONTENT_IN_RECEIPTS",
 )
+ARCHITECTURE: Final = "docs/architecture.md"
 CODE: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 VARIABLE: Final = re.compile(r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|KAFKA)_[A-Z][A-Z_]*[A-Z]\b")
@@ -215,6 +216,20 @@ def test_the_rooms_are_about_as_long_as_the_walk_says(room: str) -> None:
     lines = {file: len(file.read_text().splitlines()) for file in files}
     assert sum(lines.values()) == pytest.approx(int(said.replace(",", "")), rel=0.5)
     assert max(lines.values()) <= 300
+
+
+def test_every_room_stands_wherever_rooms_are_listed() -> None:
+    found = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")} - {"tests", "docs"}
+    assert found == set(ROOMS)
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert set(tools["importlinter"]["root_packages"]) == found
+    assert set(tools["mypy"]["files"]) == found | {"tests", "docs"}
+    assert {row[1].split("`")[1].rstrip("/") for row in rows(ARCHITECTURE, "| floor |")} == found
+
+
+def test_every_variable_that_rooms_share_is_known_to_all() -> None:
+    shared = {name for room in settings() for name in variables(room) if name[:8] == "BILLING_"}
+    assert shared == set(BILLING_VARIABLES)
 
 
 DECISIONS: Final = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
