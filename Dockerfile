@@ -34,7 +34,7 @@ CMD ["--config", "/app/config.yaml", "--port", "4000"]
 
 # The last stage is what a plain `docker build .` makes.
 FROM python:3.11-slim-trixie AS rooms
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="billing-stream" \
       org.opencontainers.image.description="LiteLLM generic_api callbacks to exact charge receipts: gateway and consumer" \

@@ -132,7 +132,7 @@ def build_charge(
 ) -> Charge:
     """Return the receipt of a call: every column of it, and of its details.
 
-    A call that no customer asked for goes to the house account, whatever `reason` says. Whether
+    A call that no customer asked for goes to the internal account, whatever `reason` says. Whether
     the receipt is written is the ledger's decision.
     """
     metadata = callback.metadata or _NO_METADATA

@@ -50,19 +50,23 @@ class ChargingRules(BaseSettings):
             "user_api_key_user_id",
         ),
         min_length=1,
-        description="Where the account comes from, the first that is there. The client can forge "
-        "`end_user` and the header unless it is trusted; it cannot forge `user_api_key_*`.",
+        description="Fields that may name the account; the first one that the callback has counts. "
+        "An untrusted client can forge `end_user` and the header; no client can forge "
+        "`user_api_key_*`.",
     )
     billing_internal_account: str = Field(
-        default="internal", min_length=1, description="The house account: probes and experiments."
+        default="internal",
+        min_length=1,
+        description="The internal account: it pays for calls that no customer asked for, which are "
+        "LiteLLM's health probes and silent experiments.",
     )
     billing_unattributed_account: str = Field(
         default="unattributed", min_length=1, description="Account of calls that name none."
     )
     billing_not_billable_call_types: Names = Field(
         default=(),
-        description="Call types that are no inference, beside those that docs/call-types.md names: "
-        "with cost 0 they are skipped, whatever their tokens.",
+        description="Further call types that make no model work, beside those that "
+        "docs/call-types.md names: with cost 0 they are skipped, whatever their tokens.",
     )
 
     @field_validator(

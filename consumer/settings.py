@@ -28,7 +28,7 @@ class Settings(
     consumer_batch_bytes: int = Field(
         default=32 * 1024 * 1024,
         ge=1,
-        description="A batch that holds so many bytes of values takes no more records.",
+        description="Bytes of values after which a batch takes no more records.",
     )
     consumer_fetch_bytes: int = Field(
         default=64 * 1024,
@@ -58,15 +58,15 @@ class Settings(
     consumer_dead_letter_run: int = Field(
         default=100,
         ge=1,
-        description="So many records in a row that would be parked stop the consumer, unless it "
-        "reads and stores its sample.",
+        description="Number of records in a row that would be parked after which the consumer "
+        "stops, unless it can read and store its built-in sample.",
     )
     consumer_dead_letter_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="A greater share of parked records in the last CONSUMER_DEAD_LETTER_WINDOW "
-        "does the same.",
+        description="Share of the last CONSUMER_DEAD_LETTER_WINDOW records; if more of them would "
+        "be parked, the consumer stops in the same way.",
     )
     consumer_dead_letter_window: int = Field(
         default=1_000, ge=10, description="Records over which the share is taken."
@@ -74,7 +74,7 @@ class Settings(
     consumer_stalled_after_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="Liveness fails when the loop has not turned for so long, seconds.",
+        description="Seconds without a turn of the consumer's loop after which /livez fails.",
     )
 
 

@@ -117,7 +117,8 @@ class Settings(TopicNames, KafkaConnection):
         alias="GATEWAY_IDLE_TIMEOUT_S",
         gt=0,
         description="Seconds without a request after which a connection is closed. Longer than "
-        "the sender's own pauses (LiteLLM flushes every 5 s): a body that meets the end is lost.",
+        "the sender's own pauses (LiteLLM flushes every 5 s): a POST that is sent while the "
+        "connection is being closed is lost.",
     )
     max_connections: int = Field(
         default=1024,
@@ -181,7 +182,7 @@ class Settings(TopicNames, KafkaConnection):
         default="info",
         alias="GATEWAY_LOG_LEVEL",
         pattern="^(debug|info|warning|error)$",
-        description="Least level that is logged: debug, info, warning or error.",
+        description="Lowest level that is logged: debug, info, warning or error.",
     )
 
     @model_validator(mode="after")

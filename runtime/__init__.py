@@ -5,4 +5,4 @@ Knows nothing of money and of no process in particular.
 
 from typing import Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"

@@ -26,7 +26,7 @@ class KafkaConnection(BaseSettings):
     kafka_bootstrap_servers: str = Field(
         alias="KAFKA_BOOTSTRAP_SERVERS",
         min_length=1,
-        description="Kafka brokers to begin with, `host:port`, comma-separated.",
+        description="Kafka brokers to connect to first, `host:port`, comma-separated.",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT",
@@ -94,7 +94,7 @@ class TopicNames(BaseSettings):
         default="",
         alias="BILLING_TOPIC_PREFIX",
         pattern=r"^[a-zA-Z0-9._-]{0,100}$",
-        description="Goes before every topic's name: several environments on one cluster.",
+        description="Text before every topic's name, for several environments on one cluster.",
     )
 
 

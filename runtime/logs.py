@@ -19,7 +19,7 @@ class LogLevel(BaseSettings):
     consumer_log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         alias="CONSUMER_LOG_LEVEL",
-        description="Least severity that is logged.",
+        description="Lowest level that is logged.",
     )
 
 

@@ -61,9 +61,9 @@ class ChargeReason(StrEnum):
     CACHE_HIT = "cache_hit"
     FREE_MODEL = "free_model"
     HEALTH_PROBE = "health_probe"
-    """LiteLLM's own probe: on the house account."""
+    """LiteLLM's own probe: on the internal account."""
     SILENT_EXPERIMENT = "silent_experiment"
-    """A shadow call that no customer asked for: on the house account."""
+    """A shadow call that no customer asked for: on the internal account."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

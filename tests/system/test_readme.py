@@ -29,6 +29,7 @@ from tests.services.waiting import eventually
 CAPTURES: Final = ROOT / "schemas/examples/litellm"
 PAGES: Final = (
     "README.md",
+    "CONTRIBUTING.md",
     "docs/operations.md",
     "docs/subscribers.md",
     "docs/security.md",
@@ -183,7 +184,7 @@ def offered(shell: Shell, command: Command) -> None:
 
 
 CHECKS: Final[dict[str, Check]] = {
-    r"make (demo|test|up|down)": target,  # `stack` runs up and down
+    r"make (demo|test|up|down|install|check)": target,  # `stack` runs up and down
     r"set -a; \. \.run/env; set \+a": ran,
     r"curl .*/v1/callbacks/litellm\"": posted,
     r"curl .*": ran_if_installed,
@@ -199,6 +200,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"export GATEWAY_SILENCE_LIMITS=.*": silence_setting,
     r"\.venv/bin/pytest .*": pytest_path,
     r"make (bench|fuzz).*": offered,
+    r"\.venv/bin/python -m pytest .*": offered,
     r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,
     r"TAKING_RECORDS=.* -m pytest .*": offered,
     r"CHAOS_ONLY=.* -m pytest .*": offered,
