@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ledger import migration
 from ledger.healing import LedgerError
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
@@ -111,21 +112,19 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to the schema that this release needs."""
-    # Alembic takes longer to import than all else together, and no other command needs it.
-    from ledger import migration  # noqa: PLC0415
-
     url = settings(DATABASE).database_url.get_secret_value()
     try:
         pending = migration.pending(url)
         if check or not pending:
             out.print(f"pending: {', '.join(pending)}" if pending else "the schema is up to date")
             raise typer.Exit(1 if pending else 0)
-        migration.migrate(url)
+        applied = migration.migrate(url)
     except migration.NewerSchemaError as error:
         fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
-    except (LedgerError, migration.DatabaseError) as error:
+    except LedgerError as error:
         fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
-    out.print(f"applied: {', '.join(pending)}")
+    # Nothing, where another process was quicker.
+    out.print(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
 
 
 def main() -> None:

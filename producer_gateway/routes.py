@@ -101,10 +101,12 @@ class Endpoints(Protocol):
 def application(gateway: Endpoints) -> ASGIApp:
     """Return the ASGI application of the callbacks port.
 
-    The endpoints are called at once: all that a framework would do in front of them costs more than
-    they do. A slash at the end of a path, or a doubled one, changes nothing; nobody is redirected:
-    a client that follows would send token and prompts to wherever it is told.
+    Usage units come through FastAPI, by the route that the document describes. Callbacks and
+    refusals do not: all that a framework would do in front of them costs more than they do. A slash
+    at the end of a path, or a doubled one, changes nothing; nobody is redirected: a client that
+    follows would send token and prompts to wherever it is told.
     """
+    api = _api(gateway.callbacks, gateway.usage_units)
     endpoints = {
         CALLBACKS_PATH: gateway.callbacks,
         CALLBACKS_ALIAS: gateway.callbacks,
@@ -112,10 +114,13 @@ def application(gateway: Endpoints) -> ASGIApp:
     }
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
         if REFUSAL in scope.get("state", ()):
             endpoint: Endpoint = gateway.unreadable
+        elif path == USAGE_UNITS_PATH and scope["method"] == "POST":
+            await api(scope, receive, send)
+            return
         else:
-            path: str = scope["path"]
             endpoint = endpoints.get(path) or endpoints.get(_plain(path)) or gateway.elsewhere
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send)
@@ -127,8 +132,8 @@ def _plain(path: str) -> str:
     return _SLASHES.sub("/", path).removesuffix("/")
 
 
-def _described() -> FastAPI:
-    """Return the endpoints as an application that describes them; it is never served."""
+def _api(callbacks: Endpoint, usage_units: Endpoint) -> FastAPI:
+    """Return the routes of the callbacks port, each with its description."""
     app = FastAPI(
         title="billing-stream gateway",
         version=VERSION,
@@ -140,7 +145,7 @@ def _described() -> FastAPI:
     for path, alias in ((CALLBACKS_PATH, False), (CALLBACKS_ALIAS, True)):
         app.add_api_route(
             path,
-            _described_only,
+            callbacks,
             methods=["POST"],
             status_code=202,
             response_model=None,
@@ -152,7 +157,7 @@ def _described() -> FastAPI:
         )
     app.add_api_route(
         USAGE_UNITS_PATH,
-        _described_only,
+        usage_units,
         methods=["POST"],
         status_code=202,
         response_model=None,
@@ -166,7 +171,7 @@ def _described() -> FastAPI:
 
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document; needs no settings and no broker."""
-    document = _described().openapi()
+    document = _api(_described_only, _described_only).openapi()
     components = document.setdefault("components", {})
     components.setdefault("schemas", {})["UsageUnit"] = UsageUnit.model_json_schema()
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}

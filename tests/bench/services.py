@@ -15,6 +15,7 @@ import psutil
 import psycopg
 from confluent_kafka.admin import AdminClient
 
+from ledger import migration
 from operator_cli.cluster import Cluster
 from schemas.topics import load_topics
 from tests.services.broker import BrokerError, choose_broker, make_broker, prepare_broker
@@ -154,9 +155,6 @@ def running_services() -> Iterator[Services]:
     Raises:
         BrokerError: this is not Apache Kafka, or the database does not write durably.
     """
-    # Alembic takes long to import, and every worker of `make test` imports this module.
-    from ledger import migration  # noqa: PLC0415
-
     choice = prepare_broker(choose_broker(), print, ci=False)
     if choice.kind == "embedded":
         raise BrokerError(f"figures need Apache Kafka, and here is only {choice}")

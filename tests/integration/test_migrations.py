@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ledger.migration import migrations
 from ledger.receipts import ReceiptWriter
 from ledger.schema import described
 from tests.services import database
@@ -90,10 +91,65 @@ def test_from_nothing_and_again(database_url: str) -> None:
 
 
 def test_from_several_places_at_once(database_url: str, migrated_database_url: str) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: run(database_url, "migrate"), range(3)))
-    assert [code for code, _ in found] == [0, 0, 0], found
+    """While one migrates, of this release or an earlier one, the others wait for it."""
+    with (
+        psycopg.connect(database_url) as one,
+        psycopg.connect(database_url, autocommit=True) as watcher,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        one.execute("SELECT pg_advisory_xact_lock(4815162342)")
+        running = [pool.submit(run, database_url, "migrate") for _ in range(3)]
+        waiting = (
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        eventually(
+            lambda: (
+                len(watcher.execute(waiting).fetchall()) == 3
+                or any(each.done() for each in running)
+            ),
+            "all of them to wait",
+        )
+        assert watcher.execute("SELECT to_regnamespace('billing')").fetchone() == (None,)
+        one.rollback()
+        found = [each.result(NET_SECONDS) for each in running]
+    # Each says what it has done itself.
+    done, not_needed = (0, f"applied: {REVISIONS}"), (0, "the schema is up to date")
+    assert sorted(found) == [done, not_needed, not_needed]
     assert schema(database_url) == schema(migrated_database_url)
+
+
+ALEMBIC = """
+CREATE SCHEMA billing;
+CREATE TABLE billing.schema_migrations (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT schema_migrations_pkc PRIMARY KEY (version_num)
+);
+"""
+"""What Alembic 1.20.1, with which earlier releases migrate, makes for itself before the first."""
+
+
+@pytest.mark.parametrize("last", ["", "0001", "0004", "0008", "0009"])
+def test_a_database_that_an_earlier_release_has_migrated_with_alembic_goes_on(
+    database_url: str, migrated_database_url: str, last: str
+) -> None:
+    before = [revision for revision in migrations() if revision <= last]
+    missing = ", ".join(revision for revision in migrations() if revision > last)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(ALEMBIC)
+        for revision in before:
+            connection.execute(migrations()[revision])
+        if last:
+            connection.execute("INSERT INTO billing.schema_migrations VALUES (%s)", [last])
+    pending = (1, f"pending: {missing}") if missing else (0, "the schema is up to date")
+    assert run(database_url, "migrate", "--check") == pending
+    said = f"applied: {missing}" if missing else "the schema is up to date"
+    assert run(database_url, "migrate") == (0, said)
+    assert described(database_url) == described(migrated_database_url)
+    with psycopg.connect(database_url) as connection:
+        # Which is how Alembic knows where it is, should the release before be taken again.
+        rows = connection.execute("SELECT version_num FROM billing.schema_migrations").fetchall()
+    assert rows == [(max(migrations()),)]
 
 
 def waits(watcher: psycopg.Connection, table: str, longer_than: str = "0") -> bool:

@@ -6,18 +6,29 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 import pytest
 from cloudevents.core.base import BaseCloudEvent
-from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary_event
+from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from charging.outcomes import Charge, Deferred, Parked
 from ledger.rows import deferred_row, detail_row, receipt_row
-from schemas.receipt import EVENT_TYPE, PLAIN_DECIMAL, Receipt, plain, receipt_id, to_kafka
+from schemas.receipt import (
+    EVENT_TYPE,
+    NAMESPACE,
+    PLAIN_DECIMAL,
+    Receipt,
+    ReceiptEvent,
+    plain,
+    receipt_id,
+    to_kafka,
+)
 from tests.services import captures
 from tests.services.callbacks import NUMBER, charged, element, record, verdict
 
@@ -33,10 +44,10 @@ BILLED_METADATA = {
 BILLED_HEADERS = {"llm_provider-x-request-id", "x-litellm-end-user-id"}
 
 
-def event(receipt: Receipt) -> tuple[KafkaMessage, BaseCloudEvent]:
+def event(receipt: Receipt) -> tuple[ReceiptEvent, BaseCloudEvent]:
     """The record of a receipt, and what the SDK of a subscriber makes of it."""
     message = to_kafka(receipt)
-    return message, from_binary_event(message)
+    return message, from_binary_event(KafkaMessage(message.headers, message.key, message.value))
 
 
 def test_the_event_is_a_cloudevent_in_binary_mode() -> None:
@@ -56,6 +67,42 @@ def test_the_event_is_a_cloudevent_in_binary_mode() -> None:
     assert read.get_time() == receipt.occurred_at
     assert read.get_extension("partitionkey") == "run-1"
     assert msgspec.convert(read.get_data(), Receipt) == receipt
+
+
+@given(
+    source=st.text(min_size=1),
+    account=st.text(min_size=1),
+    run=st.text(min_size=1),
+    at=st.datetimes(timezones=st.just(UTC)),
+)
+def test_the_record_is_what_the_sdk_of_cloudevents_writes(
+    source: str, account: str, run: str, at: datetime
+) -> None:
+    receipt = replace(
+        charged(element()).receipt,
+        source_system=source,
+        billing_account_id=account,
+        run_id=run,
+        occurred_at=at,
+    )
+    written = to_binary_event(
+        CloudEvent(
+            attributes={
+                "id": str(receipt.id),
+                "source": f"/billing/{source}",
+                "type": EVENT_TYPE,
+                "specversion": "1.0",
+                "subject": account,
+                "time": at,
+                "datacontenttype": "application/json",
+                "partitionkey": run,
+            },
+            data={},
+        )
+    )
+    message = to_kafka(receipt)
+    assert list(message.headers.items()) == list(written.headers.items())
+    assert message.key == written.key
 
 
 @given(
@@ -99,6 +146,11 @@ def test_a_rebuilt_ledger_has_the_ids_that_subscribers_know() -> None:
     first, again = charged(element()).receipt, charged(element(response_cost=5)).receipt
     assert first.id == again.id == receipt_id("litellm", "call-1|chatcmpl-1")
     assert receipt_id("litellm", "a") == UUID("5d44d3b6-e53a-53fd-b9d6-13f832961c11")
+
+
+@given(st.text(), st.text())
+def test_the_id_of_a_receipt_is_a_uuid_of_version_5(source: str, call_key: str) -> None:
+    assert receipt_id(source, call_key) == uuid5(NAMESPACE, f"{source}\0{call_key}")
 
 
 def places(value: object) -> Iterator[tuple[Any, Any]]:
