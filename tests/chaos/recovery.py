@@ -26,7 +26,7 @@ from rich.table import Table
 from consumer.settings import Settings
 from tests.chaos.books import Books, Call, Fate, Sender
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.services.process import Server
+from tests.services.process import Server, whole_lines
 from tests.services.waiting import eventually
 
 TIMEOUT_MS: int = Settings.model_fields["consumer_session_timeout_ms"].default
@@ -121,7 +121,7 @@ def running(timeout_ms: int, directory: Path) -> Iterator[Fleet]:
 
 def assignments(member: Server) -> int:
     """How often a member was given partitions, over all its lives."""
-    lines = member.log.read_text(errors="replace").splitlines()
+    lines = whole_lines(member.log)
     return sum(
         json.loads(line).get("event") == "partitions assigned"
         for line in lines

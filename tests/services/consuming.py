@@ -20,7 +20,7 @@ from schemas.topics import load_topics
 from tests.services import fetching
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
-from tests.services.process import exit_code, free_port
+from tests.services.process import exit_code, free_port, whole_lines
 from tests.services.topics import TopicRecord, Topics
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -48,8 +48,7 @@ class Member:
 
     def lines(self) -> list[dict[str, object]]:
         """What it logged."""
-        text = self.log.read_text(errors="replace")
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in whole_lines(self.log) if line.startswith("{")]
 
     def said(self, event: str, times: int = 1) -> bool:
         """Whether it logged this event so often; fails when it has ended."""

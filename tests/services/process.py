@@ -46,6 +46,11 @@ def free_port() -> int:
         return port
 
 
+def whole_lines(log: Path) -> list[str]:
+    """The lines of a file that somebody may be writing: without the one that has no end yet."""
+    return log.read_text(errors="replace").split("\n")[:-1]
+
+
 def exit_code(
     process: subprocess.Popen[bytes], name: str, deadline_seconds: float = DEADLINE_SECONDS
 ) -> int:

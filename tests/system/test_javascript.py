@@ -16,7 +16,7 @@ from tests.services.captures import Calls
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
 from tests.services.pages import blocks
-from tests.services.process import Server
+from tests.services.process import Server, whole_lines
 from tests.services.topics import Topics
 from tests.services.waiting import NET_SECONDS, eventually
 
@@ -75,7 +75,7 @@ def subscribe(deployment: Deployment, tmp_path: Path) -> Iterator[Callable[[str]
 def printed(server: Server) -> list[dict[str, str]]:
     """The lines that a script has printed."""
     server.check()
-    return [json.loads(line) for line in server.log.read_text().splitlines()]
+    return [json.loads(line) for line in whole_lines(server.log)]
 
 
 def test_the_subscriber_of_the_contract_reads_receipts_and_checks_them(

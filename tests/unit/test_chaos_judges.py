@@ -17,7 +17,7 @@ from tests.services.former_schema import UNDO
 from tests.services.prometheus import RULES
 from tests.services.waiting import eventually
 
-MIGRATIONS = Path(__file__).parents[2] / "ledger" / "migrations" / "versions"
+MIGRATIONS = Path(__file__).parents[2] / "ledger" / "migrations" / "sql"
 
 
 def process(directory: Path, program: str) -> Process:
@@ -107,7 +107,7 @@ def test_a_schedule_is_the_list_of_a_run_or_every_fault_as_often_as_every_other(
 
 
 def test_an_upgrade_takes_back_every_migration_since_the_last_release() -> None:
-    known = sorted(path.name[:4] for path in MIGRATIONS.glob("0*.py"))
+    known = sorted(path.name[:4] for path in MIGRATIONS.glob("0*.sql"))
     assert sorted(UNDO) == known[known.index(min(UNDO)) :], "say in UNDO what takes it back"
 
 
