@@ -63,16 +63,21 @@ def report(
     if account and "deferred" in wanted:
         wanted.remove("deferred")
         remark("deferred calls have no account yet: their table is left out", form)
-    choice = Choice(_utc(since), _utc(until), account or [], model or [], limit)
+    # One more than wanted tells whether there are more.
+    choice = Choice(_utc(since), _utc(until), account or [], model or [], limit + 1)
     with explained(found):
         url = found.database_url.get_secret_value()
         told = dict(zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice),
                         strict=True))  # fmt: skip
+    cut = [name for name, rows in told.items() if len(rows) > limit]
+    told = {name: rows[:limit] for name, rows in told.items()}
     if form is Form.JSON:
         show_json(told)
-        return
-    for name, rows in told.items():
-        show(TABLES[name][1], rows, form)
+    else:
+        for name, rows in told.items():
+            show(TABLES[name][1], rows, form)
+    if cut:
+        remark(f"there are more rows of {', '.join(cut)} than {limit}: raise --limit", form)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -108,6 +108,14 @@ def test_a_report_is_of_a_time_of_accounts_and_of_models(reported: str) -> None:
     assert "deferred" not in report(reported, "--account", "blue")
 
 
+def test_a_report_that_is_cut_says_so_where_no_program_reads_it(reported: str) -> None:
+    for options, cut in (["--limit", "1"], True), (["--limit", "2"], False):
+        arguments = ["report", "--csv", "--table", "accounts", *options]
+        done = CliRunner().invoke(app, arguments, env={"DATABASE_URL": reported})
+        assert len(done.stdout.splitlines()) == 1 + int(options[1])
+        assert ("there are more rows of accounts than 1: raise --limit" in done.stderr) is cut
+
+
 def test_csv_is_one_table_and_remarks_are_elsewhere(reported: str) -> None:
     environment = {"DATABASE_URL": reported}
     chosen = ["report", "--csv", "--table", "accounts", "--account", "red"]
