@@ -43,7 +43,10 @@ class Gateway:
         command = [sys.executable, "-m", "producer_gateway", "run"]
         self._log, self._environment = directory / "gateway.log", environment
         self.server = self._server(command)
-        self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS)
+        # A connection for each request: an idle one may be closed, by the server or by another
+        # thread of the tests, just as a thread that had to wait for a processor takes it.
+        each = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS, limits=each)
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}"
 
