@@ -116,9 +116,10 @@ class Loop:
             if given_up := self._pipeline.end(batch):
                 self._rewind(given_up)
                 continue
-            self._placement.ensure(first_offsets(batch))
             self._observer.observe(self._consumer, self._ledger, self._settler.ask)
-            if not batch:
+            # Last, with no poll between it and the batch: partitions that come make the ids of
+            # topics doubtful, and without an id the ledger remembers no position with the batch.
+            if not self._placement.ensure(first_offsets(batch)) or not batch:
                 continue
             if revocations == self._assignment.revocations:
                 self._limit.admit(decided)

@@ -56,8 +56,8 @@ class Placement:
         self._settler = settler
         self._waiting = waiting
 
-    def ensure(self, in_hand: Collection[Place]) -> None:
-        """Return when it is so, or when the loop is to stop.
+    def ensure(self, in_hand: Collection[Place]) -> bool:
+        """Return true when it is so, false when the loop is to stop.
 
         Of partitions that have records `in_hand` nothing is changed but the ledger. Partitions may
         come and leave meanwhile. Raises what does not heal.
@@ -65,7 +65,7 @@ class Placement:
         for attempt in itertools.count(1):
             try:
                 if self._try(in_hand):
-                    return
+                    return True
             except RevokedError:
                 log.info("partitions were taken away while something was asked")
             except (KafkaException, LedgerError) as error:
@@ -74,7 +74,8 @@ class Placement:
                 away = "kafka" if isinstance(error, KafkaException) else "postgresql"
                 self._waiting.out(away, error, attempt)
             if self._stop.is_set():
-                return
+                return False
+        raise AssertionError
 
     def _try(self, in_hand: Collection[Place]) -> bool:
         """Do the next thing; whether there is none left."""
@@ -83,7 +84,8 @@ class Placement:
             self._close(gaps)
         elif not self._continuity.doubts:
             self._assignment.position(self._consumer, self.ask, in_hand)
-            return True
+            # Partitions may have come while that was asked.
+            return not self._continuity.doubts
         return False
 
     def interrupt(self) -> None:

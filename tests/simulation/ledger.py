@@ -114,7 +114,8 @@ class SimulatedLedger:
         return True
 
     def open_deferred(self) -> tuple[int, float]:
-        """None."""
+        """None; the answer may be long in coming."""
+        self._world.pause(self._world.chance.choice((0.0, 0.0, 3.0)))
         return 0, 0.0
 
     def waiting_responses(self) -> tuple[int, float]:
