@@ -114,8 +114,7 @@ class SimulatedLedger:
         return True
 
     def open_deferred(self) -> tuple[int, float]:
-        """None; the answer may be long in coming."""
-        self._world.pause(self._world.chance.choice((0.0, 0.0, 3.0)))
+        """None."""
         return 0, 0.0
 
     def waiting_responses(self) -> tuple[int, float]:
