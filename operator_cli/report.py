@@ -8,7 +8,7 @@ import typer
 
 from ledger.reports import Choice, rows_of
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
-from operator_cli.terminal import DATABASE, explained, fail, settings
+from operator_cli.terminal import DATABASE, MOMENTS, explained, fail, settings
 
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "receipts": ("report_receipts", "The newest receipts"),
@@ -16,7 +16,6 @@ TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "accounts": ("report_accounts", "Charged to each account"),
     "deferred": ("report_deferred", "Deferred calls that are still open"),
 }
-_MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 def report(
@@ -28,7 +27,7 @@ def report(
         datetime | None,
         typer.Option(
             "--from",
-            formats=_MOMENTS,
+            formats=MOMENTS,
             help="Calls that ended at this moment or later; a day begins in UTC.",
         ),
     ] = None,
@@ -36,7 +35,7 @@ def report(
         datetime | None,
         typer.Option(
             "--to",
-            formats=_MOMENTS,
+            formats=MOMENTS,
             help="Calls that ended before it: `--to 2026-12-01` ends with November.",
         ),
     ] = None,

@@ -62,19 +62,11 @@ def look(
     topic_range = TopicRange(config, topic)
     try:
         if partitions:
-            topic_range.first = {
-                part: first for part, first in topic_range.first.items() if part in partitions
-            }
-            topic_range.end = {part: topic_range.end[part] for part in topic_range.first}
+            topic_range.within(partitions)
         there = topic_range.records
-        share = max(1, bounds.records // max(len(topic_range.first), 1))
-        topic_range.first = {
-            part: max(first, topic_range.end[part] - share)
-            for part, first in topic_range.first.items()
-        }
+        topic_range.newest(bounds.records)
         wanted, read = topic_range.records, 0
         found, until = list[Record](), time.monotonic() + bounds.seconds
-        ended = True
         for batch in topic_range.unless(lambda: time.monotonic() > until):
             found += [record for record in batch if sought.fits(record)]
             read += len(batch)

@@ -24,7 +24,9 @@ DATABASE: Final = "DATABASE_URL"
 
 _ENDLESS: Final = 1_000_000
 
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"])]
+MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
+"""How a moment is given."""
+Moment = Annotated[datetime | None, typer.Option(formats=MOMENTS)]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without it, only show.")]
 
 # Piped output has no width: a table takes what its longest values need, and nothing is cut.

@@ -1,7 +1,7 @@
 """A range of a topic: from given offsets to given offsets, outside any group's membership."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -66,6 +66,18 @@ class TopicRange:
     def only(self, partition: int, offset: int) -> None:
         """Read the one record that stands there, if any does."""
         self.first, self.end = {partition: offset}, {partition: offset + 1}
+
+    def within(self, partitions: Collection[int]) -> None:
+        """Read these partitions alone, as far as the topic has them."""
+        self.first = {part: first for part, first in self.first.items() if part in partitions}
+        self.end = {part: self.end[part] for part in self.first}
+
+    def newest(self, count: int) -> None:
+        """Begin with the newest `count` records: as many of each partition, one at least."""
+        share = max(1, count // max(len(self.first), 1))
+        self.first = {
+            part: max(first, self.end[part] - share) for part, first in self.first.items()
+        }
 
     @property
     def records(self) -> int:

@@ -21,7 +21,7 @@ from tests.services import fetching
 from tests.services.deployment import Deployment
 from tests.services.ledger import Ledger
 from tests.services.process import exit_code, free_port, whole_lines
-from tests.services.topics import TopicRecord, Topics
+from tests.services.topics import TopicRecord, Topics, committed_offsets
 from tests.services.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -236,7 +236,7 @@ class Consuming:
         topic = self.prefix + CALLBACKS
         asked = [TopicPartition(topic, number) for number in self.topics.ends(CALLBACKS)]
         try:
-            return sum(max(at.offset, 0) for at in asker.committed(asked, timeout=NET_SECONDS))
+            return sum(max(at.offset, 0) for at in committed_offsets(asker, asked))
         finally:
             asker.close()
 

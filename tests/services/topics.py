@@ -15,6 +15,11 @@ READ_SECONDS = 0.05
 Ends: TypeAlias = dict[int, int]
 """The next offset of each partition."""
 
+MOVING: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 LEADERLESS: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
@@ -93,7 +98,7 @@ class Topics:
 
         def left() -> dict[int, int]:
             asked = [TopicPartition(topic, number) for number in ends]
-            committed = self._asker.committed(asked, timeout=NET_SECONDS)
+            committed = committed_offsets(self._asker, asked)
             behind = {at.partition: ends[at.partition] - max(at.offset, 0) for at in committed}
             return {number: count for number, count in behind.items() if count > 0}
 
@@ -113,6 +118,20 @@ class Topics:
                 "fetch.wait.max.ms": 20,
             }
         )
+
+
+def committed_offsets(asker: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """What the asker's group has committed; asks again while its coordinator moves or loads."""
+
+    def answer() -> list[TopicPartition]:
+        try:
+            return asker.committed(asked, timeout=NET_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING:
+                raise
+            return []
+
+    return eventually(answer, "the group's coordinator") if asked else []
 
 
 def topic_ends(asker: Consumer, topic: str) -> Ends:

@@ -90,7 +90,8 @@ class Client:
         for one in said:
             self._said.remove(one)
         found, count = said, min(count, chance.choice((1, 3, 8)))
-        places = [place for place in self._fetched if place not in self._paused]
+        # Sorted: the order of a set differs from process to process, and a seed is to be the same.
+        places = sorted(self._fetched.keys() - self._paused)
         chance.shuffle(places)
         for place in places:
             at, log = self._fetched[place], self._broker.logs[place]
@@ -149,7 +150,7 @@ class Client:
 
     def _look_for_offsets(self) -> None:
         """By itself the client asks once for what the group has committed."""
-        for place in self._assigned - self._fetched.keys():
+        for place in sorted(self._assigned - self._fetched.keys()):
             if self._world.chance.random() < 1 / 2:
                 continue
             if (at := self._broker.committed.get(place)) is not None:

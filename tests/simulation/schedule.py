@@ -117,6 +117,10 @@ class Schedule:
         finally:
             self._world.close()
 
+    def fingerprint(self) -> str:
+        """Return what differs between two runs that did not take the same turns."""
+        return f"{self._world.now} {self._world.chance.random()}"
+
     def _start(self) -> None:
         self._made += 1
         member = Member(

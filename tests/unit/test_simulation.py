@@ -4,6 +4,8 @@ Each of the faults that the loop once had is put back and must be found.
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -18,12 +20,23 @@ from consumer.loop import Loop
 from consumer.offsets import Offsets
 from consumer.pipeline import GivenUp
 from consumer.start import Place
+from tests.services.waiting import NET_SECONDS
 from tests.simulation.schedule import Shape, broken, shrunk, silence
 
 SCHEDULES: Final = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
 A_PART: Final = 250
 ENOUGH: Final = 600
 """Schedules within which each fault that is put back is found."""
+FINGERPRINTS: Final = """
+import random
+from tests.simulation.schedule import Schedule, Shape, silence
+silence()
+for seed in range(40):
+    random.seed(seed)
+    schedule = Schedule(seed, Shape())
+    schedule.run()
+    print(schedule.fingerprint())
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +145,19 @@ def test_a_fault_that_is_put_back_is_found(
 ) -> None:
     fault(monkeypatch)
     assert any(broken(seed, Shape()) for seed in range(ENOUGH))
+
+
+def test_a_seed_is_the_same_schedule_in_every_process() -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINTS],
+            env={**os.environ, "PYTHONHASHSEED": order_of_sets},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=NET_SECONDS,
+        ).stdout.splitlines()
+        for order_of_sets in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert len(set(told[0])) == 40

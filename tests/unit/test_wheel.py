@@ -12,17 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.waiting import NET_SECONDS
-
-ROOT = Path(__file__).parents[2]
-ROOMS = {
-    "schemas",
-    "runtime",
-    "charging",
-    "ledger",
-    "producer_gateway",
-    "consumer",
-    "operator_cli",
-}
+from tests.unit.test_dockerfile import ROOMS, ROOT
 
 
 def ran(*command: str | Path, code: int = 0, **settings: str) -> str:
@@ -72,7 +62,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_rooms_and_their_data_go_in_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == ROOMS
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOMS)
     assert not [name for name in names if name.startswith("schemas/examples")]
     data = {
         str(path.relative_to(ROOT))
