@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from psycopg import OperationalError
@@ -14,6 +15,10 @@ from schemas.receipt import ChargeReason
 from schemas.record import Provenance
 from tests.simulation.world import World
 
+QUICK_SECONDS: Final = (0.0, 0.001, 0.02)
+SLOW_SECONDS: Final = (0.02, 3.0)
+"""Long enough that the loop polls beside the question, and partitions come and leave."""
+
 
 @dataclass
 class Books:
@@ -22,6 +27,7 @@ class Books:
     receipts: dict[UUID, Provenance] = field(default_factory=dict)
     positions: dict[Place, Known] = field(default_factory=dict)
     away_until: float = 0.0
+    slow_until: float = 0.0
 
 
 class SimulatedLedger:
@@ -34,7 +40,8 @@ class SimulatedLedger:
         self._abandoned = False
 
     def _reach(self) -> None:
-        self._world.pause(self._world.chance.choice((0.0, 0.001, 0.02)))
+        slow = self._world.now < self._books.slow_until
+        self._world.pause(self._world.chance.choice(SLOW_SECONDS if slow else QUICK_SECONDS))
         if self._abandoned or self._world.now < self._books.away_until:
             raise OperationalError("away")
 
@@ -115,6 +122,7 @@ class SimulatedLedger:
 
     def open_deferred(self) -> tuple[int, float]:
         """None."""
+        self._reach()
         return 0, 0.0
 
     def waiting_responses(self) -> tuple[int, float]:

@@ -162,6 +162,9 @@ class Schedule:
         def ledger_away() -> None:
             self._books.away_until = world.now + world.chance.choice((0.02, 0.5, 3.0, 20.0))
 
+        def ledger_slow() -> None:
+            self._books.slow_until = world.now + world.chance.choice((3.0, 20.0))
+
         def killed() -> None:
             world.kill(member.name)
             self._broker.silent_since[member.name] = world.now
@@ -177,7 +180,7 @@ class Schedule:
             self._broker.trigger()
 
         return [
-            *(kafka_away, ledger_away, killed, frozen),
+            *(kafka_away, ledger_away, ledger_slow, killed, frozen),
             *(rebalanced, rebalanced, rebalanced, self._start, member.stop.set),
         ]
 

@@ -6,7 +6,8 @@ Each of the faults that the loop once had is put back and must be found.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import pytest
@@ -17,8 +18,10 @@ from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.limit import DeadLetterGuard
 from consumer.loop import Loop
+from consumer.observer import Observer
 from consumer.offsets import Offsets
 from consumer.pipeline import GivenUp
+from consumer.placement import Placement
 from consumer.start import Place
 from tests.services.waiting import NET_SECONDS
 from tests.simulation.schedule import Shape, broken, shrunk, silence
@@ -128,6 +131,24 @@ def a_failed_producer_is_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loop, "_renew", lambda *_: None)
 
 
+def a_batch_is_begun_long_after_its_place_is_sure(patch: pytest.MonkeyPatch) -> None:
+    """Partitions come while something slow is asked; the batch then goes without positions."""
+    ensure, observe = Placement.ensure, Observer.observe
+    put_off: list[Callable[[], None]] = []
+
+    def observed(*arguments: object) -> None:
+        put_off.append(partial(cast("Callable[..., None]", observe), *arguments))
+
+    def ensured(self: Placement, in_hand: Collection[Place]) -> bool:
+        ensure(self, in_hand)
+        while put_off:
+            put_off.pop()()
+        return True
+
+    patch.setattr(Observer, "observe", observed)
+    patch.setattr(Placement, "ensure", ensured)
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
@@ -136,6 +157,7 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     positions_stay_where_they_were,
     a_stale_report_is_believed,
     a_failed_producer_is_kept,
+    a_batch_is_begun_long_after_its_place_is_sure,
 )
 
 
