@@ -136,8 +136,8 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every setting is an environment variable. This page is written from the settings classes",
-        "by `make schemas`; edit those.",
+        "Every setting is an environment variable. `make schemas` writes this page from the",
+        "settings classes: change those, not this page.",
     ]
     for room, (command, settings) in ROOMS.items():
         lines += ["", f"## {room} (`{command}`)", ""]
