@@ -120,10 +120,7 @@ def migrate(
             raise typer.Exit(1 if pending else 0)
         applied = migration.migrate(url)
     except migration.NewerSchemaError as error:
-        fail(
-            f"{error}: the schema is newer than this release. Run the release that migrated it, "
-            "or a newer one"
-        )
+        fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
     except LedgerError as error:
         fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
     # Nothing, where another process was quicker.
