@@ -29,7 +29,7 @@ DEFERRED_PAID: Final = Counter(
 )
 UNUSABLE_COST: Final = Counter(
     "billing_consumer_unusable_cost_total",
-    "Calls deferred because their cost is no money: negative, infinite, a text, out of range.",
+    "Calls deferred because their cost is unusable: negative, infinite, a text, out of range.",
     ["model_group", "provider"],
 )
 CHARGED_CREDITS: Final = Counter(
