@@ -49,9 +49,9 @@ def run() -> None:
         service.run(found)
     except DeadLetterLimitError as error:
         _fail(
-            f"stopped by the dead-letter limit: {error}, and this release does not read or store "
-            "its sample. Nothing of that batch was committed. That is a bad release: mend it and "
-            "start again"
+            f"stopped by the dead-letter limit: {error}, and this release cannot read or store its "
+            "sample. Nothing of that batch was committed. This release is faulty: install the "
+            "previous or a corrected one, and start again"
         )
     except KafkaException as error:
         _fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")

@@ -116,7 +116,7 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
     [row] = tables.deferred()
     call = OpenCall(row["id"], row["call_key"], row["run_id"], "", 0, 0, None)
     with closing(Deferrals(migrated_database_url)) as deferrals:
-        with pytest.raises(SettlementError, match="already settled: callback"):
+        with pytest.raises(SettlementError, match="already closed: callback"):
             deferrals.find("call-1")
         with pytest.raises(SettlementError, match="in the meantime"):
             deferrals.waive(call, "ada", "our own test")

@@ -170,7 +170,7 @@ def bad_release(consuming: Consuming) -> int:
     assert exit_code(bad.process, "the bad release") == 1
     said = bad.log.read_text()
     assert "error: stopped by the dead-letter limit: 100 records in a row would be parked" in said
-    assert "a bad release: mend it and start again" in said
+    assert "This release is faulty: install the previous or a corrected one" in said
     parked = len(consuming.dead_letters())
     assert UNITS < parked < LIMIT
     assert consuming.tables.receipts() == []

@@ -45,7 +45,7 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     for name in ("a", "b", "d"):
         code, said = consuming.tried(*SETTLE, name, COLUMNS="400")
         assert code == 1
-        assert "another record stands where" in said
+        assert "another record is there" in said
         assert "made anew" in said
         assert "only be waived" in said
     assert consuming.topics.ends(CALLBACKS) == ends

@@ -163,4 +163,4 @@ def test_a_gateway_has_time_to_read_a_large_spool_before_it_listens() -> None:
 def test_notes_say_what_stays_and_what_is_lost() -> None:
     notes = "billing-stream/templates/NOTES.txt"
     assert "before you scale down" in texts()[notes]
-    assert "answered 503" in texts(NO_SPOOL)[notes]
+    assert "the gateway answers 503" in texts(NO_SPOOL)[notes]

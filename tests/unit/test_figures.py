@@ -61,7 +61,7 @@ HELD: Final = (
     ("docs/security.md", r"A token has at least (\d+) characters", MIN_TOKEN_CHARACTERS),
     ("docs/operations.md", r"records in a row \((\d+)\)", default("CONSUMER_DEAD_LETTER_RUN")),
     ("docs/operations.md", r"park up to (\d+) more", default("CONSUMER_DEAD_LETTER_RUN") - 1),
-    ("docs/operations.md", r"members by partitions \((\d+)\)", TOPICS.callbacks.partitions),
+    ("docs/operations.md", r"one for each partition \((\d+)\)", TOPICS.callbacks.partitions),
     ("docs/operations.md", r"2.9 MB a second: (\d+) GiB, the default",
      default("GATEWAY_SPOOL_MAX_BYTES") // BYTES["GiB"]),
     ("docs/operations.md", r"the chart's (\d+) GiB twenty-four",

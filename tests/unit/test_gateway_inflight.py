@@ -154,7 +154,7 @@ def test_a_source_that_was_refused_wants_in_for_ten_seconds() -> None:
     with pytest.raises(RefusedError):
         flight.take("b", 10)
     flight.give_back("a", 60)
-    with pytest.raises(RefusedError, match="others want in"):
+    with pytest.raises(RefusedError, match="other sources need room"):
         flight.take("a", 20)
     now[0] += 20
     flight.take("a", 20)

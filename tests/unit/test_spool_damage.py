@@ -394,7 +394,7 @@ def test_the_commands_show_what_is_damaged_and_bring_it_back(stopped: Path, tmp_
 def test_the_commands_name_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_SPOOL_DIR", raising=False)
     assert "GATEWAY_SPOOL_DIR" in command("inspect", code=2)
-    assert "no directory" in command("salvage", "--dir", str(tmp_path / "x"), code=2)
-    assert "no file" in command("salvage", str(tmp_path / "x"), "--dir", str(tmp_path), code=2)
+    assert "not a directory" in command("salvage", "--dir", str(tmp_path / "x"), code=2)
+    assert "not a file" in command("salvage", str(tmp_path / "x"), "--dir", str(tmp_path), code=2)
     monkeypatch.setenv("GATEWAY_SPOOL_DIR", str(tmp_path))
     assert "there is no file" in command("inspect")

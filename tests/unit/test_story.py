@@ -28,6 +28,7 @@ def receipt(offset: int = 5, **columns: object) -> dict[str, Any]:
         "response_id": "chatcmpl-1", "run_id": "run-1", "attempt": 0, "billing_account_id": "acme",
         "response_cost_usd": Decimal("1E-7"), "charged_usd": Decimal("2E-7"),
         "charged_credits": Decimal(2), "charge_reason": "usage", "marks": [],
+        "cost_source": "litellm_callback",
         "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
     }  # fmt: skip
 
@@ -94,11 +95,11 @@ def test_each_callback_of_a_charged_call_has_its_fate() -> None:
 @pytest.mark.parametrize(
     ("callback", "read_to", "outcome", "words"),
     [
-        (seen(5), 5, "waiting", "the consumer has not read so far"),
+        (seen(5), 5, "waiting", "The consumer has not read the callback at"),
         (seen(5), 6, "missing", "billing replay --from-offset 0:5"),
-        (seen(5, "skipped", "self_test"), 6, "skipped", "LiteLLM's test of the callback"),
-        (seen(5, "skipped", "self_test"), 5, "waiting", "has not read so far"),
-        (seen(5, "parked", "unreadable"), 6, "parked", "no JSON that can be read"),
+        (seen(5, "skipped", "self_test"), 6, "skipped", "LiteLLM's own test of the callback"),
+        (seen(5, "skipped", "self_test"), 5, "waiting", "has not read the callback at"),
+        (seen(5, "parked", "unreadable"), 6, "parked", "not JSON that can be read"),
     ],
 )
 def test_a_call_without_a_row_is_told_by_its_callback(
@@ -123,6 +124,13 @@ def test_a_closed_deferral_says_who_closed_it_and_an_open_one_what_to_do() -> No
     one = told(deferrals=(closed,))
     assert "Closed by ada (ours): a person waived it" in sentence(one)
     assert "What to do" not in sentence(one)
+
+
+def test_the_cost_of_a_settled_call_is_a_persons_and_not_litellms() -> None:
+    assert "LiteLLM said what the call cost" in sentence(told(receipts=(receipt(),)))
+    settled = sentence(told(receipts=(receipt(cost_source="operator"),)))
+    assert "a person said what the call cost" in settled
+    assert "LiteLLM" not in settled
 
 
 def test_a_record_that_postgresql_refused_is_parked_and_not_missing() -> None:
