@@ -26,8 +26,8 @@ from rich.table import Table
 from consumer.settings import Settings
 from tests.chaos.books import Books, Call, Fate, Sender
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.services.process import Server, whole_lines
-from tests.services.waiting import eventually
+from tests.processes.process import Server, whole_lines
+from tests.waiting import eventually
 
 TIMEOUT_MS: int = Settings.model_fields["consumer_session_timeout_ms"].default
 MARGIN_SECONDS = 5.0

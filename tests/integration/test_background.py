@@ -15,12 +15,12 @@ from ledger.receipts import ReceiptWriter
 from operator_cli.settlement import settled_value
 from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
-from tests.services.background import changed, create, ended, finished, read, response
-from tests.services.callbacks import decided, element, policy, record
-from tests.services.ledger import Ledger as Tables
-from tests.services.ledger import Row
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE, outcomes, write
+from tests.databases.writing import ROLE, outcomes, write
+from tests.inputs.background import changed, create, ended, finished, read, response
+from tests.inputs.callbacks import decided, element, policy, record
+from tests.observers.ledger import Ledger as Tables
+from tests.observers.ledger import Row
+from tests.waiting import NET_SECONDS, eventually
 
 COST = "0.000044999999999999996"
 

@@ -17,8 +17,8 @@ from consumer.settings import Settings
 from consumer.start import Place
 from schemas.headers import Reason
 from schemas.record import Record
-from tests.services.callbacks import RECEIVED_MS, charged, element
-from tests.services.settings import settings
+from tests.inputs.callbacks import RECEIVED_MS, charged, element
+from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member

@@ -12,7 +12,7 @@ from charging.background import attribution, deferral_keys, inherit
 from charging.outcomes import Charge, Deferred, Link, Role, Skipped
 from producer_gateway.content import cut_content, keep_billing_fields
 from schemas.background import read_response
-from tests.services.background import (
+from tests.inputs.background import (
     CREATED_AT,
     changed,
     create,
@@ -22,7 +22,7 @@ from tests.services.background import (
     read,
     response,
 )
-from tests.services.callbacks import leniently, verdict
+from tests.inputs.callbacks import leniently, verdict
 
 
 def link(raw: bytes) -> Link:

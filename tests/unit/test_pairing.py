@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging.outcomes import Charge, Decided
-from tests.services.background import create, ended, finished, read, response
-from tests.services.callbacks import decided
-from tests.services.paired_book import Book
+from tests.doubles.paired_book import Book
+from tests.inputs.background import create, ended, finished, read, response
+from tests.inputs.callbacks import decided
 
 
 def cut(made: list[Decided], cuts: int) -> list[list[Decided]]:

@@ -17,7 +17,7 @@ from consumer.placement import Placement
 from consumer.settler import Settler
 from consumer.waiting import Waiting
 from ledger.gap import Gap, Known
-from tests.services.asking import at_once
+from tests.doubles.asking import at_once
 
 PLACE = ("topic", 3)
 GAP = Gap(*PLACE, "here", 8, 8, 11, "behind")

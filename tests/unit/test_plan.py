@@ -33,8 +33,8 @@ from ledger.plan import (
 )
 from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
-from tests.services.background import create, finished, read
-from tests.services.callbacks import (
+from tests.inputs.background import create, finished, read
+from tests.inputs.callbacks import (
     USAGE_UNITS,
     costing,
     decided,

@@ -21,8 +21,8 @@ from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.settler import Settler
 from consumer.waiting import Waiting
-from tests.services.settings import settings
-from tests.services.waiting import NET_SECONDS
+from tests.inputs.settings import settings
+from tests.waiting import NET_SECONDS
 
 PLACE = ("topic", 3)
 COMMITTED = 40

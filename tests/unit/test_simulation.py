@@ -20,8 +20,8 @@ from consumer.loop import Loop
 from consumer.offsets import Offsets
 from consumer.pipeline import GivenUp
 from consumer.start import Place
-from tests.services.waiting import NET_SECONDS
 from tests.simulation.schedule import Shape, broken, shrunk, silence
+from tests.waiting import NET_SECONDS
 
 SCHEDULES: Final = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
 A_PART: Final = 250

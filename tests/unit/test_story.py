@@ -15,7 +15,7 @@ from operator_cli.story import Evidence, stories
 from operator_cli.words import CHARGED, CLOSED, DEFERRED, PARKED, SKIPPED
 from schemas.headers import CALL_KEY, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC, Reason
 from schemas.receipt import ChargeReason
-from tests.services.callbacks import CALLBACKS, element, policy, record
+from tests.inputs.callbacks import CALLBACKS, element, policy, record
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 KEY = "call-1|chatcmpl-1"
