@@ -25,9 +25,13 @@ ASK_SECONDS: Final = 5.0
 def admin_of(bootstrap: str) -> AdminClient:
     """A client of the tests, which says nothing of brokers that are away."""
     # Asks again soon where nobody listens yet.
-    return AdminClient({
-        "bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 200, "log_level": 0,
-    })  # fmt: skip
+    return AdminClient(
+        {
+            "bootstrap.servers": bootstrap,
+            "reconnect.backoff.max.ms": 200,
+            "log_level": 0,
+        }
+    )
 
 
 def heard_at(speaker: int, listener: int) -> str:

@@ -147,9 +147,14 @@ class Fleet:
             **(settings or {}),
         }
         made = Process(
-            room, name, [sys.executable, "-m", *program], self.directory / f"{name}.log",
-            env=self.environment | own, cwd=tree, metrics_port=port,
-        )  # fmt: skip
+            room,
+            name,
+            [sys.executable, "-m", *program],
+            self.directory / f"{name}.log",
+            env=self.environment | own,
+            cwd=tree,
+            metrics_port=port,
+        )
         self._made.append(made)
         return made
 

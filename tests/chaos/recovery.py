@@ -169,9 +169,13 @@ def main(
     for how, found in pauses.items():
         met = max(found) <= limit
         table.add_row(
-            how, str(rounds), f"{statistics.median(found):.1f} s", f"{max(found):.1f} s",
-            f"{limit:.1f} s", "met" if met else "missed",
-        )  # fmt: skip
+            how,
+            str(rounds),
+            f"{statistics.median(found):.1f} s",
+            f"{max(found):.1f} s",
+            f"{limit:.1f} s",
+            "met" if met else "missed",
+        )
     console.print(table)
     raise typer.Exit(0 if max(map(max, pauses.values())) <= limit else 1)
 

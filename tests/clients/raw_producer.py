@@ -126,7 +126,7 @@ def _batch(records: Sequence[RawRecord], *, compressed: bool) -> bytes:
     content = gzip.compress(content, 6) if compressed else content
     counted = struct.pack(
         ">hiqqqhii", compressed, len(records) - 1, base, latest, -1, -1, -1, len(records)
-    )  # fmt: skip
+    )
     checked = counted + content
     # Leader epoch and magic stand before the checksum, which covers what is behind it.
     framed = struct.pack(">ibI", -1, 2, _crc32c(checked)) + checked

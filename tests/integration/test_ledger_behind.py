@@ -46,10 +46,17 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
 def amounts(consuming: Consuming) -> list[tuple[object, ...]]:
     """Each receipt: its id, its amount, its account and the record that made it."""
     return [
-        (row["id"], row["cost_text"], row["charged_credits"], row["billing_account_id"],
-         row["kafka_topic"], row["kafka_partition"], row["kafka_offset"])
+        (
+            row["id"],
+            row["cost_text"],
+            row["charged_credits"],
+            row["billing_account_id"],
+            row["kafka_topic"],
+            row["kafka_partition"],
+            row["kafka_offset"],
+        )
         for row in consuming.tables.receipts()
-    ]  # fmt: skip
+    ]
 
 
 def test_a_restored_backup_is_made_whole_when_the_consumer_starts(consuming: Consuming) -> None:

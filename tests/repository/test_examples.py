@@ -20,10 +20,17 @@ EXAMPLES = captures.CAPTURES.parent
 CAPTURED_POLICY = policy(
     free=tuple(captures.FREE_MODELS.split(",")),
     not_billable=frozenset(
-        {"acreate_file", "afile_content", "acreate_batch", "aretrieve_batch", "aget_responses",
-         "list_mcp_tools", "amoderation"}
+        {
+            "acreate_file",
+            "afile_content",
+            "acreate_batch",
+            "aretrieve_batch",
+            "aget_responses",
+            "list_mcp_tools",
+            "amoderation",
+        }
     ),
-)  # fmt: skip
+)
 GUIDES = {"litellm/README.md", "litellm/expected.tsv", "callbacks/outcomes.yaml", "README.md"}
 """What describes the examples and is read by a test as such."""
 OWN = {"receipt.json", "receipt-headers.json", "usage-unit.json"}

@@ -44,8 +44,14 @@ def test_every_kind_of_record_but_usage_units_is_counted_by_its_name() -> None:
 def test_a_word_is_written_as_itself_wherever_it_goes() -> None:
     """Labels, messages and columns hold the text, never the name of the member."""
     every = (
-        *OutcomeKind, *DeferredReason, *SkippedReason, *DuplicateReason, *ConflictReason,
-        *UnitReason, *Resolution, *Reason,
-    )  # fmt: skip
+        *OutcomeKind,
+        *DeferredReason,
+        *SkippedReason,
+        *DuplicateReason,
+        *ConflictReason,
+        *UnitReason,
+        *Resolution,
+        *Reason,
+    )
     for word in every:
         assert str(word) == f"{word}" == word.value == word.name.lower()

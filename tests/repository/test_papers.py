@@ -23,10 +23,19 @@ TARGET: Final = re.compile(r"^lint:.*\n((?:\t.+\n)+)", re.MULTILINE)
 def test_an_issue_form_is_one_that_the_site_takes(template: Path) -> None:
     schema = "issue-config" if template.name == "config.yml" else "issue-forms"
     done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.github-{schema}",
-         str(template)],
-        capture_output=True, text=True, timeout=NET_SECONDS, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            f"vendor.github-{schema}",
+            str(template),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=NET_SECONDS,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -124,9 +124,13 @@ class Schedule:
     def _start(self) -> None:
         self._made += 1
         member = Member(
-            self._world, self._broker, self._books, f"member-{self._made}",
-            settings=_settings(), decide=self._decide,
-        )  # fmt: skip
+            self._world,
+            self._broker,
+            self._books,
+            f"member-{self._made}",
+            settings=_settings(),
+            decide=self._decide,
+        )
         member.events.fails = self._failure
         member.ledger.fails_after = lambda: self._happens(1 / 30)
         self._members.append(member)

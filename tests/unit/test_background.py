@@ -52,8 +52,12 @@ def said(raw: bytes) -> str:
 def test_04_each_event_of_a_response_has_its_role() -> None:
     events = (create(), finished(), read(), ended(), ended("cancelled"))
     assert [link(raw).role for raw in events] == [
-        Role.CREATE, Role.FINISHED, Role.READ, Role.ENDED, Role.ENDED
-    ]  # fmt: skip
+        Role.CREATE,
+        Role.FINISHED,
+        Role.READ,
+        Role.ENDED,
+        Role.ENDED,
+    ]
     assert said(create()) == "awaiting_result"
     assert said(ended()) == "not_billable"
     assert len({link(raw).digest for raw in events}) == 1
@@ -164,8 +168,12 @@ def test_what_links_the_events_is_kept_where_content_is_cut(
     assert b"SECRET" not in left
     assert link(left) == link(raw)
     assert set(json.loads(left)["response"]) == {
-        "object", "status", "background", "created_at", "model"
-    }  # fmt: skip
+        "object",
+        "status",
+        "background",
+        "created_at",
+        "model",
+    }
 
 
 def test_an_event_that_strict_json_refuses_is_read_the_same() -> None:

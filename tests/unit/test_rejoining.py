@@ -123,9 +123,14 @@ class Member:
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
         self.settler = Settler(patience, self.stop.set, RealMachine())
         self.placement = Placement(
-            foreign, self.assignment, ledger, self.health, stop=self.stop,
-            settler=self.settler, waiting=patience,
-        )  # fmt: skip
+            foreign,
+            self.assignment,
+            ledger,
+            self.health,
+            stop=self.stop,
+            settler=self.settler,
+            waiting=patience,
+        )
         self.assignment.gained(foreign, [TopicPartition(*PLACE)])
 
 

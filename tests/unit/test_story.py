@@ -24,22 +24,44 @@ KEY = "call-1|chatcmpl-1"
 def receipt(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a receipt."""
     return {
-        "id": "id", "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "attempt": 0, "billing_account_id": "acme",
-        "response_cost_usd": Decimal("1E-7"), "charged_usd": Decimal("2E-7"),
-        "charged_credits": Decimal(2), "charge_reason": "usage", "marks": [],
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "id": "id",
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "attempt": 0,
+        "billing_account_id": "acme",
+        "response_cost_usd": Decimal("1E-7"),
+        "charged_usd": Decimal("2E-7"),
+        "charged_credits": Decimal(2),
+        "charge_reason": "usage",
+        "marks": [],
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def deferral(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a deferral that is open."""
     return {
-        "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "reason": "missing_cost",
-        "resolution": None, "resolved_by": None, "resolution_note": None, "result_key": None,
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "reason": "missing_cost",
+        "resolution": None,
+        "resolved_by": None,
+        "resolution_note": None,
+        "result_key": None,
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def conflict(offset: int) -> dict[str, Any]:
