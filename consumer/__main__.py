@@ -58,8 +58,10 @@ def run() -> None:
     except LedgerError as error:
         _fail(advice(error, found.consumer_database_role))
     except OSError as error:
-        _fail(f"probes on port {found.consumer_metrics_port}: {error}. "
-              "Set CONSUMER_METRICS_PORT to a free port")  # fmt: skip
+        _fail(
+            f"probes on port {found.consumer_metrics_port}: {error}. "
+            "Set CONSUMER_METRICS_PORT to a free port"
+        )
 
 
 def _settings() -> Settings:

@@ -76,8 +76,10 @@ def connect(url: str, application: str, **settings: Any) -> Connection[tuple[Any
     try:
         found = conninfo_to_dict(url)
     except (ProgrammingError, ValueError):
-        raise ProgrammingError("DATABASE_URL cannot be read: a parameter that libpq does not "
-                               "know, or a value that it does not take") from None  # fmt: skip
+        raise ProgrammingError(
+            "DATABASE_URL cannot be read: a parameter that libpq does not "
+            "know, or a value that it does not take"
+        ) from None
     parameters: dict[str, Any] = {"connect_timeout": "5", **_SILENCE, **found, **settings}
     parameters["application_name"] = application
     return Connection.connect("", prepare_threshold=None, **parameters)

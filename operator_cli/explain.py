@@ -61,8 +61,15 @@ def explain(
     match form:
         case Form.JSON:
             kafka_row = {"searched": evidence.searched, "topics": [one.row() for one in looked]}
-            show_json({"asked": call, "found": bool(told), "calls": told,
-                       "says": said, "kafka": kafka_row})  # fmt: skip
+            show_json(
+                {
+                    "asked": call,
+                    "found": bool(told),
+                    "calls": told,
+                    "says": said,
+                    "kafka": kafka_row,
+                }
+            )
         case Form.CSV:
             show("", [_in_row(one) for one in told], form)
             _remarks(said)
@@ -158,8 +165,10 @@ def _facts(told: Row) -> list[tuple[str, Any]]:
         ("written", receipt.get("created_at") or row.get("deferred_at")),
         ("marks", receipt.get("marks")),
     ]
-    facts += [("callback", f"{one['at']}, {cell(one['received'])}: {one['outcome']}")
-              for one in told["callbacks"]]  # fmt: skip
+    facts += [
+        ("callback", f"{one['at']}, {cell(one['received'])}: {one['outcome']}")
+        for one in told["callbacks"]
+    ]
     return facts
 
 

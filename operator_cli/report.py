@@ -66,8 +66,9 @@ def report(
     choice = Choice(_utc(since), _utc(until), account or [], model or [], limit + 1)
     with explained(found):
         url = found.database_url.get_secret_value()
-        told = dict(zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice),
-                        strict=True))  # fmt: skip
+        told = dict(
+            zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice), strict=True)
+        )
     cut = [name for name, rows in told.items() if len(rows) > limit]
     told = {name: rows[:limit] for name, rows in told.items()}
     if form is Form.JSON:

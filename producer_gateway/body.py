@@ -100,8 +100,15 @@ class Body:
     """One request's body, read within the bounds; use as a context that holds its bytes in hand."""
 
     __slots__ = (
-        *("_deadline", "_gave_way", "_headers", "_in_flight", "_limit", "_request", "_reserved"),
-        *("_task", "source"),
+        "_deadline",
+        "_gave_way",
+        "_headers",
+        "_in_flight",
+        "_limit",
+        "_request",
+        "_reserved",
+        "_task",
+        "source",
     )
 
     def __init__(

@@ -87,11 +87,15 @@ def drain(
         _fail(f"the KAFKA_* variables do not fit: {error.args[0].str()}", _WRONG_USAGE)
     except SpoolError as error:
         _fail(str(error))
-    typer.echo(f"{left.taken} records brought to Kafka, {left.waiting} wait, "
-               f"{left.refused} refused by Kafka")  # fmt: skip
+    typer.echo(
+        f"{left.taken} records brought to Kafka, {left.waiting} wait, "
+        f"{left.refused} refused by Kafka"
+    )
     if left.waiting or left.refused or left.why:
-        _fail(left.why or "Kafka refuses them as they are: see BillingGatewaySpoolRefused in the "
-              "runbook")  # fmt: skip
+        _fail(
+            left.why
+            or "Kafka refuses them as they are: see BillingGatewaySpoolRefused in the runbook"
+        )
 
 
 @spool.command(epilog=_examples("inspect", "inspect --json"))

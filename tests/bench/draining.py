@@ -14,7 +14,7 @@ from producer_gateway.records import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.bench.payloads import Payloads, receipts_among
 from tests.bench.services import Services
-from tests.services.process import Server
+from tests.processes.process import Server
 
 _POLL_SECONDS: Final = 0.02
 _START_SECONDS: Final = 90.0

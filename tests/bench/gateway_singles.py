@@ -11,7 +11,7 @@ from tests.bench.payloads import SIZES
 from tests.bench.sending import send
 from tests.bench.services import ROOT, Services, wait_for_http
 from tests.bench.sizes import Size
-from tests.services.process import Server, free_port
+from tests.processes.process import Server, free_port
 
 CONNECTIONS = 256
 POOL = 4_000

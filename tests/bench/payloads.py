@@ -11,7 +11,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from tests.services.captures import Calls, elements
+from tests.inputs.captures import Calls, elements
 
 MEDIAN = 14_550
 """Bytes of the captured callback, as LiteLLM wrote it."""

@@ -20,7 +20,7 @@ from tests.bench.sending import send
 from tests.bench.services import Services
 from tests.bench.sizes import Size
 from tests.bench.sizing import COSTS
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 _SETTLE_SECONDS: Final = 90.0
 _LEAST_RATE: Final = 100.0

@@ -21,8 +21,8 @@ from tests.bench.payloads import Payloads
 from tests.bench.sending import send
 from tests.bench.services import Services
 from tests.bench.sizes import Size
-from tests.services.process import Server
-from tests.services.waiting import eventually
+from tests.processes.process import Server
+from tests.waiting import eventually
 
 CONSUMERS: Final = (1, 2, 3)
 GATEWAYS: Final = (1, 2)

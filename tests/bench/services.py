@@ -18,10 +18,10 @@ from confluent_kafka.admin import AdminClient
 from ledger import migration
 from operator_cli.cluster import Cluster
 from schemas.topics import load_topics
-from tests.services.broker import BrokerError, choose_broker, make_broker, prepare_broker
-from tests.services.database import choose_database, fresh_database, make_database
-from tests.services.process import Server, free_port
-from tests.services.waiting import eventually
+from tests.brokers.broker import BrokerError, choose_broker, make_broker, prepare_broker
+from tests.databases.database import choose_database, fresh_database, make_database
+from tests.processes.process import Server, free_port
+from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("BILLING_", "GATEWAY_", "CONSUMER_", "KAFKA_", "DATABASE_")

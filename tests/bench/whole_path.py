@@ -18,8 +18,8 @@ from tests.bench.payloads import DEFERRED_EVERY, Payloads, is_deferred
 from tests.bench.sending import send
 from tests.bench.services import Gateway, Services
 from tests.bench.sizes import Size
-from tests.services.topics import topic_ends
-from tests.services.waiting import eventually
+from tests.observers.topics import topic_ends
+from tests.waiting import eventually
 
 PER_POST: Final = 10
 CONNECTIONS: Final = 64

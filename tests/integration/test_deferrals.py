@@ -16,10 +16,10 @@ from charging.outcomes import Decided, Deferred
 from ledger.deferrals import Deferrals, OpenCall, SettlementError
 from ledger.receipts import ReceiptWriter
 from schemas.headers import SETTLED_BY, SETTLED_NOTE
-from tests.services.callbacks import decided, element, policy, record
-from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE, write
+from tests.databases.writing import ROLE, write
+from tests.inputs.callbacks import decided, element, policy, record
+from tests.observers.ledger import Ledger as Tables
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 ZERO = element(response_cost=0)

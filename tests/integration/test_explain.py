@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from charging.outcomes import DeferredReason
-from tests.services import background
-from tests.services.callbacks import element
-from tests.services.consuming import Consuming
-from tests.services.gateway import Gateway
+from tests.inputs import background
+from tests.inputs.callbacks import element
+from tests.processes.consuming import Consuming
+from tests.processes.gateway import Gateway
 
 RUN = {"spend_logs_metadata": {"run_id": "run-x", "attempt": 3, "sub_agent_id": "writer"}}
 BACKGROUND = {"created_at": background.CREATED_AT + 100}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element, in_run
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.waiting import eventually
+from tests.brokers.broker import missing_for_apache
+from tests.inputs.callbacks import element, in_run
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     bool(missing_for_apache()), reason="noida-db gives a new topic no new id"

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.services import captures, fetching
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, Row, credits_for
-from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import eventually
+from tests.clients import fetching
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, Row, credits_for
+from tests.observers.topics import TopicRecord, Topics
+from tests.waiting import eventually
 
 COST_HEADER = "x-litellm-response-cost"
 SPEND_LOGS = "x-litellm-spend-logs-metadata"

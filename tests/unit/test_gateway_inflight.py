@@ -10,10 +10,10 @@ from producer_gateway.admission import RefusedError
 from producer_gateway.body import InFlight
 from producer_gateway.metrics import Metrics
 from producer_gateway.routes import CALLBACKS_PATH, application
-from tests.services import captures
-from tests.services.callbacks import element
-from tests.services.memory_connection import Line, settled
-from tests.services.memory_gateway import EUROPE, TOKEN, House
+from tests.doubles.memory_connection import Line, settled
+from tests.doubles.memory_gateway import EUROPE, TOKEN, House
+from tests.inputs import captures
+from tests.inputs.callbacks import element
 
 LIMIT = 200_000
 BODY = 100_000

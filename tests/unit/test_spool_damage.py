@@ -21,7 +21,7 @@ from producer_gateway.journal import FILE_NAME
 from producer_gateway.metrics import Metrics
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record
-from tests.services.damage import PAGE, ROOM, Disk, drain, filled, opened_and_drained
+from tests.inputs.damage import PAGE, ROOM, Disk, drain, filled, opened_and_drained
 
 HEADERS = [("source", b"litellm"), ("call-key", b"key")]
 RECORDS = [

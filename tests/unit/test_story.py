@@ -15,7 +15,7 @@ from operator_cli.story import Evidence, stories
 from operator_cli.words import CHARGED, CLOSED, DEFERRED, PARKED, SKIPPED
 from schemas.headers import CALL_KEY, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC, Reason
 from schemas.receipt import ChargeReason
-from tests.services.callbacks import CALLBACKS, element, policy, record
+from tests.inputs.callbacks import CALLBACKS, element, policy, record
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 KEY = "call-1|chatcmpl-1"
@@ -24,23 +24,45 @@ KEY = "call-1|chatcmpl-1"
 def receipt(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a receipt."""
     return {
-        "id": "id", "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "attempt": 0, "billing_account_id": "acme",
-        "response_cost_usd": Decimal("1E-7"), "charged_usd": Decimal("2E-7"),
-        "charged_credits": Decimal(2), "charge_reason": "usage", "marks": [],
+        "id": "id",
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "attempt": 0,
+        "billing_account_id": "acme",
+        "response_cost_usd": Decimal("1E-7"),
+        "charged_usd": Decimal("2E-7"),
+        "charged_credits": Decimal(2),
+        "charge_reason": "usage",
+        "marks": [],
         "cost_source": "litellm_callback",
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def deferral(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a deferral that is open."""
     return {
-        "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "reason": "missing_cost",
-        "resolution": None, "resolved_by": None, "resolution_note": None, "result_key": None,
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "reason": "missing_cost",
+        "resolution": None,
+        "resolved_by": None,
+        "resolution_note": None,
+        "result_key": None,
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def conflict(offset: int) -> dict[str, Any]:
