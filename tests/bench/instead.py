@@ -7,7 +7,7 @@ callback that contradicts the first; what it made of them is read from PostgreSQ
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -60,7 +60,8 @@ HEADINGS: Final = (
     "a second callback that contradicts the first",
     "events for others",
 )
-NOTHING: Final = "none"
+_ROUND: Final = 10
+"""Seconds; what a group waits for is a matter of settings, the rest of the machine."""
 
 
 @dataclass(frozen=True)
@@ -156,18 +157,35 @@ def _kill(trial: _Trial) -> tuple[str, str]:
         trial.settled(process, had + 1)
         away = time.monotonic() - began
         trial.settled(process, CALLBACKS)
-    expected, events = receipts_among(CALLBACKS), trial.events()
-    written = trial.count(_RECEIPTS)
-    said = f"{_of(written, expected)}; the next one begins after {away:.0f} s"
+    expected = receipts_among(CALLBACKS)
+    return of_receipts(trial.count(_RECEIPTS), expected, away), of_events(trial.events(), expected)
+
+
+def of_receipts(written: int, expected: int, away: float) -> str:
+    """What became of the receipts when a consumer was killed, and when the next one began."""
+    lost = f"{written:,} receipts of {expected:,}"
+    said = "no receipt lost or doubled" if written == expected else lost
+    return f"{said}; the next one begins within {math.ceil(away / _ROUND) * _ROUND} s"
+
+
+def of_events(events: Sequence[bytes | None], expected: int) -> str:
+    """What became of the events then."""
     if not events:
-        return said, NOTHING
+        return "none"
     twice = len(events) - len(set(events))
-    return said, f"{_of(len(events), expected)}, {twice or 'none'} twice, across the `kill -9`"
+    if len(events) == expected and not twice:
+        return "one for each receipt, across the `kill -9`"
+    return f"{len(events):,} for {expected:,} receipts, {twice:,} of them twice"
 
 
-def _of(count: int, expected: int) -> str:
-    lost = expected - count
-    return "no receipt lost or doubled" if not lost else f"{count:,} receipts of {expected:,}"
+def of_charges(credits_: Sequence[tuple[int, int]]) -> str:
+    """How many charges differ from what they should be, which is given with each."""
+    wrong = {charged - right for charged, right in credits_ if charged != right}
+    if not wrong:
+        return "every charge right"
+    count = sum(charged != right for charged, right in credits_)
+    how = "a credit too high" if wrong == {1} else "wrong"
+    return f"{count} of {len(credits_):,} charges {how}"
 
 
 def _break(trial: _Trial) -> str:
@@ -217,12 +235,8 @@ def _charge(trial: _Trial) -> str:
         raise DrainError(f"{len(rows)} of {len(named)} calls were charged")
     kept, _ = rows[calls.names(0)[0]]
     digits = "every digit kept" if kept == LONG else f"{LONG} became {kept}"
-    wrong = sum(
-        charged != math.ceil(named[name] * _CREDITS)
-        for name, (_, charged) in rows.items()
-    )  # fmt: skip
-    said = f"{wrong} of {len(rows):,} charges wrong by a credit" if wrong else "every charge right"
-    return f"{digits}; {said}"
+    credits_ = [(charged, math.ceil(named[name] * _CREDITS)) for name, (_, charged) in rows.items()]
+    return f"{digits}; {of_charges(credits_)}"
 
 
 def _contradict(trial: _Trial) -> str:

@@ -65,7 +65,7 @@ def watch(services: Services, name: str, start: Start) -> Seen:
         money = _charge(door)
     with _door(services, start) as door:
         contradicted = _contradict(door)
-    return Seen(name, killed, broken, money, contradicted, "the topic")
+    return Seen(name, killed, broken, money, contradicted, "what is on the topic")
 
 
 @contextmanager
