@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from charging.account import Accounts, house_reason, payer
+from charging.account import Accounts, internal_reason, payer
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
@@ -136,11 +136,11 @@ def build_charge(
     the receipt is written is the ledger's decision.
     """
     metadata = callback.metadata or _NO_METADATA
-    reading, house, texts = terms.reading, house_reason(metadata), _Texts()
+    reading, internal, texts = terms.reading, internal_reason(metadata), _Texts()
     source, settlement = terms.origin.source_system, terms.origin.settlement
     who, spend, clean = reading.identity, spend_of(metadata.spend_logs_metadata), texts.clean
     said = spend.names.get
-    named = accounts.internal if house else payer(callback, metadata, accounts)
+    named = accounts.internal if internal else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
     call_id, provider_call_id = _call_id(callback), clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
@@ -156,7 +156,7 @@ def build_charge(
         source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
         response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
-        charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
+        charge_reason=internal or reason, occurred_at=occurred_at, stream=bool(callback.stream),
         model=clean(callback.model_group) or model, provider_model=model,
         provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
         tokens_in=_count(callback.prompt_tokens), tokens_out=_count(callback.completion_tokens),
@@ -167,7 +167,7 @@ def build_charge(
         tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
         # Last, when all texts have been cleaned.
         marks=marks(
-            reading, house or reason, ("unattributed_account", named is None),
+            reading, internal or reason, ("unattributed_account", named is None),
             ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
             ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
         ),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from confluent_kafka import Producer
 
+from producer_gateway.preparer import Envelope, Preparer
 from producer_gateway.producer import _configuration
-from producer_gateway.records import Envelope, Preparer
 from producer_gateway.settings import Settings
 from producer_gateway.store import Record
 from schemas.topics import load_topics

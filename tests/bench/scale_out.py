@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.bench.draining import DrainError, Progress, check_ledger
 from tests.bench.figures import Comparison, Figures

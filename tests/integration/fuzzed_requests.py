@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.services.callbacks import element
 from tests.services.gateway import CALLBACKS_PATH, TOKEN

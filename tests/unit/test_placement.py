@@ -14,8 +14,8 @@ from consumer.continuity import Continuity
 from consumer.health import Health
 from consumer.outside import RealMachine
 from consumer.placement import Placement
-from consumer.settler import Settler
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 from ledger.gap import Gap, Known
 from tests.services.asking import at_once
 
@@ -93,7 +93,7 @@ def placed(group: Group, gaps: Gaps, health: Health | None = None) -> Placement:
     judge, stop = health or Health(60), threading.Event()
     waiting = Waiting(foreign, judge, stop, 0.01)
     return Placement(
-        client, found, lacking, judge, stop=stop, settler=Settler(waiting, stop.set, RealMachine()),
+        client, found, lacking, judge, stop=stop, worker=Worker(waiting, stop.set, RealMachine()),
         waiting=waiting,
     )  # fmt: skip
 
