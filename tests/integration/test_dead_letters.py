@@ -1,5 +1,6 @@
 """What a person does with what could not be billed: settle a wrong price, look at a dead letter."""
 
+import csv
 import json
 from datetime import UTC, datetime
 
@@ -35,8 +36,12 @@ def test_08_negative_costs_of_one_model_stop_nobody_and_can_be_settled(
     assert listed.count("-0.0123") == 120
 
     settle = ("deferred", "settle", "negative-7", "--cost", "0.0021", "--note", "price list")
-    consuming.command(*settle, "--by", "ada")
-    consuming.command("deferred", "waive", "negative-8", "--note", "ours", "--by", "ada")
+    [sent] = csv.DictReader(consuming.command(*settle, "--by", "ada", "--csv").splitlines())
+    assert (sent["done"], sent["cost_usd"], sent["by"]) == ("sent", "0.0021", "ada")
+    waive = ("deferred", "waive", "negative-8", "--note", "ours", "--by", "ada")
+    [waived] = json.loads(consuming.command(*waive, "--json"))
+    assert waived["call_key"] == "negative-8|negative-8"
+    assert (waived["done"], waived["cost_usd"], waived["note"]) == ("waived", None, "ours")
     consuming.settled()
     receipt = consuming.tables.receipt(litellm_call_id="negative-7")
     assert (receipt["cost_text"], receipt["cost_source"]) == ("0.0021", "operator")
