@@ -66,6 +66,9 @@ def test_a_dead_letter_can_be_listed_looked_at_and_sent_back(consuming: Consumin
     assert set(by_reason) == {"contract_broken", "unreadable"}
     assert by_reason["unreadable"]["source"] == "litellm/eu"
     assert by_reason["unreadable"]["bytes"] == len(b"\xff no JSON")
+    # To Kafka a time of -1 ms means the newest record.
+    ages_ago = ("--since", "1969-12-31T23:59:59.999")
+    assert json.loads(consuming.command("dead-letters", "list", *ages_ago, "--json")) == listed
     chosen = ("--reason", "contract_broken", "--since", began)
     [row] = json.loads(consuming.command("dead-letters", "list", *chosen, "--json"))
     assert row["stood at"].startswith(consuming.prefix + CALLBACKS)

@@ -128,6 +128,14 @@ def test_the_installed_command_works_without_a_checkout(installed: Path) -> None
     assert "Check DATABASE_URL" in ran(billing, "explain", "run-7f3a", code=1, **away)
     where = ran(installed / "python", "-c", "import operator_cli; print(operator_cli.__file__)")
     assert where.startswith(str(installed.parent))
+    reads = (
+        "from ledger.migration import migrations; from ledger.queries import query; "
+        "from schemas.topics import load_topics; "
+        "print(*migrations(), load_topics('').callbacks.name, len(query('find_revision')) > 0)"
+    )
+    revisions = [path.name[:4] for path in sorted((ROOT / "ledger/migrations/sql").glob("*.sql"))]
+    said = ran(installed / "python", "-c", reads)
+    assert said.split() == [*revisions, "billing.callbacks.v1", "True"]
     nowhere = {"DATABASE_URL": "postgresql://127.0.0.1:1/billing"}
     assert "127.0.0.1" in ran(billing, "migrate", "--check", code=1, **nowhere)
     assert "DATABASE_URL must be set" in ran(billing, "report", code=2)
