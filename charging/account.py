@@ -30,7 +30,7 @@ class Accounts:
     unattributed: str
 
 
-def house_reason(metadata: Metadata) -> ChargeReason | None:
+def internal_reason(metadata: Metadata) -> ChargeReason | None:
     """Recognise calls that no customer asked for, by fields that no client can set.
 
     The request tag of a health probe is left out: a client could send it to escape its bill.

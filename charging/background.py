@@ -35,7 +35,7 @@ _OF_THE_CREATE: Final = frozenset(
 """Marks that speak of who made a call."""
 
 
-def link_of(reading: Reading, element: bytes, source_system: str) -> Link | None:
+def link_of(reading: Reading, value: bytes, source_system: str) -> Link | None:
     """Return which background response a callback is about; None where it is about none.
 
     None as well where the callback leaves out what would tell: LiteLLM's redaction may have cut it.
@@ -43,7 +43,7 @@ def link_of(reading: Reading, element: bytes, source_system: str) -> Link | None
     callback = reading.callback
     if not priced_later(callback.call_type):
         return None
-    state = read_response(element)
+    state = read_response(value)
     if not state.background or state.created_at in {None, "0"}:
         return None
     key_hash = callback.metadata.user_api_key_hash if callback.metadata else None
@@ -62,23 +62,23 @@ def _role(call_type: str | None, state: ResponseState, *, costs: bool) -> Role:
     return Role.ENDED if state.ended and not costs else Role.READ
 
 
-def is_ordered(reading: Reading, element: bytes) -> bool:
+def is_ordered(reading: Reading, value: bytes) -> bool:
     """Say whether a call that cost nothing has ordered what will be made, and priced, later."""
     callback = reading.callback
     if not priced_later(callback.call_type) or reads(callback.call_type):
         return False
     used = (callback.prompt_tokens, callback.completion_tokens, callback.total_tokens)
-    return not any(used) and read_response(element).pending
+    return not any(used) and read_response(value).pending
 
 
-def deferral_keys(element: bytes) -> Iterator[str]:
-    """Yield the keys that a deferral of `element` may have. Raises `ContractError`."""
-    reading = read_callback(element)
+def deferral_keys(value: bytes) -> Iterator[str]:
+    """Yield the keys that a deferral of `value` may have. Raises `ContractError`."""
+    reading = read_callback(value)
     callback = reading.callback
     yield reading.identity.call_key
     if reads(callback.call_type):
         yield read_key(callback.litellm_call_id, callback.id)
-    if (link := link_of(reading, element, "")) and link.result_key:
+    if (link := link_of(reading, value, "")) and link.result_key:
         yield link.result_key
         yield link.result_key + AGAIN
 

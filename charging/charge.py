@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from charging.account import Accounts, house_reason, payer
+from charging.account import Accounts, internal_reason, payer
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
@@ -140,12 +140,12 @@ def build_charge(
     settlement = terms.origin.settlement
     reading = terms.reading
     who = reading.identity
-    house = house_reason(metadata)
+    internal = internal_reason(metadata)
     spend = spend_of(metadata.spend_logs_metadata)
     said = spend.names.get
     texts = _Texts()
     clean = texts.clean
-    named = accounts.internal if house else payer(callback, metadata, accounts)
+    named = accounts.internal if internal else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
     call_id = _call_id(callback)
     provider_call_id = clean(_provider_call_id(callback))
@@ -170,7 +170,7 @@ def build_charge(
         charged_usd=charged_usd,
         charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
-        charge_reason=house or reason,
+        charge_reason=internal or reason,
         occurred_at=occurred_at,
         model=clean(callback.model_group) or model,
         provider_model=model,
@@ -191,7 +191,7 @@ def build_charge(
         # Last, when all texts have been cleaned.
         marks=marks(
             reading,
-            house or reason,
+            internal or reason,
             ("unattributed_account", named is None),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(tags) > _MAX_TAGS),

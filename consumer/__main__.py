@@ -16,7 +16,7 @@ from consumer.limit import DeadLetterLimitError
 from consumer.settings import Settings, load
 from ledger.healing import LedgerError, advice
 from runtime.environment import ConfigurationError
-from runtime.kafka import Administrator, reason
+from runtime.kafka import cause
 from runtime.logs import configure
 
 BY_HAND: Final = ("migrate", "topics", "report", "replay", "deferred", "dead-letters", "explain")
@@ -54,7 +54,9 @@ def run() -> None:
             "previous or a corrected one, and start again"
         )
     except KafkaException as error:
-        _fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")
+        _fail(
+            f"Kafka at {found.kafka_bootstrap_servers}: {cause(service.kafka_config(found), error)}"
+        )
     except LedgerError as error:
         _fail(advice(error, found.consumer_database_role))
     except OSError as error:
@@ -77,15 +79,6 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong and end: 1 for a failure, 2 for wrong usage or configuration."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code)
-
-
-def _cause(found: Settings, error: KafkaException) -> str:
-    """Return what Kafka said, or why it does not answer at all, which timeouts do not tell."""
-    try:
-        Administrator(service.kafka_config(found)).topics()
-    except KafkaException as unreachable:
-        return f"{reason(error)}; {reason(unreachable)}"
-    return reason(error)
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ class Assignment:
         self._tell("partitions assigned", places)
 
     def lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """Give partitions up: whoever holds them next settles what is not settled."""
+        """Give partitions up: whoever holds them next reads what is not committed."""
         self.revocations += 1
         # librdkafka keeps a pause over a rebalance: a partition that left during a wait and comes
         # back after it would never be read again.

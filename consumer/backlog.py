@@ -33,7 +33,7 @@ _SAID_EVERY_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The first record of a partition that the group has not settled.
+    """The first record of a partition that the group has not committed.
 
     `since` is when it was first seen to wait; `timestamp` Kafka's of the record, None where nobody
     can believe it. Both are seconds since the epoch.
@@ -154,7 +154,7 @@ class Backlog:
             self._shown.add((topic, partition))
 
     def seconds(self, place: Place) -> float:
-        """Return how long the oldest unsettled record of a partition has waited; 0 for none."""
+        """Return how long the oldest uncommitted record of a partition has waited; 0 for none."""
         oldest = self._oldest.get(place)
         return 0.0 if oldest is None else oldest.seconds(self._clock())
 

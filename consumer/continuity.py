@@ -105,13 +105,13 @@ class Continuity:
         """Say and count each gap once, however often it is begun again."""
         for one in found:
             place = (one.topic, one.partition)
-            fresh = one.end - max(one.since, self._told.get(place, 0))
-            if fresh <= 0:
+            untold = one.end - max(one.since, self._told.get(place, 0))
+            if untold <= 0:
                 continue
             self._told[place] = one.end
             former = one.cause == "former_release"
             if not former:
-                metrics.BEHIND.labels(one.cause).inc(fresh)
+                metrics.BEHIND.labels(one.cause).inc(untold)
             (log.warning if former else log.error)(
                 "the ledger knows less than the group has committed",
                 cause=one.cause,

@@ -8,7 +8,7 @@ class Health:
     """What the loop knows about itself, judged by the probes' threads.
 
     Liveness fails when the loop has stopped turning, or when there is lag and nothing has been
-    settled for `stalled_after` seconds; never because the broker or the database is away, as a
+    committed for `stalled_after` seconds; never because the broker or the database is away, as a
     restart mends neither. Readiness names the dependency that is missing.
     """
 
@@ -36,8 +36,8 @@ class Health:
         """Note that the loop has come round."""
         self._turned_at = self._clock()
 
-    def settled(self) -> None:
-        """Note that a batch was settled: every dependency is there."""
+    def progressed(self) -> None:
+        """Note that a batch was committed: every dependency is there."""
         self.missing = None
         self._advanced_at = self._clock()
 
@@ -53,7 +53,7 @@ class Health:
             return {"loop": f"has not turned for {still:.0f} s"}
         waiting = self._clock() - self._advanced_at
         if waiting > self._stalled_after and self.missing is None and self.assigned:
-            return {"progress": f"records wait and none was settled for {waiting:.0f} s"}
+            return {"progress": f"records wait and none was committed for {waiting:.0f} s"}
         return {}
 
     def ready(self) -> dict[str, str]:

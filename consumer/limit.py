@@ -43,8 +43,8 @@ class DeadLetterLimit:
         self._run = 0
         self._before = self._state()
 
-    def admit(self, batch: Sequence[Decided]) -> None:
-        """Take a decided batch into account. Raises `DeadLetterLimitError` before it is settled."""
+    def count(self, batch: Sequence[Decided]) -> None:
+        """Take a decided batch into account. Raises `DeadLetterLimitError` before it is written."""
         self._before = self._state()
         for decided in batch:
             self._note(isinstance(decided.decision, Parked))
@@ -74,7 +74,7 @@ class DeadLetterLimit:
             self._parked -= self._recent.popleft()
 
 
-class DeadLetterGuard:
+class ReleaseCheck:
     """Lets batches pass unless the limit is reached and this release is at fault.
 
     Args:
@@ -94,11 +94,11 @@ class DeadLetterGuard:
         self._decide = decide
         self._stores = stores
 
-    def admit(self, batch: Sequence[Decided]) -> None:
+    def check(self, batch: Sequence[Decided]) -> None:
         """Judge a decided batch before it is written. Raises `DeadLetterLimitError`."""
         self._judge("read", self._unread, batch, lambda _: True)
 
-    def admit_written(self, outcomes: Sequence[Outcome]) -> None:
+    def check_written(self, outcomes: Sequence[Outcome]) -> None:
         """Judge what the ledger refused before it is published. Raises `DeadLetterLimitError`."""
         if any(outcome.reason is Reason.UNSTORABLE for outcome in outcomes):
             stored = [
@@ -123,7 +123,7 @@ class DeadLetterGuard:
         holds: Callable[[Decided], bool],
     ) -> None:
         try:
-            limit.admit(batch)
+            limit.count(batch)
         except DeadLetterLimitError as reached:
             sample = decided_sample(self._decide)
             if sample is None or not holds(sample):

@@ -17,7 +17,7 @@ from consumer import metrics
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
 from consumer.health import Health
-from consumer.limit import DeadLetterGuard
+from consumer.limit import ReleaseCheck
 from consumer.observer import Observer
 from consumer.offsets import Offsets, first_offsets
 from consumer.outside import Decide, Events, Ledger, Machine
@@ -25,8 +25,8 @@ from consumer.pipeline import GivenUp, Pipeline
 from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.settings import Settings
-from consumer.settler import Settler
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 
 log = structlog.get_logger("consumer")
 
@@ -34,7 +34,7 @@ log = structlog.get_logger("consumer")
 class Loop:
     """The consumer's main thread.
 
-    What asks PostgreSQL is done by the settler's thread, and what asks Kafka and may be long in
+    What asks PostgreSQL is done by the worker's thread, and what asks Kafka and may be long in
     coming.
 
     Args:
@@ -47,7 +47,7 @@ class Loop:
         continuity: finds and closes gaps of the ledger.
         health: told what is missing, and that the loop turns.
         stop: set to have it end after the batch in hand.
-        machine: a clock and the settler's thread.
+        machine: a clock and the worker's thread.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Loop:
         self._stop = stop
         self._assignment = Assignment(offsets, health)
         self._observer = Observer(health, offsets, machine.now)
-        self._limit = DeadLetterGuard(settings, decide, ledger.takes)
+        self._limit = ReleaseCheck(settings, decide, ledger.takes)
         self._reader = Reader(consumer, self._assignment, settings, machine.now)
         pause = settings.consumer_retry_max_ms / 1_000
         self._waiting = Waiting(self._reader, health, stop, pause, machine.now)
-        self._settler = Settler(self._waiting, ledger.abandon, machine)
+        self._worker = Worker(self._waiting, ledger.abandon, machine)
         self._placement = Placement(
             consumer,
             self._assignment,
             continuity,
             health,
             stop=stop,
-            settler=self._settler,
+            worker=self._worker,
             waiting=self._waiting,
         )
         self._pipeline = Pipeline(
@@ -91,7 +91,7 @@ class Loop:
             events,
             offsets=offsets,
             limit=self._limit,
-            settler=self._settler,
+            worker=self._worker,
             waiting=self._waiting,
             placement=self._placement,
             assignment=self._assignment,
@@ -100,7 +100,7 @@ class Loop:
         )
 
     def run(self, topics: Sequence[str]) -> None:
-        """Settle batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""
+        """Commit batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""
         try:
             self._run(topics)
         except BaseException:
@@ -109,7 +109,7 @@ class Loop:
             self._placement.interrupt()
             raise
         finally:
-            self._settler.close()
+            self._worker.close()
 
     def _run(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
@@ -128,13 +128,13 @@ class Loop:
             if given_up := self._pipeline.end(batch):
                 self._rewind(given_up)
                 continue
-            self._observer.observe(self._consumer, self._ledger, self._settler.ask)
+            self._observer.observe(self._consumer, self._ledger, self._worker.ask)
             # Last, with no poll between it and the batch: partitions that come make the ids of
             # topics doubtful, and without an id the ledger remembers no position with the batch.
             if not self._placement.ensure(first_offsets(batch)) or not batch:
                 continue
             if revocations == self._assignment.revocations:
-                self._limit.admit(decided)
+                self._limit.check(decided)
                 # The client does not tell this to another thread during a rebalance callback.
                 metadata = self._consumer.consumer_group_metadata()
                 self._pipeline.begin(batch, decided, metadata)
@@ -142,7 +142,7 @@ class Loop:
                 self._rewind(GivenUp(batch, revocations, begun=False))
         # What is given up now is another member's to find out.
         self._pipeline.end()
-        self._settler.ask(self._observer.remember)
+        self._worker.ask(self._observer.remember)
 
     def _rewind(self, given_up: GivenUp) -> None:
         """Read on from where the group has committed, in all partitions.
@@ -163,7 +163,7 @@ class Loop:
         log.info(
             "went back to the committed offsets",
             records=len(given_up.records),
-            settled=took_effect,
+            committed=took_effect,
         )
 
     def _renew(self, failure: Exception) -> None:
@@ -173,7 +173,7 @@ class Loop:
             if self._stop.is_set():
                 return
             try:
-                self._settler.ask(self._events.renew, "kafka")
+                self._worker.ask(self._events.renew, "kafka")
             except KafkaException as error:
                 failure = error
             else:

@@ -6,7 +6,9 @@ whose fate is committed.
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+from runtime.metrics import FormerNames
 
 RECORDS: Final = Counter(
     "billing_consumer_records_total",
@@ -75,7 +77,7 @@ RECEIPT_DELAY_SECONDS: Final = Histogram(
 )
 BATCH_SECONDS: Final = Histogram(
     "billing_consumer_batch_seconds",
-    "Time to settle a batch, by step, seconds.",
+    "Time to write and publish a batch, by step, seconds.",
     ["step"],
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
@@ -90,8 +92,8 @@ LAG: Final = Gauge(
     ["topic", "partition"],
 )
 OLDEST_SECONDS: Final = Gauge(
-    "billing_consumer_oldest_unsettled_seconds",
-    "Age of the oldest record of a partition that the group has not settled, seconds; "
+    "billing_consumer_oldest_uncommitted_seconds",
+    "Age of the oldest record of a partition that the group has not committed, seconds; "
     "0 where none waits. Each member tells it of all partitions, whoever owns them.",
     ["topic", "partition"],
 )
@@ -107,9 +109,9 @@ LOOKED_AT: Final = Gauge(
 MISSING: Final = Gauge(
     "billing_consumer_missing", "1 while work waits for the dependency.", ["dependency"]
 )
-SETTLED_OFFSET: Final = Gauge(
-    "billing_consumer_settled_offset",
-    "Offset after the last record that this member has settled and counted.",
+COMMITTED_OFFSET: Final = Gauge(
+    "billing_consumer_committed_offset",
+    "Offset after the last record that this member has committed and counted.",
     ["topic", "partition"],
 )
 ASSIGNED: Final = Gauge("billing_consumer_assigned_partitions", "Partitions this member holds.")
@@ -158,3 +160,9 @@ for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)
 for _cause in ("behind", "unknown", "other_topic", "former_release"):
     BEHIND.labels(_cause)
+REGISTRY.register(
+    FormerNames({
+        "billing_consumer_oldest_unsettled_seconds": OLDEST_SECONDS,
+        "billing_consumer_settled_offset": COMMITTED_OFFSET,
+    })
+)  # fmt: skip

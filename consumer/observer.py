@@ -44,7 +44,7 @@ class Observer:
         self._deferred_at = 0.0
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
-        """Count a settled batch."""
+        """Count a committed batch."""
         metrics.BATCH_RECORDS.observe(len(outcomes))
         # A metric is looked up once for all records of a kind: lookups cost more than counting.
         kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
@@ -64,7 +64,7 @@ class Observer:
             if each.outcome is OutcomeKind.DEFERRED:
                 self._count_deferred(each)
         for part in next_offsets([each.decided.record for each in outcomes]):
-            metrics.SETTLED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
+            metrics.COMMITTED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
 
     def _count_charged(self, receipts: Sequence[Receipt]) -> None:
         now = time.time()
@@ -172,7 +172,7 @@ class Observer:
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop what is said of partitions that another member now reports."""
         for part in partitions:
-            for gauge in (metrics.LAG, metrics.SETTLED_OFFSET):
+            for gauge in (metrics.LAG, metrics.COMMITTED_OFFSET):
                 try:
                     gauge.remove(part.topic, str(part.partition))
                 except KeyError:

@@ -149,7 +149,7 @@ class RealMachine:
     """This one."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "settle")
+        self._thread = ThreadPoolExecutor(1, "worker")
 
     def now(self) -> float:
         """Seconds since any moment."""

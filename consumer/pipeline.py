@@ -14,19 +14,19 @@ from charging.outcomes import Decided, Outcome
 from consumer import metrics
 from consumer.assignment import Assignment
 from consumer.health import Health
-from consumer.limit import DeadLetterGuard
+from consumer.limit import ReleaseCheck
 from consumer.observer import Observer
 from consumer.offsets import Offsets, first_offsets
 from consumer.outside import Events, Ledger, Work
 from consumer.placement import Placement
 from consumer.publisher import PublishError
-from consumer.settler import Settler
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 from ledger.gap import LedgerBehindError, Published
 from ledger.healing import LedgerError, heals
 from schemas.record import Record
 
-_Settled: TypeAlias = tuple[list[Outcome], PublishError | None]
+_Ended: TypeAlias = tuple[list[Outcome], PublishError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class GivenUp:
 
 
 class Pipeline:
-    """Holds one batch at most. Used by the loop's thread only; it works in the settler's.
+    """Holds one batch at most. Used by the loop's thread only; it works in the worker's.
 
     Args:
         ledger: is written first.
         events: are published then, with the offsets.
         offsets: remember what was published.
         limit: judges what the ledger refused.
-        settler: has it done, while the loop goes on polling.
+        worker: has it done, while the loop goes on polling.
         waiting: waits out a failure that may heal, and tells when the loop is to stop.
         placement: repairs a ledger that knows too little.
         assignment: says which partitions were taken away.
@@ -77,8 +77,8 @@ class Pipeline:
         events: Events,
         *,
         offsets: Offsets,
-        limit: DeadLetterGuard,
-        settler: Settler,
+        limit: ReleaseCheck,
+        worker: Worker,
         waiting: Waiting,
         placement: Placement,
         assignment: Assignment,
@@ -89,14 +89,14 @@ class Pipeline:
         self._events = events
         self._offsets = offsets
         self._limit = limit
-        self._settler = settler
+        self._worker = worker
         self._waiting = waiting
         self._placement = placement
         self._assignment = assignment
         self._observer = observer
         self._health = health
         self._flight: _Flight | None = None
-        self._settling: Work[_Settled] | None = None
+        self._committing: Work[_Ended] | None = None
         self._step = "postgresql"
 
     def begin(self, batch: list[Record], decided: list[Decided], metadata: object) -> None:
@@ -107,17 +107,17 @@ class Pipeline:
         self._flight = _Flight(
             batch, decided, self._offsets.positions(batch), metadata, self._assignment.revocations
         )
-        self._settle(self._flight)
+        self._commit(self._flight)
 
-    def _settle(self, flight: _Flight) -> Work[_Settled]:
-        self._settling = self._settler.begin(partial(self._write_and_publish, flight))
-        return self._settling
+    def _commit(self, flight: _Flight) -> Work[_Ended]:
+        self._committing = self._worker.begin(partial(self._write_and_publish, flight))
+        return self._committing
 
-    def _write_and_publish(self, flight: _Flight) -> _Settled:
+    def _write_and_publish(self, flight: _Flight) -> _Ended:
         self._step = "postgresql"
         with metrics.BATCH_SECONDS.labels("write").time():
             outcomes = self._ledger.write(flight.decided, flight.published)
-        self._limit.admit_written(outcomes)
+        self._limit.check_written(outcomes)
         self._step = "kafka"
         try:
             with metrics.BATCH_SECONDS.labels("publish").time():
@@ -137,9 +137,9 @@ class Pipeline:
         if flight is None:
             return None
         for attempt in itertools.count(1):
-            settling = self._settling or self._settle(flight)
+            committing = self._committing or self._commit(flight)
             try:
-                outcomes, failure = self._settler.end_of(settling, lambda: self._step)
+                outcomes, failure = self._worker.end_of(committing, lambda: self._step)
                 break
             except LedgerError as error:
                 if not heals(error):
@@ -150,13 +150,13 @@ class Pipeline:
                 self._placement.ensure(first_offsets([*flight.records, *ahead]))
                 flight = replace(flight, published=self._offsets.positions(flight.records))
             finally:
-                self._settling = None
+                self._committing = None
             if self._waiting.to_stop or flight.revocations != self._assignment.revocations:
                 return GivenUp(flight.records, flight.revocations)
         if failure is not None:
             return GivenUp(flight.records, flight.revocations, failure=failure, outcomes=outcomes)
         self._offsets.published(flight.records)
-        self._health.settled()
+        self._health.progressed()
         return None
 
     def took_effect(self, given_up: GivenUp) -> bool:
@@ -175,6 +175,6 @@ class Pipeline:
         return True
 
     def before_revocation(self) -> None:
-        """Give the batch in hand time: what is settled before partitions go is this member's."""
-        if self._settling is not None:
-            self._waiting.before_revocation(self._settling)
+        """Give the batch in hand time: what is committed before partitions go is this member's."""
+        if self._committing is not None:
+            self._waiting.before_revocation(self._committing)

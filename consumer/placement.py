@@ -13,9 +13,9 @@ from consumer.asking import RevokedError
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
 from consumer.health import Health
-from consumer.settler import Settler
 from consumer.start import Place
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 from ledger.gap import Gap
 from ledger.healing import LedgerError, heals
 
@@ -33,7 +33,7 @@ class Placement:
         continuity: finds and closes gaps of the ledger.
         health: told what is missing meanwhile.
         stop: set when the loop is to stop.
-        settler: asks the ledger and Kafka and closes gaps, while the loop goes on polling.
+        worker: asks the ledger and Kafka and closes gaps, while the loop goes on polling.
         waiting: waits out a failure that may heal.
     """
 
@@ -45,7 +45,7 @@ class Placement:
         health: Health,
         *,
         stop: threading.Event,
-        settler: Settler,
+        worker: Worker,
         waiting: Waiting,
     ) -> None:
         self._consumer = consumer
@@ -53,7 +53,7 @@ class Placement:
         self._continuity = continuity
         self._health = health
         self._stop = stop
-        self._settler = settler
+        self._worker = worker
         self._waiting = waiting
 
     def ensure(self, in_hand: Collection[Place]) -> bool:
@@ -98,7 +98,7 @@ class Placement:
         Raises what the work raises, and `RevokedError` where partitions were taken away meanwhile.
         """
         revocations = self._assignment.revocations
-        answer = self._settler.ask(work, whom)
+        answer = self._worker.ask(work, whom)
         if revocations != self._assignment.revocations:
             raise RevokedError
         return answer
@@ -107,6 +107,6 @@ class Placement:
         """Have gaps closed, still polling so that the group keeps this member."""
         self._health.missing = "ledger"
         self._continuity.resume()
-        closing = self._settler.begin(partial(self._continuity.close, gaps))
-        self._settler.end_of(closing, self._continuity.waits_for)
+        closing = self._worker.begin(partial(self._continuity.close, gaps))
+        self._worker.end_of(closing, self._continuity.waits_for)
         self._health.missing = None

@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.assignment import Assignment
 from consumer.settings import Settings
 from runtime.batches import Batches
+from runtime.messages import record_of
 from runtime.metrics import KAFKA_ERRORS
-from runtime.records import record_of
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")

@@ -70,7 +70,7 @@ class SubAgent(Run):
 class Ledger:
     """Everything the ledger says about the demo's calls.
 
-    `records` counts, by outcome and reason, everything this consumer settled since its start.
+    `records` counts, by outcome and reason, everything this consumer has committed since its start.
     """
 
     receipts: tuple[Receipt, ...]

@@ -69,7 +69,7 @@ def show_next(console: Console) -> None:
     """Print where to look next."""
     table = Table(title="Where to look next", title_justify="left", box=None, show_header=False)
     table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
-    table.add_row("report", "set -a; source .run/env; .venv/bin/python -m consumer report")
+    table.add_row("report", "set -a; . .run/env; set +a; ./billing report")
     table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
     table.add_row(
         "tables", "charge_receipts, llm_charge_details, deferred_calls, receipt_conflicts"

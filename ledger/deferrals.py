@@ -1,14 +1,15 @@
 """Deferred calls by hand: listed, found by any of their names, waived. Raises `LedgerError`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from psycopg.rows import class_row, dict_row
 
 from charging.origin import DEFAULT_SOURCE
 from charging.outcomes import Resolution
 from ledger.address import connect
+from ledger.listing import listing_of
 from ledger.queries import query
+from runtime.rows import Listing
 
 
 class SettlementError(Exception):
@@ -45,15 +46,15 @@ class Deferrals:
         """Drop the connection."""
         self._connection.close()
 
-    def listed(self, *, settled: bool, waiting: bool, limit: int) -> list[dict[str, Any]]:
-        """Return the oldest deferred calls, a mapping each, by the names of what is shown.
+    def listed(self, *, settled: bool, waiting: bool, limit: int) -> Listing:
+        """Return the oldest deferred calls, by the names of what is shown.
 
         Of those that are `settled` as well, and of what is `waiting` for another callback since
         today.
         """
         cursor = self._connection.cursor(row_factory=dict_row)
         chosen = {"settled": settled, "waiting": waiting, "limit": limit}
-        return cursor.execute(query("list_deferred"), chosen).fetchall()
+        return listing_of(cursor.execute(query("list_deferred"), chosen))
 
     def find(self, name: str) -> OpenCall:
         """Return the one open deferral that `name` means: its number, call key or an id.

@@ -59,10 +59,10 @@ def advice(error: LedgerError, role: str = "") -> str:
     """
     match error:
         case errors.UndefinedTable() | errors.InvalidSchemaName():
-            return "the database has no ledger yet: run `python -m consumer migrate`"
+            return "the database has no ledger yet: run `billing migrate`"
         case errors.InsufficientPrivilege() if role:
             return (
-                f"PostgreSQL: {str(error).strip()}. Run `python -m consumer migrate`; if "
+                f"PostgreSQL: {str(error).strip()}. Run `billing migrate`; if "
                 f"DATABASE_URL names another user here, run `GRANT {role} TO` that user"
             )
     what = "DATABASE_URL and CONSUMER_DATABASE_ROLE" if role else "DATABASE_URL"

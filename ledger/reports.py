@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 
 from psycopg.rows import dict_row
 
 from ledger.address import connect
+from ledger.listing import listing_of
 from ledger.queries import query
+from runtime.rows import Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,7 @@ class Choice:
     limit: int = 20
 
 
-def rows_of(
-    database_url: str, reports: Sequence[str], choice: Choice
-) -> Iterator[list[dict[str, Any]]]:
+def rows_of(database_url: str, reports: Sequence[str], choice: Choice) -> Iterator[Listing]:
     """Yield the rows of each report, by the names of what is shown.
 
     `reports` are names of files of `sql/`. Raises `LedgerError`.
@@ -38,4 +37,4 @@ def rows_of(
         connection.cursor(row_factory=dict_row) as cursor,
     ):
         for name in reports:
-            yield cursor.execute(query(name), asdict(choice)).fetchall()
+            yield listing_of(cursor.execute(query(name), asdict(choice)))

@@ -1,7 +1,7 @@
 """The schema as it is after all migrations: writes `schema.sql`, which is for reading.
 
 `DATABASE_URL=... python -m ledger.schema` on a migrated database; a test holds the file equal to
-the migrations. Databases are made by `python -m consumer migrate`, never from it.
+the migrations. Databases are made by `billing migrate`, never from it.
 """
 
 import sys
@@ -19,7 +19,7 @@ from runtime.environment import ConfigurationError, read
 HEADER: Final = """\
 -- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
 -- from a migrated database, and a test holds it equal. Databases are made by
--- `python -m consumer migrate`.
+-- `billing migrate`.
 -- The roles billing_consumer and billing_reader belong to the server.
 """
 """How the file begins."""

@@ -1,6 +1,6 @@
 -- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
 -- from a migrated database, and a test holds it equal. Databases are made by
--- `python -m consumer migrate`.
+-- `billing migrate`.
 -- The roles billing_consumer and billing_reader belong to the server.
 
 CREATE SCHEMA billing;

@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from ledger import migration
-from ledger.healing import LedgerError
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
 from operator_cli.explain import explain
+from operator_cli.migrate import migrate
 from operator_cli.replay import replay
 from operator_cli.report import report
-from operator_cli.terminal import DATABASE, examples, fail, out, settings
+from operator_cli.terminal import examples
 from operator_cli.topics import topics
 from runtime import VERSION
 
@@ -51,6 +50,7 @@ app.command(
     epilog=examples(
         "report",
         "report --table accounts --from 2026-11-01 --to 2026-12-01",
+        "report --table receipts --from 2026-11-01T09:30+01:00 --json",
         "report --table receipts --account team-a --limit 1000 --csv > receipts.csv",
     ),
 )(report)
@@ -77,7 +77,7 @@ app.add_typer(
 app.command(
     short_help="Decide callbacks again, and write the rows that are missing.",
     epilog=examples(
-        "replay --from-time 2026-11-21T00:00:00+0000",
+        "replay --from-time 2026-11-21",
         "replay --from-offset 3:0 --apply",
     ),
 )(replay)
@@ -92,7 +92,7 @@ app.command(
 def spool(context: typer.Context) -> None:
     """Show a gateway's spool, and bring it to Kafka: `billing spool --help` lists the commands."""
     # The spool is the gateway's, whose room this one does not import.
-    passed_on = ["-m", "producer_gateway", "spool", *context.args]
+    passed_on = ["-m", "producer_gateway.operations", *context.args]
     os.execv(sys.executable, [sys.executable, *passed_on])  # noqa: S606
 
 
@@ -102,29 +102,10 @@ app.command(
 )(topics)
 
 
-@app.command(
+app.command(
     short_help="Bring the database's schema up to date.",
-    epilog=examples("migrate", "migrate --check"),
-)
-def migrate(
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 if a migration is pending.")
-    ] = False,
-) -> None:
-    """Bring the database to the schema that this release needs."""
-    url = settings(DATABASE).database_url.get_secret_value()
-    try:
-        pending = migration.pending(url)
-        if check or not pending:
-            out.print(f"pending: {', '.join(pending)}" if pending else "the schema is up to date")
-            raise typer.Exit(1 if pending else 0)
-        applied = migration.migrate(url)
-    except migration.NewerSchemaError as error:
-        fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
-    except LedgerError as error:
-        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
-    # Nothing, where another process was quicker.
-    out.print(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
+    epilog=examples("migrate", "migrate --check", "migrate --check --json"),
+)(migrate)
 
 
 def main() -> None:

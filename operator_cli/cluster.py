@@ -45,7 +45,7 @@ class Difference:
         return self.exists and self.partitions < self.topic.partitions
 
     @property
-    def settled(self) -> bool:
+    def as_declared(self) -> bool:
         """Whether there is nothing to do."""
         return self.exists and not self.grows and not self.config
 

@@ -5,13 +5,13 @@ import heapq
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import typer
 
-from operator_cli.replay import resend
+from operator_cli.period import ALWAYS, Period, period_of
+from operator_cli.replay import Since, Until, narrow, resend, say_parked
 from operator_cli.resender import DeadLetter
 from operator_cli.resender import dead_letters as letters_of
 from operator_cli.settings import Settings
@@ -20,7 +20,6 @@ from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_jso
 from operator_cli.terminal import (
     KAFKA,
     Apply,
-    Moment,
     examples,
     explained,
     fail,
@@ -28,6 +27,7 @@ from operator_cli.terminal import (
     place,
     settings,
 )
+from runtime.rows import Listing
 from runtime.topic_range import TopicRange
 from schemas import headers as names
 from schemas.callback import ContractError
@@ -50,6 +50,7 @@ _SAID: Final = (
 )
 """What a dead letter may say about itself without showing anybody's content."""
 _MOST: Final = 200
+_NAMES: Final = ("at", "parked", "reason", "detail", "source", "stood at", "bytes")
 
 
 @dead_letters.command(
@@ -62,20 +63,22 @@ _MOST: Final = 200
 def list_dead_letters(
     *,
     reason: Reasons = None,
-    since: Moment = None,
-    until: Moment = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
     """List dead letters, the oldest first: where, when, why and from where. Shows no content."""
     form = form_of(as_json=as_json, as_csv=as_csv)
+    period = period_of(since, until)
     found = settings(KAFKA)
-    with explained(found), _topic_range(found, since, until) as topic_range:
+    with explained(found), _topic_range(found, period) as topic_range:
         letters = letters_of(topic_range, set(reason or ()))
         oldest = heapq.nsmallest(limit, letters, key=lambda letter: letter.record.timestamp_ms)
         rows = [_row(letter) for letter in oldest]
-    show("Dead letters, the oldest first", rows, form)
+    say_parked(period, form)
+    show("Dead letters, the oldest first", Listing(_NAMES, rows), form)
 
 
 @dead_letters.command(
@@ -108,7 +111,7 @@ def show_dead_letter(
     if form is Form.JSON:
         show_json(told)
         return
-    show(f"The dead letter at {told['at']}", _lines(told), form)
+    show(f"The dead letter at {told['at']}", Listing(("what", "is"), _lines(told)), form)
     if told["says"] is None:
         remark("the value cannot be read; --content shows it", form)
 
@@ -123,8 +126,8 @@ def show_dead_letter(
 def replay(
     *,
     reason: Reasons = None,
-    since: Moment = None,
-    until: Moment = None,
+    since: Since = None,
+    until: Until = None,
     at: Annotated[
         list[str] | None, typer.Option(help="Only the one at PARTITION:OFFSET; repeatable.")
     ] = None,
@@ -137,23 +140,19 @@ def replay(
     Without --apply it only counts them. A call that has a receipt keeps it.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
+    period = period_of(since, until)
     found = settings(KAFKA)
     places = {place(text) for text in at or ()}
     with explained(found):
-        resend(found, set(reason or ()), since, until, places=places, apply=apply, form=form)
+        resend(found, set(reason or ()), period, places=places, apply=apply, form=form)
 
 
 @contextmanager
-def _topic_range(
-    found: Settings, since: datetime | None = None, until: datetime | None = None
-) -> Iterator[TopicRange]:
+def _topic_range(found: Settings, period: Period = ALWAYS) -> Iterator[TopicRange]:
     topics = load_topics(found.billing_topic_prefix)
     topic_range = TopicRange(kafka(found), topics.dead_letters.name)
     try:
-        if since:
-            topic_range.since(since)
-        if until:
-            topic_range.until(until)
+        narrow(topic_range, period)
         yield topic_range
     finally:
         topic_range.close()

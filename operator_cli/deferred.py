@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from charging.outcomes import Settlement
-from ledger.deferrals import Deferrals
+from ledger.deferrals import Deferrals, OpenCall
 from operator_cli import settlement
 from operator_cli.settings import Settings
-from operator_cli.tables import Csv, Json, form_of, show
+from operator_cli.tables import Csv, Json, form_of, show, tell
 from operator_cli.terminal import (
     DATABASE,
     KAFKA,
@@ -19,10 +19,10 @@ from operator_cli.terminal import (
     explained,
     fail,
     kafka,
-    out,
     sender,
     settings,
 )
+from runtime.rows import Row
 
 deferred = typer.Typer(
     help="Calls that should have cost something: list, settle, waive.",
@@ -59,8 +59,8 @@ def list_deferred(
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(DATABASE)
     with explained(found), _deferrals(found) as deferrals:
-        rows = deferrals.listed(settled=settled, waiting=waiting, limit=limit)
-    show("Deferred calls, the oldest first", rows, form)
+        listing = deferrals.listed(settled=settled, waiting=waiting, limit=limit)
+    show("Deferred calls, the oldest first", listing, form)
 
 
 @deferred.command(
@@ -71,8 +71,11 @@ def settle(
     cost: Annotated[str, typer.Option(help="Its cost in US dollars, before markup; over 0.")],
     note: Note,
     by: By = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Say what a deferred call cost. The consumer then writes its receipt."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA, DATABASE)
     cost_usd = _cost(cost)
     with explained(found), _deferrals(found) as deferrals:
@@ -80,7 +83,8 @@ def settle(
         record = settlement.original(kafka(found), open_call)
         said = Settlement(by or getpass.getuser(), note, open_call.call_key)
         settlement.send(sender(found), record, cost_usd, said)
-    out.print(f"sent: the consumer will write the receipt of call {open_call.id}")
+    sentence = f"sent: the consumer will write the receipt of call {open_call.id}"
+    tell(sentence, _done(open_call, "sent", said.by, note, cost_usd), form)
 
 
 @deferred.command(epilog=examples('deferred waive 2 --note "our own test"'))
@@ -88,17 +92,33 @@ def waive(
     call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
     note: Note,
     by: By = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Close a deferred call without a receipt: it is not charged."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(DATABASE)
     with explained(found), _deferrals(found) as deferrals:
         open_call = deferrals.find(call)
-        deferrals.waive(open_call, by or getpass.getuser(), note)
-    out.print(f"waived call {open_call.id}")
+        who = by or getpass.getuser()
+        deferrals.waive(open_call, who, note)
+    tell(f"waived call {open_call.id}", _done(open_call, "waived", who, note), form)
 
 
 def _deferrals(found: Settings) -> closing[Deferrals]:
     return closing(Deferrals(found.database_url.get_secret_value()))
+
+
+def _done(call: OpenCall, what: str, by: str, note: str, cost: Decimal | None = None) -> Row:
+    return {
+        "id": call.id,
+        "source": call.source_system,
+        "call_key": call.call_key,
+        "done": what,
+        "cost_usd": cost,
+        "by": by,
+        "note": note,
+    }
 
 
 def _cost(text: str) -> Decimal:

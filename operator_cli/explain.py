@@ -11,16 +11,17 @@ from ledger.calls import Books, books_of
 from operator_cli.search import Bounds, Looked, look
 from operator_cli.settings import Settings
 from operator_cli.sightings import Sought, letter_of, seen_of
-from operator_cli.story import Evidence, Row, keys_of, places_of, stories
+from operator_cli.story import Evidence, Row, keys_of, provenances_of, stories
 from operator_cli.tables import Csv, Form, Json, form_of, show, show_json
 from operator_cli.terminal import DATABASE, err, explained, kafka, out, settings
 from operator_cli.words import NO_KAFKA
 from runtime.kafka import reason
-from runtime.rows import cell, printable
+from runtime.rows import Listing, cell, printable
 from schemas.topics import load_topics
 
 _IN_ROWS: Final = ("outcome", "reason", "call_key", "source", "run", "attempt", "agent")
 _OF_RECEIPT: Final = ("billing_account_id", "response_cost_usd", "charged_usd", "charged_credits")
+_NAMES: Final = (*_IN_ROWS, *_OF_RECEIPT, "duplicates", "conflicts", "says")
 
 
 def explain(
@@ -71,7 +72,7 @@ def explain(
                 }
             )
         case Form.CSV:
-            show("", [_in_row(one) for one in told], form)
+            show("", Listing(_NAMES, [_in_row(one) for one in told]), form)
             _remarks(said)
         case Form.TABLE:
             for one in told:
@@ -88,9 +89,9 @@ def _evidence(
     if not found.kafka_bootstrap_servers:
         return Evidence(books), [NO_KAFKA], []
     topics = load_topics(found.billing_topic_prefix)
-    sought = Sought(name, keys_of(books), places_of(books))
+    sought = Sought(name, keys_of(books), provenances_of(books))
     # A run has one partition; where the ledger knows none, the call may stand on any.
-    partitions = {part for topic, part, _ in sought.places if topic == topics.callbacks.name}
+    partitions = {part for topic, part, _ in sought.provenances if topic == topics.callbacks.name}
     policy = found.policy(topics.usage_units.name)
     config = kafka(found)
     try:
@@ -100,7 +101,7 @@ def _evidence(
                 config, topics.callbacks.name, sought, bounds, partitions=partitions, progress=tell
             )
             callbacks = [seen_of(record, policy) for record in records]
-            stood = {*sought.places, *(seen.provenance for seen in callbacks)}
+            stood = {*sought.provenances, *(seen.provenance for seen in callbacks)}
             parked = Sought(name, {*keys_of(books), *(one.call_key for one in callbacks)}, stood)
             records, second = look(
                 config, topics.dead_letters.name, parked, bounds, partitions=set(), progress=tell

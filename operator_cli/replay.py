@@ -10,6 +10,7 @@ from confluent_kafka import Consumer
 from rich.progress import Progress
 
 from ledger.receipts import ReceiptWriter
+from operator_cli.period import Period, moment_option, period_of
 from operator_cli.resender import Resender, dead_letters, rebuild
 from operator_cli.settings import Settings
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show
@@ -17,7 +18,6 @@ from operator_cli.terminal import (
     DATABASE,
     KAFKA,
     Apply,
-    Moment,
     err,
     explained,
     fail,
@@ -27,19 +27,25 @@ from operator_cli.terminal import (
     settings,
 )
 from runtime.kafka import committed
+from runtime.rows import Listing
 from runtime.topic_range import TopicRange
 from schemas.topics import load_topics
 
 _ANSWER_SECONDS: Final = 15.0
+Since = Annotated[datetime | None, moment_option("Parked then or later")]
+Until = Annotated[datetime | None, moment_option("Parked before")]
 
 
 def replay(
     reason: Annotated[
         list[str] | None, typer.Option(help="Only dead letters of this reason; repeatable.")
     ] = None,
-    since: Moment = None,
-    until: Moment = None,
-    from_time: Moment = None,
+    since: Since = None,
+    until: Until = None,
+    from_time: Annotated[
+        datetime | None,
+        moment_option("Callbacks that Kafka has since then, not dead letters"),
+    ] = None,
     from_offset: Annotated[
         list[str] | None,
         typer.Option(help="PARTITION:OFFSET; repeatable. Rebuild from there."),
@@ -53,39 +59,35 @@ def replay(
     With --from-time or --from-offset: decide the callbacks from there up to what the group has
     committed again, and write the rows that are missing. This publishes nothing, and receipts get
     the same ids. Without them: send dead letters back, as `dead-letters replay` does. Both can be
-    repeated without harm, and only show what they would do until --apply is given. A time without
-    a zone is local.
+    repeated without harm, and only show what they would do until --apply is given.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
+    period = period_of(since, until)
     found = settings(KAFKA, DATABASE)
     with explained(found):
         if from_time or from_offset:
             _rebuild(found, from_time, from_offset or [], apply=apply, form=form)
         else:
-            resend(found, set(reason or ()), since, until, apply=apply, form=form)
+            resend(found, set(reason or ()), period, apply=apply, form=form)
 
 
 def resend(
     found: Settings,
     reasons: set[str],
-    since: datetime | None,
-    until: datetime | None,
+    period: Period,
     *,
     places: AbstractSet[tuple[int, int]] = frozenset(),
     apply: bool,
     form: Form,
 ) -> None:
-    """Send dead letters back: of these reasons and times, and where `places` says, if it does.
+    """Send dead letters back: of these reasons and this time, and where `places` says, if it does.
 
     Without `apply` it only counts them.
     """
     topics = load_topics(found.billing_topic_prefix)
     config = kafka(found)
     topic_range = TopicRange(config, topics.dead_letters.name)
-    if since:
-        topic_range.since(since)
-    if until:
-        topic_range.until(until)
+    narrow(topic_range, period)
     resender = Resender(sender(found), topics) if apply else None
     counts: Counter[tuple[str, bool]] = Counter()
     with Progress(console=err, transient=True) as progress:
@@ -103,8 +105,23 @@ def resend(
         {"reason": name, "dead letters": count, "remark": "" if whole else part}
         for (name, whole), count in sorted(counts.items())
     ]
-    show("Dead letters", rows, form)
+    say_parked(period, form)
+    show("Dead letters", Listing(("reason", "dead letters", "remark"), rows), form)
     _conclude(counts, resender, form)
+
+
+def narrow(topic_range: TopicRange, period: Period) -> None:
+    """Leave the records of `period` in the range."""
+    if period.since:
+        topic_range.since(period.since)
+    if period.until:
+        topic_range.until(period.until)
+
+
+def say_parked(period: Period, form: Form) -> None:
+    """Say of which time the dead letters are, where one was given."""
+    if str(period):
+        remark(f"parked {period}", form)
 
 
 def _conclude(counts: Counter[tuple[str, bool]], resender: Resender | None, form: Form) -> None:
@@ -151,7 +168,10 @@ def _rebuild(
         {"outcome": str(outcome), "reason": str(why), "records": count}
         for (outcome, why), count in sorted(counts.items())
     ]
-    show("What became of the callbacks" if apply else "What would become of them", rows, form)
+    if from_time:
+        remark(f"callbacks {Period(from_time)}", form)
+    title = "What became of the callbacks" if apply else "What would become of them"
+    show(title, Listing(("outcome", "reason", "records"), rows), form)
     remark("done" if apply else "dry run: add --apply to write", form)
 
 

@@ -1,14 +1,16 @@
 """The command `report`: receipts, deferred calls and sums, of a time, of accounts, of models."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 import typer
 
 from ledger.reports import Choice, rows_of
+from operator_cli.period import moment_option, period_of
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
-from operator_cli.terminal import DATABASE, MOMENTS, explained, fail, settings
+from operator_cli.terminal import DATABASE, explained, fail, settings
+from runtime.rows import Listing
 
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "receipts": ("report_receipts", "The newest receipts"),
@@ -25,19 +27,11 @@ def report(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(
-            "--from",
-            formats=MOMENTS,
-            help="Calls that ended at this moment or later; a day begins in UTC.",
-        ),
+        moment_option("Calls that ended then or later", "--from"),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(
-            "--to",
-            formats=MOMENTS,
-            help="Calls that ended before this moment: `--to 2026-12-01` includes all of November.",
-        ),
+        moment_option("Calls that ended before: `2026-12-01` includes November", "--to"),
     ] = None,
     account: Annotated[
         list[str] | None, typer.Option(help="Only this account; repeatable.")
@@ -53,6 +47,7 @@ def report(
     --json prints one object with a list for each table; --csv needs exactly one --table.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
+    period = period_of(since, until)
     wanted = table or list(TABLES)
     if unknown := set(wanted) - TABLES.keys():
         fail(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}", 2)
@@ -63,22 +58,20 @@ def report(
         wanted.remove("deferred")
         remark("deferred calls have no account yet: their table is left out", form)
     # One more than wanted tells whether there are more.
-    choice = Choice(_utc(since), _utc(until), account or [], model or [], limit + 1)
+    choice = Choice(since, until, account or [], model or [], limit + 1)
     with explained(found):
         url = found.database_url.get_secret_value()
         told = dict(
             zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice), strict=True)
         )
-    cut = [name for name, rows in told.items() if len(rows) > limit]
-    told = {name: rows[:limit] for name, rows in told.items()}
+    cut = [name for name, listing in told.items() if len(listing.rows) > limit]
+    told = {name: Listing(one.names, one.rows[:limit]) for name, one in told.items()}
+    if str(period):
+        remark(f"calls that ended {period}", form)
     if form is Form.JSON:
-        show_json(told)
+        show_json({name: listing.rows for name, listing in told.items()})
     else:
-        for name, rows in told.items():
-            show(TABLES[name][1], rows, form)
+        for name, listing in told.items():
+            show(TABLES[name][1], listing, form)
     if cut:
         remark(f"there are more rows of {', '.join(cut)} than {limit}: raise --limit", form)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

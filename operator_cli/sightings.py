@@ -55,19 +55,19 @@ class Sought:
     Args:
         name: what was asked for: an id, a call key or a run.
         keys: call keys that the ledger knows it by.
-        places: where records of it stood.
+        provenances: where records of it stood.
     """
 
-    def __init__(self, name: str, keys: Iterable[str], places: Iterable[Provenance]) -> None:
+    def __init__(self, name: str, keys: Iterable[str], provenances: Iterable[Provenance]) -> None:
         self._names = frozenset({name, *keys})
         self._asked = name
-        self.places = frozenset(places)
+        self.provenances = frozenset(provenances)
         parts = {part for one in self._names for part in (one, *one.split("|")) if part}
         self._needles = tuple({form for part in parts for form in _forms(part)})
 
     def fits(self, record: Record) -> bool:
         """Say whether the record is the call's, by where it stands, its headers or its fields."""
-        if record.provenance in self.places:
+        if record.provenance in self.provenances:
             return True
         if header(record.headers, names.CALL_KEY) in self._names:
             return True

@@ -55,10 +55,10 @@ def stories(evidence: Evidence) -> list[Row]:
     return [_told(call, evidence) for call in _calls(evidence).values()]
 
 
-def places_of(books: Books) -> set[Provenance]:
+def provenances_of(books: Books) -> set[Provenance]:
     """Return where the records stand from which the rows were written."""
     rows = (*books.receipts, *books.deferrals, *books.conflicts)
-    return {_place(row) for row in rows}
+    return {_provenance(row) for row in rows}
 
 
 def keys_of(books: Books) -> set[str]:
@@ -67,7 +67,7 @@ def keys_of(books: Books) -> set[str]:
     return {row["call_key"] for row in rows}
 
 
-def _place(row: Row) -> Provenance:
+def _provenance(row: Row) -> Provenance:
     topic, partition, offset = (row[name] for name in _PROVENANCE)
     return (topic, partition, offset)
 
@@ -81,13 +81,13 @@ def _calls(evidence: Evidence) -> dict[Key, _Call]:
     owners = dict[Provenance, _Call]()
     for row in books.receipts:
         call(row["source_system"], row["call_key"]).receipt = row
-        owners[_place(row)] = calls[row["source_system"], row["call_key"]]
+        owners[_provenance(row)] = calls[row["source_system"], row["call_key"]]
     for row in books.deferrals:
         call(row["source_system"], row["call_key"]).deferral = row
-        owners.setdefault(_place(row), calls[row["source_system"], row["call_key"]])
+        owners.setdefault(_provenance(row), calls[row["source_system"], row["call_key"]])
     for row in books.conflicts:
         call(row["source_system"], row["call_key"]).conflicts.append(row)
-        owners.setdefault(_place(row), calls[row["source_system"], row["call_key"]])
+        owners.setdefault(_provenance(row), calls[row["source_system"], row["call_key"]])
     for seen in sorted(evidence.callbacks, key=lambda one: one.provenance):
         # A row says whose record it is, also where today's settings would decide otherwise.
         owner = owners.get(seen.provenance) or call(seen.source_system, seen.call_key)
@@ -142,10 +142,10 @@ def _told(call: _Call, evidence: Evidence) -> Row:
 def _fate(call: _Call, seen: Seen, evidence: Evidence) -> str:
     """Return what became of one callback."""
     wrote = {
-        **{_place(row): "conflict" for row in call.conflicts},
+        **{_provenance(row): "conflict" for row in call.conflicts},
         **{letter.stood: "parked" for letter in call.letters if letter.stood},
-        **({_place(call.deferral): "deferred"} if call.deferral else {}),
-        **({_place(call.receipt): "receipt"} if call.receipt else {}),
+        **({_provenance(call.deferral): "deferred"} if call.deferral else {}),
+        **({_provenance(call.receipt): "receipt"} if call.receipt else {}),
     }
     if fate := wrote.get(seen.provenance):
         return fate

@@ -1,7 +1,6 @@
 """Rows as a command prints them: a table for people, JSON or CSV for programs."""
 
 import sys
-from collections.abc import Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from operator_cli.terminal import err, fail, out
-from runtime.rows import Row, cell, csv_text, json_text
+from runtime.rows import Listing, Row, cell, csv_text, json_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -33,15 +32,23 @@ def form_of(*, as_json: bool, as_csv: bool) -> Form:
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
 
 
-def show(title: str, rows: Sequence[Row], form: Form) -> None:
-    """Print `rows` on the standard output: under `title` where people read them."""
+def show(title: str, listing: Listing, form: Form) -> None:
+    """Print rows on the standard output: under `title` where people read them."""
     match form:
         case Form.JSON:
-            show_json(list(rows))
+            show_json(list(listing.rows))
         case Form.CSV:
-            sys.stdout.write(csv_text(rows))
+            sys.stdout.write(csv_text(listing))
         case Form.TABLE:
-            out.print(_table(title, rows) if rows else f"[bold]{title}[/]: none")
+            out.print(_table(title, listing) if listing.rows else f"[bold]{title}[/]: none")
+
+
+def tell(sentence: str, row: Row, form: Form) -> None:
+    """Print what a command did: a sentence for people, a row for programs."""
+    if form is Form.TABLE:
+        out.print(sentence, markup=False)
+    else:
+        show("", Listing(tuple(row), [row]), form)
 
 
 def show_json(told: object) -> None:
@@ -55,12 +62,12 @@ def remark(text: str, form: Form) -> None:
     (out if form is Form.TABLE else err).print(text, markup=False)
 
 
-def _table(title: str, rows: Sequence[Row]) -> Table:
+def _table(title: str, listing: Listing) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for name in rows[0]:
-        number = any(isinstance(row[name], int | Decimal) for row in rows)
+    for name in listing.names:
+        number = any(isinstance(row[name], int | Decimal) for row in listing.rows)
         table.add_column(name, justify="right" if number else "left", no_wrap=number)
-    for row in rows:
+    for row in listing.rows:
         # Text, not markup: names come from strangers and may hold square brackets.
-        table.add_row(*(Text(cell(value)) for value in row.values()))
+        table.add_row(*(Text(cell(row[name])) for name in listing.names))
     return table

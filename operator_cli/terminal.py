@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -15,18 +14,22 @@ from ledger.healing import LedgerError, advice
 from operator_cli.settings import Settings, load
 from runtime import VERSION
 from runtime.environment import ConfigurationError
-from runtime.kafka import client_config, reason, sender_config
+from runtime.kafka import cause, client_config, sender_config
 from runtime.logs import configure
 
 CLIENT: Final = f"billing-operator-{VERSION}"
 KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
 DATABASE: Final = "DATABASE_URL"
 
+_SUCH_AS: Final = {
+    KAFKA: "broker-1:9092,broker-2:9092",
+    DATABASE: "postgresql://user:password@host:5432/billing",
+}
+"""What such a variable looks like, for whom it is missing."""
 _ENDLESS: Final = 1_000_000
+_CRITICAL: Final = 2
+"""Of syslog, by which librdkafka counts."""
 
-MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
-"""How a moment is given."""
-Moment = Annotated[datetime | None, typer.Option(formats=MOMENTS)]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without it, only show.")]
 
 # Piped output has no width: a table takes what its longest values need, and nothing is cut.
@@ -59,7 +62,9 @@ def settings(*needed: str) -> Settings:
         fail(f"wrong configuration; see docs/configuration.md\n{error}", 2)
     given = {KAFKA: found.kafka_bootstrap_servers, DATABASE: found.database_url.get_secret_value()}
     if missing := [name for name in needed if not given[name]]:
-        fail(f"{' and '.join(missing)} must be set; see docs/configuration.md", 2)
+        lines = [f"{' and '.join(missing)} must be set; see docs/configuration.md"]
+        lines += [f"  export {name}={_SUCH_AS[name]}" for name in missing]
+        fail("\n".join(lines), 2)
     configure(found.consumer_log_level)
     return found
 
@@ -70,7 +75,10 @@ def explained(found: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        fail(f"Kafka at {found.kafka_bootstrap_servers}: {reason(error)}")
+        said = f"Kafka at {found.kafka_bootstrap_servers}: {cause(kafka(found), error)}"
+        # A code below 0 is the client's own: no broker has said it.
+        ours = error.args[0].code() < 0
+        fail(f"{said}. Check the KAFKA_* variables" if ours else said)
     except LedgerError as error:
         fail(advice(error))
     except SettlementError as error:
@@ -79,12 +87,17 @@ def explained(found: Settings) -> Iterator[None]:
 
 def kafka(found: Settings) -> dict[str, Any]:
     """Return what every Kafka client of a command has in common."""
-    return client_config(found, CLIENT)
+    return client_config(found, CLIENT) | _quiet(found)
 
 
 def sender(found: Settings) -> dict[str, Any]:
     """Return the configuration of a command's producer for the callbacks topic."""
-    return sender_config(found, CLIENT)
+    return sender_config(found, CLIENT) | _quiet(found)
+
+
+def _quiet(found: Settings) -> dict[str, Any]:
+    """Keep the client from writing a line for each attempt: the command's own error says why."""
+    return {} if found.consumer_log_level == "debug" else {"log_level": _CRITICAL}
 
 
 def examples(*commands: str) -> str:

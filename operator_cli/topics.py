@@ -1,13 +1,16 @@
 """The command `topics`: the cluster's topics against their declaration."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from operator_cli.cluster import Cluster, Difference
 from operator_cli.tables import Csv, Json, form_of, remark, show
 from operator_cli.terminal import KAFKA, explained, kafka, settings
+from runtime.rows import Listing
 from schemas.topics import load_topics
+
+_NAMES: Final = ("topic", "partitions", "settings", "to do")
 
 
 def topics(
@@ -29,8 +32,8 @@ def topics(
     with explained(found):
         cluster = Cluster(kafka(found), replicas)
         differences = cluster.differences(declared)
-        show("Topics", [_row(difference) for difference in differences], form)
-        if all(difference.settled for difference in differences):
+        show("Topics", Listing(_NAMES, [_row(one) for one in differences]), form)
+        if all(difference.as_declared for difference in differences):
             remark("nothing to do", form)
         elif apply:
             for one in cluster.apply(differences):

@@ -36,7 +36,7 @@ def run() -> None:
     /livez, /readyz and /metrics are on GATEWAY_METRICS_HOST:GATEWAY_METRICS_PORT (127.0.0.1:9090).
 
     Needs BILLING_INGEST_TOKEN and KAFKA_BOOTSTRAP_SERVERS, and the topics that
-    `python -m consumer topics --apply` creates. Exit codes: 0 stopped by a signal, 1 a failure
+    `billing topics --apply` creates. Exit codes: 0 stopped by a signal, 1 a failure
     while running, 2 wrong configuration.
     """
     try:

@@ -16,7 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from producer_gateway.admission import (
+from producer_gateway.body import Body, InFlight
+from producer_gateway.deadline import Deadline
+from producer_gateway.metrics import Metrics
+from producer_gateway.preparer import Envelope, Prepared, Preparer
+from producer_gateway.refusals import Kind, Refusals
+from producer_gateway.request import (
     KNOWN,
     Authenticator,
     Headers,
@@ -24,11 +29,6 @@ from producer_gateway.admission import (
     raise_refusal,
     valid_traceparent,
 )
-from producer_gateway.body import Body, InFlight
-from producer_gateway.deadline import Deadline
-from producer_gateway.metrics import Metrics
-from producer_gateway.records import Envelope, Prepared, Preparer
-from producer_gateway.refusals import Kind, Refusals
 from producer_gateway.routes import CALLBACKS_PATH, PATHS, USAGE_UNITS_PATH
 from producer_gateway.settings import Content, Settings
 from producer_gateway.store import NotStoredError, Record, Store, Stored
@@ -93,7 +93,7 @@ class Gateway:
             gauge.labels(source).set(limit_s)
 
     async def callbacks(self, request: Request) -> Response:
-        """Take a body of callbacks; 202 when every element is durable."""
+        """Take a body of callbacks; 202 when every callback is durable."""
         return await self._answer(request, "callbacks", self._take_callbacks)
 
     async def usage_units(self, request: Request) -> Response:
@@ -135,9 +135,9 @@ class Gateway:
             with Body(
                 headers, request, source, self._in_flight, limit=limit, deadline=self._deadline
             ) as body:
-                raw = await body.read()
-                self._metrics.received_bytes.inc(len(raw))
-                response = await take(_envelope(headers, source), raw)
+                received = await body.read()
+                self._metrics.received_bytes.inc(len(received))
+                response = await take(_envelope(headers, source), received)
         except RefusedError as error:
             return self.refusals.answer(request, route, error, source)
         except NotStoredError as error:

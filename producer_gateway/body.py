@@ -7,9 +7,9 @@ from typing import Any, Final, Self
 
 from starlette.requests import ClientDisconnect, Request
 
-from producer_gateway.admission import Headers, RefusedError, raise_refusal
 from producer_gateway.deadline import Deadline
 from producer_gateway.metrics import Metrics
+from producer_gateway.request import Headers, RefusedError, raise_refusal
 
 _BOM: Final = b"\xef\xbb\xbf"
 _WANTS_S: Final = 10.0
@@ -156,18 +156,18 @@ class Body:
         if declared is not None and int(declared) > self._limit:
             raise self._too_large()
         try:
-            raw = await self._deadline.within(self._chunks())
+            body = await self._deadline.within(self._chunks())
         except TimeoutError:
             if self._gave_way:
                 raise RefusedError(503, "inflight", "other sources need room; send again") from None
             raise RefusedError(408, "slow_body", "the body did not arrive in time") from None
         except ClientDisconnect:
             raise RefusedError(503, "abandoned", "the body did not arrive completely") from None
-        if declared is not None and len(raw) != int(declared):
+        if declared is not None and len(body) != int(declared):
             raise RefusedError(400, "incomplete_body", "the body's length is not the declared one")
-        if _is_blank(raw):
+        if _is_blank(body):
             raise RefusedError(400, "empty_body", "the body is empty; an empty list is `[]`")
-        return raw
+        return body
 
     def give_way(self) -> None:
         """End the reading: others want in. Its bytes are free at once."""
@@ -214,5 +214,5 @@ class Body:
         return RefusedError(413, "too_large", f"a body may have at most {self._limit} bytes")
 
 
-def _is_blank(raw: bytes) -> bool:
-    return not raw or raw.isspace() or (raw.startswith(_BOM) and not raw[len(_BOM) :].strip())
+def _is_blank(body: bytes) -> bool:
+    return not body or body.isspace() or (body.startswith(_BOM) and not body[len(_BOM) :].strip())

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from producer_gateway.admission import KNOWN, REFUSAL, RefusedError
+from producer_gateway.request import KNOWN, REFUSAL, RefusedError
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_FIELDS: Final = 256

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from uvicorn.server import ServerState
 
-from producer_gateway.admission import RefusedError
 from producer_gateway.connection import Connection, Phase
 from producer_gateway.metrics import Metrics
+from producer_gateway.request import RefusedError
 
 _EVERY_S: Final = 1.0
 _MAKE_ROOM: Final = 16

@@ -22,6 +22,8 @@ from schemas.topics import load_topics
 
 _EVERY_S: Final = 0.1
 _CLOSE_S: Final = 15.0
+WAITING: Final = ("place", "stored", "topic", "run", "call", "bytes", "refused")
+"""The names of what is shown of a record that waits."""
 _LIST: Final = (
     "SELECT sequence, stored_at, refused, CAST(topic AS BLOB), key, headers, length(value) "
     "FROM records ORDER BY sequence LIMIT ?"

@@ -14,6 +14,7 @@ from prometheus_client import (
 
 from producer_gateway.damage import DamagedFiles
 from producer_gateway.spool import Spool
+from runtime.metrics import FormerNames
 from schemas.headers import ContentDropped, Reason
 
 _LATENCY_BUCKETS: Final = (
@@ -133,7 +134,7 @@ class Metrics:
 
     def _declare_callbacks(self, registry: CollectorRegistry) -> None:
         self.callbacks = Counter(
-            "billing_gateway_elements_total",
+            "billing_gateway_callbacks_total",
             "Callbacks of 202 answers: accepted, parked or null.",
             ("outcome",),
             registry=registry,
@@ -145,10 +146,12 @@ class Metrics:
             registry=registry,
         )
         self.lenient_callbacks = Counter(
-            "billing_gateway_lenient_elements_total",
+            "billing_gateway_lenient_callbacks_total",
             "Accepted callbacks that strict JSON refuses.",
             registry=registry,
         )
+        former = {"elements": self.callbacks, "lenient_elements": self.lenient_callbacks}
+        registry.register(FormerNames({f"billing_gateway_{k}": v for k, v in former.items()}))
         self.content_dropped = Counter(
             "billing_gateway_content_dropped_total",
             "Accepted callbacks that lost fields, by reason: policy, oversize or minimal.",

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from producer_gateway.admission import REFUSAL
 from producer_gateway.journal import SpoolError
 from producer_gateway.metrics import Metrics
+from producer_gateway.request import REFUSAL
 from producer_gateway.storage import Storage
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class Readiness:
             elif topics:
                 self._kafka = {
                     "topics": f"missing: {', '.join(sorted(topics))}; create them with "
-                    "`python -m consumer topics --apply`"
+                    "`billing topics --apply`"
                 }
             else:
                 self._kafka = {}

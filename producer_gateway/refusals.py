@@ -16,8 +16,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from producer_gateway.admission import RefusedError
 from producer_gateway.metrics import Metrics
+from producer_gateway.request import RefusedError
 from producer_gateway.store import NotStoredError
 
 _LOG: Final = structlog.get_logger(__name__)

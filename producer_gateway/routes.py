@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from producer_gateway.admission import REFUSAL
+from producer_gateway.request import REFUSAL
 from runtime import VERSION
 from schemas.usage import UsageUnit
 
@@ -121,14 +121,14 @@ def application(gateway: Endpoints) -> ASGIApp:
             await api(scope, receive, send)
             return
         else:
-            endpoint = endpoints.get(path) or endpoints.get(_plain(path)) or gateway.elsewhere
+            endpoint = endpoints.get(path) or endpoints.get(_normalised(path)) or gateway.elsewhere
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send)
 
     return app
 
 
-def _plain(path: str) -> str:
+def _normalised(path: str) -> str:
     return _SLASHES.sub("/", path).removesuffix("/")
 
 

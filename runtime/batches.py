@@ -6,7 +6,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message
 
-from runtime.records import record_of
+from runtime.messages import record_of
 from schemas.record import Record
 
 _FIRST_PART: Final = 5

@@ -196,3 +196,16 @@ def reason(error: KafkaException) -> str:
     if said.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
         return "it deleted records, for their age, before they could be read: run the same again"
     return str(said.str())
+
+
+def cause(config: Mapping[str, Any], error: KafkaException) -> str:
+    """Return what Kafka said, or why it does not answer at all, which a timeout does not tell.
+
+    Asks it once more, and takes as long as that. `config` is of any client.
+    """
+    try:
+        Administrator(config).topics()
+    except KafkaException as unreachable:
+        said, why = reason(error), reason(unreachable)
+        return why if why.startswith(said) else f"{said}; {why}"
+    return reason(error)

@@ -3,9 +3,13 @@
 Their names begin with the consumer's, as they did before there was another process.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 RETRIES: Final = Counter(
     "billing_consumer_retries_total",
@@ -37,3 +41,30 @@ class BoundedLabel:
             return "other"
         self._seen.add(name)
         return name
+
+
+class FormerNames(Collector):
+    """Tells metrics under the names that they had before, beside their own, for one release.
+
+    Args:
+        metrics: those that have another name now, by the one that they had; of a counter both names
+            are without `_total`.
+    """
+
+    def __init__(self, metrics: Mapping[str, MetricWrapperBase]) -> None:
+        self._metrics = dict(metrics)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the metrics without what they count."""
+        for former, metric in self._metrics.items():
+            for now in metric.describe():
+                yield Metric(former, f"The former name of {now.name}.", now.type)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now, under their former names."""
+        for told, metric in zip(self.describe(), self._metrics.values(), strict=True):
+            for now in metric.collect():
+                for sample in now.samples:
+                    name = told.name + sample.name.removeprefix(now.name)
+                    told.add_sample(name, sample.labels, sample.value, sample.timestamp)
+            yield told

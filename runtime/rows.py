@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
@@ -13,6 +14,15 @@ from schemas.receipt import plain
 
 Row: TypeAlias = Mapping[str, Any]
 """By the names of what is shown; all rows of a table have the same names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Rows, and the names that each of them has: those are known where no row is, too."""
+
+    names: Sequence[str]
+    rows: Sequence[Row]
+
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -27,18 +37,16 @@ def json_text(told: object) -> str:
     return json.dumps(told, default=_for_programs, indent=2)
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Return `rows` as CSV (RFC 4180) with a line of names; "" where there are none.
+def csv_text(listing: Listing) -> str:
+    """Return rows as CSV (RFC 4180): a line of names, whether or not any row follows.
 
     Values are whole. A text that begins like a formula gets an apostrophe before it, which
     spreadsheets do not show: whatever a stranger wrote, it is computed nowhere.
     """
-    if not rows:
-        return ""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(rows[0])
-    writer.writerows([csv_cell(value) for value in row.values()] for row in rows)
+    writer.writerow(listing.names)
+    writer.writerows([csv_cell(row[name]) for name in listing.names] for row in listing.rows)
     return text.getvalue()
 
 

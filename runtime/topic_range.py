@@ -55,7 +55,8 @@ class TopicRange:
         self.end = {part: min(end, ends.get(part, end)) for part, end in self.end.items()}
 
     def _at(self, moment: datetime) -> dict[int, int]:
-        wanted = round(moment.timestamp() * 1_000)
+        # A time before 1970 is none to Kafka, which has a meaning of its own for -1 and -2.
+        wanted = max(round(moment.timestamp() * 1_000), 0)
         parts = [TopicPartition(self._topic, partition, wanted) for partition in self.end]
         found = self._consumer.offsets_for_times(parts, timeout=_TIMEOUT_SECONDS)
         return {

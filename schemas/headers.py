@@ -1,6 +1,6 @@
 """The record contract of the callbacks topic and its dead letters: header names and codes.
 
-Key: the run id in UTF-8. Value: the element's bytes as received (RAW_BYTES_SURVIVE).
+Key: the run id in UTF-8. Value: the callback's bytes as received (RAW_BYTES_SURVIVE).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ ORIGINAL_BYTES: Final = "original-bytes"
 ORIGINAL_SHA256: Final = "original-sha256"
 
 SETTLED_BY: Final = "settled-by"
-"""Who set the cost of a deferred call by hand; only `python -m consumer deferred settle` does."""
+"""Who set the cost of a deferred call by hand; only `billing deferred settle` does."""
 SETTLED_NOTE: Final = "settled-note"
 SETTLED_CALL_KEY: Final = "settled-call-key"
 """The call key of the deferral: that of a read is not the one its value has."""
@@ -61,7 +61,7 @@ class ContentDropped(StrEnum):
     POLICY = "policy"
     """The operator wants no content on the topic."""
     OVERSIZE = "oversize"
-    """The element was over the topic's limit; the content fields were cut."""
+    """The callback was over the topic's limit; the content fields were cut."""
     MINIMAL = "minimal"
     """Still over it; only the fields that billing reads were kept."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import Producer
 
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.bench.draining import DrainError
 from tests.bench.services import Services

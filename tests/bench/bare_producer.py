@@ -13,8 +13,8 @@ from typing import Final
 
 from confluent_kafka import Producer
 
+from producer_gateway.preparer import Envelope, Preparer
 from producer_gateway.producer import _configuration
-from producer_gateway.records import Envelope, Preparer
 from producer_gateway.settings import Settings
 from producer_gateway.store import Record
 from schemas.topics import load_topics

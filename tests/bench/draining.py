@@ -10,7 +10,7 @@ import psutil
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.bench.figures import Comparison, Figures
 from tests.bench.payloads import Payloads, receipts_among

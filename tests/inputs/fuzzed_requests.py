@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from schemas.topics import load_topics
 from tests.inputs.bodies import JSON_LIKE, OBJECTS, VALUES, Encoding, dump
 from tests.inputs.callbacks import element

@@ -59,7 +59,7 @@ def cluster(kafka: str) -> Cluster:
 
 def settled(kafka: str, topics: Topics) -> bool:
     """Whether nothing is left to do."""
-    return all(difference.settled for difference in cluster(kafka).differences(topics))
+    return all(difference.as_declared for difference in cluster(kafka).differences(topics))
 
 
 def declared(prefix: str, **config: str | int) -> Topics:
@@ -135,12 +135,14 @@ def test_a_setting_that_differs_is_shown_and_set_and_others_stay(
     ours.apply(ours.differences(load_topics(topic_prefix)))
     topics = declared(topic_prefix, **{"retention.ms": 60_000})
     eventually(lambda: len(partitions(kafka, topic_prefix)) == len(NAMES), "the topics")
-    [changed] = [found for found in ours.differences(topics) if not found.settled]
+    [changed] = [found for found in ours.differences(topics) if not found.as_declared]
     assert changed.config == {"retention.ms": ("1209600000", "60000")}
     assert (changed.exists, changed.grows) == (True, False)
     ours.apply([changed])
     eventually(lambda: settled(kafka, topics), "the setting")
-    [other] = [found for found in ours.differences(load_topics(topic_prefix)) if not found.settled]
+    [other] = [
+        found for found in ours.differences(load_topics(topic_prefix)) if not found.as_declared
+    ]
     assert other.config == {"retention.ms": ("60000", "1209600000")}
 
 
@@ -216,3 +218,6 @@ def test_a_broker_that_is_away_is_told_in_time(topic_prefix: str) -> None:
         assert watch.seconds() < 45
         assert code == 1
         assert f"Kafka at {address}" in said
+        assert "Connection refused" in said
+        assert "Check the KAFKA_* variables" in said
+        assert said.count("FAIL") == 0, "the client's own lines are no message"

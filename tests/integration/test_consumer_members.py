@@ -150,7 +150,7 @@ def ages(member: Member) -> dict[str, float]:
         sample.labels["partition"]: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == "billing_consumer_oldest_unsettled_seconds"
+        if sample.name == "billing_consumer_oldest_uncommitted_seconds"
         and sample.labels["topic"].endswith(CALLBACKS)
     }
 

@@ -1,5 +1,6 @@
 """What a person does with what could not be billed: settle a wrong price, look at a dead letter."""
 
+import csv
 import json
 from datetime import UTC, datetime
 
@@ -35,8 +36,12 @@ def test_08_negative_costs_of_one_model_stop_nobody_and_can_be_settled(
     assert listed.count("-0.0123") == 120
 
     settle = ("deferred", "settle", "negative-7", "--cost", "0.0021", "--note", "price list")
-    consuming.command(*settle, "--by", "ada")
-    consuming.command("deferred", "waive", "negative-8", "--note", "ours", "--by", "ada")
+    [sent] = csv.DictReader(consuming.command(*settle, "--by", "ada", "--csv").splitlines())
+    assert (sent["done"], sent["cost_usd"], sent["by"]) == ("sent", "0.0021", "ada")
+    waive = ("deferred", "waive", "negative-8", "--note", "ours", "--by", "ada")
+    [waived] = json.loads(consuming.command(*waive, "--json"))
+    assert waived["call_key"] == "negative-8|negative-8"
+    assert (waived["done"], waived["cost_usd"], waived["note"]) == ("waived", None, "ours")
     consuming.settled()
     receipt = consuming.tables.receipt(litellm_call_id="negative-7")
     assert (receipt["cost_text"], receipt["cost_source"]) == ("0.0021", "operator")
@@ -61,6 +66,9 @@ def test_a_dead_letter_can_be_listed_looked_at_and_sent_back(consuming: Consumin
     assert set(by_reason) == {"contract_broken", "unreadable"}
     assert by_reason["unreadable"]["source"] == "litellm/eu"
     assert by_reason["unreadable"]["bytes"] == len(b"\xff no JSON")
+    # To Kafka a time of -1 ms means the newest record.
+    ages_ago = ("--since", "1969-12-31T23:59:59.999")
+    assert json.loads(consuming.command("dead-letters", "list", *ages_ago, "--json")) == listed
     chosen = ("--reason", "contract_broken", "--since", began)
     [row] = json.loads(consuming.command("dead-letters", "list", *chosen, "--json"))
     assert row["stood at"].startswith(consuming.prefix + CALLBACKS)

@@ -151,7 +151,7 @@ class Door:
             "accepted": self._records(self._topics.callbacks.name),
             "parked": self._records(self._topics.dead_letters.name),
         }
-        name = "billing_gateway_elements_total"
+        name = "billing_gateway_callbacks_total"
         counted = {outcome: self.gateway.metric(name, outcome=outcome) for outcome in stored}
         return stored if counted == stored else {}
 

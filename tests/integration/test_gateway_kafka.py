@@ -111,7 +111,7 @@ def test_without_topics_it_is_not_ready_stores_nothing_and_creates_none(
     process = Gateway(kafka, topic_prefix, tmp_path)
     process.start()
     try:
-        eventually(lambda: "consumer topics --apply" in process.text("/readyz"), "the reason", 30)
+        eventually(lambda: "billing topics --apply" in process.text("/readyz"), "the reason", 30)
         answer = process.post(captures.array([element()]))
         assert answer.status_code == 503
         assert answer.headers["retry-after"]

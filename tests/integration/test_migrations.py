@@ -1,5 +1,6 @@
 """Migrations: from nothing, again, at once, by whom, and what the roles may do afterwards."""
 
+import json
 import os
 import secrets
 import socket
@@ -80,12 +81,20 @@ def schema(url: str) -> list[tuple[object, ...]]:
 
 def test_from_nothing_and_again(database_url: str) -> None:
     assert run(database_url, "migrate", "--check") == (1, f"pending: {REVISIONS}")
+    code, told = run(database_url, "migrate", "--check", "--json")
+    assert code == 1
+    assert [row["revision"] for row in json.loads(told)] == REVISIONS.split(", ")
+    assert run(database_url, "migrate", "--check", "--csv")[1].split()[:2] == [
+        "revision,state",
+        "0001,pending",
+    ]
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT to_regnamespace('billing')").fetchone() == (None,)
     assert run(database_url, "migrate") == (0, f"applied: {REVISIONS}")
     before = schema(database_url)
     assert before
     assert run(database_url, "migrate", "--check") == (0, "the schema is up to date")
+    assert run(database_url, "migrate", "--json") == (0, "[]")
     assert run(database_url, "migrate") == (0, "the schema is up to date")
     assert schema(database_url) == before
 

@@ -20,7 +20,7 @@ from charging.decision import decide
 from charging.outcomes import Decision, Parked
 from charging.sample import decided_sample
 from ledger.receipts import ReceiptWriter
-from runtime.records import record_of
+from runtime.messages import record_of
 from schemas.headers import LOST_NAME, SOURCE, FoundHeaders, header
 from schemas.record import Record
 from tests.clients import fetching

@@ -120,7 +120,7 @@ class Deployment:
         """The offset before which the consumer has counted, by partition that it has read from."""
         return {
             int(labels["partition"]): int(value)
-            for labels, value in self._samples("billing_consumer_settled_offset")
+            for labels, value in self._samples("billing_consumer_committed_offset")
             if labels["topic"] == self.topic(topic)
         }
 

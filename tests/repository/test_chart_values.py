@@ -138,7 +138,7 @@ def test_notes_lead_to_the_ingest_and_to_the_receipts() -> None:
         if m["kind"] == "Service" and not m["metadata"]["name"].endswith("-metrics")
     )
     assert f"http://{service}.money:8080/v1/callbacks/litellm" in notes
-    assert "deploy/live-billing-stream-consumer -- python -m consumer report" in notes
+    assert "deploy/live-billing-stream-consumer -- billing report" in notes
     off = texts(ALL_OFF)["billing-stream/templates/NOTES.txt"]
     assert "takes no callbacks" in off
     assert "writes no receipts" in off

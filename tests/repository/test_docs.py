@@ -18,7 +18,7 @@ from docs.generate import DOCUMENTS
 from runtime.environment import BILLING_VARIABLES, FILE_SUFFIX, variables
 from runtime.kafka import KafkaConnection
 from schemas.headers import Reason
-from tests.repository.test_observability import measured
+from tests.repository.test_observability import former, measured
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = sorted(
@@ -135,7 +135,9 @@ def test_only_variables_that_are_read_are_named(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_only_metrics_that_are_measured_are_named(page: Path) -> None:
-    assert set(METRIC.findall(PAGES[page])) - TABLES <= set(measured())
+    # The changelog says which name a metric had before; no other page does.
+    known = {*measured(), *(former() if page.name == "CHANGELOG.md" else ())}
+    assert set(METRIC.findall(PAGES[page])) - TABLES <= known
 
 
 def test_every_page_can_be_found() -> None:

@@ -34,6 +34,54 @@ def measured() -> dict[str, set[str]]:
     }
 
 
+def exposed(metrics: Metrics) -> dict[str, prometheus_client.Metric]:
+    """Every metric of the rooms as it is scraped, by the name that Prometheus sees."""
+    registries = (metrics.registry, prometheus_client.REGISTRY)
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for registry in registries
+        for family in registry.collect()
+    }
+
+
+def former() -> set[str]:
+    """The names that a metric of another name had before, and has for this release."""
+    said = "The former name of "
+    return {n for n, found in exposed(Metrics()).items() if found.documentation.startswith(said)}
+
+
+def test_a_metric_that_was_renamed_tells_the_same_under_both_names() -> None:
+    metrics, place = Metrics(), ("topic-of-this-test", "3")
+    metrics.callbacks.labels("accepted").inc(7)
+    metrics.lenient_callbacks.inc(2)
+    committed = consumer.metrics.COMMITTED_OFFSET
+    committed.labels(*place).set(41)
+    consumer.metrics.OLDEST_SECONDS.labels(*place).set_function(lambda: 1.5)
+    told = exposed(metrics)
+    for now, before, value in (
+        ("billing_gateway_callbacks_total", "billing_gateway_elements_total", 7),
+        ("billing_gateway_lenient_callbacks_total", "billing_gateway_lenient_elements_total", 2),
+        (
+            "billing_consumer_oldest_uncommitted_seconds",
+            "billing_consumer_oldest_unsettled_seconds",
+            1.5,
+        ),
+        ("billing_consumer_committed_offset", "billing_consumer_settled_offset", 41),
+    ):
+        new, old = (
+            {(*one.labels.items(), one.name.endswith("_created")): one.value for one in kept}
+            for kept in (told[now].samples, told[before].samples)
+        )
+        assert new == old
+        assert value in old.values()
+    assert former() == {"billing_gateway_elements_total", "billing_gateway_lenient_elements_total",
+                        "billing_consumer_oldest_unsettled_seconds",
+                        "billing_consumer_settled_offset"}  # fmt: skip
+    committed.remove(*place)
+    consumer.metrics.OLDEST_SECONDS.remove(*place)
+    assert "topic-of-this-test" not in prometheus_client.generate_latest().decode()
+
+
 def alerts() -> list[dict[str, Any]]:
     """The alert rules."""
     groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]

@@ -1,12 +1,15 @@
 """The wheel: what `pip install .` brings, and that its command works away from a checkout."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,9 @@ from tests.repository.test_dockerfile import ROOMS, ROOT
 from tests.waiting import NET_SECONDS
 
 pytestmark = pytest.mark.slow
+
+BRINGS = {"starlette": "fastapi"}
+"""What a dependency brings on purpose, by its name."""
 
 
 def ran(*command: str | Path, code: int = 0, **settings: str) -> str:
@@ -73,16 +79,65 @@ def test_the_rooms_and_their_data_go_in_and_nothing_else(wheel: Path) -> None:
         if path.suffix in {".sql", ".yaml", ".json"} and "examples" not in path.parts
     }
     assert data <= set(names)
+    assert len([name for name in names if name.startswith("ledger/migrations/sql/")]) > 1
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_asks_for_all_that_its_modules_import(wheel: Path) -> None:
+    """What is there only because the development packages bring it would fail elsewhere."""
+    [metadata] = [
+        zipfile.ZipFile(wheel).read(name).decode()
+        for name in zipfile.ZipFile(wheel).namelist()
+        if name.endswith(".dist-info/METADATA")
+    ]
+    asked = {line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert asked == set(project["dependencies"])
+    direct = {re.split(r"[\[<>=~!]", name)[0].lower() for name in asked}
+    imported = {
+        top
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for top in imports(node)
+    }
+    found, ours = packages_distributions(), {*ROOMS, *sys.stdlib_module_names}
+    for top in imported - ours:
+        names = {one.lower().replace("_", "-") for one in found.get(top, [])}
+        brought = {BRINGS.get(name, name) for name in names}
+        assert brought & direct, f"{top}: no dependency brings it"
+
+
+def imports(node: ast.AST) -> set[str]:
+    """The first names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return {node.module.partition(".")[0]}
+    return set()
 
 
 def test_the_installed_command_works_without_a_checkout(installed: Path) -> None:
     billing = installed / "billing"
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert ran(billing, "--version").strip() == version
-    assert "explain" in ran(billing, "--help")
+    page = ran(billing, "--help", COLUMNS="80").splitlines()
+    assert len(page) <= 24
+    assert max(map(len, page)) <= 80
+    asked = ran(billing, "explain", "run-7f3a", code=2)
+    assert "\n  export DATABASE_URL=postgresql://" in asked
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:1/billing"}
+    assert "Check DATABASE_URL" in ran(billing, "explain", "run-7f3a", code=1, **away)
     where = ran(installed / "python", "-c", "import operator_cli; print(operator_cli.__file__)")
     assert where.startswith(str(installed.parent))
+    reads = (
+        "from ledger.migration import migrations; from ledger.queries import query; "
+        "from schemas.topics import load_topics; "
+        "print(*migrations(), load_topics('').callbacks.name, len(query('find_revision')) > 0)"
+    )
+    revisions = [path.name[:4] for path in sorted((ROOT / "ledger/migrations/sql").glob("*.sql"))]
+    said = ran(installed / "python", "-c", reads)
+    assert said.split() == [*revisions, "billing.callbacks.v1", "True"]
     nowhere = {"DATABASE_URL": "postgresql://127.0.0.1:1/billing"}
     assert "127.0.0.1" in ran(billing, "migrate", "--check", code=1, **nowhere)
     assert "DATABASE_URL must be set" in ran(billing, "report", code=2)
@@ -93,3 +148,4 @@ def test_the_installed_command_passes_on_to_the_gateways_spool(
 ) -> None:
     said = ran(installed / "billing", "spool", "list", "--json", "--dir", tmp_path)
     assert json.loads(said) == []
+    assert "Usage: billing spool [OPTIONS]" in ran(installed / "billing", "spool", "--help")

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -147,6 +148,20 @@ def named_alone(stack: Shell, command: Command) -> None:
     stack.environment["PATH"] = path
 
 
+def packaged(_: Shell, command: Command) -> None:
+    """The wheel is this version's; that it works by itself is seen in `unit/test_wheel.py`."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert command.text.endswith((" .", f"/billing_stream-{version}-py3-none-any.whl"))
+    assert not command.output or f"billing-stream {version}," in command.output
+
+
+def migrated(stack: Shell, command: Command) -> None:
+    """What the page shows as applied is there, and the stack's database has it."""
+    there = {path.name[:4] for path in (ROOT / "ledger/migrations/sql").glob("*.sql")}
+    assert set(re.findall(r"\d{4}", command.output)) <= there
+    assert "up to date" in stack.run(f'PATH="$PWD:$PATH"; {command.text}')
+
+
 def named(command: Command) -> str:
     """The variable that an `export` sets."""
     return command.text.removeprefix("export ").partition("=")[0]
@@ -194,6 +209,8 @@ CHECKS: Final[dict[str, Check]] = {
     r"\./billing (report|deferred|dead-letters|topics|migrate)\b.*": ran,
     r"(\./)?billing explain .*": told_of,
     r"billing (deferred|dead-letters|replay|topics)\b.*": named_alone,
+    r"billing migrate": migrated,
+    r"pip wheel .*|pipx install .*": packaged,
     r"billing spool (inspect|salvage)\b.*": spool,
     r"billing spool (list|drain)\b.*": spool_without_a_gateway,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,

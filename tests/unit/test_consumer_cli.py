@@ -82,6 +82,9 @@ def test_what_a_command_cannot_do_without_is_named(command: str, missing: str) -
     code, said = run(command)
     assert code == 2
     assert f"{missing} must be set" in said
+    if command != "run":
+        for name in missing.split(" and "):
+            assert f"\n  export {name}=" in said
 
 
 @pytest.mark.parametrize(

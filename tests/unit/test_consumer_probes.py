@@ -59,7 +59,7 @@ def test_a_member_is_ready_when_it_has_work_to_do_and_all_it_needs(
     health.missing = "postgresql"
     code, said = get(f"{url}/readyz")
     assert (code, list(json.loads(said)["missing"])) == (503, ["postgresql"])
-    health.settled()
+    health.progressed()
     assert get(f"{url}/readyz?verbose=1")[0] == 200
 
 
@@ -68,7 +68,7 @@ def test_a_loop_that_stands_still_is_not_alive(url: str, health: Health, clock: 
     clock.now += STALLED + 1
     assert get(f"{url}/livez")[0] == 503
     health.turned()
-    health.settled()
+    health.progressed()
     assert get(f"{url}/livez")[0] == 200
 
 

@@ -15,7 +15,7 @@ from charging.outcomes import (
     SkippedReason,
 )
 from consumer import metrics
-from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitError
+from consumer.limit import DeadLetterLimit, DeadLetterLimitError, ReleaseCheck
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
 from schemas.record import Record
@@ -38,48 +38,48 @@ def batch(pattern: str) -> Sequence[Decided]:
 
 def test_so_many_in_a_row_stop_and_the_message_names_the_record() -> None:
     limit = DeadLetterLimit(longest_run=3, share=1.0, window=100)
-    limit.admit(batch("ppoppo"))
+    limit.count(batch("ppoppo"))
     with pytest.raises(DeadLetterLimitError, match=r"3 records in a row.*callbacks/0 offset 3"):
-        limit.admit(batch("oppp"))
+        limit.count(batch("oppp"))
 
 
 def test_a_row_may_span_batches() -> None:
     limit = DeadLetterLimit(longest_run=3, share=1.0, window=100)
-    limit.admit(batch("pp"))
+    limit.count(batch("pp"))
     with pytest.raises(DeadLetterLimitError):
-        limit.admit(batch("p"))
+        limit.count(batch("p"))
 
 
 def test_a_share_over_the_limit_stops_once_the_window_is_full() -> None:
     limit = DeadLetterLimit(longest_run=100, share=0.5, window=10)
-    limit.admit(batch("popopopop"))
+    limit.count(batch("popopopop"))
     with pytest.raises(DeadLetterLimitError, match="6 of the last 10"):
-        limit.admit(batch("pp"))
+        limit.count(batch("pp"))
 
 
 def test_old_records_leave_the_window() -> None:
     limit = DeadLetterLimit(longest_run=100, share=0.3, window=10)
-    limit.admit(batch("pppooooooo" + "o" * 10 + "pppooooooo"))
+    limit.count(batch("pppooooooo" + "o" * 10 + "pppooooooo"))
 
 
 def test_a_batch_that_is_read_again_counts_once() -> None:
     limit = DeadLetterLimit(longest_run=4, share=0.5, window=10)
-    limit.admit(batch("ooooop"))
+    limit.count(batch("ooooop"))
     for _ in range(5):
-        limit.admit(batch("ppoopp"))
+        limit.count(batch("ppoopp"))
         limit.withdraw()
-    limit.admit(batch("pp"))
+    limit.count(batch("pp"))
     with pytest.raises(DeadLetterLimitError, match="4 records in a row"):
-        limit.admit(batch("p"))
+        limit.count(batch("p"))
 
 
-def guard(*, reads: bool = True, stores: bool = True) -> DeadLetterGuard:
+def guard(*, reads: bool = True, stores: bool = True) -> ReleaseCheck:
     """A guard with a limit of three in a row, of a release that is whole or not."""
 
     def decided(record: Record) -> Decision:
         return decide(record, policy()) if reads else Parked(Reason.CONTRACT_BROKEN, "a bug")
 
-    return DeadLetterGuard(settings(consumer_dead_letter_run=3), decided, lambda _: stores)
+    return ReleaseCheck(settings(consumer_dead_letter_run=3), decided, lambda _: stores)
 
 
 def refused(pattern: str) -> list[Outcome]:
@@ -100,39 +100,39 @@ def refused(pattern: str) -> list[Outcome]:
 def test_08_bad_records_stop_nobody_however_many() -> None:
     whole = guard()
     for _ in range(50):
-        whole.admit(batch("p" * 1_000))
+        whole.check(batch("p" * 1_000))
 
 
 def test_after_the_sample_counting_begins_anew() -> None:
     whole, reached = guard(), metrics.LIMIT_REACHED.labels("read")
     before = reached._value.get()  # noqa: SLF001 - the only way to read it
     for pattern in ("ppp", "pp", "opp", "p"):
-        whole.admit(batch(pattern))
+        whole.check(batch(pattern))
     assert reached._value.get() == before + 2  # noqa: SLF001 - the same
 
 
 def test_a_release_that_does_not_read_its_sample_is_stopped() -> None:
     with pytest.raises(DeadLetterLimitError, match="3 records in a row"):
-        guard(reads=False).admit(batch("oppp"))
+        guard(reads=False).check(batch("oppp"))
 
 
 def test_a_release_that_is_broken_may_still_skip_what_is_to_be_skipped() -> None:
-    guard(reads=False).admit(batch("oppo"))
+    guard(reads=False).check(batch("oppo"))
 
 
 def test_what_the_tables_refuse_stops_nobody_who_stores_the_sample() -> None:
     whole = guard()
     for _ in range(50):
-        whole.admit_written(refused("u" * 1_000))
+        whole.check_written(refused("u" * 1_000))
 
 
 @pytest.mark.parametrize("pattern", ["uuu", "upupu"])
 def test_a_schema_that_refuses_the_sample_is_stopped(pattern: str) -> None:
     broken = guard(stores=False)
-    broken.admit_written(refused("uou"))
+    broken.check_written(refused("uou"))
     with pytest.raises(DeadLetterLimitError, match=r"3 records in a row.*unstorable"):
-        broken.admit_written(refused(pattern))
+        broken.check_written(refused(pattern))
 
 
 def test_what_was_parked_before_says_nothing_about_the_schema() -> None:
-    guard(stores=False).admit_written(refused("ppppuppppu"))
+    guard(stores=False).check_written(refused("ppppuppppu"))

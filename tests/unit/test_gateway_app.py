@@ -29,7 +29,7 @@ def test_202_says_how_many(house: House, path: str) -> None:
     assert answer.json() == {"accepted": 1, "parked": 1, "spooled": 0}
     assert len(house.store.records) == 2
     for outcome in ("accepted", "parked", "null"):
-        assert house.metric("billing_gateway_elements_total", outcome=outcome) == 1
+        assert house.metric("billing_gateway_callbacks_total", outcome=outcome) == 1
     assert house.metric("billing_gateway_parked_total", reason="not_an_object") == 1
     assert house.metric("billing_gateway_requests_total", route="callbacks", status="202") == 1
 
@@ -165,7 +165,7 @@ def test_503_where_nothing_could_be_stored(house: House) -> None:
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert house.metric("billing_gateway_not_stored_total", reason="delivery_failed") == 1
-    assert house.metric("billing_gateway_elements_total", outcome="accepted") == 0
+    assert house.metric("billing_gateway_callbacks_total", outcome="accepted") == 0
 
 
 def test_503_where_too_many_bytes_are_in_hand(house: House) -> None:

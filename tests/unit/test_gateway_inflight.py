@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from producer_gateway.admission import RefusedError
 from producer_gateway.body import InFlight
 from producer_gateway.metrics import Metrics
+from producer_gateway.request import RefusedError
 from producer_gateway.routes import CALLBACKS_PATH, application
 from tests.doubles.memory_connection import Line, settled
 from tests.doubles.memory_gateway import EUROPE, TOKEN, House

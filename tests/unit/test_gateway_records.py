@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from producer_gateway.records import HEADROOM_BYTES, Envelope, Preparer
+from producer_gateway.preparer import HEADROOM_BYTES, Envelope, Preparer
 from producer_gateway.store import Record
 from runtime import VERSION
 from schemas.headers import header

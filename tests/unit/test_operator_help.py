@@ -29,6 +29,14 @@ def walk(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], Shown]]
 
 
 COMMANDS = dict([*walk(ROOT), *walk(SPOOL, "spool")])
+LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, TyperGroup)]
+"""The commands that do something, and no group of them."""
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_command_says_what_it_has_to_say_for_programs_too(path: tuple[str, ...]) -> None:
+    options = {option for parameter in COMMANDS[path].params for option in parameter.opts}
+    assert {"--json", "--csv"} <= options
 
 
 def test_the_first_page_fits_a_screen_and_names_every_command() -> None:

@@ -14,8 +14,8 @@ from consumer.continuity import Continuity
 from consumer.health import Health
 from consumer.outside import RealMachine
 from consumer.placement import Placement
-from consumer.settler import Settler
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 from ledger.gap import Gap, Known
 from tests.doubles.asking import at_once
 
@@ -98,7 +98,7 @@ def placed(group: Group, gaps: Gaps, health: Health | None = None) -> Placement:
         lacking,
         judge,
         stop=stop,
-        settler=Settler(waiting, stop.set, RealMachine()),
+        worker=Worker(waiting, stop.set, RealMachine()),
         waiting=waiting,
     )
 

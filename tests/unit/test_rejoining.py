@@ -19,8 +19,8 @@ from consumer.offsets import Offsets
 from consumer.outside import RealMachine
 from consumer.placement import Placement
 from consumer.reading import Reader
-from consumer.settler import Settler
 from consumer.waiting import Waiting
+from consumer.worker import Worker
 from tests.inputs.settings import settings
 from tests.waiting import NET_SECONDS
 
@@ -121,14 +121,14 @@ class Member:
         self.assignment = Assignment(Offsets(ledger, "group", ledger), self.health)
         self.reader = Reader(foreign, self.assignment, settings(consumer_batch_records=1))
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
-        self.settler = Settler(patience, self.stop.set, RealMachine())
+        self.worker = Worker(patience, self.stop.set, RealMachine())
         self.placement = Placement(
             foreign,
             self.assignment,
             ledger,
             self.health,
             stop=self.stop,
-            settler=self.settler,
+            worker=self.worker,
             waiting=patience,
         )
         self.assignment.gained(foreign, [TopicPartition(*PLACE)])

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from runtime.rows import Row, cell, csv_cell, csv_text, json_text
+from runtime.rows import Listing, Row, cell, csv_cell, csv_text, json_text
 
 HOUR_AHEAD = timezone(timedelta(hours=1))
 
@@ -68,11 +68,16 @@ def test_csv_is_read_back_as_it_was() -> None:
         {"name": 'a "b", c\nd', "cost": Decimal("0.10")},
         {"name": None, "cost": Decimal(2)},
     ]
-    assert list(csv.DictReader(io.StringIO(csv_text(rows), newline=""))) == [
+    assert list(
+        csv.DictReader(io.StringIO(csv_text(Listing(("name", "cost"), rows)), newline=""))
+    ) == [
         {"name": 'a "b", c\nd', "cost": "0.10"},
         {"name": "", "cost": "2"},
     ]
-    assert csv_text([]) == ""
+
+
+def test_csv_without_rows_is_the_line_of_names() -> None:
+    assert csv_text(Listing(("name", "cost USD"), [])) == "name,cost USD\r\n"
 
 
 def test_a_table_has_times_with_year_and_zone() -> None:

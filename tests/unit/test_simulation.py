@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from charging.outcomes import Decided
 from consumer.asking import Ask
 from consumer.assignment import Assignment
-from consumer.limit import DeadLetterGuard
+from consumer.limit import ReleaseCheck
 from consumer.loop import Loop
 from consumer.observer import Observer
 from consumer.offsets import Offsets
@@ -94,7 +94,7 @@ def a_revocation_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
             return
         mine: dict[str, Any] = vars(self)
         decided = [Decided(record, mine["_decide"](record)) for record in given_up.records]
-        mine["_limit"].admit(decided)
+        mine["_limit"].check(decided)
         metadata = mine["_consumer"].consumer_group_metadata()
         mine["_pipeline"].begin(given_up.records, decided, metadata)
 
@@ -103,7 +103,7 @@ def a_revocation_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
 
 def dead_letters_count_twice(patch: pytest.MonkeyPatch) -> None:
     """A batch that was given up stays in the dead-letter limit, and counts again."""
-    patch.setattr(DeadLetterGuard, "withdraw", lambda _: None)
+    patch.setattr(ReleaseCheck, "withdraw", lambda _: None)
 
 
 def positions_stay_where_they_were(patch: pytest.MonkeyPatch) -> None:

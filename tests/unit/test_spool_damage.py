@@ -1,6 +1,7 @@
 """A disk that damages the spool stops nothing, changes no record, and loses none in silence."""
 
 import asyncio
+import csv
 import json
 import shutil
 import sqlite3
@@ -380,6 +381,9 @@ def test_the_commands_show_what_is_damaged_and_bring_it_back(stopped: Path, tmp_
     found = json.loads(command("inspect", "--json", "--dir", str(directory)))
     ((name, counts),) = found["damaged"].items()
     assert (counts["good"], len(counts["bad"])) == (59, 1)
+    rows = list(csv.DictReader(command("inspect", "--csv", "--dir", str(directory)).splitlines()))
+    assert [row["state"] for row in rows] == ["there is no file", "damaged"]
+    assert (rows[1]["file"], rows[1]["good"], rows[1]["bad"]) == (name, "59", "1")
     said = command("salvage", "--dir", str(directory), code=1)
     assert "59 records brought back" in said
     assert "spend logs" in said
@@ -387,8 +391,34 @@ def test_the_commands_show_what_is_damaged_and_bring_it_back(stopped: Path, tmp_
     assert (directory / name.replace("damaged", "salvaged")).exists()
     assert "the gateway takes it" in command("inspect", "--dir", str(directory))
     assert "no damaged file" in command("salvage", "--dir", str(directory))
+    (taken,) = [
+        row
+        for row in csv.DictReader(command("inspect", "--csv", "--dir", str(directory)).splitlines())
+        if row["state"].startswith("salvaged")
+    ]
+    assert taken["file"].endswith(name.partition(".damaged")[2])
     life = opened_and_drained(directory, salvaged=True)
     assert identities(life.drained) == set(EACH) - {EACH[23]}
+
+
+def test_what_was_brought_back_is_told_to_programs(stopped: Path, tmp_path: Path) -> None:
+    told = dict[str, str]()
+    for form in ("--json", "--csv"):
+        directory = tmp_path / form / "spool"
+        shutil.copytree(stopped, directory)
+        path = directory / FILE_NAME
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"23:" + b"x" * 99, b"23;" + b"x" * 99))
+        damage.set_aside(path)
+        done = CliRunner().invoke(cli, ["spool", "salvage", form, "--dir", str(directory)])
+        assert done.exit_code == 1, done.output
+        assert "spend logs" in done.stderr
+        told[form] = done.stdout
+    [row] = json.loads(told["--json"])
+    assert (row["good"], len(row["bad"])) == (59, 1)
+    assert row["bad"][0][-1] == "the checksum does not fit"
+    [line] = csv.DictReader(told["--csv"].splitlines())
+    assert (line["good"], line["bad"], line["lost"]) == ("59", "1", "0")
 
 
 def test_the_commands_name_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

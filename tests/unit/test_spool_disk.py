@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from producer_gateway import journal
-from producer_gateway.records import Envelope, Preparer
+from producer_gateway.preparer import Envelope, Preparer
 from producer_gateway.spool import Spool
 from producer_gateway.store import Record
 from schemas.topics import load_topics

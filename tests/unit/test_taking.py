@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from charging.decision import MOST_BYTES, decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, SkippedReason, Usage
 from consumer.letter import Letter, letters
-from runtime.records import read_headers
+from runtime.messages import read_headers
 from schemas import headers as names
 from schemas.headers import FoundHeaders, Reason, header
 from schemas.receipt import to_kafka

@@ -1,4 +1,4 @@
-"""The settler: the thread that asks the ledger and Kafka, and how the loop waits for it."""
+"""The worker: the thread that asks the ledger and Kafka, and how the loop waits for it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +13,7 @@ def _postgresql() -> str:
     return "postgresql"
 
 
-class Settler:
+class Worker:
     """Does one thing after the other. Used by the loop's thread only.
 
     An answer may not come for as long as a standby or a coordinator is away, and the loop has to

@@ -110,7 +110,7 @@ class Preparer:
             identity = identify(callback) if callback[:1] == b"{" else _no_object(lenient=lenient)
         except ContractError as error:
             headers.append((names.REASON_DETAIL, str(error).encode("utf-8", "replace")[:500]))
-            value, dropped = self._admitted(callback)
+            value, dropped = self._storable(callback)
             self._park(prepared, _marked(headers, dropped), value, error.reason)
             return
         prepared.lenient += self._callback(prepared, headers, callback, identity) and lenient
@@ -119,7 +119,7 @@ class Preparer:
         self, prepared: Prepared, headers: Headers, callback: bytes, identity: Identity
     ) -> bool:
         """Add the record of a callback; false where it had to be parked. `headers` are its own."""
-        value, dropped = self._admitted(callback)
+        value, dropped = self._storable(callback)
         key = identity.run_id.encode()
         headers.append((names.CALL_KEY, identity.call_key.encode()))
         if len(value) > self._limit:
@@ -135,7 +135,7 @@ class Preparer:
         prepared.accepted += 1
         return True
 
-    def _admitted(self, callback: bytes) -> tuple[bytes, ContentDropped | None]:
+    def _storable(self, callback: bytes) -> tuple[bytes, ContentDropped | None]:
         """Return what of a callback may be stored, and why that is not all of it."""
         value = cut_content(callback) if self._drop_content else callback
         return value, ContentDropped.POLICY if len(value) < len(callback) else None

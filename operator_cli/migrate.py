@@ -1,0 +1,46 @@
+"""The command `migrate`: the database's schema, brought up to date."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ledger import migration
+from ledger.healing import LedgerError
+from operator_cli.tables import Csv, Form, Json, form_of, show
+from operator_cli.terminal import DATABASE, fail, out, settings
+from runtime.rows import Listing
+
+
+def migrate(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
+    ] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Bring the database to the schema that this release needs."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    url = settings(DATABASE).database_url.get_secret_value()
+    try:
+        pending = migration.pending(url)
+        if check or not pending:
+            _tell("pending", pending, form)
+            raise typer.Exit(1 if pending else 0)
+        applied = migration.migrate(url)
+    except migration.NewerSchemaError as error:
+        fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
+    except LedgerError as error:
+        fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
+    # Nothing, where another process was quicker.
+    _tell("applied", applied, form)
+
+
+def _tell(state: str, revisions: Sequence[str], form: Form) -> None:
+    """Print revisions with their state; none of them says that the schema is up to date."""
+    if form is Form.TABLE:
+        out.print(f"{state}: {', '.join(revisions)}" if revisions else "the schema is up to date")
+    else:
+        rows = [{"revision": revision, "state": state} for revision in revisions]
+        show("", Listing(("revision", "state"), rows), form)

@@ -1,0 +1,63 @@
+"""Moments and periods that people write: one rule for every command.
+
+A moment is in UTC unless a zone is written with it, whatever the machine's own zone is; a day alone
+is its midnight.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import typer
+
+from operator_cli.terminal import fail
+from runtime.rows import cell
+
+RULE: Final = "UTC unless a zone is written"
+_FORMS: Final = "2026-11-01, 2026-11-01T09:30 or 2026-11-01T09:30+01:00"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since` on and before `until`; None is no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        """Return it as people read it, with its zone; "" for all of time."""
+        said = [f"from {cell(self.since)}"] if self.since else []
+        said += [f"before {cell(self.until)}"] if self.until else []
+        return ", ".join(said)
+
+
+ALWAYS: Final = Period()
+"""All of time."""
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that `text` means. Raises `ValueError` where it is none."""
+    try:
+        read = datetime.fromisoformat(text.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no day and no time: write {_FORMS}; {RULE}") from None
+
+
+def moment_option(says: str, *names: str) -> Any:  # noqa: ANN401 - what an annotation takes
+    """Return an option that takes a moment; its help is what `says` says, and the rule."""
+    return typer.Option(*names, parser=_parsed, metavar="DAY|TIME", help=f"{says}; {RULE}.")
+
+
+def period_of(since: datetime | None, until: datetime | None) -> Period:
+    """Return the period; ends the command with 2 where it has no length."""
+    if since and until and until <= since:
+        fail(f"the period ends at {cell(until)} and begins at {cell(since)}: nothing is in it", 2)
+    return Period(since, until)
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        return moment_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -1,0 +1,44 @@
+"""A word with a meaning of its own is used for nothing else in the names of the product code."""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repository.test_dockerfile import ROOMS, ROOT
+
+GIVEN_UP = {
+    *("house", "span", "spans", "standing", "fresh", "awaited", "admit", "admitted", "admission"),
+    *("element", "elements", "piece", "pieces", "wire", "raw", "settler"),
+}
+"""Words for which there is another one, or which are kept for what is still to come."""
+SETTLES = re.compile(r"(un)?settl(e|es|ed|ing|ement)")
+OF_DEFERRALS = ("charging", "ledger", "operator_cli", "schemas")
+"""The rooms in which a person settles a deferral; nothing else is ever settled."""
+NOT_OURS = {"Raw"}
+"""Names of libraries: msgspec's."""
+
+
+def names(path: Path) -> Iterator[str]:
+    """The names in a file of Python, its own name first."""
+    yield path.stem
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+    yield from (token.string for token in tokens if token.type == tokenize.NAME)
+
+
+def words(name: str) -> list[str]:
+    """The words of a name."""
+    return re.findall(r"[a-z]+", re.sub(r"([A-Z])", r"_\1", name).lower())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_taken_word_names_nothing_else(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        for name in set(names(path)) - NOT_OURS:
+            used = set(words(name))
+            assert not used & GIVEN_UP, f"{path.relative_to(ROOT)}: {name}"
+            settles = room not in OF_DEFERRALS and any(map(SETTLES.fullmatch, used))
+            assert not settles, f"{path.relative_to(ROOT)}: {name}"
