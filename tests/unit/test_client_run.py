@@ -1,0 +1,402 @@
+"""A run of an executor: its usage units are posted at its end, and nothing of it ever raises."""
+
+import ast
+import asyncio
+import dataclasses
+import inspect
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import billing_stream_client
+from billing_stream_client import Call, Posted, Run, Unit, WrongInputError
+from billing_stream_client.gateway import AT_ONCE
+from schemas.usage import UsageUnit
+from tests.services.unit_gateway import TOKEN, UnitGateway, unit_gateway
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "billing_stream_client"
+CALL_ID = "x-litellm-call-id"
+MONEY = re.compile(r"cost|price|usd|credit|charge|amount|spend(?!-logs-metadata)", re.IGNORECASE)
+
+
+class Clock:
+    """Seconds that pass in pauses alone."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        """All pauses so far."""
+        return sum(self.pauses)
+
+    def sleep(self, seconds: float) -> None:
+        """A pause that takes no time."""
+        self.pauses.append(seconds)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the client's pauses; nothing on loopback goes to a proxy of this machine."""
+    clock = Clock()
+    monkeypatch.setattr(billing_stream_client.gateway, "time", clock)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return clock
+
+
+@pytest.fixture
+def gateway() -> Iterator[UnitGateway]:
+    """A gateway that the runs post to."""
+    with unit_gateway() as gateway:
+        yield gateway
+
+
+def run_at(gateway: UnitGateway, executor: str | None = None) -> Run:
+    """A run that posts there."""
+    return Run("run-7", attempt=2, executor=executor, gateway_url=gateway.url, token=TOKEN)
+
+
+def answered(run: Run, *call_ids: str) -> None:
+    """Calls of the run that had these ids."""
+    for call_id in call_ids:
+        run.call().answered({CALL_ID: call_id})
+
+
+def test_a_run_posts_a_unit_of_each_call_with_all_that_was_told(gateway: UnitGateway) -> None:
+    with run_at(gateway, executor="poet") as run:
+        call = run.call(graph="g", agent="a", parent_agent="p", tool_call="t")
+        said = call.answered(
+            {"X-LiteLLM-Call-Id": "c-1"},
+            response_id="r-1",
+            model="gpt",
+            tokens_in=8,
+            tokens_out=0,
+        )
+        assert said == "c-1"
+        assert gateway.posts == []
+    (unit,) = gateway.taken
+    assert unit.model_dump(exclude={"unit_id", "started_at", "finished_at"}) == {
+        "run_id": "run-7", "attempt": 2, "executor": "poet", "litellm_call_id": "c-1",
+        "response_id": "r-1", "model": "gpt", "graph_id": "g", "sub_agent_id": "a",
+        "parent_sub_agent_id": "p", "tool_call_id": "t", "tokens_in": 8, "tokens_out": 0,
+    }  # fmt: skip
+    assert unit.started_at is not None
+    assert unit.started_at <= unit.finished_at
+    assert (gateway.paths, gateway.tokens) == (["/v1/usage-units"], [f"Bearer {TOKEN}"])
+    assert run.posted == Posted(accepted=1)
+    assert run.units == ()
+
+
+def test_an_error_of_the_program_goes_on_and_the_units_are_posted(gateway: UnitGateway) -> None:
+    def runs() -> None:
+        with run_at(gateway) as run:
+            answered(run, "c-1")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        runs()
+    assert [unit.litellm_call_id for unit in gateway.taken] == ["c-1"]
+
+
+def test_a_run_of_asyncio_posts_too_and_when_it_is_cancelled(gateway: UnitGateway) -> None:
+    async def runs() -> None:
+        async with run_at(gateway) as run:
+            answered(run, "c-1")
+            await asyncio.Event().wait()
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(runs())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert [unit.litellm_call_id for unit in gateway.taken] == ["c-1"]
+
+
+def test_units_are_posted_again_after_what_passes_and_stay_the_same(
+    gateway: UnitGateway,
+) -> None:
+    gateway.answer(503, 429, 0, 500)
+    with run_at(gateway) as run:
+        answered(run, "c-1", "c-2")
+    assert len(gateway.posts) == 5
+    assert all(post == gateway.posts[0] for post in gateway.posts)
+    assert len({unit.unit_id for unit in gateway.taken}) == 2
+    assert run.posted == Posted(accepted=2)
+
+
+def test_BILLING_NEVER_THROWS_a_gateway_that_takes_nothing_ends_the_patience(
+    gateway: UnitGateway, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.answer(*[503] * 1_000, Retry_After="7")
+    with run_at(gateway) as run:
+        answered(run, "c-1", "c-2")
+    assert clock.pauses == [7, 7]
+    assert len(gateway.posts) == 3
+    assert (run.posted.accepted, run.posted.refused, run.posted.waiting) == (0, 0, 2)
+    assert "answered 503: " in run.posted.said
+    assert "2 wait to be posted" in caplog.text
+    assert TOKEN not in caplog.text
+    gateway.answers.clear()
+    assert run.post().accepted == 2
+    assert run.posted == Posted(accepted=2)
+
+
+def test_the_pauses_grow_and_end(gateway: UnitGateway, clock: Clock) -> None:
+    gateway.answer(*[503] * 1_000)
+    with run_at(gateway) as run:
+        answered(run, "c-1")
+    assert 7 < len(clock.pauses) < 20
+    for pause, longest in zip(clock.pauses, [0.25, 0.5, 1, 2, 4, *[5] * 20], strict=False):
+        assert longest / 2 <= pause <= longest
+
+
+def test_BILLING_NEVER_THROWS_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    with Run("r", gateway_url="http://127.0.0.1:1", token=TOKEN, patience_seconds=0.01) as run:
+        answered(run, "c-1")
+    assert run.posted.waiting == len(run.units) == 1
+    assert "cannot be reached" in caplog.text
+
+
+@pytest.mark.parametrize("status", [200, 301, 307, 401, 404, 413])
+def test_an_answer_that_does_not_pass_is_not_asked_for_again(
+    gateway: UnitGateway, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.answer(status, Location=f"{gateway.url}/elsewhere")
+    with run_at(gateway) as run:
+        answered(run, "c-1")
+    assert gateway.paths == ["/v1/usage-units"], "the token goes nowhere else"
+    assert (run.posted.refused, run.units) == (1, ())
+    assert f"answered {status}" in run.posted.said
+    assert "1 refused" in caplog.text
+
+
+def test_a_unit_that_is_refused_keeps_no_other_from_the_gateway(gateway: UnitGateway) -> None:
+    with run_at(gateway) as run:
+        answered(run, *(f"c-{n}" for n in range(9)))
+        units = run._waiting  # noqa: SLF001
+        broken = list(units)[4]
+        units[broken] = dataclasses.replace(units[broken], attempt=-1)
+    assert len(gateway.taken) == 8
+    assert (run.posted.accepted, run.posted.refused, run.posted.waiting) == (8, 1, 0)
+    assert "attempt" in run.posted.said
+
+
+def test_many_units_go_in_several_posts(gateway: UnitGateway) -> None:
+    with run_at(gateway) as run:
+        call = run.call()
+        for n in range(AT_ONCE + 1):
+            call.answered({CALL_ID: f"c-{n}"})
+    assert [len(post) for post in gateway.posts] == [AT_ONCE, 1]
+    assert run.posted == Posted(accepted=AT_ONCE + 1)
+
+
+def test_many_threads_may_use_one_run_and_one_call(gateway: UnitGateway) -> None:
+    with run_at(gateway) as run, ThreadPoolExecutor(8) as pool:
+        shared = run.call()
+        for n in range(200):
+            pool.submit(shared.answered, {CALL_ID: f"shared-{n}"})
+            pool.submit(answered, run, f"own-{n}")
+            if n == 100:
+                pool.submit(run.post)
+    ids = [unit.litellm_call_id for unit in gateway.taken]
+    assert len(ids) == len(set(ids)) == 400
+
+
+def test_a_stream_may_be_told_twice_and_is_one_unit() -> None:
+    run = Run("run-7")
+    call = run.call()
+    assert call.answered({CALL_ID: "c-1"}, model="gpt") == "c-1"
+    (first,) = run.units
+    assert call.answered(response_id="r-1", tokens_in=8, tokens_out=4) == "c-1"
+    (unit,) = run.units
+    assert unit.unit_id == first.unit_id
+    assert (unit.litellm_call_id, unit.response_id, unit.model) == ("c-1", "r-1", "gpt")
+    assert (unit.tokens_in, unit.tokens_out) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("told", "ids"),
+    [
+        ([("c-1", None), ("c-2", None)], [("c-1", None), ("c-2", None)]),
+        ([("c-1", None), ("c-2", None), ("c-1", "r-1")], [("c-1", "r-1"), ("c-2", None)]),
+        ([(None, "r-1"), ("c-1", None)], [("c-1", "r-1")]),
+        ([(None, "r-1"), (None, "r-2")], [(None, "r-1"), (None, "r-2")]),
+        ([("c-1", "r-1"), (None, "r-2")], [("c-1", "r-1"), (None, "r-2")]),
+    ],
+)
+def test_an_answer_with_another_id_is_another_call(
+    told: list[tuple[str | None, str | None]], ids: list[tuple[str | None, str | None]]
+) -> None:
+    run = Run("run-7")
+    call = run.call()
+    for call_id, response_id in told:
+        call.answered({CALL_ID: call_id} if call_id else None, response_id=response_id)
+    assert [(unit.litellm_call_id, unit.response_id) for unit in run.units] == ids
+    assert len({unit.unit_id for unit in run.units}) == len(ids)
+    assert [unit.started_at is None for unit in run.units] == [False, True][: len(ids)]
+
+
+def as_message() -> Message:
+    """Headers as `urllib` and `http.client` have them."""
+    message = Message()
+    message[CALL_ID] = "c-1"
+    return message
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-LITELLM-CALL-ID": " c-1 "},
+        httpx.Headers({"X-Litellm-Call-Id": "c-1"}),
+        [("X-Litellm-Call-Id", "c-1")],
+        [(b"x-litellm-call-id", b"c-1")],
+        as_message(),
+    ],
+    ids=lambda headers: type(headers).__name__,
+)
+def test_the_call_id_is_read_from_headers_of_any_library(headers: object) -> None:
+    assert Run("run-7").call().answered(headers) == "c-1"
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> object:
+        raise OSError(name)
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=600),
+    st.binary(),
+    st.lists(st.integers()),
+    st.builds(Hostile),
+    st.dictionaries(st.just(CALL_ID) | st.text(), st.text(max_size=600) | st.integers()),
+)
+
+
+@given(headers=ODD, response_id=ODD, model=ODD, tokens_in=ODD, tokens_out=ODD)
+@example({CALL_ID: "c\n1"}, None, None, None, None)
+@example({CALL_ID: "c-1"}, "r" * 513, "", 2**53, -1)
+@example({CALL_ID: "c-1"}, "\ud800", "\x00", True, 2**53 - 1)
+@example({CALL_ID: "c" * 513}, None, None, None, None)
+def test_BILLING_NEVER_THROWS_whatever_an_answer_is_said_to_be(
+    headers: object, response_id: object, model: object, tokens_in: object, tokens_out: object
+) -> None:
+    run = Run("run-7")
+    run.call().answered(
+        headers, response_id=response_id, model=model, tokens_in=tokens_in, tokens_out=tokens_out
+    )
+    assert len(run.units) + run.unnamed == 1
+    for unit in run.units:
+        taken = UsageUnit.model_validate_json(json.dumps(unit.row()))
+        assert taken.litellm_call_id or taken.response_id
+
+
+def test_an_answer_without_an_id_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run("run-7")
+    run.call().answered({"content-type": "application/json"})
+    assert (run.unnamed, run.units) == (1, ())
+    assert "no x-litellm-call-id" in caplog.text
+
+
+def test_without_a_gateway_nothing_is_posted_and_nothing_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Run("run-7") as run:
+        answered(run, "c-1")
+    assert run.post() == Posted(waiting=1, said="no gateway_url was given")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"gateway_url": "http://gateway"}, "go together"),
+        ({"token": TOKEN}, "go together"),
+        ({"gateway_url": "gateway:8080", "token": TOKEN}, "http://HOST"),
+        ({"gateway_url": "file:///etc/passwd", "token": TOKEN}, "http://HOST"),
+        ({"gateway_url": "http://me:secret@gateway", "token": TOKEN}, "alone"),
+        ({"gateway_url": "http://gateway/v1/usage-units", "token": TOKEN}, "without endpoint"),
+        ({"gateway_url": "http://gateway", "token": "a\nb"}, "printable"),
+        ({"gateway_url": "http://gateway", "token": ""}, "printable"),
+        ({"gateway_url": "http://gateway", "token": TOKEN, "patience_seconds": 0}, "above 0"),
+        ({"executor": ""}, "executor is empty"),
+        ({"metadata": {"runId": "x"}}, "billing reads `run_id`"),
+        ({"tags": ["x" * 190] * 30}, "servers refuse"),
+    ],
+)
+def test_a_run_that_could_not_be_told_of_is_refused_before_its_first_call(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(WrongInputError, match=words) as refused:
+        Run("run-7", **arguments)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_token_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    run = Run("r", gateway_url="http://127.0.0.1:1", token=TOKEN, patience_seconds=0.01)
+    answered(run, "c-1")
+    run.post()
+    shown = [repr(run), repr(run.posted), repr(run._gateway), caplog.text]  # noqa: SLF001
+    assert not any(TOKEN in text for text in shown)
+
+
+def test_a_program_is_called_by_its_name_unless_it_says_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for path, name in (("/srv/agents/poet.py", "poet"), ("", "python"), ("\x00", "python")):
+        monkeypatch.setattr(sys, "argv", [path])
+        assert Run("run-7").executor == name
+
+
+def test_a_unit_has_the_fields_of_the_contract_and_no_others() -> None:
+    assert {field.name for field in dataclasses.fields(Unit)} == set(UsageUnit.model_fields)
+
+
+def test_ADAPTERS_NEVER_BILL_no_name_in_the_client_is_of_money() -> None:
+    names = set[str]()
+    for file in CLIENT.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
+                    names.add(name)
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.alias(name=name):
+                    names.add(name)
+                case ast.Constant(value=str(text)) if " " not in text:
+                    names.add(text)
+    assert len(names) > 100
+    assert [name for name in names if MONEY.search(name)] == []
+    for made in (Run, Run.call, Call.answered):
+        assert not any(MONEY.search(name) for name in inspect.signature(made).parameters)
+
+
+def test_the_client_imports_the_standard_library_and_itself_alone() -> None:
+    imported = set[str]()
+    for file in CLIENT.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                imported.add(node.module or "")
+    tops = {name.partition(".")[0] for name in imported}
+    assert tops <= {*sys.stdlib_module_names, billing_stream_client.__name__}
