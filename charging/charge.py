@@ -138,7 +138,7 @@ def build_charge(
     metadata = callback.metadata or _NO_METADATA
     reading, house, texts = terms.reading, house_reason(metadata), _Texts()
     source, settlement = terms.origin.source_system, terms.origin.settlement
-    who, spend, clean = reading.identity, spend_of(metadata.spend_logs_metadata), texts.clean
+    who, spend, clean = reading.identity, spend_of(metadata), texts.clean
     said = spend.names.get
     named = accounts.internal if house else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
@@ -170,6 +170,7 @@ def build_charge(
             reading, house or reason, ("unattributed_account", named is None),
             ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
             ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
+            ("attribution_misspelt", bool(spend.misspelt)),
         ),
     )  # fmt: skip
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None

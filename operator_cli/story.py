@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
 from ledger.calls import Books
 from operator_cli.sightings import Letter, Seen
-from operator_cli.words import CHARGED, CLOSED, DEFERRED, MARKS, PARKED, SKIPPED
+from operator_cli.words import CHARGED, CLOSED, DEFERRED, MARKS, MISSPELT, PARKED, SKIPPED
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, plain
 from schemas.record import Provenance
@@ -181,8 +181,10 @@ def _sentences(
     call: _Call, outcome: str, fates: Sequence[tuple[Seen, str]], duplicates: int | None
 ) -> list[str]:
     said = list[str]()
+    misspelt = {name: right for seen, _ in fates for name, right in seen.misspelt.items()}
     if call.receipt:
-        said += _of_receipt(call.receipt)
+        said += _of_receipt(call.receipt, known=bool(misspelt))
+    said += [_of_misspelling(name, right) for name, right in misspelt.items()]
     if call.deferral:
         said += _of_deferral(call.deferral, charged=call.receipt is not None)
     if duplicates:
@@ -199,14 +201,21 @@ def _sentences(
     return [one for one in said if one]
 
 
-def _of_receipt(row: Row) -> list[str]:
+def _of_misspelling(name: str, right: str) -> str:
+    missing = "Run id missing: the" if right == "run_id" else "The"
+    return f"{missing} metadata says `{name}`; write `{right}`."
+
+
+def _of_receipt(row: Row, *, known: bool) -> list[str]:
+    """Say what was charged and what was odd; `known` is which name of it was misspelt."""
     charged, cost = plain(row["charged_usd"]), plain(row["response_cost_usd"])
     said = (
         f"Charged {charged} USD ({plain(row['charged_credits'])} credits) to account "
         f"{row['billing_account_id']}, LiteLLM's figure being {cost} USD: "
         f"{CHARGED[ChargeReason(row['charge_reason'])]}."
     )
-    return [said] + [MARKS[mark] for mark in row["marks"] if mark in MARKS]
+    marks = [mark for mark in row["marks"] if not (known and mark == MISSPELT)]
+    return [said] + [MARKS[mark] for mark in marks if mark in MARKS]
 
 
 def _of_deferral(row: Row, *, charged: bool) -> list[str]:

@@ -64,11 +64,16 @@ CLOSED: Final[Mapping[Resolution, str]] = {
     Resolution.NO_CHARGE: "the background response was given up and cost nothing",
     Resolution.WAIVED: "a person waived it: it is not charged",
 }
+MISSPELT: Final = "attribution_misspelt"
 MARKS: Final[Mapping[str, str]] = {
     "unattributed_account": "No field of BILLING_ACCOUNT_FROM named an account, so the account is "
     "the one for such calls (BILLING_UNATTRIBUTED_ACCOUNT).",
     "unattributed_run": "The callback named no run.",
-    "attribution_unreadable": "A field that says whose call it is could not be read.",
+    "attribution_unreadable": "A field that says whose call it is could not be read, such as an "
+    "x-litellm-spend-logs-metadata that is no JSON object.",
+    MISSPELT: "A name in the metadata is misspelt, such as `runId`, and what it says is missing: "
+    "write `run_id`, `attempt`, `graph_id`, `sub_agent_id`, `parent_sub_agent_id` and "
+    "`tool_call_id`.",
     "client_disconnected": "The client left before the end of the stream.",
 }
 NO_KAFKA: Final = (

@@ -9,8 +9,11 @@ TESTS = Path(__file__).parents[1]
 OURS = {
     *("schemas", "runtime", "charging", "ledger"),
     *("producer_gateway", "consumer", "operator_cli", "demo", "reconciler"),
+    "billing_stream_client",
 }
-SEEN_FROM_OUTSIDE = ("deployment", "ledger", "topics", "captures", "stack", "waiting", "proxies")
+SEEN_FROM_OUTSIDE = (
+    *("deployment", "ledger", "topics", "captures", "stack", "waiting", "proxies", "sdks"),
+)
 FILES = [
     *sorted((TESTS / "system").glob("*.py")),
     *(TESTS / "services" / f"{name}.py" for name in SEEN_FROM_OUTSIDE),
