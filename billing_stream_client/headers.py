@@ -79,12 +79,12 @@ def check_headers(headers: object) -> None:
     found = {name: value for name, value in pairs_of(headers) if name in {METADATA, END_USER, TAGS}}
     if TAGS in found:
         tags_header(tags_of([tag.strip() for tag in found[TAGS].split(",")]))
-    end_user = found.get(END_USER)
-    if end_user is not None and (named := run_attempt(end_user)) is None:
-        account_header(end_user)
+    named = run_attempt(found.get(END_USER)) is not None
+    if END_USER in found and not named:
+        account_header(found[END_USER])
     if METADATA in found:
-        _check_metadata(found[METADATA], named=end_user is not None and named is not None)
-    elif end_user is None or named is None:
+        _check_metadata(found[METADATA], named=named)
+    elif not named:
         raise WrongInputError(f"run id missing: there is no header {METADATA}")
 
 
@@ -121,8 +121,10 @@ def _check_metadata(text: str, *, named: bool) -> None:
             raise WrongInputError(f"{what} says `{name}`; write `{meant}`")
     for name in _NAMES:
         if said.get(name) is not None:
-            run_of(said[name]) if name == "run_id" else name_of(name, said[name])
-    if said.get("run_id") is None and not named:
+            name_of(name, said[name])
+    if said.get("run_id") is not None:
+        run_of(said["run_id"])
+    elif not named:
         raise WrongInputError("run id missing: metadata has no `run_id`")
     if said.get("attempt") is not None:
         attempt_of(said["attempt"])

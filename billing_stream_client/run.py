@@ -77,6 +77,7 @@ class Run:
             else Gateway(gateway_url, token, patience_seconds)
         )
         self._lock = threading.Lock()
+        self._posting = threading.Lock()
         self._waiting = dict[str, Unit]()
         self._posted = Posted()
         self._unnamed = 0
@@ -151,8 +152,13 @@ class Run:
     def post(self) -> Posted:
         """Post the units that wait, and say what became of them. Never raises.
 
-        The end of the run does it; a long run may do it in between.
+        The end of the run does it; a long run may do it in between. What is told of a call after
+        its unit was posted changes nothing any more.
         """
+        with self._posting:
+            return self._post()
+
+    def _post(self) -> Posted:
         units = self.units
         if not units:
             return Posted()
@@ -191,7 +197,10 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self.post)
+        try:
+            await asyncio.to_thread(self.post)
+        except RuntimeError:  # No loop of asyncio, or no thread left: then everybody waits for it.
+            self.post()
 
     def _keep(self, unit: Unit) -> None:
         with self._lock:
@@ -200,9 +209,7 @@ class Run:
     def _taken(self, units: Sequence[Unit]) -> None:
         with self._lock:
             for unit in units:
-                # What was said of the call meanwhile is posted next, and the first word stays.
-                if self._waiting.get(unit.unit_id) is unit:
-                    del self._waiting[unit.unit_id]
+                self._waiting.pop(unit.unit_id, None)
 
     def _give_up(self, why: str) -> None:
         with self._lock:
@@ -215,5 +222,6 @@ def _name(what: str, value: object) -> str | None:
 
 
 def _program() -> str:
-    shown = "".join(one for one in PurePath(sys.argv[0]).stem if one.isprintable()).strip()
+    path = PurePath(sys.argv[0] if sys.argv else "")
+    shown = "".join(one for one in path.stem if one.isprintable()).strip()
     return shown[:_PROGRAM] or "python"

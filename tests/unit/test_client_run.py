@@ -126,6 +126,14 @@ def test_a_run_of_asyncio_posts_too_and_when_it_is_cancelled(gateway: UnitGatewa
     assert [unit.litellm_call_id for unit in gateway.taken] == ["c-1"]
 
 
+def test_a_run_of_another_loop_than_asyncios_posts_by_itself(gateway: UnitGateway) -> None:
+    run = run_at(gateway)
+    answered(run, "c-1")
+    with pytest.raises(StopIteration):
+        run.__aexit__(None, None, None).send(None)
+    assert run.posted == Posted(accepted=1)
+
+
 def test_units_are_posted_again_after_what_passes_and_stay_the_same(
     gateway: UnitGateway,
 ) -> None:
@@ -363,8 +371,8 @@ def test_the_token_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_program_is_called_by_its_name_unless_it_says_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for path, name in (("/srv/agents/poet.py", "poet"), ("", "python"), ("\x00", "python")):
-        monkeypatch.setattr(sys, "argv", [path])
+    for argv, name in ((["/srv/agents/poet.py"], "poet"), (["\x00"], "python"), ([], "python")):
+        monkeypatch.setattr(sys, "argv", argv)
         assert Run("run-7").executor == name
 
 
