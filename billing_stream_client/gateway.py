@@ -22,7 +22,9 @@ AT_ONCE: Final = 500
 _log: Final = logging.getLogger("billing_stream_client")
 _ACCEPTED: Final = 202
 _INVALID: Final = 422
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING: Final = frozenset({0, 408, 425, 429})
+"""Beside all from 500 on; 0 is no answer at all."""
+_SERVER: Final = 500
 _SECONDS: Final = 10.0
 """The longest wait for one answer."""
 _FIRST_PAUSE: Final = 0.25
@@ -51,7 +53,7 @@ class _Answer(Exception):  # noqa: N818 - no error, how an answer that is not 20
 
     @property
     def passes(self) -> bool:
-        return self.status == 0 or self.status in _PASSING
+        return self.status in _PASSING or self.status >= _SERVER
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

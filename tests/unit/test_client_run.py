@@ -123,7 +123,7 @@ def test_a_run_of_another_loop_than_asyncios_posts_by_itself(gateway: UnitGatewa
 def test_units_are_posted_again_after_what_passes_and_stay_the_same(
     gateway: UnitGateway,
 ) -> None:
-    gateway.answer(503, 429, 0, 500)
+    gateway.answer(503, 429, 0, 520)
     with run_at(gateway) as run:
         answered(run, "c-1", "c-2")
     assert len(gateway.posts) == 5
