@@ -50,10 +50,11 @@ PYTEST := $(RUN) pytest -n auto
 unit: install ## Run the tests that need nothing but Python, in seconds
 	@$(PYTEST) tests/unit
 
-check: lint unit ## What to run before each commit: lint and unit
+check: lint ## What to run before each commit: lint, unit and repository tests, without what is slow
+	@$(PYTEST) tests/unit tests/repository -m "not slow"
 
 test: install ## Run everything that needs no cluster
-	@$(PYTEST) tests/unit tests/integration tests/system tests/chaos
+	@$(PYTEST) tests/unit tests/repository tests/integration tests/system tests/chaos
 
 litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
 	@LITELLM_VERSIONS=all $(RUN) pytest tests/system/test_litellm_versions.py

@@ -136,43 +136,70 @@ def build_charge(
     the receipt is written is the ledger's decision.
     """
     metadata = callback.metadata or _NO_METADATA
-    reading, house, texts = terms.reading, house_reason(metadata), _Texts()
-    source, settlement = terms.origin.source_system, terms.origin.settlement
-    who, spend, clean = reading.identity, spend_of(metadata), texts.clean
+    source = terms.origin.source_system
+    settlement = terms.origin.settlement
+    reading = terms.reading
+    who = reading.identity
+    house = house_reason(metadata)
+    spend = spend_of(metadata)
     said = spend.names.get
+    texts = _Texts()
+    clean = texts.clean
     named = accounts.internal if house else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
-    call_id, provider_call_id = _call_id(callback), clean(_provider_call_id(callback))
+    call_id = _call_id(callback)
+    provider_call_id = clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
-    model, tags = clean(callback.model), callback.request_tags or []
+    model = clean(callback.model)
+    tags = callback.request_tags or []
     cost = _amount(callback.response_cost) or _ZERO
     occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
-        id=receipt_id(source, who.call_key), source_system=source,
-        call_key=who.call_key, litellm_call_id=clean(call_id),
-        response_id=_response_id(callback, clean), run_id=who.run_id, attempt=who.attempt,
-        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}", billing_account_id=account,
-        response_cost_usd=cost, charged_usd=charged_usd, charged_credits=charged_credits,
+        id=receipt_id(source, who.call_key),
+        source_system=source,
+        call_key=who.call_key,
+        litellm_call_id=clean(call_id),
+        response_id=_response_id(callback, clean),
+        source_reference=f"{who.run_id}/{who.attempt}/{who.call_key}",
+        run_id=who.run_id,
+        attempt=who.attempt,
+        billing_account_id=account,
+        response_cost_usd=cost,
+        charged_usd=charged_usd,
+        charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
-        charge_reason=house or reason, occurred_at=occurred_at, stream=bool(callback.stream),
-        model=clean(callback.model_group) or model, provider_model=model,
-        provider=clean(callback.custom_llm_provider), call_type=clean(callback.call_type),
-        tokens_in=_count(callback.prompt_tokens), tokens_out=_count(callback.completion_tokens),
-        tokens_cached_in=cached, tokens_reasoning=reasoning, latency_ms=latency_ms,
-        ttft_ms=ttft_ms, graph_id=clean(said("graph_id")),
-        sub_agent_id=clean(said("sub_agent_id")), tool_call_id=clean(said("tool_call_id")),
+        charge_reason=house or reason,
+        occurred_at=occurred_at,
+        model=clean(callback.model_group) or model,
+        provider_model=model,
+        provider=clean(callback.custom_llm_provider),
+        call_type=clean(callback.call_type),
+        stream=bool(callback.stream),
+        tokens_in=_count(callback.prompt_tokens),
+        tokens_out=_count(callback.completion_tokens),
+        tokens_cached_in=cached,
+        tokens_reasoning=reasoning,
+        latency_ms=latency_ms,
+        ttft_ms=ttft_ms,
+        graph_id=clean(said("graph_id")),
+        sub_agent_id=clean(said("sub_agent_id")),
         parent_sub_agent_id=clean(said("parent_sub_agent_id")),
+        tool_call_id=clean(said("tool_call_id")),
         tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
         # Last, when all texts have been cleaned.
         marks=marks(
-            reading, house or reason, ("unattributed_account", named is None),
-            ("text_replaced", texts.replaced), ("tags_cut", len(tags) > _MAX_TAGS),
-            ("odd_time", odd_time), ("attribution_unreadable", spend.unreadable),
+            reading,
+            house or reason,
+            ("unattributed_account", named is None),
+            ("text_replaced", texts.replaced),
+            ("tags_cut", len(tags) > _MAX_TAGS),
+            ("odd_time", odd_time),
+            ("attribution_unreadable", spend.unreadable),
             ("attribution_misspelt", bool(spend.misspelt)),
         ),
-    )  # fmt: skip
+    )
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None
     return Charge(receipt, _content_hash(receipt), provider_call_id, saved, settlement)
 

@@ -39,8 +39,9 @@ class ChargingRules(BaseSettings):
     )
     billing_free_models: Names = Field(
         default=(),
-        description="Model groups that cost nothing: comma-separated glob patterns. A zero from "
-        "any other model is deferred.",
+        description="Model groups that cost nothing: comma-separated glob patterns. A call of any "
+        "other model with cost 0 is deferred, unless LiteLLM answered from its cache or the call "
+        "makes no model work.",
     )
     billing_account_from: Annotated[tuple[AccountField, ...], NoDecode] = Field(
         default=(
@@ -50,23 +51,25 @@ class ChargingRules(BaseSettings):
             "user_api_key_user_id",
         ),
         min_length=1,
-        description="Fields that may name the account; the first one that the callback has counts. "
-        "An untrusted client can forge `end_user` and the header; no client can forge "
+        description="Fields that may name the account, in order; the first one that the callback "
+        "has counts. An untrusted client can forge `end_user` and the header; no client can forge "
         "`user_api_key_*`.",
     )
     billing_internal_account: str = Field(
         default="internal",
         min_length=1,
-        description="The internal account: it pays for calls that no customer asked for, which are "
-        "LiteLLM's health probes and silent experiments.",
+        description="Account that pays for calls that no customer asked for: LiteLLM's health "
+        "probes and silent experiments.",
     )
     billing_unattributed_account: str = Field(
-        default="unattributed", min_length=1, description="Account of calls that name none."
+        default="unattributed",
+        min_length=1,
+        description="Account that pays for calls that name no account.",
     )
     billing_not_billable_call_types: Names = Field(
         default=(),
-        description="Further call types that make no model work, beside those that "
-        "docs/call-types.md names: with cost 0 they are skipped, whatever their tokens.",
+        description="More call types that make no model work, in addition to those in "
+        "docs/call-types.md. Calls of these types with cost 0 are skipped, whatever their tokens.",
     )
 
     @field_validator(

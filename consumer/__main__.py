@@ -49,17 +49,19 @@ def run() -> None:
         service.run(found)
     except DeadLetterLimitError as error:
         _fail(
-            f"stopped by the dead-letter limit: {error}, and this release does not read or store "
-            "its sample. Nothing of that batch was committed. That is a bad release: mend it and "
-            "start again"
+            f"stopped by the dead-letter limit: {error}, and this release cannot read or store its "
+            "sample. Nothing of that batch was committed. This release is faulty: install the "
+            "previous or a corrected one, and start again"
         )
     except KafkaException as error:
         _fail(f"Kafka at {found.kafka_bootstrap_servers}: {_cause(found, error)}")
     except LedgerError as error:
         _fail(advice(error, found.consumer_database_role))
     except OSError as error:
-        _fail(f"probes on port {found.consumer_metrics_port}: {error}. "
-              "Set CONSUMER_METRICS_PORT to a free port")  # fmt: skip
+        _fail(
+            f"probes on port {found.consumer_metrics_port}: {error}. "
+            "Set CONSUMER_METRICS_PORT to a free port"
+        )
 
 
 def _settings() -> Settings:

@@ -78,14 +78,26 @@ class Loop:
         self._waiting = Waiting(self._reader, health, stop, pause, machine.now)
         self._settler = Settler(self._waiting, ledger.abandon, machine)
         self._placement = Placement(
-            consumer, self._assignment, continuity, health, stop=stop, settler=self._settler,
+            consumer,
+            self._assignment,
+            continuity,
+            health,
+            stop=stop,
+            settler=self._settler,
             waiting=self._waiting,
-        )  # fmt: skip
+        )
         self._pipeline = Pipeline(
-            ledger, events, offsets=offsets, limit=self._limit, settler=self._settler,
-            waiting=self._waiting, placement=self._placement, assignment=self._assignment,
-            observer=self._observer, health=health,
-        )  # fmt: skip
+            ledger,
+            events,
+            offsets=offsets,
+            limit=self._limit,
+            settler=self._settler,
+            waiting=self._waiting,
+            placement=self._placement,
+            assignment=self._assignment,
+            observer=self._observer,
+            health=health,
+        )
 
     def run(self, topics: Sequence[str]) -> None:
         """Settle batches until `stop`. Raises what cannot heal; nothing uncommitted is lost."""

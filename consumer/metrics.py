@@ -24,12 +24,12 @@ MISSING_COST: Final = Counter(
 )
 DEFERRED_PAID: Final = Counter(
     "billing_deferred_paid_model_calls_total",
-    "Calls of models not known to be free that were deferred because they cost zero or nothing.",
+    "Calls of models not declared free, deferred because their cost is zero or missing.",
     ["model_group", "provider"],
 )
 UNUSABLE_COST: Final = Counter(
     "billing_consumer_unusable_cost_total",
-    "Calls deferred because their cost is no money: negative, infinite, a text, out of range.",
+    "Calls deferred because their cost is unusable: negative, infinite, a text, out of range.",
     ["model_group", "provider"],
 )
 CHARGED_CREDITS: Final = Counter(
@@ -43,11 +43,12 @@ UNATTRIBUTED: Final = Counter(
 POSSIBLE_DOUBLE: Final = Counter(
     "billing_consumer_possible_double_total",
     "New receipts marked possible_double: a second success of one request with the same cost, "
-    "tokens and beginning.",
+    "tokens and start time.",
 )
 DEFERRED_OPEN: Final = Gauge(
     "billing_consumer_deferred_open",
-    "Open deferrals that want a person or a cost; without what waits for another callback.",
+    "Open deferrals that need a person or a later cost, without those that wait for another "
+    "callback of their background response.",
 )
 DEFERRED_OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_deferred_oldest_seconds", "Age of the oldest open deferral, seconds."
@@ -90,7 +91,7 @@ LAG: Final = Gauge(
 )
 OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_oldest_unsettled_seconds",
-    "How long the oldest record of a partition has waited that the group has not settled, seconds; "
+    "Age of the oldest record of a partition that the group has not settled, seconds; "
     "0 where none waits. Each member tells it of all partitions, whoever owns them.",
     ["topic", "partition"],
 )
@@ -119,9 +120,9 @@ DISCARDED: Final = Counter(
 )
 OFFSET_RESETS: Final = Counter(
     "billing_consumer_offset_resets_total",
-    "Partitions of which the client found no valid offset of the group, by where they were read "
-    "from: committed (there was one), first_time and remembered cost nothing; expired, other_topic "
-    "and truncated want a look.",
+    "Partitions for which the client found no valid offset of the group, by where reading went on: "
+    "committed, first_time and remembered do no harm; expired, other_topic and truncated need a "
+    "look.",
     ["reset"],
 )
 LIMIT_REACHED: Final = Counter(
@@ -138,13 +139,13 @@ EXPIRED: Final = Counter(
 )
 BEHIND: Final = Counter(
     "billing_ledger_behind_records_total",
-    "Records that the group had committed and the ledger did not know, by cause: behind, unknown "
+    "Records that the group had committed and the ledger lacked, by cause: behind, unknown "
     "(a new or a wrong ledger), other_topic, former_release (only what really was missing).",
     ["cause"],
 )
 REWRITTEN: Final = Counter(
     "billing_ledger_rewritten_records_total",
-    "Records written again because the ledger did not know them, by outcome; nothing of them is "
+    "Records written again because the ledger lacked them, by outcome; their events are not "
     "published again.",
     ["outcome"],
 )

@@ -111,12 +111,17 @@ class Offsets:
     def _known(self, offsets: Mapping[Place, tuple[int, int]]) -> list[Published]:
         return [
             Published(
-                self.group, topic, partition, topic_id, written, published,
+                self.group,
+                topic,
+                partition,
+                topic_id,
+                written,
+                published,
                 self._committed.get((topic, partition), 0),
             )
             for (topic, partition), (written, published) in offsets.items()
             if (topic_id := self._topic_ids.get(topic))
-        ]  # fmt: skip
+        ]
 
     def unlearn(self, topics: Collection[str]) -> None:
         """Forget the ids of topics, which may have been made anew; `learn` asks again."""

@@ -123,8 +123,11 @@ def _run(
     topics = load_topics(settings.billing_topic_prefix)
     publisher = first_clients(
         lambda: Publisher(producer_config(settings, topics), topics, settings.consumer_group),
-        partial(_answers, settings), health, stopping, settings.consumer_retry_max_ms / 1_000,
-    )  # fmt: skip
+        partial(_answers, settings),
+        health,
+        stopping,
+        settings.consumer_retry_max_ms / 1_000,
+    )
     if publisher is None:
         return
     consumer = Consumer(consumer_config(settings) | {"error_cb": partial(_on_error, health)})
@@ -133,10 +136,17 @@ def _run(
     decided = partial(decide, policy=rules)
     continuity = Continuity(decided, ledger, offsets, stopping)
     loop = Loop(
-        settings, decided, consumer, ledger, publisher,
-        offsets=offsets, continuity=continuity, health=health, stop=stopping,
+        settings,
+        decided,
+        consumer,
+        ledger,
+        publisher,
+        offsets=offsets,
+        continuity=continuity,
+        health=health,
+        stop=stopping,
         machine=RealMachine(),
-    )  # fmt: skip
+    )
     backlog = Backlog(
         # The loop's own clients say what is wrong with Kafka.
         kafka_config(settings) | {"error_cb": _silent, "log_level": _EMERGENCIES},
@@ -145,8 +155,12 @@ def _run(
     )
     for dependency in ("kafka", "postgresql", "ledger"):
         metrics.MISSING.labels(dependency).set_function(partial(_is_missing, health, dependency))
-    log.info("consumer started", version=VERSION, group=settings.consumer_group,
-             probes=f"{settings.consumer_metrics_host}:{probes_port}")  # fmt: skip
+    log.info(
+        "consumer started",
+        version=VERSION,
+        group=settings.consumer_group,
+        probes=f"{settings.consumer_metrics_host}:{probes_port}",
+    )
     # What exists now lives on. What a batch makes is many, refers to nothing but its own parts, and
     # goes with the batch: looking through it for cycles every 700 objects finds none.
     gc.freeze()

@@ -20,7 +20,10 @@ class Settings(
         default="127.0.0.1", description="Address of the probes and metrics."
     )
     consumer_metrics_port: int = Field(
-        default=9091, ge=0, le=65_535, description="Port of the probes and metrics; 0 takes any."
+        default=9091,
+        ge=0,
+        le=65_535,
+        description="Port of the probes and metrics; 0 chooses a free one.",
     )
     consumer_batch_records: int = Field(
         default=3_000, ge=1, le=50_000, description="Most records in one transaction."
@@ -28,14 +31,14 @@ class Settings(
     consumer_batch_bytes: int = Field(
         default=32 * 1024 * 1024,
         ge=1,
-        description="Bytes of values after which a batch takes no more records.",
+        description="Bytes of decompressed values after which a batch takes no more records.",
     )
     consumer_fetch_bytes: int = Field(
         default=64 * 1024,
         ge=1_000,
         le=8 * 1024 * 1024,
-        description="Most bytes in one answer of a broker, compressed. Content that compresses "
-        "takes hundreds of times as much memory; raise it where brokers are far away.",
+        description="Most bytes in one answer of a broker, compressed. In memory, content that "
+        "compresses well takes hundreds of times as much. Raise it if brokers are far away.",
     )
     consumer_batch_wait_ms: int = Field(
         default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
@@ -58,23 +61,24 @@ class Settings(
     consumer_dead_letter_run: int = Field(
         default=100,
         ge=1,
-        description="Number of records in a row that would be parked after which the consumer "
-        "stops, unless it can read and store its built-in sample.",
+        description="If this many records in a row would be parked, the consumer stops, unless it "
+        "can read and store its built-in sample.",
     )
     consumer_dead_letter_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Share of the last CONSUMER_DEAD_LETTER_WINDOW records; if more of them would "
+        description="If more than this share of the last CONSUMER_DEAD_LETTER_WINDOW records would "
         "be parked, the consumer stops in the same way.",
     )
     consumer_dead_letter_window: int = Field(
-        default=1_000, ge=10, description="Records over which the share is taken."
+        default=1_000, ge=10, description="Number of records over which that share is computed."
     )
     consumer_stalled_after_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds without a turn of the consumer's loop after which /livez fails.",
+        description="Seconds after which /livez fails if the consumer's loop makes no turn, or if "
+        "records wait and none is settled.",
     )
 
 

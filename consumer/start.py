@@ -59,12 +59,16 @@ def moves(
     """Return what the ledger is to learn: nothing of topics whose id is not known."""
     return [
         Move(
-            *place, topic_id, chosen.offset, known.get(place), chosen.offset - chosen.expired,
+            *place,
+            topic_id,
+            chosen.offset,
+            known.get(place),
+            chosen.offset - chosen.expired,
             lost_as(chosen),
         )
         for place, chosen in found.items()
         if (topic_id := ids[place[0]]) and chosen.reset not in _AS_KNOWN
-    ]  # fmt: skip
+    ]
 
 
 def lost_as(chosen: Start) -> Lost:

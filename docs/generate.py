@@ -136,8 +136,8 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every setting is an environment variable. This page is written from the settings classes",
-        "by `make schemas`; edit those.",
+        "Every setting is an environment variable. `make schemas` writes this page from the",
+        "settings classes: change those, not this page.",
     ]
     for room, (command, settings) in ROOMS.items():
         lines += ["", f"## {room} (`{command}`)", ""]
@@ -168,14 +168,17 @@ def shapes() -> str:
     lines = [
         "# Call types",
         "",
-        "What a successful call of cost 0 becomes when its model is not declared free and it is no",
-        "cache hit. The words in the name of its call type decide, so a name that LiteLLM adds",
-        "tomorrow has its place already: [call_shape.py](../charging/call_shape.py).",
+        "What a successful call with cost 0 becomes if its model is not declared free and it is",
+        "not a cache hit. The words in the name of its call type decide, so the rule also covers",
+        "names that LiteLLM adds later: [call_shape.py](../charging/call_shape.py). The create of",
+        "a background response or interaction is deferred as `awaiting_result` instead of",
+        "`suspicious_zero`.",
         "",
-        "A cost over 0 is charged whatever the call type. A call without a cost is treated alike;",
-        "where it is deferred, as `missing_cost`.",
+        "A call without a cost is treated in the same way, but is deferred as `missing_cost`. A",
+        "cost over 0 is charged whatever the call type, except for reads of a result that another",
+        "call ordered: [the decision](architecture.md#the-decision).",
         "",
-        "This page is written by `make schemas`. The names are those of LiteLLM",
+        "`make schemas` writes this page. The names are those of LiteLLM",
         f"{', '.join(releases)} ([call-types.json](call-types.json), `python -m docs.call_types`).",
         "",
         "| shape | without tokens | with tokens | call types |",
@@ -186,7 +189,7 @@ def shapes() -> str:
         lines.append(f"| {shape} | {unused} | {used} | {names} |")
     lines += [
         "",
-        "Further names that cost nothing: `BILLING_NOT_BILLABLE_CALL_TYPES`.",
+        "The setting `BILLING_NOT_BILLABLE_CALL_TYPES` adds call types that cost nothing.",
     ]
     return "\n".join(lines) + "\n"
 

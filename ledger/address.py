@@ -17,7 +17,7 @@ SCHEMES: Final = ("postgresql://", "postgres://")
 _HALF_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST: Final = r"(?:[^:,\[\]]*|\[[^\]]*\])(?::\d*)?"
 _HOSTS: Final = re.compile(f"{_HOST}(?:,{_HOST})*")
-_ESCAPE: Final = "a password with %, @, / or : in it is written with %25, %40, %2F, %3A"
+_ESCAPE: Final = "in a password, write % as %25, @ as %40, / as %2F and : as %3A"
 _SILENCE: Final = {
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -76,8 +76,10 @@ def connect(url: str, application: str, **settings: Any) -> Connection[tuple[Any
     try:
         found = conninfo_to_dict(url)
     except (ProgrammingError, ValueError):
-        raise ProgrammingError("DATABASE_URL cannot be read: a parameter that libpq does not "
-                               "know, or a value that it does not take") from None  # fmt: skip
+        raise ProgrammingError(
+            "DATABASE_URL cannot be read: a parameter that libpq does not "
+            "know, or a value that it does not take"
+        ) from None
     parameters: dict[str, Any] = {"connect_timeout": "5", **_SILENCE, **found, **settings}
     parameters["application_name"] = application
     return Connection.connect("", prepare_threshold=None, **parameters)

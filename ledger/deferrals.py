@@ -67,11 +67,11 @@ class Deferrals:
         if len(found) > 1:
             numbers = ", ".join(str(call.id) for call in found)
             raise SettlementError(
-                f"{name!r} means several calls; name one by its number: {numbers}"
+                f"{name!r} means several deferred calls; give the number of one: {numbers}"
             )
         call = found[0]
         if call.resolution is not None:
-            raise SettlementError(f"call {call.id} is already settled: {call.resolution}")
+            raise SettlementError(f"call {call.id} is already closed: {call.resolution}")
         return call
 
     def waive(self, call: OpenCall, by: str, note: str) -> None:
@@ -79,4 +79,4 @@ class Deferrals:
         given = {"id": call.id, "resolution": Resolution.WAIVED, "by": by, "note": note}
         changed = self._connection.execute(query("waive_deferred"), given).rowcount
         if not changed:
-            raise SettlementError(f"call {call.id} was settled in the meantime")
+            raise SettlementError(f"call {call.id} was closed in the meantime")

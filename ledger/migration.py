@@ -84,5 +84,5 @@ def _missing(connection: Connection[tuple[Any, ...]], known: Sequence[str]) -> S
     if row is None:
         return known
     if row[0] not in known:
-        raise NewerSchemaError(f"the schema is at {row[0]}, this release knows it to {known[-1]}")
+        raise NewerSchemaError(f"the schema is at {row[0]}, this release ends at {known[-1]}")
     return known[known.index(row[0]) + 1 :]

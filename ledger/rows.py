@@ -33,22 +33,53 @@ def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
     """Return a charge as the values of `copy_receipts`."""
     r = charge.receipt
     return (
-        r.id, r.source_system, r.call_key, r.litellm_call_id, r.response_id,
-        r.source_reference, r.run_id, r.attempt, r.billing_account_id, r.response_cost_usd,
-        r.charged_usd, r.charged_credits, r.cost_source, r.charge_reason.value, r.marks,
-        charge.content_hash, record.topic, record.partition, record.offset, r.occurred_at,
-    )  # fmt: skip
+        r.id,
+        r.source_system,
+        r.call_key,
+        r.litellm_call_id,
+        r.response_id,
+        r.source_reference,
+        r.run_id,
+        r.attempt,
+        r.billing_account_id,
+        r.response_cost_usd,
+        r.charged_usd,
+        r.charged_credits,
+        r.cost_source,
+        r.charge_reason.value,
+        r.marks,
+        charge.content_hash,
+        record.topic,
+        record.partition,
+        record.offset,
+        r.occurred_at,
+    )
 
 
 def detail_row(charge: Charge) -> tuple[Any, ...]:
     """Return a charge as the values of `copy_details`."""
     r = charge.receipt
     return (
-        r.id, charge.provider_call_id, r.model, r.provider_model, r.provider, r.call_type, r.stream,
-        r.tokens_in, r.tokens_out, r.tokens_cached_in, r.tokens_reasoning, r.latency_ms, r.ttft_ms,
-        r.graph_id, r.sub_agent_id, r.parent_sub_agent_id, r.tool_call_id, r.tags,
+        r.id,
+        charge.provider_call_id,
+        r.model,
+        r.provider_model,
+        r.provider,
+        r.call_type,
+        r.stream,
+        r.tokens_in,
+        r.tokens_out,
+        r.tokens_cached_in,
+        r.tokens_reasoning,
+        r.latency_ms,
+        r.ttft_ms,
+        r.graph_id,
+        r.sub_agent_id,
+        r.parent_sub_agent_id,
+        r.tool_call_id,
+        r.tags,
         charge.saved_cache_cost,
-    )  # fmt: skip
+    )
 
 
 def deferred_row(
@@ -57,12 +88,28 @@ def deferred_row(
     """Return a deferral, and who has settled it already, as the values of `copy_deferred`."""
     d = deferred
     return (
-        ordinal, d.source_system, d.call_key, d.litellm_call_id, d.response_id, d.reason,
-        d.suggested_cost_usd, d.run_id, d.model, d.provider, d.tokens_in, d.tokens_out,
-        record.topic, record.partition, record.offset, d.occurred_at, d.sent_cost,
-        d.link and d.link.digest, d.held and msgspec.to_builtins(d.held),
-        settlement and settlement.by, settlement and settlement.note,
-    )  # fmt: skip
+        ordinal,
+        d.source_system,
+        d.call_key,
+        d.litellm_call_id,
+        d.response_id,
+        d.reason,
+        d.suggested_cost_usd,
+        d.run_id,
+        d.model,
+        d.provider,
+        d.tokens_in,
+        d.tokens_out,
+        record.topic,
+        record.partition,
+        record.offset,
+        d.occurred_at,
+        d.sent_cost,
+        d.link and d.link.digest,
+        d.held and msgspec.to_builtins(d.held),
+        settlement and settlement.by,
+        settlement and settlement.note,
+    )
 
 
 def conflict_row(record: Record, charge: Charge, receipt_content_hash: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ class LedgerConnection(BaseSettings):
     )
     consumer_database_role: str = Field(
         default="billing_consumer",
-        description="Role to act as after connecting: may add receipts, never change or delete "
-        "them. Empty: act as the user of the URL.",
+        description="Database role to use after connecting. The default may add receipts, never "
+        "change or delete them. Empty: the user of the URL.",
     )
 
     @field_validator("database_url")

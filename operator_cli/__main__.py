@@ -20,7 +20,7 @@ from runtime import VERSION
 # Plain help: a page of text that fits a screen and goes through a pipe as it is.
 app = typer.Typer(
     name="billing",
-    help="Answers what became of LLM calls and their money, and does by hand what people decide.",
+    help="Shows what became of LLM calls and what they were charged; settles, replays and repairs.",
     epilog="Settings come from the environment: docs/configuration.md lists them all. "
     "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
     no_args_is_help=True,
@@ -43,11 +43,11 @@ def billing(
         typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
     ] = False,
 ) -> None:
-    """Answers what became of LLM calls and their money, and does by hand what people decide."""
+    """Shows what became of LLM calls and what they were charged; settles, replays and repairs."""
 
 
 app.command(
-    short_help="Receipts, sums of runs and accounts, deferred calls.",
+    short_help="Show receipts, sums by run and by account, deferred calls.",
     epilog=examples(
         "report",
         "report --table accounts --from 2026-11-01 --to 2026-12-01",
@@ -55,7 +55,7 @@ app.command(
     ),
 )(report)
 app.command(
-    short_help="What became of a call, and why.",
+    short_help="Show what became of a call, and why.",
     epilog=examples(
         "explain 6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11",
         "explain chatcmpl-BvL3kq --json",
@@ -72,10 +72,10 @@ app.add_typer(
     dead_letters,
     name="dead-letters",
     no_args_is_help=True,
-    short_help="What could not be billed: list, show, replay.",
+    short_help="Records that could not be billed: list, show, replay.",
 )
 app.command(
-    short_help="Callbacks through the ledger again.",
+    short_help="Decide callbacks again, and write the rows that are missing.",
     epilog=examples(
         "replay --from-time 2026-11-21T00:00:00+0000",
         "replay --from-offset 3:0 --apply",
@@ -84,31 +84,31 @@ app.command(
 
 
 @app.command(
-    short_help="What waits on a gateway's disk; bring it to Kafka.",
+    short_help="Show a gateway's spool, and bring it to Kafka.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     add_help_option=False,
     epilog=examples("spool list --dir /var/lib/billing-spool"),
 )
 def spool(context: typer.Context) -> None:
-    """Look into a gateway's spool, bring it to Kafka: `billing spool --help` says how."""
+    """Show a gateway's spool, and bring it to Kafka: `billing spool --help` lists the commands."""
     # The spool is the gateway's, whose room this one does not import.
     passed_on = ["-m", "producer_gateway", "spool", *context.args]
     os.execv(sys.executable, [sys.executable, *passed_on])  # noqa: S606
 
 
 app.command(
-    short_help="Kafka's topics against their declaration.",
+    short_help="Compare Kafka's topics with their declaration.",
     epilog=examples("topics", "topics --apply --replication-factor 3"),
 )(topics)
 
 
 @app.command(
-    short_help="The database's schema, brought up to date.",
+    short_help="Bring the database's schema up to date.",
     epilog=examples("migrate", "migrate --check"),
 )
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
+        bool, typer.Option("--check", help="Change nothing; exit 1 if a migration is pending.")
     ] = False,
 ) -> None:
     """Bring the database to the schema that this release needs."""

@@ -38,9 +38,9 @@ def remarks(found: Found, names: list[str], largest_bytes: int) -> list[str]:
         largest_bytes: what the largest record batch of them may have.
     """
     told = [
-        f"{name} has {count} of {ENOUGH_REPLICAS} replicas: with "
-        f"{'its' if count == 1 else 'their'} disk{'s' * (count > 1)} goes what was accepted, and "
-        f"min.insync.replicas can be no more than {in_sync(count, count)}"
+        f"{name} has {count} of {ENOUGH_REPLICAS} replicas: accepted records are lost with "
+        f"{'its disk' if count == 1 else 'their disks'}, and min.insync.replicas can be at most "
+        f"{in_sync(count, count)}"
         for name in names
         if 0 < (count := found.replicas.get(name, 0)) < ENOUGH_REPLICAS
     ]
@@ -56,8 +56,8 @@ def _internal(found: Found, name: str, setting: str) -> str:
     if count >= ENOUGH_REPLICAS:
         return ""
     return (
-        f"{name} has {count} of {ENOUGH_REPLICAS} replicas ({setting}): what a group has read and "
-        "which events are published is lost with that disk, whatever our topics have"
+        f"{name} has {count} of {ENOUGH_REPLICAS} replicas ({setting}): if its disks are lost, so "
+        "are group offsets or open transactions, however many replicas our topics have"
     )
 
 
@@ -65,11 +65,13 @@ def _broker(settings: Mapping[str, str], largest_bytes: int) -> list[str]:
     told = []
     if settings.get("unclean.leader.election.enable") == "true":
         told.append(
-            "unclean.leader.election.enable is true: our topics have their own, and Kafka's own "
-            "topics may still lose what was committed"
+            "unclean.leader.election.enable is true: our topics override it, but Kafka's own "
+            "topics may lose committed records"
         )
     if int(settings.get("transaction.state.log.min.isr", 2)) < 2:  # noqa: PLR2004 - one may be away
-        told.append("transaction.state.log.min.isr is 1: the end of a transaction is on one disk")
+        told.append(
+            "transaction.state.log.min.isr is 1: the end of a transaction may be on one disk only"
+        )
     if int(settings.get("socket.request.max.bytes", largest_bytes)) < largest_bytes:
         told.append(
             f"socket.request.max.bytes is {settings['socket.request.max.bytes']}: it refuses "

@@ -19,8 +19,11 @@ _TIMEOUT_SECONDS: Final = 15.0
 _SAFETY: Final = frozenset({"retention.bytes", MIN_IN_SYNC, "unclean.leader.election.enable"})
 """Settings that a managed Kafka may keep for itself. Without them all goes on, less safely."""
 _KEPT: Final = frozenset({
-    KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION, KafkaError.INVALID_REQUEST,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_REQUEST,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 })  # fmt: skip
 """How it says so."""
 _DEFAULT_REPLICAS: Final = "default.replication.factor"

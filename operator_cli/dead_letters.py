@@ -42,7 +42,7 @@ dead_letters = typer.Typer(
 )
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this one; repeatable.")]
-At = Annotated[str, typer.Argument(help="Where it stands: PARTITION:OFFSET, as `list` shows it.")]
+At = Annotated[str, typer.Argument(help="Its place, PARTITION:OFFSET, as `list` shows it.")]
 
 _SAID: Final = (
     *("id", "litellm_call_id", "call_type", "status", "model", "model_group"),
@@ -86,24 +86,24 @@ def show_dead_letter(
     at: At,
     *,
     content: Annotated[
-        bool, typer.Option("--content", help="The value as well: it may hold prompts and answers.")
+        bool, typer.Option("--content", help="Also the value, which may hold prompts and answers.")
     ] = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Show one dead letter: its headers, and what of its value is nobody's content."""
+    """Show one dead letter: its headers, and what its value says without prompts and answers."""
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA)
     partition, offset = place(at)
     with explained(found), _topic_range(found) as topic_range:
         if partition not in topic_range.end:
-            fail(f"the topic of the dead letters has no partition {partition}", 2)
+            fail(f"the dead-letter topic has no partition {partition}", 2)
         if not topic_range.first[partition] <= offset < topic_range.end[partition]:
-            fail(f"no dead letter stands at {at}: see `dead-letters list`")
+            fail(f"there is no dead letter at {at}: see `dead-letters list`")
         topic_range.only(partition, offset)
         record = next((one for batch in topic_range for one in batch), None)
     if record is None:
-        fail(f"no dead letter stands at {at}: see `dead-letters list`")
+        fail(f"there is no dead letter at {at}: see `dead-letters list`")
     told = _told(record) | (_content(record) if content else {})
     if form is Form.JSON:
         show_json(told)
@@ -134,7 +134,7 @@ def replay(
 ) -> None:
     """Send dead letters back to where they came from, with their own key, bytes and headers.
 
-    A dry run unless --apply is given. A call that has its receipt keeps it.
+    Without --apply it only counts them. A call that has a receipt keeps it.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA)

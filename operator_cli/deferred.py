@@ -29,8 +29,8 @@ deferred = typer.Typer(
     epilog=examples("deferred list", 'deferred settle 1 --cost 0.0125 --note "price list"'),
 )
 
-By = Annotated[str, typer.Option(help="Who settles; the user's name unless given.")]
-Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_default=False)]
+By = Annotated[str, typer.Option(help="Who decides this. Default: the user of the shell.")]
+Note = Annotated[str, typer.Option(help="Why; stored with the deferral.", show_default=False)]
 
 
 @deferred.command(
@@ -38,9 +38,14 @@ Note = Annotated[str, typer.Option(help="Why; kept with the deferral.", show_def
     epilog=examples("deferred list", "deferred list --settled --csv > deferred.csv"),
 )
 def list_deferred(
-    settled: Annotated[bool, typer.Option("--settled", help="The settled ones as well.")] = False,
+    settled: Annotated[
+        bool, typer.Option("--settled", help="All deferred calls, also closed and waiting ones.")
+    ] = False,
     waiting: Annotated[
-        bool, typer.Option("--waiting", help="Also what waits for another callback since today.")
+        bool,
+        typer.Option(
+            "--waiting", help="Also calls that have waited for another callback for under a day."
+        ),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
     as_json: Json = False,
@@ -48,8 +53,8 @@ def list_deferred(
 ) -> None:
     """List deferred calls, the oldest first.
 
-    A background response is told of by its order and by its reads. Where one of them is not there
-    yet, the other waits, and is listed after a day.
+    LiteLLM reports a background response when it is ordered and again each time it is read. Until
+    both have come, the first one waits; it is listed after a day.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(DATABASE)
@@ -62,12 +67,12 @@ def list_deferred(
     epilog=examples('deferred settle 1 --cost 0.0125 --note "price list of November"')
 )
 def settle(
-    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
-    cost: Annotated[str, typer.Option(help="What it cost, US dollars, before markup.")],
+    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
+    cost: Annotated[str, typer.Option(help="Its cost in US dollars, before markup; over 0.")],
     note: Note,
     by: By = "",
 ) -> None:
-    """Say what a deferred call cost. Its receipt is written by the consumer, as all are."""
+    """Say what a deferred call cost. The consumer then writes its receipt."""
     found = settings(KAFKA, DATABASE)
     cost_usd = _cost(cost)
     with explained(found), _deferrals(found) as deferrals:
@@ -75,16 +80,16 @@ def settle(
         record = settlement.original(kafka(found), open_call)
         said = Settlement(by or getpass.getuser(), note, open_call.call_key)
         settlement.send(sender(found), record, cost_usd, said)
-    out.print(f"sent: the consumer writes the receipt of call {open_call.id} next")
+    out.print(f"sent: the consumer will write the receipt of call {open_call.id}")
 
 
 @deferred.command(epilog=examples('deferred waive 2 --note "our own test"'))
 def waive(
-    call: Annotated[str, typer.Argument(help="Its number, call key, or an id of it.")],
+    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
     note: Note,
     by: By = "",
 ) -> None:
-    """Close a deferred call without a receipt."""
+    """Close a deferred call without a receipt: it is not charged."""
     found = settings(DATABASE)
     with explained(found), _deferrals(found) as deferrals:
         open_call = deferrals.find(call)

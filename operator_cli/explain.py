@@ -33,20 +33,20 @@ def explain(
         ),
     ],
     scan_limit: Annotated[
-        int, typer.Option(min=1, help="Most records of a topic to look at, the newest ones.")
+        int, typer.Option(min=1, help="Search at most this many of a topic's newest records.")
     ] = 200_000,
     seconds: Annotated[
-        float, typer.Option(min=1, help="Longest search in a topic or a table.")
+        float, typer.Option(min=1, help="Search each topic or table for at most this long.")
     ] = 60,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows of a kind.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows from each table.")] = 100,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Tell of a call, or of the calls of a run: what came, what was decided, and why.
+    """Show what came of a call, or of the calls of a run, what was decided, and why.
 
-    Says which receipt there is, or what is missing and what to do. The ledger is always asked.
-    With KAFKA_BOOTSTRAP_SERVERS the callbacks and the dead letters are looked through as well,
-    because skipped calls and duplicates leave no row. Exit code 1: nothing is known of it.
+    Shows the receipt, or what is missing and what to do. Reads the ledger; if
+    KAFKA_BOOTSTRAP_SERVERS is set, it also searches the callbacks and the dead letters, because
+    skipped calls and duplicates leave no row. Exit code 1: nothing is known of the call.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(DATABASE)
@@ -55,14 +55,21 @@ def explain(
         books = books_of(url, call, found.consumer_group, limit, seconds)
     evidence, said, looked = _evidence(found, call, books, Bounds(scan_limit, seconds))
     told = stories(evidence)
-    said += [f"Not looked through to the end: {what}." for what in books.unfinished]
+    said += [f"Not searched to the end: {what}." for what in books.unfinished]
     if not told:
         said.insert(0, f"Nothing is known of {call!r}.")
     match form:
         case Form.JSON:
             kafka_row = {"searched": evidence.searched, "topics": [one.row() for one in looked]}
-            show_json({"asked": call, "found": bool(told), "calls": told,
-                       "says": said, "kafka": kafka_row})  # fmt: skip
+            show_json(
+                {
+                    "asked": call,
+                    "found": bool(told),
+                    "calls": told,
+                    "says": said,
+                    "kafka": kafka_row,
+                }
+            )
         case Form.CSV:
             show("", [_in_row(one) for one in told], form)
             _remarks(said)
@@ -100,7 +107,7 @@ def _evidence(
             )
     except KafkaException as error:
         where = found.kafka_bootstrap_servers
-        return Evidence(books), [f"Kafka at {where} was not looked through: {reason(error)}"], []
+        return Evidence(books), [f"Kafka at {where} was not searched: {reason(error)}"], []
     letters = [letter_of(record) for record in records]
     said = [one.sentence() for one in (first, second)]
     return Evidence(books, callbacks, letters, searched=True), said, [first, second]
@@ -111,7 +118,7 @@ class _Teller:
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
-        self._task = bar.add_task("looking through Kafka", total=None) if bar else None
+        self._task = bar.add_task("searching Kafka", total=None) if bar else None
 
     def __call__(self, read: int, wanted: int) -> None:
         if self._bar is not None and self._task is not None:
@@ -158,8 +165,10 @@ def _facts(told: Row) -> list[tuple[str, Any]]:
         ("written", receipt.get("created_at") or row.get("deferred_at")),
         ("marks", receipt.get("marks")),
     ]
-    facts += [("callback", f"{one['at']}, {cell(one['received'])}: {one['outcome']}")
-              for one in told["callbacks"]]  # fmt: skip
+    facts += [
+        ("callback", f"{one['at']}, {cell(one['received'])}: {one['outcome']}")
+        for one in told["callbacks"]
+    ]
     return facts
 
 

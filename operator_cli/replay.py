@@ -42,19 +42,19 @@ def replay(
     from_time: Moment = None,
     from_offset: Annotated[
         list[str] | None,
-        typer.Option(help="PARTITION:OFFSET; repeatable. Callbacks from there, not dead letters."),
+        typer.Option(help="PARTITION:OFFSET; repeatable. Rebuild from there."),
     ] = None,
     apply: Apply = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Send dead letters through the front again, or rebuild the tables from a range of callbacks.
+    """Rebuild the tables from a range of callbacks, or send dead letters back.
 
-    Without --from-time and --from-offset: dead letters (--reason, --since, --until) go back to
-    where they came from with their own key, bytes and headers. With one of them: callbacks from
-    there up to what the group has committed are decided and written again; nothing is published,
-    receipts keep their ids. Both are idempotent, and a dry run unless --apply is given. A time
-    without a zone is local.
+    With --from-time or --from-offset: decide the callbacks from there up to what the group has
+    committed again, and write the rows that are missing. This publishes nothing, and receipts get
+    the same ids. Without them: send dead letters back, as `dead-letters replay` does. Both can be
+    repeated without harm, and only show what they would do until --apply is given. A time without
+    a zone is local.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings(KAFKA, DATABASE)
@@ -162,8 +162,8 @@ def _from_offsets(topic_range: TopicRange, from_offset: list[str], topic: str) -
     for partition, offset in sorted(first.items()):
         if offset < (begins := topic_range.first[partition]):
             fail(
-                f"partition {partition} of {topic} begins at {begins}, Kafka has deleted what was"
-                f" before: give --from-offset {partition}:{begins}",
+                f"partition {partition} of {topic} begins at {begins}; Kafka has deleted the "
+                f"records before that: give --from-offset {partition}:{begins}",
                 2,
             )
     return first

@@ -36,7 +36,7 @@ def report(
         typer.Option(
             "--to",
             formats=MOMENTS,
-            help="Calls that ended before it: `--to 2026-12-01` ends with November.",
+            help="Calls that ended before this moment: `--to 2026-12-01` includes all of November.",
         ),
     ] = None,
     account: Annotated[
@@ -47,10 +47,10 @@ def report(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Print receipts, cost of runs and sub-agents, sums of accounts, and open deferrals.
+    """Show receipts, cost by run and sub-agent, sums by account, and open deferrals.
 
-    The period is that of the calls: when they ended, not when their receipts were written.
-    With --json all tables are one object, by their names; --csv takes one --table.
+    --from and --to choose by when a call ended, not by when its receipt was written.
+    --json prints one object with a list for each table; --csv needs exactly one --table.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     wanted = table or list(TABLES)
@@ -66,8 +66,9 @@ def report(
     choice = Choice(_utc(since), _utc(until), account or [], model or [], limit + 1)
     with explained(found):
         url = found.database_url.get_secret_value()
-        told = dict(zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice),
-                        strict=True))  # fmt: skip
+        told = dict(
+            zip(wanted, rows_of(url, [TABLES[name][0] for name in wanted], choice), strict=True)
+        )
     cut = [name for name, rows in told.items() if len(rows) > limit]
     told = {name: rows[:limit] for name, rows in told.items()}
     if form is Form.JSON:

@@ -32,12 +32,12 @@ class Looked:
         """Say it, and whether there may be more."""
         where = "all partitions"
         if self.partitions:
-            where = f"partition {', '.join(map(str, self.partitions))}, where the run stands"
+            where = f"partition {', '.join(map(str, self.partitions))}, the run's"
         if self.whole:
-            return f"Looked through the whole of {self.topic} ({where})."
+            return f"Searched the whole of {self.topic} ({where})."
         return (
-            f"Looked at {self.read:,} of {self.there:,} records of {self.topic} ({where}), the "
-            "newest ones: what is older was not seen; --scan-limit and --seconds look further."
+            f"Searched {self.read:,} of {self.there:,} records of {self.topic} ({where}): "
+            "raise --scan-limit or --seconds to search the others."
         )
 
     def row(self) -> dict[str, Any]:

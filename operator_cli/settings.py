@@ -22,20 +22,21 @@ class Settings(
     kafka_bootstrap_servers: str = Field(
         default="",
         alias="KAFKA_BOOTSTRAP_SERVERS",
-        description="Kafka brokers to begin with, `host:port`, comma-separated. `migrate`, "
-        "`report` and `deferred list` do without; `explain` knows more with it.",
+        description="Kafka brokers to connect to first, `host:port`, comma-separated. `migrate`, "
+        "`report`, `deferred list` and `deferred waive` do not need them; `explain` finds more "
+        "with them.",
     )
     database_url: SecretStr = Field(
         default=SecretStr(""),
         alias="DATABASE_URL",
         description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret. `topics` "
-        "does without.",
+        "and `dead-letters` do not need it.",
     )
     billing_topic_replication_factor: int = Field(
         default=-1,
         ge=-1,
-        description="Replicas of a topic that `topics --apply` creates; -1 takes the broker's "
-        "default. Three is right for production.",
+        description="Replicas of each topic that `topics --apply` creates; -1: the broker's "
+        "default. Use 3 in production.",
     )
 
 

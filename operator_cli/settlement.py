@@ -64,18 +64,19 @@ def _topic_id(config: dict[str, Any], call: OpenCall) -> str:
 
 
 def _missing(call: OpenCall, *, anew: bool) -> str:
-    why = "the topic was made anew" if anew else "retention"
+    why = "the topic was made anew" if anew else "its retention ended"
     return (
-        f"the callback of call {call.id} has left {call.kafka_topic} ({why}): it can only be waived"
+        f"the callback of call {call.id} is no longer in {call.kafka_topic} ({why}): "
+        "the call can only be waived"
     )
 
 
 def _another(call: OpenCall, *, anew: bool) -> str:
     why = "the topic was made anew" if anew else "its offsets mean other records now"
     return (
-        f"another record stands where the callback of call {call.id} was, at {call.kafka_topic}/"
-        f"{call.kafka_partition}/{call.kafka_offset} ({why}). Nothing was sent: settling it would "
-        "charge another call. It can only be waived"
+        f"the callback of call {call.id} is no longer at {call.kafka_topic}/{call.kafka_partition}/"
+        f"{call.kafka_offset}; another record is there ({why}). Nothing was sent, because it would "
+        "charge another call. The deferred call can only be waived"
     )
 
 

@@ -8,10 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from charging.charge import SETTLED_COST_SOURCE
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
 from ledger.calls import Books
 from operator_cli.sightings import Letter, Seen
-from operator_cli.words import CHARGED, CLOSED, DEFERRED, MARKS, MISSPELT, PARKED, SKIPPED
+from operator_cli.words import (
+    CHARGED,
+    CLOSED,
+    DEFERRED,
+    PARKED,
+    SETTLED,
+    SKIPPED,
+    misspelling,
+    remarks,
+)
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, plain
 from schemas.record import Provenance
@@ -184,7 +194,7 @@ def _sentences(
     misspelt = {name: right for seen, _ in fates for name, right in seen.misspelt.items()}
     if call.receipt:
         said += _of_receipt(call.receipt, known=bool(misspelt))
-    said += [_of_misspelling(name, right) for name, right in misspelt.items()]
+    said += [misspelling(name, right) for name, right in misspelt.items()]
     if call.deferral:
         said += _of_deferral(call.deferral, charged=call.receipt is not None)
     if duplicates:
@@ -194,28 +204,23 @@ def _sentences(
     said += list(dict.fromkeys(_of_fate(seen, fate) for seen, fate in fates))
     said += [_of_letter(letter) for letter in call.letters]
     if call.units:
-        said.append(f"Executors told of it in {len(call.units)} usage unit"
-                    f"{'s' * (len(call.units) > 1)}; those are never charged.")  # fmt: skip
+        said.append(f"Executors reported it in {len(call.units)} usage unit"
+                    f"{'s' * (len(call.units) > 1)}; usage units are never charged.")  # fmt: skip
     if outcome == "unknown" and call.units:
-        said.append("No callback of it is known: LiteLLM did not send one, or not yet.")
+        said.append("No callback of it is known: LiteLLM has not sent one, or not yet.")
     return [one for one in said if one]
 
 
-def _of_misspelling(name: str, right: str) -> str:
-    missing = "Run id missing: the" if right == "run_id" else "The"
-    return f"{missing} metadata says `{name}`; write `{right}`."
-
-
 def _of_receipt(row: Row, *, known: bool) -> list[str]:
-    """Say what was charged and what was odd; `known` is which name of it was misspelt."""
     charged, cost = plain(row["charged_usd"]), plain(row["response_cost_usd"])
+    settled = row["cost_source"] == SETTLED_COST_SOURCE
+    why = SETTLED if settled else CHARGED[ChargeReason(row["charge_reason"])]
     said = (
         f"Charged {charged} USD ({plain(row['charged_credits'])} credits) to account "
-        f"{row['billing_account_id']}, LiteLLM's figure being {cost} USD: "
-        f"{CHARGED[ChargeReason(row['charge_reason'])]}."
+        f"{row['billing_account_id']}; the cost before markup is {cost} USD: "
+        f"{why}."
     )
-    marks = [mark for mark in row["marks"] if not (known and mark == MISSPELT)]
-    return [said] + [MARKS[mark] for mark in marks if mark in MARKS]
+    return [said, *remarks(row["marks"], known=known)]
 
 
 def _of_deferral(row: Row, *, charged: bool) -> list[str]:
@@ -234,7 +239,7 @@ def _of_deferral(row: Row, *, charged: bool) -> list[str]:
 def _of_conflict(row: Row) -> str:
     return (
         f"A callback contradicts the receipt: {plain(row['response_cost_usd'])} USD on account "
-        f"{row['billing_account_id']}. It was kept aside; the receipt stays as it is."
+        f"{row['billing_account_id']}. It is stored as a conflict; the receipt stays as it is."
     )
 
 
@@ -245,21 +250,21 @@ def _of_fate(seen: Seen, fate: str) -> str:
             return f"Skipped, it costs nothing: {SKIPPED[SkippedReason(seen.reason)]}."
         case "parked":
             return (
-                f"Not billed as it stands, so it went to the dead letters: "
+                f"It could not be billed, so it went to the dead letters: "
                 f"{PARKED[Reason(seen.reason)]}."
                 if seen.outcome == "parked"
                 else ""
             )
         case "waiting":
             return (
-                f"The callback at {topic}/{partition}/{offset} is not written yet: the consumer "
-                "has not read so far. See whether it runs and how far behind it is."
+                f"The consumer has not read the callback at {topic}/{partition}/{offset} yet. "
+                "Check that it runs, and how far behind it is."
             )
         case "missing":
             return (
-                f"The consumer has read past the callback at {topic}/{partition}/{offset}, and the "
-                f"ledger has no row of it: `billing replay --from-offset {partition}:{offset}` "
-                "says what would come of it, and writes it with --apply."
+                f"The consumer has read past the callback at {topic}/{partition}/{offset}, but the "
+                f"ledger has no row of it. `billing replay --from-offset {partition}:{offset}` "
+                "shows what it would become; --apply writes it."
             )
     return ""
 
@@ -267,9 +272,9 @@ def _of_fate(seen: Seen, fate: str) -> str:
 def _of_letter(letter: Letter) -> str:
     why = PARKED.get(Reason(letter.reason)) if letter.reason in set(Reason) else letter.reason
     return (
-        f"A dead letter stands at {letter.at} ({letter.reason}): {why}. Look at it with `billing "
-        f"dead-letters show {letter.at}`; what was mended goes back with `billing dead-letters "
-        f"replay --at {letter.at} --apply`."
+        f"There is a dead letter at {letter.at} ({letter.reason}): {why}. Look at it with `billing "
+        f"dead-letters show {letter.at}`. When the cause is corrected, send it back with `billing "
+        f"dead-letters replay --at {letter.at} --apply`."
     )
 
 

@@ -37,7 +37,7 @@ def topics(
                 remark(f"not taken: {one.topic}, {one.setting}={one.wanted}: {one.why}", form)
             remark("applied", form)
         else:
-            remark("dry run: add --apply to bring this about", form)
+            remark("dry run: add --apply to make these changes", form)
         for said in cluster.remarks(declared):
             remark(f"note: {said}", form)
 

@@ -23,14 +23,14 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Takes LiteLLM's generic_api callbacks over HTTP and makes them durable in Kafka.",
+    help="Receives LiteLLM's generic_api callbacks over HTTP and stores them durably in Kafka.",
 )
 cli.add_typer(spool, name="spool")
 
 
 @cli.command()
 def run() -> None:
-    """Serve until SIGTERM. SIGHUP has it read the tokens again.
+    """Serve until SIGTERM. On SIGHUP it reads the token files again.
 
     Callbacks go to POST /v1/callbacks/litellm on GATEWAY_HOST:GATEWAY_PORT (127.0.0.1:8080);
     /livez, /readyz and /metrics are on GATEWAY_METRICS_HOST:GATEWAY_METRICS_PORT (127.0.0.1:9090).

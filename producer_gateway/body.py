@@ -47,10 +47,10 @@ class InFlight:
         own = held.get(source, 0) + count
         if own > self._share and self._others(source):
             self._refused[source] = self._clock()
-            raise RefusedError(503, "source_share", "others want in too; send again")
+            raise RefusedError(503, "source_share", "other sources need room; send again")
         if self.used + count > self._limit and not self._make_room(source, own, count):
             self._refused[source] = self._clock()
-            raise RefusedError(503, "inflight", "too many bytes are in hand; send again")
+            raise RefusedError(503, "inflight", "the gateway holds too many bytes; send again")
         held[source] = own
         self.used += count
 
@@ -100,8 +100,15 @@ class Body:
     """One request's body, read within the bounds; use as a context that holds its bytes in hand."""
 
     __slots__ = (
-        *("_deadline", "_gave_way", "_headers", "_in_flight", "_limit", "_request", "_reserved"),
-        *("_task", "source"),
+        "_deadline",
+        "_gave_way",
+        "_headers",
+        "_in_flight",
+        "_limit",
+        "_request",
+        "_reserved",
+        "_task",
+        "source",
     )
 
     def __init__(
@@ -152,14 +159,14 @@ class Body:
             raw = await self._deadline.within(self._chunks())
         except TimeoutError:
             if self._gave_way:
-                raise RefusedError(503, "inflight", "others wanted in; send again") from None
+                raise RefusedError(503, "inflight", "other sources need room; send again") from None
             raise RefusedError(408, "slow_body", "the body did not arrive in time") from None
         except ClientDisconnect:
-            raise RefusedError(503, "abandoned", "the body did not arrive") from None
+            raise RefusedError(503, "abandoned", "the body did not arrive completely") from None
         if declared is not None and len(raw) != int(declared):
-            raise RefusedError(400, "incomplete_body", "the body has not the length it declares")
+            raise RefusedError(400, "incomplete_body", "the body's length is not the declared one")
         if _is_blank(raw):
-            raise RefusedError(400, "empty_body", "the body is empty; a list of nothing is `[]`")
+            raise RefusedError(400, "empty_body", "the body is empty; an empty list is `[]`")
         return raw
 
     def give_way(self) -> None:
@@ -204,7 +211,7 @@ class Body:
         self._reserved = 0
 
     def _too_large(self) -> RefusedError:
-        return RefusedError(413, "too_large", f"a body may have {self._limit} bytes")
+        return RefusedError(413, "too_large", f"a body may have at most {self._limit} bytes")
 
 
 def _is_blank(raw: bytes) -> bool:

@@ -143,7 +143,7 @@ class Connection(HttpToolsProtocol):
                 if isinstance(refusal, RefusedError):
                     self.end_with(refusal)
                     return
-            self.end_with(RefusedError(400, "malformed", f"this is no HTTP/1.1: {error}"))
+            self.end_with(RefusedError(400, "malformed", f"this is not HTTP/1.1: {error}"))
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse `data`; a head that offers another protocol a second time, without the offer.
@@ -258,7 +258,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             return False
         if self._body_open and not self._over:
-            self.end_with(RefusedError(503, "abandoned", "the body did not arrive"))
+            self.end_with(RefusedError(503, "abandoned", "the body did not arrive completely"))
         self._over, self.cycle.keep_alive = True, False
         return True
 

@@ -139,7 +139,7 @@ class Connections:
 
     def _give_up(self, connection: Connection, phase: Phase) -> None:
         if phase is Phase.BODY:
-            connection.end_with(RefusedError(408, "slow_body", "the body comes too slowly"))
+            connection.end_with(RefusedError(408, "slow_body", "the body arrives too slowly"))
         elif phase is Phase.HEAD:
             connection.end_with(RefusedError(408, "slow_head", "the head did not arrive in time"))
         else:

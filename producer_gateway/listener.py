@@ -25,7 +25,11 @@ _SOON_S: Final = 0.02
 _BACKLOG: Final = 2048
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _GONE: Final = frozenset({
-    *(errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO, errno.EPERM),
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.EPERM,
 })  # fmt: skip
 _NOT_OURS: Final = 128
 """Descriptors for what is no caller of the callbacks port: Kafka, the spool, probes, the log."""

@@ -65,14 +65,14 @@ class Metrics:
         )
         self.max_connections = Gauge(
             "billing_gateway_max_connections",
-            "Connections that may be open; beyond it the oldest idle one ends for a new one.",
+            "Most open connections; beyond it the oldest idle one is closed for a new one.",
             ("port",),
             registry=registry,
         )
         self.closed_connections = Counter(
             "billing_gateway_closed_connections_total",
-            "Connections that were ended without an answer, by what they waited for: silent, idle, "
-            "rest (of a refused body), unread (an answer), closing; no_room: for a new one.",
+            "Connections closed without an answer, by what they waited for: silent, idle, rest (of "
+            "a refused body), unread (an answer), closing; no_room: closed to take a new one.",
             ("port", "reason"),
             registry=registry,
         )
@@ -84,7 +84,7 @@ class Metrics:
         )
         self.token_reloads = Counter(
             "billing_gateway_token_reloads_total",
-            "Times that SIGHUP had the tokens read again: read, or refused and the old ones kept.",
+            "Times that the tokens were read again on SIGHUP: read, or refused and the old kept.",
             ("outcome",),
             registry=registry,
         )
@@ -99,7 +99,7 @@ class Metrics:
         )
         self.refused = Counter(
             "billing_gateway_refused_requests_total",
-            "Answers that are no 2xx, by the source of the token, `unknown` without a valid one.",
+            "Answers other than 2xx, by source of the token; `unknown` without a valid token.",
             ("source", "status", "reason"),
             registry=registry,
         )
@@ -116,7 +116,7 @@ class Metrics:
         )
         self.inflight_bytes = Gauge(
             "billing_gateway_inflight_bytes",
-            "Bytes of bodies in hand that are not answered yet.",
+            "Bytes of request bodies that are not answered yet.",
             registry=registry,
         )
         self.auth_failures = Counter(
@@ -169,7 +169,7 @@ class Metrics:
         )
         self.silence_limit = Gauge(
             "billing_gateway_source_silence_limit_seconds",
-            "For how long a source may be silent; no series for one that may be for ever.",
+            "Seconds for which a source may be silent; no series for a source without a limit.",
             ("source",),
             registry=registry,
         )
@@ -211,17 +211,17 @@ class Metrics:
         )
         self.drain_failures = Counter(
             "billing_gateway_drain_failures_total",
-            "Attempts to drain that Kafka or the disk let fail; each is repeated after a pause.",
+            "Attempts to drain that failed at Kafka or the disk; each is repeated after a pause.",
             registry=registry,
         )
         self.spool_refused = Counter(
             "billing_gateway_spool_refused_total",
-            "Spooled records that Kafka refuses as such; kept aside in the spool.",
+            "Spooled records that Kafka refuses for themselves; set aside in the spool.",
             registry=registry,
         )
         self.spool_damaged_records = Counter(
             "billing_gateway_spool_damaged_records_total",
-            "Spooled records that are not what was written; set aside in a file, never sent.",
+            "Spooled records that differ from what was written; set aside in a file, never sent.",
             registry=registry,
         )
         self.spool_missing_records = Counter(
@@ -236,7 +236,7 @@ class Metrics:
         )
         self.adopted = Counter(
             "billing_gateway_spool_adopted_total",
-            "Records that were salvaged of a damaged file and taken into the spool.",
+            "Records salvaged from a damaged file and taken into the spool.",
             registry=registry,
         )
         self.spool_records = Gauge(
@@ -246,12 +246,12 @@ class Metrics:
         )
         self.spool_bytes = Gauge(
             "billing_gateway_spool_bytes",
-            "Bytes of records in the spool, those kept aside included.",
+            "Bytes of records in the spool, including those set aside.",
             registry=registry,
         )
         self.spool_max_bytes = Gauge(
             "billing_gateway_spool_max_bytes",
-            "Bytes of records that the spool takes; 0 without a spool.",
+            "Most bytes of records in the spool; 0 without a spool.",
             registry=registry,
         )
         self.spool_oldest_seconds = Gauge(

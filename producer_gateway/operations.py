@@ -34,11 +34,11 @@ def _examples(*commands: str) -> str:
 
 spool = typer.Typer(
     no_args_is_help=True,
-    help="The spool on the local disk: what waits, what is damaged, bringing it to Kafka.",
+    help="Show what waits in the spool on the local disk, repair it, and bring it to Kafka.",
     epilog=_examples("list", "inspect", "drain"),
 )
 Directory = Annotated[
-    Path | None, typer.Option("--dir", help=f"Directory of the spool; {_VARIABLE} unless given.")
+    Path | None, typer.Option("--dir", help=f"Directory of the spool. Default: {_VARIABLE}.")
 ]
 
 
@@ -51,7 +51,7 @@ def list_waiting(
 ) -> None:
     """List the records that wait in the spool, the oldest first: which call, and since when.
 
-    No gateway may use the spool meanwhile; while one does, its /readyz says how much waits.
+    Refused while a gateway uses the spool: then the gateway's /readyz says how much waits.
     """
     if as_json and as_csv:
         _fail("--json and --csv are two forms: choose one", _WRONG_USAGE)
@@ -71,12 +71,12 @@ def list_waiting(
 @spool.command(epilog=_examples("drain", "drain --seconds 600"))
 def drain(
     directory: Directory = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Longest time to go on.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="Stop after this time.")] = 60,
 ) -> None:
-    """Bring what waits in the spool to Kafka, where no gateway is left to do it.
+    """Bring the records in the spool to Kafka, if no gateway is left to do it.
 
-    A gateway that runs drains by itself. Takes the environment of a gateway; a token is not needed.
-    What Kafka does not take stays in the spool. Exit code 1: something still waits, and why.
+    A running gateway drains by itself. Needs a gateway's environment, but no token. Records that
+    Kafka does not take stay in the spool. Exit code 1: records still wait; the message says why.
     """
     path = _unused(directory)
     try:
@@ -87,21 +87,25 @@ def drain(
         _fail(f"the KAFKA_* variables do not fit: {error.args[0].str()}", _WRONG_USAGE)
     except SpoolError as error:
         _fail(str(error))
-    typer.echo(f"{left.taken} records brought to Kafka, {left.waiting} wait, "
-               f"{left.refused} refused by Kafka")  # fmt: skip
+    typer.echo(
+        f"{left.taken} records brought to Kafka, {left.waiting} wait, "
+        f"{left.refused} refused by Kafka"
+    )
     if left.waiting or left.refused or left.why:
-        _fail(left.why or "Kafka refuses them as they are: see BillingGatewaySpoolRefused in the "
-              "runbook")  # fmt: skip
+        _fail(
+            left.why
+            or "Kafka refuses them as they are: see BillingGatewaySpoolRefused in the runbook"
+        )
 
 
 @spool.command(epilog=_examples("inspect", "inspect --json"))
 def inspect(
     directory: Directory = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show what is in the spool and in the damaged files beside it. Changes nothing; no content.
+    """Show how much is in the spool and in damaged files beside it. Changes nothing.
 
-    While a gateway uses the spool, what waits in it is said by the gateway's /readyz and metrics.
+    Shows no content. While a gateway uses the spool, its /readyz and metrics say how much waits.
     """
     path = _path(directory)
     try:
@@ -119,24 +123,24 @@ def inspect(
 @spool.command(epilog=_examples("salvage"))
 def salvage(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Damaged files; all of the directory unless given.")
+        list[Path] | None, typer.Argument(help="Damaged files. Default: all in the directory.")
     ] = None,
     directory: Directory = None,
 ) -> None:
-    """Bring back what can be read of damaged files: into the spool, and so to Kafka.
+    """Bring the readable records of damaged files back into the spool, and so to Kafka.
 
-    The gateway may run: it takes what is brought back within seconds, else when it starts. A record
-    that is not what was written is never sent. Twice does no harm: the ledger knows a call by its
-    key. Exit code 1: something could not be read, and is described.
+    A running gateway takes them within seconds; otherwise the next one does when it starts. Records
+    with a wrong checksum are never sent. Repeating it charges no call twice. Exit code 1: some
+    records could not be read; they are listed.
     """
     path = _path(directory)
     damaged = files or damage.damaged_files(path)
     if not damaged:
-        typer.echo(f"no damaged file beside {path}")
+        typer.echo(f"there is no damaged file beside {path}")
     whole = True
     for one in damaged:
         if not one.is_file():
-            _fail(f"{one} is no file", _WRONG_USAGE)
+            _fail(f"{one} is not a file", _WRONG_USAGE)
         try:
             found = bring_back(one, path)
         except SpoolError as error:
@@ -144,7 +148,8 @@ def salvage(
         typer.echo("\n".join([f"{one.name}: {found.good} records brought back", *_missing(found)]))
         whole = whole and found.whole
     if not whole:
-        typer.echo("Look for those calls in LiteLLM's own spend logs; the runbook says how.")
+        typer.echo("Find those calls in LiteLLM's own spend logs: see 'A damaged spool' in the "
+                   "runbook.")  # fmt: skip
         raise typer.Exit(_FAILURE)
 
 
@@ -153,7 +158,7 @@ def _path(directory: Path | None) -> Path:
     if directory is None and not os.environ.get(_VARIABLE):
         _fail(f"set {_VARIABLE}, or name the directory with --dir", _WRONG_USAGE)
     if not named.is_dir():
-        _fail(f"{named} is no directory", _WRONG_USAGE)
+        _fail(f"{named} is not a directory", _WRONG_USAGE)
     return named / FILE_NAME
 
 
@@ -202,12 +207,12 @@ def _described(state: dict[str, Any]) -> str:
 def _missing(found: Found) -> list[str]:
     lines = list[str]()
     if found.unchecked:
-        lines.append(f"  {found.unchecked} of them are older than checksums, and plausible")
+        lines.append(f"  {found.unchecked} of them have no checksum yet, but look right")
     if found.lost or found.broken_pages:
-        said = f"{found.lost} records and {found.broken_pages} pages of them cannot be read"
+        said = f"{found.lost} records and {found.broken_pages} pages cannot be read"
         lines.append(f"  {said}")
     if found.bad:
-        lines.append(f"  {len(found.bad)} records are not what was written:")
+        lines.append(f"  {len(found.bad)} records differ from what was written:")
     for sequence, stored_at, run, call, why in found.bad[:_SHOWN]:
         lines.append(
             f"    {_moment(stored_at)}, place {sequence}, run {run!r}, call {call!r}: {why}"

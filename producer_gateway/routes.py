@@ -26,9 +26,9 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 class Accepted(BaseModel):
     """Everything is durable."""
 
-    accepted: int = Field(description="Elements on the topic, to be billed.")
-    parked: int = Field(description="Elements and damaged regions in the dead-letter topic.")
-    spooled: int = Field(description="Records that wait in the local spool for the broker.")
+    accepted: int = Field(description="Callbacks or usage units that are stored.")
+    parked: int = Field(description="Callbacks and damaged regions that become dead letters.")
+    spooled: int = Field(description="Records among these that wait in the local spool for Kafka.")
 
 
 class Refused(BaseModel):

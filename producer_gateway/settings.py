@@ -49,10 +49,12 @@ class Settings(TopicNames, KafkaConnection):
         "`litellm/<name>`. A name may occur twice for rotation.",
     )
     host: str = Field(
-        default="127.0.0.1", alias="GATEWAY_HOST", description="Address to take callbacks on."
+        default="127.0.0.1", alias="GATEWAY_HOST", description="Address to receive callbacks on."
     )
     port: Port = Field(
-        default=8080, alias="GATEWAY_PORT", description="Port to take callbacks on; 0 takes any."
+        default=8080,
+        alias="GATEWAY_PORT",
+        description="Port to receive callbacks on; 0 chooses a free one.",
     )
     metrics_host: str = Field(
         default="127.0.0.1",
@@ -62,27 +64,27 @@ class Settings(TopicNames, KafkaConnection):
     metrics_port: Port = Field(
         default=9090,
         alias="GATEWAY_METRICS_PORT",
-        description="Port of /livez, /readyz and /metrics; 0 takes any.",
+        description="Port of /livez, /readyz and /metrics; 0 chooses a free one.",
     )
     content: Content = Field(
         default=Content.KEEP,
         alias="GATEWAY_CONTENT",
-        description="`keep`: the topic holds what LiteLLM sent. `drop`: prompts, answers, "
-        "requester headers, addresses and tracebacks are cut out before the topic.",
+        description="`keep`: the topic holds what LiteLLM sent. `drop`: the gateway cuts out "
+        "prompts, answers, requester headers, addresses and tracebacks before it stores anything.",
     )
     max_body_bytes: int = Field(
         default=128 * 1024 * 1024,
         alias="GATEWAY_MAX_BODY_BYTES",
         ge=1024,
-        description="Largest body in bytes; a longer one is answered 413, which the sender takes "
-        "as final. A catch-up POST carries LiteLLM's whole queue.",
+        description="Largest body in bytes. The gateway answers a larger one with 413, and LiteLLM "
+        "does not send it again. A catch-up POST carries LiteLLM's whole queue.",
     )
     max_inflight_bytes: int = Field(
         default=256 * 1024 * 1024,
         alias="GATEWAY_MAX_INFLIGHT_BYTES",
         ge=1024,
-        description="Bytes of bodies that may be in hand at once; beyond it 503. Allow three "
-        "times as much memory.",
+        description="Bytes of all request bodies that the gateway holds at once; beyond it 503. "
+        "Allow three times as much memory.",
     )
     body_timeout_s: float = Field(
         default=60.0,
@@ -94,69 +96,71 @@ class Settings(TopicNames, KafkaConnection):
         default=1024,
         alias="GATEWAY_MIN_BODY_BYTES_PER_S",
         ge=0,
-        description="Bytes a second at which a body must come, over any ten seconds; else 408. "
-        "0: any rate.",
+        description="Lowest rate at which a body may arrive over any ten seconds, bytes a second; "
+        "below it 408. 0: any rate.",
     )
     source_share: float = Field(
         default=0.5,
         alias="GATEWAY_SOURCE_SHARE",
         gt=0,
         le=1,
-        description="Share of GATEWAY_MAX_INFLIGHT_BYTES that one source may have in hand while "
-        "another one wants in; at least one largest body. Beyond it 503.",
+        description="Share of GATEWAY_MAX_INFLIGHT_BYTES that one source may use while another "
+        "source needs room; always enough for one largest body. Beyond it 503.",
     )
     head_timeout_s: float = Field(
         default=10.0,
         alias="GATEWAY_HEAD_TIMEOUT_S",
         gt=0,
-        description="Seconds in which a new connection must have sent a request's whole head "
-        "(else 408), taken an answer, or sent the rest of a body that is refused.",
+        description="Seconds in which a sender must send a request's whole head (else 408), read "
+        "an answer, or send the rest of a body that is refused.",
     )
     idle_timeout_s: float = Field(
         default=75.0,
         alias="GATEWAY_IDLE_TIMEOUT_S",
         gt=0,
-        description="Seconds without a request after which a connection is closed. Longer than "
-        "the sender's own pauses (LiteLLM flushes every 5 s): a POST that is sent while the "
-        "connection is being closed is lost.",
+        description="Seconds without a request after which the gateway closes a connection. Keep "
+        "it longer than the sender's pauses (LiteLLM flushes every 5 s): a POST that is sent while "
+        "the connection is being closed is lost.",
     )
     max_connections: int = Field(
         default=1024,
         alias="GATEWAY_MAX_CONNECTIONS",
         ge=1,
-        description="Connections that may be open on the callbacks port; fewer where the process "
-        "may not have so many descriptors. Beyond it the oldest idle one ends for a new one, those "
-        "without a valid token first.",
+        description="Most open connections on the callbacks port; fewer if the process has fewer "
+        "file descriptors. Beyond it the gateway closes the oldest idle connection to take a new "
+        "one, those without a valid token first.",
     )
     delivery_timeout_ms: int = Field(
         default=10_000,
         alias="GATEWAY_DELIVERY_TIMEOUT_MS",
         ge=100,
         le=600_000,
-        description="Milliseconds Kafka may take to acknowledge a record before it goes to the "
-        "spool (without one: 503); long enough to sit out the election of a partition leader.",
+        description="Milliseconds that Kafka may take to acknowledge a record; after that it goes "
+        "to the spool, or without a spool the answer is 503. Keep it longer than the election of a "
+        "partition leader takes.",
     )
     linger_ms: float = Field(
         default=5.0,
         alias="GATEWAY_LINGER_MS",
         ge=0,
         le=100,
-        description="Milliseconds a record waits for others to share its batch. A sender up to "
-        "LiteLLM 1.106 loses what it collects while it waits for the answer, so keep it small.",
+        description="Milliseconds that a record waits for others to share its batch. Keep it "
+        "small: LiteLLM up to 1.106 loses the events that it collects while it waits for the "
+        "answer.",
     )
     spool_dir: Path | None = Field(
         default=None,
         alias="GATEWAY_SPOOL_DIR",
-        description="Directory of the spool that takes records while Kafka is away, one for each "
-        "gateway; it is made where it is missing. Must outlive the process (no tmpfs): what waits "
-        "in it has been answered 202. Empty: no spool, the answer is 503.",
+        description="Directory of the spool, which keeps records while Kafka is away; one for each "
+        "gateway, created if it is missing. It must outlive the process (no tmpfs): its records "
+        "have been answered 202. Empty: no spool, and the answer is 503 while Kafka is away.",
     )
     spool_max_bytes: int = Field(
         default=1024 * 1024 * 1024,
         alias="GATEWAY_SPOOL_MAX_BYTES",
         ge=1024,
-        description="Bytes of records that the spool takes; beyond it 503. The file keeps the "
-        "size it once had; allow twice as much on the disk, and 256 MiB.",
+        description="Bytes of records that the spool holds; beyond it 503. The file never shrinks: "
+        "give the disk twice as much, and 256 MiB more.",
     )
     silence_limit_s: float = Field(
         default=3600.0,
@@ -168,15 +172,15 @@ class Settings(TopicNames, KafkaConnection):
     silence_limits_s: str = Field(
         default="",
         alias="GATEWAY_SILENCE_LIMITS",
-        description="The same for single sources, `litellm/eu=86400,litellm/nightly=0`; 0 declares "
-        "a quiet one.",
+        description="The same limit for single sources, `litellm/eu=86400,litellm/nightly=0`; 0: "
+        "that source never alarms.",
     )
     shutdown_timeout_s: float = Field(
         default=25.0,
         alias="GATEWAY_SHUTDOWN_TIMEOUT_S",
         gt=0,
-        description="Seconds to stop in after SIGTERM; requests that still wait for Kafka at "
-        "half time go to the spool. Keep it under the pod's termination grace period.",
+        description="Seconds that a stop may take after SIGTERM. Requests that still wait for "
+        "Kafka after half of it go to the spool. Keep it below the pod's termination grace period.",
     )
     log_level: str = Field(
         default="info",

@@ -102,8 +102,8 @@ def _unreadable(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"the file cannot be read: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
-        return "the file is no UTF-8"
-    return "this is no path of a file"
+        return "the file is not UTF-8"
+    return "this is not the path of a file"
 
 
 def _from_files(environ: Mapping[str, str], settings: type[BaseSettings]) -> dict[str, Any]:

@@ -31,29 +31,29 @@ class KafkaConnection(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT",
         alias="KAFKA_SECURITY_PROTOCOL",
-        description="TLS and SASL towards the brokers.",
+        description="Whether connections to the brokers use TLS and SASL.",
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, alias="KAFKA_SASL_MECHANISM", description="How to log in to the brokers."
+        default=None, alias="KAFKA_SASL_MECHANISM", description="SASL mechanism for the login."
     )
     kafka_sasl_username: str | None = Field(
-        default=None, alias="KAFKA_SASL_USERNAME", description="User at the brokers."
+        default=None, alias="KAFKA_SASL_USERNAME", description="User name for SASL."
     )
     kafka_sasl_password: SecretStr | None = Field(
-        default=None, alias="KAFKA_SASL_PASSWORD", description="Password at the brokers."
+        default=None, alias="KAFKA_SASL_PASSWORD", description="Password for SASL."
     )
     kafka_ssl_ca_location: str | None = Field(
         default=None,
         alias="KAFKA_SSL_CA_LOCATION",
-        description="File of the authorities to trust; the system's unless given.",
+        description="File with the certificate authorities to trust. Empty: the system's.",
     )
     kafka_ssl_certificate_location: str | None = Field(
         default=None,
         alias="KAFKA_SSL_CERTIFICATE_LOCATION",
-        description="File of the client certificate, for mutual TLS.",
+        description="File with the client certificate, for mutual TLS.",
     )
     kafka_ssl_key_location: str | None = Field(
-        default=None, alias="KAFKA_SSL_KEY_LOCATION", description="File of the client's key."
+        default=None, alias="KAFKA_SSL_KEY_LOCATION", description="File with the client's key."
     )
     kafka_ssl_key_password: SecretStr | None = Field(
         default=None, alias="KAFKA_SSL_KEY_PASSWORD", description="Password of that key."
@@ -105,7 +105,8 @@ class ConsumerGroup(BaseSettings):
         default="billing-consumer",
         alias="CONSUMER_GROUP",
         min_length=1,
-        description="Kafka consumer group.",
+        description="Kafka consumer group. Do not change it later: a new group reads the callbacks "
+        "topic from its beginning and publishes the events of those receipts again.",
     )
 
 

@@ -13,15 +13,15 @@ import pytest
 import structlog
 from xdist.remote import Producer
 
-from tests.services import restarts
-from tests.services.broker import BrokerChoice, BrokerError, choose_broker, missing_for_apache
-from tests.services.database import choose_database, fresh_database
-from tests.services.restarts import Notes
-from tests.services.shared import Services, ask
-from tests.services.side_by_side import SideBySide, misplaced, place_of
+from tests.brokers.broker import BrokerChoice, BrokerError, choose_broker, missing_for_apache
+from tests.databases.database import choose_database, fresh_database
+from tests.processes import restarts
+from tests.processes.restarts import Notes
+from tests.session.shared import Services, ask
+from tests.session.side_by_side import SideBySide, misplaced, place_of
 
 ROOT = Path(__file__).parents[1]
-RINGS = ("unit", "integration", "system", "chaos", "bench")
+RINGS = ("unit", "repository", "integration", "system", "chaos", "bench")
 SYSTEM_TEST_SECONDS = 1200
 WORKERS_A_CORE: Final = 3
 """Most tests wait for a broker, a database or a process, so there are more than cores."""

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_gateway.app import Gateway
 from producer_gateway.routes import CALLBACKS_PATH, USAGE_UNITS_PATH, application
-from tests.services.callbacks import usage_unit
-from tests.services.memory_gateway import ONE, TOKEN, House
+from tests.doubles.memory_gateway import ONE, TOKEN, House
+from tests.inputs.callbacks import usage_unit
 
 _ROUNDS: Final = 21
 _REQUESTS: Final = 500

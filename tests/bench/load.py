@@ -18,7 +18,7 @@ import uvloop
 
 from tests.bench.figures import percentile
 from tests.bench.payloads import MEDIAN, RUNS, Payloads
-from tests.services.deployment import CALLBACKS_PATH
+from tests.observers.deployment import CALLBACKS_PATH
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length:"

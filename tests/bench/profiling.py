@@ -203,8 +203,16 @@ def gateway(
         sight = _Sight(stack, seconds)
         with services.topics() as prefix, services.gateway(prefix, sight.launcher) as served:
             pool = max(4_000 // per_post, 40)
-            load = Load(served.port, served.token, connections, seconds + _MORE_SECONDS, each,
-                        per_post, pool=pool, warm_up=_MORE_SECONDS)  # fmt: skip
+            load = Load(
+                served.port,
+                served.token,
+                connections,
+                seconds + _MORE_SECONDS,
+                each,
+                per_post,
+                pool=pool,
+                warm_up=_MORE_SECONDS,
+            )
             began = threading.Timer(_MORE_SECONDS * 2, sight.begin, (served.process.pid,))
             began.start()
             send(load)
@@ -219,8 +227,14 @@ def consumer(each: int, services: Services, seconds: float) -> Profile:
         count = round(_CONSUMER_RATE[sight.how] * seconds)
         with services.topics() as prefix, services.database() as url:
             fill(services, prefix, Payloads("profile", each), count)
-            drain(services, prefix, url, count, launcher=sight.launcher,
-                  watch=lambda process: sight.begin(process.pid))  # fmt: skip
+            drain(
+                services,
+                prefix,
+                url,
+                count,
+                launcher=sight.launcher,
+                watch=lambda process: sight.begin(process.pid),
+            )
         return sight.end()
 
 

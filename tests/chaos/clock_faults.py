@@ -11,9 +11,9 @@ import httpx
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import Fleet
 from tests.chaos.process import Process
-from tests.services import fetching
-from tests.services.faketime import RIGHT, Clock
-from tests.services.waiting import eventually
+from tests.clients import fetching
+from tests.processes.faketime import RIGHT, Clock
+from tests.waiting import eventually
 
 HELD_SECONDS: Final = (1.5, 3.0)
 """Longer than the second after which a process sees what its clock was set to."""

@@ -1,6 +1,6 @@
 """A room whose Kafka client keeps the machine's clock: `python -m tests.chaos.clocked ROOM run`.
 
-For processes that go by another clock than the machine's (`tests.services.faketime`). librdkafka
+For processes that go by another clock than the machine's (`tests.processes.faketime`). librdkafka
 waits with `cnd_timedwait`, which libfaketime does not know: it would take what the client computes
 from the wrong clock for the right time, and wait for as long as the clock is ahead.
 """

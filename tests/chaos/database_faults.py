@@ -12,9 +12,9 @@ import psycopg
 
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import CONNECTIONS, Fleet
-from tests.services.pgbouncer import PgBouncer
-from tests.services.standby import Standby
-from tests.services.waiting import eventually
+from tests.databases.pgbouncer import PgBouncer
+from tests.databases.standby import Standby
+from tests.waiting import eventually
 
 RECEIPTS: Final = "SELECT count(*) FROM billing.charge_receipts"
 BEHIND_BY: Final = 50

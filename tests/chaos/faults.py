@@ -15,7 +15,7 @@ from tests.chaos.kafka_faults import KAFKA_FAULTS
 from tests.chaos.memory_faults import MEMORY_FAULTS
 from tests.chaos.process import alive
 from tests.chaos.upgrade_faults import UPGRADE_FAULTS
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 CRASH_SECONDS = 30.0
 

@@ -13,17 +13,17 @@ import httpx
 import psycopg
 
 from schemas.topics import load_topics
+from tests.brokers.class_archive import keep_classes
+from tests.brokers.jars import fetch_jars
+from tests.brokers.kafka_cluster import KafkaCluster
+from tests.brokers.kafka_node import Client
 from tests.chaos.books import Sender
 from tests.chaos.process import Exit, Process, alive
-from tests.services import fetching
-from tests.services.class_archive import keep_classes
-from tests.services.embedded_postgres import EmbeddedPostgres
-from tests.services.gate import Gate
-from tests.services.jars import fetch_jars
-from tests.services.kafka_cluster import KafkaCluster
-from tests.services.kafka_node import Client
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.databases.embedded_postgres import EmbeddedPostgres
+from tests.network.gate import Gate
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = 3
@@ -147,9 +147,14 @@ class Fleet:
             **(settings or {}),
         }
         made = Process(
-            room, name, [sys.executable, "-m", *program], self.directory / f"{name}.log",
-            env=self.environment | own, cwd=tree, metrics_port=port,
-        )  # fmt: skip
+            room,
+            name,
+            [sys.executable, "-m", *program],
+            self.directory / f"{name}.log",
+            env=self.environment | own,
+            cwd=tree,
+            metrics_port=port,
+        )
         self._made.append(made)
         return made
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from tests.brokers.apache_kafka import SHORT_SESSION_MS
+from tests.brokers.kafka_node import NODES, Client
+from tests.brokers.leaders import elect_preferred, prefer, turned
 from tests.chaos.fleet import SESSION_TIMEOUT_MS, Fleet
-from tests.services.apache_kafka import SHORT_SESSION_MS
-from tests.services.kafka_node import NODES, Client
-from tests.services.leaders import elect_preferred, prefer, turned
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 PULSES = 10
 OFFSETS = "__consumer_offsets"

@@ -71,9 +71,14 @@ def matrix(tallies: Mapping[str, Tally], seeds: Sequence[int]) -> str:
 
 def _line(name: str, tally: Tally) -> str:
     counts = (
-        tally.faults, tally.accepted, tally.lost, tally.doubled, tally.wrong, tally.exits,
+        tally.faults,
+        tally.accepted,
+        tally.lost,
+        tally.doubled,
+        tally.wrong,
+        tally.exits,
         tally.untold,
-    )  # fmt: skip
+    )
     times = (f"{percentile(tally.recovery, share):.1f} s" for share in (0.5, 0.99))
     return f"| {' | '.join([name, *map(str, counts), *times, told_by(tally)])} |"
 

@@ -10,7 +10,7 @@ import yaml
 from tests.chaos.books import Fate
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import ROOT, Fleet
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"
 GIANT_BYTES: Final = 10_000_000

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.waiting import NET_SECONDS, eventually
 
 SENDERS = 20
 BYTES = 14_000

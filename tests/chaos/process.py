@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.services import fetching
-from tests.services.process import Server
+from tests.clients import fetching
+from tests.processes.process import Server
 
 
 @dataclass(frozen=True)

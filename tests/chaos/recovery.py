@@ -26,8 +26,8 @@ from rich.table import Table
 from consumer.settings import Settings
 from tests.chaos.books import Books, Call, Fate, Sender
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.services.process import Server, whole_lines
-from tests.services.waiting import eventually
+from tests.processes.process import Server, whole_lines
+from tests.waiting import eventually
 
 TIMEOUT_MS: int = Settings.model_fields["consumer_session_timeout_ms"].default
 MARGIN_SECONDS = 5.0
@@ -169,9 +169,13 @@ def main(
     for how, found in pauses.items():
         met = max(found) <= limit
         table.add_row(
-            how, str(rounds), f"{statistics.median(found):.1f} s", f"{max(found):.1f} s",
-            f"{limit:.1f} s", "met" if met else "missed",
-        )  # fmt: skip
+            how,
+            str(rounds),
+            f"{statistics.median(found):.1f} s",
+            f"{max(found):.1f} s",
+            f"{limit:.1f} s",
+            "met" if met else "missed",
+        )
     console.print(table)
     raise typer.Exit(0 if max(map(max, pauses.values())) <= limit else 1)
 

@@ -17,7 +17,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.process import Exit
 from tests.chaos.watchman import JOBS, Watchman
 from tests.chaos.witness import Witness
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 SETTLED_SECONDS = 90.0
 PROBE_SECONDS = 90.0

@@ -15,12 +15,12 @@ from typing import Final
 import msgspec
 import pytest
 
+from tests.brokers.broker import missing_for_apache
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet
 from tests.chaos.matrix import Run, write_matrix
 from tests.chaos.rounds import Rounds
 from tests.chaos.watchman import Watchman
-from tests.services.broker import missing_for_apache
 
 SEED: Final = int(os.environ.get("CHAOS_SEED", "20261122"))
 COUNT: Final = int(os.environ.get("CHAOS_FAULTS", "0"))

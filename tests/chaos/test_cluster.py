@@ -9,12 +9,12 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
+from tests.brokers.broker import missing_for_apache
+from tests.brokers.kafka_cluster import KafkaCluster
+from tests.brokers.kafka_node import LEAST_IN_SYNC, NODES, Client
+from tests.brokers.leaders import elect_preferred, prefer, turned
 from tests.chaos.fleet import Fleet
-from tests.services.broker import missing_for_apache
-from tests.services.kafka_cluster import KafkaCluster
-from tests.services.kafka_node import LEAST_IN_SYNC, NODES, Client
-from tests.services.leaders import elect_preferred, prefer, turned
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.waiting import NET_SECONDS, eventually
 
 pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 

@@ -16,8 +16,8 @@ from typing import Final
 
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import ROOT, Fleet
-from tests.services.former_schema import NEEDED, UNDO, take_back
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.databases.former_schema import NEEDED, UNDO, take_back
+from tests.waiting import NET_SECONDS, eventually
 
 LAST_RELEASE: Final = os.environ.get("CHAOS_LAST_RELEASE", "")
 

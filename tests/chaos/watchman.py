@@ -10,8 +10,8 @@ import httpx
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.process import Process
-from tests.services.prometheus import Prometheus
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.processes.prometheus import Prometheus
+from tests.waiting import NET_SECONDS, eventually
 
 EVERY_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 2.0

@@ -6,7 +6,7 @@ import uuid
 
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.services.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS
 
 POLL_SECONDS = 0.2
 

@@ -10,12 +10,12 @@ from confluent_kafka.cimpl import NewTopic
 
 from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
-from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
-from tests.services.consuming import Consuming
-from tests.services.jars import fetch_jars
-from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import NET_SECONDS
-from tests.services.writing import ROLE
+from tests.brokers.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
+from tests.brokers.jars import fetch_jars
+from tests.databases.writing import ROLE
+from tests.observers.ledger import Ledger as Tables
+from tests.processes.consuming import Consuming
+from tests.waiting import NET_SECONDS
 
 
 @pytest.fixture

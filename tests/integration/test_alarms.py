@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import Topics
-from tests.services import captures
-from tests.services.callbacks import in_run
-from tests.services.gateway import Gateway
-from tests.services.prometheus import Alert, Prometheus
-from tests.services.promtool import MissingError
-from tests.services.waiting import eventually
+from tests.downloads.promtool import MissingError
+from tests.inputs import captures
+from tests.inputs.callbacks import in_run
+from tests.processes.gateway import Gateway
+from tests.processes.prometheus import Alert, Prometheus
+from tests.waiting import eventually
 
 EUROPE = "e" * 32
 BODY = captures.array([in_run(1)])

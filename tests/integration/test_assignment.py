@@ -12,9 +12,9 @@ from consumer.topics import KafkaTopics
 from ledger.gap import Published
 from ledger.receipts import ReceiptWriter
 from runtime.topic_ids import topic_ids
-from tests.services.asking import at_once
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.doubles.asking import at_once
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.waiting import NET_SECONDS, eventually
 
 PARTITION = 3
 OTHER = 4

@@ -15,12 +15,12 @@ from ledger.receipts import ReceiptWriter
 from operator_cli.settlement import settled_value
 from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
-from tests.services.background import changed, create, ended, finished, read, response
-from tests.services.callbacks import decided, element, policy, record
-from tests.services.ledger import Ledger as Tables
-from tests.services.ledger import Row
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE, outcomes, write
+from tests.databases.writing import ROLE, outcomes, write
+from tests.inputs.background import changed, create, ended, finished, read, response
+from tests.inputs.callbacks import decided, element, policy, record
+from tests.observers.ledger import Ledger as Tables
+from tests.observers.ledger import Row
+from tests.waiting import NET_SECONDS, eventually
 
 COST = "0.000044999999999999996"
 
@@ -170,8 +170,9 @@ def test_a_read_that_is_settled_by_hand_does_not_wait_for_its_create(
     assert (row["reason"], str(row["suggested_cost_usd"])) == ("awaiting_create", COST)
     assert write(ledger, settlement(shown, row, COST)) == ["created usage"]
     assert write(ledger, decided(read()), decided(create())) == [
-        "duplicate receipt", "deferred awaiting_result"
-    ]  # fmt: skip
+        "duplicate receipt",
+        "deferred awaiting_result",
+    ]
     assert [reason for reason, resolution in deferrals(tables) if not resolution] == [
         "awaiting_result"
     ]
@@ -184,8 +185,9 @@ def test_a_second_response_with_the_same_usage_can_be_settled_beside_the_first(
     second = read()
     write(ledger, decided(create()), decided(create()))
     assert write(ledger, decided(read()), decided(second)) == [
-        "created usage", "deferred ambiguous_read"
-    ]  # fmt: skip
+        "created usage",
+        "deferred ambiguous_read",
+    ]
     [row] = tables.deferred(reason="ambiguous_read")
     assert write(ledger, settlement(second, row, COST)) == ["created usage"]
     assert [row["run_id"] for row in tables.receipts()] == ["run-bg", "run-bg"]
@@ -204,11 +206,13 @@ def test_what_was_done_at_once_is_charged_and_its_reads_are_duplicates(
     ledger: ReceiptWriter, tables: Tables
 ) -> None:
     assert write(ledger, decided(read()), decided(finished())) == [
-        "deferred awaiting_create", "created usage"
-    ]  # fmt: skip
+        "deferred awaiting_create",
+        "created usage",
+    ]
     assert write(ledger, decided(read()), decided(finished())) == [
-        "duplicate receipt", "created usage"
-    ]  # fmt: skip
+        "duplicate receipt",
+        "created usage",
+    ]
     assert len(tables.receipts()) == 2
     assert ledger.waiting_responses()[0] == 0
 

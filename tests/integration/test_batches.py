@@ -2,14 +2,14 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.services import fetching
-from tests.services.callbacks import element
-from tests.services.consuming import CALLBACKS, Consuming, Member
+from tests.clients import fetching
+from tests.inputs.callbacks import element
+from tests.processes.consuming import CALLBACKS, Consuming, Member
 
 PATIENCE_MS = "2000"
 """So that a batch becomes as large as it may be."""
 
-FAILS_ONCE = ["tests.services.failing_publisher"]
+FAILS_ONCE = ["tests.doubles.failing_publisher"]
 
 
 def batches(member: Member) -> dict[str, int]:

@@ -7,14 +7,14 @@ from typing import Final
 
 import pytest
 
-from tests.services.apache_kafka import ApacheKafka
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import in_run
-from tests.services.consuming import Consuming
-from tests.services.waiting import eventually
+from tests.brokers.apache_kafka import ApacheKafka
+from tests.brokers.broker import missing_for_apache
+from tests.inputs.callbacks import in_run
+from tests.processes.consuming import Consuming
+from tests.waiting import eventually
 
 LOOKED: Final = "billing_consumer_backlog_look_timestamp_seconds"
-HASTY: Final = ["tests.services.hasty_backlog"]
+HASTY: Final = ["tests.doubles.hasty_backlog"]
 pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
 
 

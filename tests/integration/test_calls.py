@@ -13,8 +13,8 @@ from ledger.calls import books_of
 from ledger.queries import query
 from ledger.receipts import ReceiptWriter
 from operator_cli.__main__ import app
-from tests.services.callbacks import ENDED, decided, element
-from tests.services.writing import write
+from tests.databases.writing import write
+from tests.inputs.callbacks import ENDED, decided, element
 
 DAY = datetime.fromtimestamp(ENDED, UTC).date()
 BY_INDEX = (

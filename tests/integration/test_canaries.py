@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 from schemas.topics import Topics
-from tests.services import captures, fetching
-from tests.services.callbacks import element, payload, usage_unit
-from tests.services.consuming import RECEIPTS, Consuming
-from tests.services.gateway import CALLBACKS_PATH, Gateway
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.inputs import captures
+from tests.inputs.callbacks import element, payload, usage_unit
+from tests.processes.consuming import RECEIPTS, Consuming
+from tests.processes.gateway import CALLBACKS_PATH, Gateway
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-8d1f"

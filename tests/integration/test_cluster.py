@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from operator_cli.cluster import Cluster, Difference
 from schemas.topics import Topic, Topics, load_topics
-from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
+from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 SECONDS = 20
 NAMES = (

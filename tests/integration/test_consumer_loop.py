@@ -14,16 +14,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from charging.decision import decide
 from charging.outcomes import Decided
 from ledger.receipts import ReceiptWriter
-from tests.services import captures, fetching
-from tests.services.callbacks import costing, element, in_run, policy, record, usage_unit
-from tests.services.consuming import (
+from tests.clients import fetching
+from tests.inputs import captures
+from tests.inputs.callbacks import costing, element, in_run, policy, record, usage_unit
+from tests.network.gate import Gate
+from tests.processes.consuming import (
     CALLBACKS,
     USAGE_UNITS,
     Consuming,
     Member,
 )
-from tests.services.gate import Gate
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 
 def counts(member: Member) -> Counter[str]:

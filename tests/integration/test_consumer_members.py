@@ -9,21 +9,21 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.services import fetching
-from tests.services.callbacks import in_run
-from tests.services.consuming import (
+from tests.clients import fetching
+from tests.inputs.callbacks import in_run
+from tests.network.gate import Gate
+from tests.network.moved_coordinator import moved_coordinator
+from tests.processes.consuming import (
     CALLBACKS,
     DEAD_LETTERS,
     Consuming,
     Member,
     assigned,
 )
-from tests.services.gate import Gate
-from tests.services.moved_coordinator import moved_coordinator
-from tests.services.process import exit_code
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.processes.process import exit_code
+from tests.waiting import NET_SECONDS, eventually
 
-BROKEN = ["tests.services.broken_release"]
+BROKEN = ["tests.doubles.broken_release"]
 
 
 def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consuming) -> None:
@@ -39,7 +39,7 @@ def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consumin
 
 def test_a_member_whose_client_never_closes_ends_all_the_same(consuming: Consuming) -> None:
     """As librdkafka's may where a rebalance meets its closing."""
-    member = consuming.member(program=["tests.services.endless_close"])
+    member = consuming.member(program=["tests.doubles.endless_close"])
     consuming.send(*(in_run(number) for number in range(20)))
     consuming.settled()
     assert member.end(signal.SIGTERM) == 0

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.services.apache_kafka import ApacheKafka
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element
-from tests.services.consuming import Consuming, Member
-from tests.services.gate import Gate
-from tests.services.waiting import eventually
+from tests.brokers.apache_kafka import ApacheKafka
+from tests.brokers.broker import missing_for_apache
+from tests.inputs.callbacks import element
+from tests.network.gate import Gate
+from tests.processes.consuming import Consuming, Member
+from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"

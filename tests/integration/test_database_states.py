@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.services import fetching
-from tests.services.callbacks import in_run
-from tests.services.consuming import Consuming, Member, assigned
-from tests.services.database import fresh_database, migrated_template
-from tests.services.embedded_postgres import EmbeddedPostgres
-from tests.services.lost_receipts import positions, put_back
-from tests.services.waiting import Stopwatch, eventually
+from tests.clients import fetching
+from tests.databases.database import fresh_database, migrated_template
+from tests.databases.embedded_postgres import EmbeddedPostgres
+from tests.databases.lost_receipts import positions, put_back
+from tests.inputs.callbacks import in_run
+from tests.processes.consuming import Consuming, Member, assigned
+from tests.waiting import Stopwatch, eventually
 
 CONNECTIONS: Final = 15
 STALLED_SECONDS: Final = 8

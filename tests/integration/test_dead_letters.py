@@ -3,8 +3,8 @@
 import json
 from datetime import UTC, datetime
 
-from tests.services.callbacks import element, in_run
-from tests.services.consuming import CALLBACKS, Consuming
+from tests.inputs.callbacks import element, in_run
+from tests.processes.consuming import CALLBACKS, Consuming
 
 RED = {"metadata": {"user_api_key_team_id": "team-red", "spend_logs_metadata": {"run_id": "one"}}}
 BLUE = {"metadata": {"user_api_key_team_id": "blue", "spend_logs_metadata": {"run_id": "one"}}}

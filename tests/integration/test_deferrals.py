@@ -16,10 +16,10 @@ from charging.outcomes import Decided, Deferred
 from ledger.deferrals import Deferrals, OpenCall, SettlementError
 from ledger.receipts import ReceiptWriter
 from schemas.headers import SETTLED_BY, SETTLED_NOTE
-from tests.services.callbacks import decided, element, policy, record
-from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE, write
+from tests.databases.writing import ROLE, write
+from tests.inputs.callbacks import decided, element, policy, record
+from tests.observers.ledger import Ledger as Tables
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 ZERO = element(response_cost=0)
@@ -116,7 +116,7 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
     [row] = tables.deferred()
     call = OpenCall(row["id"], row["call_key"], row["run_id"], "", 0, 0, None)
     with closing(Deferrals(migrated_database_url)) as deferrals:
-        with pytest.raises(SettlementError, match="already settled: callback"):
+        with pytest.raises(SettlementError, match="already closed: callback"):
             deferrals.find("call-1")
         with pytest.raises(SettlementError, match="in the meantime"):
             deferrals.waive(call, "ada", "our own test")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from ledger.receipts import ReceiptWriter
-from tests.services.callbacks import ENDED, decided, element
-from tests.services.ledger import Ledger as Tables
-from tests.services.writing import write
+from tests.databases.writing import write
+from tests.inputs.callbacks import ENDED, decided, element
+from tests.observers.ledger import Ledger as Tables
 
 RESPONSE: dict[str, Any] = {"id": "resp-1", "call_type": "aresponses"}
 

@@ -13,9 +13,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from demo.groups import Groups
-from tests.services.embedded_kafka import EmbeddedKafka
-from tests.services.process import Server
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.brokers.embedded_kafka import EmbeddedKafka
+from tests.processes.process import Server
+from tests.waiting import NET_SECONDS, eventually
 
 GROUP = "billing-consumer"
 PARTITIONS = 4

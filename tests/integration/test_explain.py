@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from charging.outcomes import DeferredReason
-from tests.services import background
-from tests.services.callbacks import element
-from tests.services.consuming import Consuming
-from tests.services.gateway import Gateway
+from tests.inputs import background
+from tests.inputs.callbacks import element
+from tests.processes.consuming import Consuming
+from tests.processes.gateway import Gateway
 
 RUN = {"spend_logs_metadata": {"run_id": "run-x", "attempt": 3, "sub_agent_id": "writer"}}
 BACKGROUND = {"created_at": background.CREATED_AT + 100}
@@ -118,7 +118,7 @@ def test_explain_tells_the_truth_of_calls_of_every_fate(explained: Consuming) ->
     code, told = explained.tried("explain", "call-nobody", "--json")
     assert code == 1
     assert "Nothing is known of 'call-nobody'" in told
-    assert "Looked through the whole" in told
+    assert "Searched the whole" in told
 
 
 def test_explain_says_what_it_cannot_know(explained: Consuming) -> None:
@@ -134,7 +134,7 @@ def test_explain_says_what_it_cannot_know(explained: Consuming) -> None:
     # The bound is said, and what lies behind it is not claimed to be missing.
     code, said = explained.tried("explain", "call-skipped", "--scan-limit", "1")
     assert code == 1
-    assert "what is older was not seen" in said
+    assert "to search the others" in said
 
 
 def test_a_run_is_told_call_by_call_and_a_settled_call_with_who_settled_it(

@@ -8,13 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.services.callbacks import in_run
-from tests.services.consuming import Consuming
-from tests.services.embedded_postgres import EmbeddedPostgres
-from tests.services.gate import Gate
-from tests.services.ledger import TABLES
-from tests.services.standby import Standby
-from tests.services.waiting import eventually
+from tests.databases.embedded_postgres import EmbeddedPostgres
+from tests.databases.standby import Standby
+from tests.inputs.callbacks import in_run
+from tests.network.gate import Gate
+from tests.observers.ledger import TABLES
+from tests.processes.consuming import Consuming
+from tests.waiting import eventually
 
 KNOWN, LOST = 60, 40
 BROKEN = b"{"

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import Topics
-from tests.integration.stored_values import StoredValues
-from tests.services import captures
-from tests.services.callbacks import element, in_run
-from tests.services.gateway import AUTHORIZED, CALLBACKS_PATH, TOKEN, Gateway
-from tests.services.process import whole_lines
-from tests.services.waiting import eventually
-from tests.services.wire import answers, converse
+from tests.clients.wire import answers, converse
+from tests.inputs import captures
+from tests.inputs.callbacks import element, in_run
+from tests.observers.stored_values import StoredValues
+from tests.processes.gateway import AUTHORIZED, CALLBACKS_PATH, TOKEN, Gateway
+from tests.processes.process import whole_lines
+from tests.waiting import eventually
 
 JAVA = Path(__file__).parent / "clients" / "Defaults.java"
 ONE = {"accepted": 1, "parked": 0, "spooled": 0}

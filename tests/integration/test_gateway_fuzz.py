@@ -27,12 +27,12 @@ from schemathesis.specs.openapi.checks import (
 
 from producer_gateway.routes import openapi
 from schemas.topics import Topics
-from tests.integration.fuzzed_requests import EMPTY, MAX_BODY_BYTES, Sent, honest, lying, request
-from tests.integration.stored_values import StoredValues
-from tests.services.gateway import AUTHORIZED, Gateway
-from tests.services.topics import topic_ends
-from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
-from tests.services.wire import Answer, converse
+from tests.clients.wire import Answer, converse
+from tests.inputs.fuzzed_requests import EMPTY, MAX_BODY_BYTES, Sent, honest, lying, request
+from tests.observers.stored_values import StoredValues
+from tests.observers.topics import topic_ends
+from tests.processes.gateway import AUTHORIZED, Gateway
+from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 0)
 ROUNDS = 2

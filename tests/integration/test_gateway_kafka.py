@@ -12,11 +12,11 @@ from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import Topics
-from tests.services import captures
-from tests.services.callbacks import element
-from tests.services.gateway import TOKEN, Gateway
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.inputs import captures
+from tests.inputs.callbacks import element
+from tests.processes.gateway import TOKEN, Gateway
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.services import captures
-from tests.services.callbacks import element
-from tests.services.gateway import CALLBACKS_PATH, TOKEN, Gateway
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.wire import converse
+from tests.clients.wire import converse
+from tests.inputs import captures
+from tests.inputs.callbacks import element
+from tests.processes.gateway import CALLBACKS_PATH, TOKEN, Gateway
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS, eventually
 
 SOFT, HARD = 100, 256
 IDLE = 300

@@ -15,13 +15,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import Topics, load_topics
-from tests.services import captures
-from tests.services.apache_kafka import ApacheKafka
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element
-from tests.services.gateway import Gateway
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
+from tests.brokers.apache_kafka import ApacheKafka
+from tests.brokers.broker import missing_for_apache
+from tests.inputs import captures
+from tests.inputs.callbacks import element
+from tests.processes.gateway import Gateway
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 DELIVERY_MS = 2_000
 FREE = resource.RLIM_INFINITY

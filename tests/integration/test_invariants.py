@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from tests.services import fetching
-from tests.services.process import Server, free_port
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.processes.process import Server, free_port
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = (

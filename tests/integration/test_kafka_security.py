@@ -14,15 +14,15 @@ from confluent_kafka.admin._resource import ResourceType
 
 from operator_cli.cluster import Cluster
 from schemas.topics import Topics, load_topics
-from tests.services import captures
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element
-from tests.services.gateway import TOKEN, Gateway
-from tests.services.jars import fetch_jars
-from tests.services.ledger import Ledger
-from tests.services.process import Server, free_port
-from tests.services.secured_kafka import Grant, SecuredKafka
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.brokers.broker import missing_for_apache
+from tests.brokers.jars import fetch_jars
+from tests.brokers.secured_kafka import Grant, SecuredKafka
+from tests.inputs import captures
+from tests.inputs.callbacks import element
+from tests.observers.ledger import Ledger
+from tests.processes.gateway import TOKEN, Gateway
+from tests.processes.process import Server, free_port
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))

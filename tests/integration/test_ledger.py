@@ -11,16 +11,16 @@ from psycopg import sql
 
 from ledger.receipts import ReceiptWriter
 from schemas.receipt import to_kafka
-from tests.services import captures
-from tests.services.callbacks import (
+from tests.databases.writing import outcomes, write
+from tests.inputs import captures
+from tests.inputs.callbacks import (
     NUMBER,
     costing,
     decided,
     element,
     policy,
 )
-from tests.services.ledger import Ledger as Tables
-from tests.services.writing import outcomes, write
+from tests.observers.ledger import Ledger as Tables
 
 CAPTURED = policy(free=tuple(captures.FREE_MODELS.split(",")))
 

@@ -22,13 +22,13 @@ from ledger.apply import apply
 from ledger.gap import LedgerBehindError, Published
 from ledger.receipts import ReceiptWriter
 from runtime.kafka import committed
-from tests.services.asking import at_once
-from tests.services.callbacks import decided, element, in_run, policy
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.database import fresh_database
-from tests.services.lost_receipts import positions, put_back
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE
+from tests.databases.database import fresh_database
+from tests.databases.lost_receipts import positions, put_back
+from tests.databases.writing import ROLE
+from tests.doubles.asking import at_once
+from tests.inputs.callbacks import decided, element, in_run, policy
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.waiting import NET_SECONDS, eventually
 
 FIRST, ALL = 30, 70
 BEHIND = "billing_ledger_behind_records_total"
@@ -46,10 +46,17 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
 def amounts(consuming: Consuming) -> list[tuple[object, ...]]:
     """Each receipt: its id, its amount, its account and the record that made it."""
     return [
-        (row["id"], row["cost_text"], row["charged_credits"], row["billing_account_id"],
-         row["kafka_topic"], row["kafka_partition"], row["kafka_offset"])
+        (
+            row["id"],
+            row["cost_text"],
+            row["charged_credits"],
+            row["billing_account_id"],
+            row["kafka_topic"],
+            row["kafka_partition"],
+            row["kafka_offset"],
+        )
         for row in consuming.tables.receipts()
-    ]  # fmt: skip
+    ]
 
 
 def test_a_restored_backup_is_made_whole_when_the_consumer_starts(consuming: Consuming) -> None:

@@ -15,14 +15,14 @@ from psycopg import sql
 from charging.outcomes import Charge, Decided, Outcome
 from ledger.receipts import ReceiptWriter
 from schemas.receipt import ChargeReason
-from tests.services.callbacks import (
+from tests.databases.writing import ROLE, outcomes, write
+from tests.inputs.callbacks import (
     costing,
     decided,
     element,
 )
-from tests.services.ledger import Ledger as Tables
-from tests.services.waiting import NET_SECONDS, eventually
-from tests.services.writing import ROLE, outcomes, write
+from tests.observers.ledger import Ledger as Tables
+from tests.waiting import NET_SECONDS, eventually
 
 IMMUTABLE = ("charge_receipts", "llm_charge_details", "receipt_conflicts")
 ZERO = element(response_cost=0)

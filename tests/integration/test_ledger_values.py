@@ -15,7 +15,8 @@ from charging.decision import decide
 from charging.outcomes import Decided
 from ledger.receipts import ReceiptWriter
 from schemas.receipt import plain
-from tests.services.callbacks import (
+from tests.databases.writing import write
+from tests.inputs.callbacks import (
     USAGE_UNITS,
     costing,
     decided,
@@ -24,8 +25,7 @@ from tests.services.callbacks import (
     record,
     usage_unit,
 )
-from tests.services.ledger import Ledger as Tables
-from tests.services.writing import write
+from tests.observers.ledger import Ledger as Tables
 
 EDGES = [
     "tab\there",

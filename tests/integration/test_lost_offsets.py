@@ -5,10 +5,10 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.brokers.broker import missing_for_apache
+from tests.inputs.callbacks import element
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from tests.services.callbacks import element
-from tests.services.consuming import CALLBACKS, Consuming, Member
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.inputs.callbacks import element
+from tests.processes.consuming import CALLBACKS, Consuming, Member
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
 VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"

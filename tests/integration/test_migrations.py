@@ -18,11 +18,11 @@ from psycopg import sql
 from ledger.migration import migrations
 from ledger.receipts import ReceiptWriter
 from ledger.schema import described
-from tests.services import database
-from tests.services.callbacks import decided, element
-from tests.services.former_schema import NEEDED, take_back
-from tests.services.ledger import TABLES
-from tests.services.waiting import NET_SECONDS, Stopwatch, eventually
+from tests.databases import database
+from tests.databases.former_schema import NEEDED, take_back
+from tests.inputs.callbacks import decided, element
+from tests.observers.ledger import TABLES
+from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60

@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.services.callbacks import element, in_run
-from tests.services.consuming import Consuming, assigned
-from tests.services.database import with_database
-from tests.services.pgbouncer import PgBouncer
-from tests.services.waiting import eventually
+from tests.databases.database import with_database
+from tests.databases.pgbouncer import PgBouncer
+from tests.inputs.callbacks import element, in_run
+from tests.processes.consuming import Consuming, assigned
+from tests.waiting import eventually
 
 SESSION = """
 SELECT current_user = session_user, current_setting('lock_timeout'),

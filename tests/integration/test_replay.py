@@ -16,12 +16,12 @@ from psycopg import sql
 from charging.decision import decide
 from charging.outcomes import Charge, Deferred
 from schemas.headers import RECEIVED_AT
-from tests.services import captures
-from tests.services.callbacks import element, policy, record, usage_unit
-from tests.services.consuming import CALLBACKS, USAGE_UNITS, Consuming
-from tests.services.database import fresh_database
-from tests.services.process import exit_code
-from tests.services.waiting import eventually
+from tests.databases.database import fresh_database
+from tests.inputs import captures
+from tests.inputs.callbacks import element, policy, record, usage_unit
+from tests.processes.consuming import CALLBACKS, USAGE_UNITS, Consuming
+from tests.processes.process import exit_code
+from tests.waiting import eventually
 
 Books: TypeAlias = dict[str, list[dict[str, Any]]]
 Start: TypeAlias = Callable[[str], Consuming]
@@ -163,14 +163,14 @@ def bad_release(consuming: Consuming) -> int:
     """A release that parks everything, until it stops by itself; how much it has parked."""
     send_units(consuming)
     bad = consuming.member(
-        ready=False, program=["tests.services.broken_release"], CONSUMER_BATCH_RECORDS="10"
+        ready=False, program=["tests.doubles.broken_release"], CONSUMER_BATCH_RECORDS="10"
     )
     eventually(lambda: len(consuming.dead_letters()) == UNITS, "the usage units to be parked")
     send(consuming, first_wave())
     assert exit_code(bad.process, "the bad release") == 1
     said = bad.log.read_text()
     assert "error: stopped by the dead-letter limit: 100 records in a row would be parked" in said
-    assert "a bad release: mend it and start again" in said
+    assert "This release is faulty: install the previous or a corrected one" in said
     parked = len(consuming.dead_letters())
     assert UNITS < parked < LIMIT
     assert consuming.tables.receipts() == []

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.waiting import NET_SECONDS, eventually
 
 
 def test_the_broker_keeps_a_record(kafka: str, topic_prefix: str) -> None:

@@ -7,12 +7,12 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.services.callbacks import in_run
-from tests.services.captures import array
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.gateway import Gateway
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS
+from tests.inputs.callbacks import in_run
+from tests.inputs.captures import array
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.processes.gateway import Gateway
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS
 
 ROOT = Path(__file__).parents[2]
 CALLS = 25

@@ -23,12 +23,12 @@ from ledger.receipts import ReceiptWriter
 from runtime.records import record_of
 from schemas.headers import LOST_NAME, SOURCE, FoundHeaders, header
 from schemas.record import Record
-from tests.services import fetching
-from tests.services.callbacks import element, in_run, policy
-from tests.services.consuming import CALLBACKS, DEAD_LETTERS, USAGE_UNITS, Consuming, Member
-from tests.services.odd_records import odd_record
-from tests.services.raw_producer import RawHeaders, RawProducer, RawRecord
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.clients.raw_producer import RawHeaders, RawProducer, RawRecord
+from tests.inputs.callbacks import element, in_run, policy
+from tests.inputs.odd_records import odd_record
+from tests.processes.consuming import CALLBACKS, DEAD_LETTERS, USAGE_UNITS, Consuming, Member
+from tests.waiting import NET_SECONDS, eventually
 
 RECORDS: Final = int(os.environ.get("TAKING_RECORDS", "400"))
 SEED: Final = int(os.environ.get("TAKING_SEED", "5"))

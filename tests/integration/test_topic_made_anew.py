@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.services.broker import missing_for_apache
-from tests.services.callbacks import element, in_run
-from tests.services.consuming import CALLBACKS, Consuming
-from tests.services.waiting import eventually
+from tests.brokers.broker import missing_for_apache
+from tests.inputs.callbacks import element, in_run
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     bool(missing_for_apache()), reason="noida-db gives a new topic no new id"
@@ -45,7 +45,7 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     for name in ("a", "b", "d"):
         code, said = consuming.tried(*SETTLE, name, COLUMNS="400")
         assert code == 1
-        assert "another record stands where" in said
+        assert "another record is there" in said
         assert "made anew" in said
         assert "only be waived" in said
     assert consuming.topics.ends(CALLBACKS) == ends

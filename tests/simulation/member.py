@@ -45,10 +45,17 @@ class Member:
         foreign: Any = self.client
         self._broker = broker
         self._loop = Loop(
-            settings, decide, foreign, self.ledger, self.events,
-            offsets=offsets, continuity=continuity, health=Health(60.0, world.time),
-            stop=self.stop, machine=self.machine,
-        )  # fmt: skip
+            settings,
+            decide,
+            foreign,
+            self.ledger,
+            self.events,
+            offsets=offsets,
+            continuity=continuity,
+            health=Health(60.0, world.time),
+            stop=self.stop,
+            machine=self.machine,
+        )
         self.actor = world.begin(name, self._run)
 
     def _run(self) -> None:

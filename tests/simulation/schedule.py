@@ -17,8 +17,8 @@ from consumer.settings import Settings
 from consumer.start import Place
 from schemas.headers import Reason
 from schemas.record import Record
-from tests.services.callbacks import RECEIVED_MS, charged, element
-from tests.services.settings import settings
+from tests.inputs.callbacks import RECEIVED_MS, charged, element
+from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member
@@ -124,9 +124,13 @@ class Schedule:
     def _start(self) -> None:
         self._made += 1
         member = Member(
-            self._world, self._broker, self._books, f"member-{self._made}",
-            settings=_settings(), decide=self._decide,
-        )  # fmt: skip
+            self._world,
+            self._broker,
+            self._books,
+            f"member-{self._made}",
+            settings=_settings(),
+            decide=self._decide,
+        )
         member.events.fails = self._failure
         member.ledger.fails_after = lambda: self._happens(1 / 30)
         self._members.append(member)

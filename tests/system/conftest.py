@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.services.captures import Calls
-from tests.services.database import fresh_database
-from tests.services.deployment import Deployment, DeploymentError, given_deployment
-from tests.services.ledger import Ledger
-from tests.services.stack import running_stack
-from tests.services.topics import Topics
+from tests.databases.database import fresh_database
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment, DeploymentError, given_deployment
+from tests.observers.ledger import Ledger
+from tests.observers.topics import Topics
+from tests.processes.stack import running_stack
 
 SEED = int(os.environ.get("TEST_SEED") or secrets.randbelow(2**31))
 

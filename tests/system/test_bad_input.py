@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.services import captures
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger
-from tests.services.topics import Topics
-from tests.services.traffic import Traffic, assert_restored
-from tests.services.waiting import NET_SECONDS
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger
+from tests.observers.topics import Topics
+from tests.observers.traffic import Traffic, assert_restored
+from tests.waiting import NET_SECONDS
 
 ZERO = {"accepted": 0, "parked": 0, "spooled": 0}
 

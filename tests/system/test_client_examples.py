@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from tests.services import sdks
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, Row
-from tests.services.topics import Topics
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.downloads import sdks
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, Row
+from tests.observers.topics import Topics
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "docs" / "examples"

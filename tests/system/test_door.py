@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tests.services import captures
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger
-from tests.services.topics import Topics
-from tests.services.traffic import Traffic
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger
+from tests.observers.topics import Topics
+from tests.observers.traffic import Traffic
 
 OFFERS = (
     {

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from tests.services import captures
-from tests.services.captures import Expected
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, credits_for
-from tests.services.topics import Topics
+from tests.inputs import captures
+from tests.inputs.captures import Expected
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, credits_for
+from tests.observers.topics import Topics
 
 EXPECTED = captures.expectations()
 

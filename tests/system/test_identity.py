@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.services import captures
-from tests.services.captures import Call, Calls
-from tests.services.deployment import OLDER_PATH, Deployment
-from tests.services.ledger import Ledger
-from tests.services.topics import Topics
+from tests.inputs import captures
+from tests.inputs.captures import Call, Calls
+from tests.observers.deployment import OLDER_PATH, Deployment
+from tests.observers.ledger import Ledger
+from tests.observers.topics import Topics
 
 
 def again(call: Call, **fields: object) -> bytes:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import captures, javascript
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger
-from tests.services.pages import blocks
-from tests.services.process import Server, whole_lines
-from tests.services.topics import Topics
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.downloads import javascript
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger
+from tests.observers.pages import blocks
+from tests.observers.topics import Topics
+from tests.processes.process import Server, whole_lines
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "schemas" / "json"

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.services import captures, fetching
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, Row, credits_for
-from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, Row, credits_for
+from tests.observers.topics import TopicRecord, Topics
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 COST_HEADER = "x-litellm-response-cost"

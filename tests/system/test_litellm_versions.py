@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import pytest
 
-from tests.services import fetching
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, credits_for
-from tests.services.proxies import RunningProxy, pinned_versions, running_proxy
-from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import eventually
+from tests.clients import fetching
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, credits_for
+from tests.observers.topics import TopicRecord, Topics
+from tests.processes.proxies import RunningProxy, pinned_versions, running_proxy
+from tests.waiting import eventually
 
 ASKED: Final = os.environ.get("LITELLM_VERSIONS") or "1.81.12"
 VERSIONS: Final = [*pinned_versions(), "locked"] if ASKED == "all" else ASKED.split(",")

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from tests.services import captures
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger, Row
-from tests.services.topics import Ends, Topics
-from tests.services.waiting import eventually
+from tests.inputs import captures
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger, Row
+from tests.observers.topics import Ends, Topics
+from tests.waiting import eventually
 
 TOPIC = "billing.callbacks.v1"
 OUTCOMES = {"created", "duplicate", "conflict", "deferred", "skipped", "parked"}

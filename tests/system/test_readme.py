@@ -20,11 +20,11 @@ import httpx
 import psycopg
 import pytest
 
-from tests.services import fetching
-from tests.services.manifests import charted, composed, image, secret
-from tests.services.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
-from tests.services.process import Server
-from tests.services.waiting import eventually
+from tests.clients import fetching
+from tests.observers.manifests import charted, composed, image, secret
+from tests.observers.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
+from tests.processes.process import Server
+from tests.waiting import eventually
 
 CAPTURES: Final = ROOT / "schemas/examples/litellm"
 PAGES: Final = (

@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.services import captures
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import TABLES, Ledger
-from tests.services.topics import TopicRecord, Topics
-from tests.services.waiting import eventually
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import TABLES, Ledger
+from tests.observers.topics import TopicRecord, Topics
+from tests.waiting import eventually
 
 RECEIPTS = "billing.receipts.v1"
 CONTENT_FIELDS = ("messages", "response", "model_parameters", "error_str", "user_agent")

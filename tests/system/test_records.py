@@ -4,11 +4,11 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from tests.services import captures
-from tests.services.captures import Calls
-from tests.services.deployment import Deployment
-from tests.services.ledger import Ledger
-from tests.services.topics import Topics
+from tests.inputs import captures
+from tests.inputs.captures import Calls
+from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger
+from tests.observers.topics import Topics
 
 CALLBACKS = "billing.callbacks.v1"
 

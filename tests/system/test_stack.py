@@ -18,9 +18,9 @@ import psutil
 import psycopg
 import pytest
 
-from tests.services import fetching
-from tests.services.captures import body
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.clients import fetching
+from tests.inputs.captures import body
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 180

@@ -12,7 +12,7 @@ from charging.background import attribution, deferral_keys, inherit
 from charging.outcomes import Charge, Deferred, Link, Role, Skipped
 from producer_gateway.content import cut_content, keep_billing_fields
 from schemas.background import read_response
-from tests.services.background import (
+from tests.inputs.background import (
     CREATED_AT,
     changed,
     create,
@@ -22,7 +22,7 @@ from tests.services.background import (
     read,
     response,
 )
-from tests.services.callbacks import leniently, verdict
+from tests.inputs.callbacks import leniently, verdict
 
 
 def link(raw: bytes) -> Link:
@@ -52,8 +52,12 @@ def said(raw: bytes) -> str:
 def test_04_each_event_of_a_response_has_its_role() -> None:
     events = (create(), finished(), read(), ended(), ended("cancelled"))
     assert [link(raw).role for raw in events] == [
-        Role.CREATE, Role.FINISHED, Role.READ, Role.ENDED, Role.ENDED
-    ]  # fmt: skip
+        Role.CREATE,
+        Role.FINISHED,
+        Role.READ,
+        Role.ENDED,
+        Role.ENDED,
+    ]
     assert said(create()) == "awaiting_result"
     assert said(ended()) == "not_billable"
     assert len({link(raw).digest for raw in events}) == 1
@@ -164,8 +168,12 @@ def test_what_links_the_events_is_kept_where_content_is_cut(
     assert b"SECRET" not in left
     assert link(left) == link(raw)
     assert set(json.loads(left)["response"]) == {
-        "object", "status", "background", "created_at", "model"
-    }  # fmt: skip
+        "object",
+        "status",
+        "background",
+        "created_at",
+        "model",
+    }
 
 
 def test_an_event_that_strict_json_refuses_is_read_the_same() -> None:

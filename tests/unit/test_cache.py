@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.cache import cached, kept
+from tests.downloads.cache import cached, kept
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from schemas.callback import ContractError
 from schemas.identity import Identity, call_key, run_attempt
 from schemas.reader import identify, read_callback
 from schemas.text import MAX_TEXT_BYTES, bounded, identifier, storable
-from tests.services.callbacks import element, leniently, verdict
+from tests.inputs.callbacks import element, leniently, verdict
 
 IDS = st.text(
     st.one_of(st.sampled_from("|\\0\x00~é"), st.characters(exclude_categories=["Cs"])),

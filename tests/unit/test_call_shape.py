@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from charging.call_shape import Shape, reads_response, shape_of
 from charging.outcomes import Charge, Deferred, Skipped, SkippedReason
 from docs.call_types import call_types, committed
-from tests.services.callbacks import element, policy, verdict
+from tests.inputs.callbacks import element, policy, verdict
 
 ROOT = Path(__file__).parents[2]
 ALL = sorted({name for names in committed().values() for name in names})

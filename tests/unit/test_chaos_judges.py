@@ -13,9 +13,9 @@ from tests.chaos.process import Process
 from tests.chaos.rounds import ALARMING, Audit, Tally
 from tests.chaos.test_chaos import A_RUN, schedule
 from tests.chaos.watchman import in_seconds
-from tests.services.former_schema import UNDO
-from tests.services.prometheus import RULES
-from tests.services.waiting import eventually
+from tests.databases.former_schema import UNDO
+from tests.processes.prometheus import RULES
+from tests.waiting import eventually
 
 MIGRATIONS = Path(__file__).parents[2] / "ledger" / "migrations" / "sql"
 

@@ -14,8 +14,8 @@ from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Usage
 from ledger.rows import usage_row
 from schemas.headers import RECEIVED_AT
-from tests.services import captures
-from tests.services.callbacks import (
+from tests.inputs import captures
+from tests.inputs.callbacks import (
     ENDED,
     NUMBER,
     RECEIVED_MS,

@@ -12,7 +12,7 @@ from charging.outcomes import Charge
 from schemas.receipt import to_kafka
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
-from tests.services.callbacks import (
+from tests.inputs.callbacks import (
     charged,
     element,
     receipt,

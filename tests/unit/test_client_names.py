@@ -14,7 +14,7 @@ from charging.decision import decide
 from charging.outcomes import Charge
 from schemas.reader import identify
 from schemas.receipt import Receipt
-from tests.services.callbacks import policy, record
+from tests.inputs.callbacks import policy, record
 
 METADATA, END_USER, TAGS = (
     "x-litellm-spend-logs-metadata",

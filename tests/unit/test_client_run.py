@@ -12,7 +12,7 @@ import pytest
 import billing_stream_client
 from billing_stream_client import Posted, Run, WrongInputError
 from billing_stream_client.gateway import AT_ONCE
-from tests.services.unit_gateway import TOKEN, UnitGateway, unit_gateway
+from tests.doubles.unit_gateway import TOKEN, UnitGateway, unit_gateway
 
 CALL_ID = "x-litellm-call-id"
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from consumer.__main__ import BY_HAND
 from consumer.__main__ import app as consumer
 from operator_cli.__main__ import app as by_hand
-from tests.services.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS
 
 DEADLINE_SECONDS = 60
 COMMANDS = ("run", *BY_HAND)

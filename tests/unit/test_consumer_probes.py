@@ -9,7 +9,7 @@ import pytest
 from consumer.health import Health
 from runtime.metrics import BoundedLabel
 from runtime.probes import Probes
-from tests.services import fetching
+from tests.clients import fetching
 
 STALLED = 60.0
 

@@ -12,7 +12,7 @@ from operator_cli import settings as operators
 from runtime.environment import ConfigurationError
 from schemas.text import MAX_TEXT_BYTES
 from schemas.topics import load_topics
-from tests.services.settings import NEEDED, settings
+from tests.inputs.settings import NEEDED, settings
 
 SECRET = "hunter2-hunter2"  # noqa: S105 - it is what must not be shown
 

@@ -19,8 +19,8 @@ from consumer.limit import DeadLetterGuard, DeadLetterLimit, DeadLetterLimitErro
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
 from schemas.record import Record
-from tests.services.callbacks import policy
-from tests.services.settings import settings
+from tests.inputs.callbacks import policy
+from tests.inputs.settings import settings
 
 
 def batch(pattern: str) -> Sequence[Decided]:

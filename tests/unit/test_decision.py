@@ -13,7 +13,7 @@ from charging.account import HEALTH_CHECK
 from charging.decision import SELF_TEST_MODEL, decide, is_free
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.receipt import ChargeReason
-from tests.services.callbacks import (
+from tests.inputs.callbacks import (
     NUMBER,
     USAGE_UNITS,
     charged,

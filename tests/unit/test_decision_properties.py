@@ -12,7 +12,7 @@ from charging.account import HEALTH_CHECK
 from charging.decision import SELF_TEST_MODEL, decide, is_free
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.headers import Reason
-from tests.services.callbacks import (
+from tests.inputs.callbacks import (
     RECEIVED_MS,
     USAGE_UNITS,
     costing,

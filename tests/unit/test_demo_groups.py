@@ -5,7 +5,7 @@ import pytest
 from consumer.settings import Settings
 from demo.groups import Group, Groups, Waiting, Watch
 from demo.settings import CONSUMER_GROUP
-from tests.services.process import free_port
+from tests.processes.process import free_port
 
 OWN = "billing-consumer"
 BEHIND = Waiting("callbacks", 3, 17)

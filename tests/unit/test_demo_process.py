@@ -11,7 +11,7 @@ import pytest
 from demo import loopback
 from demo.loopback import Ports, address
 from demo.process import Child, Service, StackError, inherited
-from tests.services.waiting import eventually
+from tests.waiting import eventually
 
 STUBBORN = (
     "import signal, sys, time\n"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from demo import relay
-from tests.services.process import exit_code, free_port
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.processes.process import exit_code, free_port
+from tests.waiting import NET_SECONDS, eventually
 
 FETCH, METADATA, HEARTBEAT = 1, 3, 12
 LONG_SECONDS = 3_600.0

@@ -11,9 +11,9 @@ import pytest
 
 from producer_gateway.routes import CALLBACKS_ALIAS, CALLBACKS_PATH, USAGE_UNITS_PATH
 from schemas.headers import header
-from tests.services import captures
-from tests.services.callbacks import element, usage_unit
-from tests.services.memory_gateway import EUROPE, MAX_BODY_BYTES, ONE, PREVIOUS, TOKEN, House
+from tests.doubles.memory_gateway import EUROPE, MAX_BODY_BYTES, ONE, PREVIOUS, TOKEN, House
+from tests.inputs import captures
+from tests.inputs.callbacks import element, usage_unit
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from producer_gateway import connection as module
 from producer_gateway.connection import Phase
 from producer_gateway.connections import Connections, Patience
 from producer_gateway.routes import CALLBACKS_PATH, application
-from tests.services import captures
-from tests.services.callbacks import element
-from tests.services.memory_connection import Line, settled
-from tests.services.memory_gateway import TOKEN, House
+from tests.doubles.memory_connection import Line, settled
+from tests.doubles.memory_gateway import TOKEN, House
+from tests.inputs import captures
+from tests.inputs.callbacks import element
 
 SEGMENT = 65_536
 ENOUGH = 1_000_000

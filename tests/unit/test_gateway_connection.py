@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer_gateway.routes import CALLBACKS_PATH, USAGE_UNITS_PATH, application
-from tests.services import captures
-from tests.services.callbacks import element, usage_unit
-from tests.services.memory_connection import Talk, talk
-from tests.services.memory_gateway import TOKEN, House
+from tests.doubles.memory_connection import Talk, talk
+from tests.doubles.memory_gateway import TOKEN, House
+from tests.inputs import captures
+from tests.inputs.callbacks import element, usage_unit
 
 OFFERS = (
     b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIA",

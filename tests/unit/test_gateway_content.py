@@ -17,8 +17,8 @@ from producer_gateway.content import (
     keep_billing_fields,
 )
 from schemas.reader import BILLING_FIELDS, Fields
-from tests.services import captures
-from tests.services.callbacks import element, read_callback
+from tests.inputs import captures
+from tests.inputs.callbacks import element, read_callback
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from producer_gateway.deadline import Deadline
-from tests.services.clock import run_in_jumps
+from tests.doubles.clock import run_in_jumps
 
 LONG_S = 30.0
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from producer_gateway import drain
 from producer_gateway.drain import pause
 from producer_gateway.store import NotStoredError, Record, Stored
-from tests.services.memory_kafka import TOO_LARGE, House, MemoryKafka, record, until, within
-from tests.services.waiting import NET_SECONDS
+from tests.doubles.memory_kafka import TOO_LARGE, House, MemoryKafka, record, until, within
+from tests.waiting import NET_SECONDS
 
 
 def test_while_kafka_is_there_nothing_is_spooled(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from producer_gateway.fast_path import Identified, cut_fast
 from producer_gateway.splitter import MAX_CALLBACKS, Cut, Split, split
 from schemas.reader import identify
-from tests.services import captures
-from tests.services.callbacks import element
+from tests.inputs import captures
+from tests.inputs.callbacks import element
 
 
 def objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

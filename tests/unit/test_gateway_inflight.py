@@ -10,10 +10,10 @@ from producer_gateway.admission import RefusedError
 from producer_gateway.body import InFlight
 from producer_gateway.metrics import Metrics
 from producer_gateway.routes import CALLBACKS_PATH, application
-from tests.services import captures
-from tests.services.callbacks import element
-from tests.services.memory_connection import Line, settled
-from tests.services.memory_gateway import EUROPE, TOKEN, House
+from tests.doubles.memory_connection import Line, settled
+from tests.doubles.memory_gateway import EUROPE, TOKEN, House
+from tests.inputs import captures
+from tests.inputs.callbacks import element
 
 LIMIT = 200_000
 BODY = 100_000
@@ -154,7 +154,7 @@ def test_a_source_that_was_refused_wants_in_for_ten_seconds() -> None:
     with pytest.raises(RefusedError):
         flight.take("b", 10)
     flight.give_back("a", 60)
-    with pytest.raises(RefusedError, match="others want in"):
+    with pytest.raises(RefusedError, match="other sources need room"):
         flight.take("a", 20)
     now[0] += 20
     flight.take("a", 20)

@@ -24,8 +24,8 @@ from producer_gateway.listener import (
 )
 from producer_gateway.routes import application
 from runtime.logs import OnceAMinute
-from tests.services.memory_gateway import House
-from tests.services.waiting import NET_SECONDS
+from tests.doubles.memory_gateway import House
+from tests.waiting import NET_SECONDS
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
 

@@ -17,7 +17,7 @@ from producer_gateway.settings import Settings
 from producer_gateway.storage import Storage
 from producer_gateway.store import NotStoredError, Record, Stored
 from schemas.topics import load_topics
-from tests.services.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS
 
 PACKAGE = Path(confluent_kafka.__file__).parent
 (LIBRARY,) = PACKAGE.with_name("confluent_kafka.libs").glob("librdkafka-*.so*")

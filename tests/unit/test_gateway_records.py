@@ -11,8 +11,8 @@ from producer_gateway.store import Record
 from runtime import VERSION
 from schemas.headers import header
 from schemas.topics import load_topics
-from tests.services import captures
-from tests.services.callbacks import element
+from tests.inputs import captures
+from tests.inputs.callbacks import element
 
 TOPICS = load_topics("test.")
 LIMIT = TOPICS.callbacks.max_message_bytes - HEADROOM_BYTES

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from producer_gateway.metrics import Metrics
 from producer_gateway.probes import probes
 from producer_gateway.refusals import Kind, Refusals, shown
-from tests.services.memory_connection import talk
-from tests.services.memory_gateway import TOKEN, House
+from tests.doubles.memory_connection import talk
+from tests.doubles.memory_gateway import TOKEN, House
 
 WRONG_PATH = Kind("unknown", 404, "unknown_path", "litellm/eu")
 WRONG_TOKEN = Kind("callbacks", 401, "wrong", "")

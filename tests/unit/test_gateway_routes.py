@@ -8,8 +8,8 @@ import pytest
 
 from producer_gateway.routes import CALLBACKS_PATH, USAGE_UNITS_PATH
 from producer_gateway.store import Record, Stored
-from tests.services.callbacks import usage_unit
-from tests.services.memory_gateway import House
+from tests.doubles.memory_gateway import House
+from tests.inputs.callbacks import usage_unit
 
 UNIT = json.dumps(usage_unit()).encode()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.links import Door, LinkError, Links
-from tests.services.process import free_port
-from tests.services.waiting import NET_SECONDS
+from tests.network.links import Door, LinkError, Links
+from tests.processes.process import free_port
+from tests.waiting import NET_SECONDS
 
 MOMENT_SECONDS = 0.3
 """For what must not happen."""

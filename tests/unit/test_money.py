@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charging.money import CREDITS_PER_USD, charge
 from schemas.receipt import plain
-from tests.services.callbacks import charged, costing, policy
+from tests.inputs.callbacks import charged, costing, policy
 
 COSTS = st.decimals(min_value=0, max_value=10**9, places=60) | st.decimals(
     min_value=0, max_value=10, allow_nan=False, places=25

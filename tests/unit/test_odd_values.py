@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.attribution import object_of, text_of
-from tests.services.callbacks import NUMBER, charged, element, receipt
+from tests.inputs.callbacks import NUMBER, charged, element, receipt
 
 NAMES = ("run_id", "graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id")
 PLAIN = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from consumer.offsets import first_offsets, next_offsets
 from consumer.start import Start, start
 from ledger.gap import Known
-from tests.services.callbacks import record
+from tests.inputs.callbacks import record
 
 
 def published(next_offset: int, topic_id: str = "here", written: int | None = None) -> Known:

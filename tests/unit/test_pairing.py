@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging.outcomes import Charge, Decided
-from tests.services.background import create, ended, finished, read, response
-from tests.services.callbacks import decided
-from tests.services.paired_book import Book
+from tests.doubles.paired_book import Book
+from tests.inputs.background import create, ended, finished, read, response
+from tests.inputs.callbacks import decided
 
 
 def cut(made: list[Decided], cuts: int) -> list[list[Decided]]:
@@ -52,8 +52,11 @@ def test_what_comes_first_waits_for_the_other() -> None:
 def test_a_second_result_of_one_create_is_for_a_person() -> None:
     book = Book()
     assert book.post(create(), read(), read(tokens=200), read(tokens=200)) == [
-        "awaiting_result", "created", "ambiguous_read", "duplicate"
-    ]  # fmt: skip
+        "awaiting_result",
+        "created",
+        "ambiguous_read",
+        "duplicate",
+    ]
     assert len(book.receipts) == 1
 
 
@@ -119,8 +122,10 @@ def test_what_was_given_up_and_cost_something_is_charged_once(status: str) -> No
 def test_a_create_that_comes_with_a_cost_is_a_charge_of_its_own() -> None:
     book = Book()
     assert book.post(finished(response=response("queued")), read(), read()) == [
-        "created", "duplicate", "duplicate"
-    ]  # fmt: skip
+        "created",
+        "duplicate",
+        "duplicate",
+    ]
 
 
 def test_of_two_creates_nobody_knows_which_was_given_up() -> None:

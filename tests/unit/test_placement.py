@@ -17,7 +17,7 @@ from consumer.placement import Placement
 from consumer.settler import Settler
 from consumer.waiting import Waiting
 from ledger.gap import Gap, Known
-from tests.services.asking import at_once
+from tests.doubles.asking import at_once
 
 PLACE = ("topic", 3)
 GAP = Gap(*PLACE, "here", 8, 8, 11, "behind")
@@ -93,9 +93,14 @@ def placed(group: Group, gaps: Gaps, health: Health | None = None) -> Placement:
     judge, stop = health or Health(60), threading.Event()
     waiting = Waiting(foreign, judge, stop, 0.01)
     return Placement(
-        client, found, lacking, judge, stop=stop, settler=Settler(waiting, stop.set, RealMachine()),
+        client,
+        found,
+        lacking,
+        judge,
+        stop=stop,
+        settler=Settler(waiting, stop.set, RealMachine()),
         waiting=waiting,
-    )  # fmt: skip
+    )
 
 
 def test_what_is_lacking_is_closed_before_anything_is_read() -> None:

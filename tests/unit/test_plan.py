@@ -33,8 +33,8 @@ from ledger.plan import (
 )
 from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
-from tests.services.background import create, finished, read
-from tests.services.callbacks import (
+from tests.inputs.background import create, finished, read
+from tests.inputs.callbacks import (
     USAGE_UNITS,
     costing,
     decided,
@@ -161,8 +161,11 @@ def test_of_one_call_in_one_batch_the_first_record_is_the_receipt() -> None:
     first, same, other = decided(element()), decided(element()), decided(costing("5"))
     made = planned([first, same, other, same])
     assert became(made) == [
-        "created usage", "duplicate receipt", "conflict content", "duplicate receipt"
-    ]  # fmt: skip
+        "created usage",
+        "duplicate receipt",
+        "conflict content",
+        "duplicate receipt",
+    ]
     assert made.receipts == [(first.record, first.decision)]
     assert len(made.conflicts) == 1
 
@@ -221,8 +224,10 @@ def test_a_receipt_closes_the_open_deferral_of_its_call_and_no_other() -> None:
     others = {("litellm/eu", call_of(second)[1])}
     [closed] = resolved(made, {call_of(first)} | others)
     assert (closed.call, closed.resolution, closed.settlement) == (
-        call_of(first), Resolution.CALLBACK, None
-    )  # fmt: skip
+        call_of(first),
+        Resolution.CALLBACK,
+        None,
+    )
     assert resolved(made, set()) == []
 
 
@@ -314,15 +319,15 @@ def test_a_create_and_its_read_in_one_batch_are_one_receipt_and_a_closed_deferra
     both = paired(batch)
     made = plan(compare(draft(both), {}), ())
     assert became(made, Written(deferrals={0})) == [
-        "deferred awaiting_result", "created usage", "duplicate receipt"
-    ]  # fmt: skip
+        "deferred awaiting_result",
+        "created usage",
+        "duplicate receipt",
+    ]
     [(record_of_read, charge)] = made.receipts
     assert record_of_read is batch[1].record
     assert (charge.receipt.run_id, charge.receipt.billing_account_id) == ("run-bg", "acme")
     [closing] = made.closings
-    assert (closing.resolution, closing.result_key) == (
-        Resolution.RESULT, charge.receipt.call_key
-    )  # fmt: skip
+    assert (closing.resolution, closing.result_key) == (Resolution.RESULT, charge.receipt.call_key)
 
 
 def test_a_create_after_its_read_makes_the_receipt_and_is_born_closed() -> None:

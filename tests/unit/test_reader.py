@@ -21,8 +21,8 @@ from schemas.reader import (
     read_thoroughly,
     read_values,
 )
-from tests.services import captures
-from tests.services.callbacks import (
+from tests.inputs import captures
+from tests.inputs.callbacks import (
     NUMBER,
     contents,
     element,

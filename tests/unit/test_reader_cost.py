@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas import reader
 from schemas.text import storable
-from tests.services.callbacks import (
+from tests.inputs.callbacks import (
     NUMBER,
     costing,
     element,

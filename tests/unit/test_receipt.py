@@ -29,8 +29,8 @@ from schemas.receipt import (
     receipt_id,
     to_kafka,
 )
-from tests.services import captures
-from tests.services.callbacks import NUMBER, charged, element, record, verdict
+from tests.inputs import captures
+from tests.inputs.callbacks import NUMBER, charged, element, record, verdict
 
 CANARY = "canary-7f3a"
 BILLED_TEXTS = {

@@ -21,8 +21,8 @@ from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.settler import Settler
 from consumer.waiting import Waiting
-from tests.services.settings import settings
-from tests.services.waiting import NET_SECONDS
+from tests.inputs.settings import settings
+from tests.waiting import NET_SECONDS
 
 PLACE = ("topic", 3)
 COMMITTED = 40
@@ -123,9 +123,14 @@ class Member:
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
         self.settler = Settler(patience, self.stop.set, RealMachine())
         self.placement = Placement(
-            foreign, self.assignment, ledger, self.health, stop=self.stop,
-            settler=self.settler, waiting=patience,
-        )  # fmt: skip
+            foreign,
+            self.assignment,
+            ledger,
+            self.health,
+            stop=self.stop,
+            settler=self.settler,
+            waiting=patience,
+        )
         self.assignment.gained(foreign, [TopicPartition(*PLACE)])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operator_cli.settlement import settled_value
 from schemas import reader
 from schemas.callback import ContractError
-from tests.services.callbacks import NUMBER, charged, costing, element, leniently
+from tests.inputs.callbacks import NUMBER, charged, costing, element, leniently
 
 COST = Decimal("0.0123456789012345678901234567890123")
 

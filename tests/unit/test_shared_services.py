@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import restarts
-from tests.services.process import ServerError
-from tests.services.restarts import Notes, brought_up
-from tests.services.shared import Keeper, Serving, SharedError, ask
-from tests.services.side_by_side import GROUPS, group_of, misplaced, place_of
-from tests.services.waiting import NET_SECONDS, eventually
+from tests.processes import restarts
+from tests.processes.process import ServerError
+from tests.processes.restarts import Notes, brought_up
+from tests.session.shared import Keeper, Serving, SharedError, ask
+from tests.session.side_by_side import GROUPS, group_of, misplaced, place_of
+from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,8 +138,8 @@ def test_what_takes_longest_begins_first() -> None:
 FREEZES = """
 import signal, sys
 from pathlib import Path
-from tests.services.process import Server
-from tests.services.waiting import eventually
+from tests.processes.process import Server
+from tests.waiting import eventually
 
 server = Server("a sleeper", ["sleep", "600"], Path(sys.argv[1]), orphan_signal=signal.SIGKILL)
 server.start()

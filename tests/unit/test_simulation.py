@@ -23,8 +23,8 @@ from consumer.offsets import Offsets
 from consumer.pipeline import GivenUp
 from consumer.placement import Placement
 from consumer.start import Place
-from tests.services.waiting import NET_SECONDS
 from tests.simulation.schedule import Shape, broken, shrunk, silence
+from tests.waiting import NET_SECONDS
 
 SCHEDULES: Final = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
 A_PART: Final = 250

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from producer_gateway.splitter import MAX_CALLBACKS, Cut, Damaged, Split, split
-from tests.services import captures
+from tests.inputs import captures
 
 GOOD = [b'{"id":"a"}', b'{"id":"b","messages":[{"x":1},{"y":"},{"}]}', b'{"id":"c"}']
 MEBIBYTE = 1024 * 1024

@@ -13,7 +13,7 @@ from producer_gateway import journal
 from producer_gateway.journal import FILE_NAME, SpoolError
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record
-from tests.services.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS
 
 ROOM = 1_000_000
 CRASH = """

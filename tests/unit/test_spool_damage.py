@@ -21,7 +21,7 @@ from producer_gateway.journal import FILE_NAME
 from producer_gateway.metrics import Metrics
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError, Record
-from tests.services.damage import PAGE, ROOM, Disk, drain, filled, opened_and_drained
+from tests.inputs.damage import PAGE, ROOM, Disk, drain, filled, opened_and_drained
 
 HEADERS = [("source", b"litellm"), ("call-key", b"key")]
 RECORDS = [
@@ -394,7 +394,7 @@ def test_the_commands_show_what_is_damaged_and_bring_it_back(stopped: Path, tmp_
 def test_the_commands_name_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_SPOOL_DIR", raising=False)
     assert "GATEWAY_SPOOL_DIR" in command("inspect", code=2)
-    assert "no directory" in command("salvage", "--dir", str(tmp_path / "x"), code=2)
-    assert "no file" in command("salvage", str(tmp_path / "x"), "--dir", str(tmp_path), code=2)
+    assert "not a directory" in command("salvage", "--dir", str(tmp_path / "x"), code=2)
+    assert "not a file" in command("salvage", str(tmp_path / "x"), "--dir", str(tmp_path), code=2)
     monkeypatch.setenv("GATEWAY_SPOOL_DIR", str(tmp_path))
     assert "there is no file" in command("inspect")

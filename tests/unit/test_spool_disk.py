@@ -12,7 +12,7 @@ from producer_gateway.records import Envelope, Preparer
 from producer_gateway.spool import Spool
 from producer_gateway.store import Record
 from schemas.topics import load_topics
-from tests.services.captures import CAPTURES
+from tests.inputs.captures import CAPTURES
 
 BOUND = 8 * 1024 * 1024
 BATCH = 50

@@ -15,7 +15,7 @@ from ledger.gap import Known
 from ledger.positions import Move
 from ledger.receipts import ReceiptWriter
 from schemas.record import Record
-from tests.services.asking import at_once
+from tests.doubles.asking import at_once
 
 PLACE = ("callbacks", 3)
 LOW, HIGH = 10, 20

@@ -15,7 +15,7 @@ from operator_cli.story import Evidence, stories
 from operator_cli.words import CHARGED, CLOSED, DEFERRED, PARKED, SKIPPED
 from schemas.headers import CALL_KEY, ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC, Reason
 from schemas.receipt import ChargeReason
-from tests.services.callbacks import CALLBACKS, element, policy, record
+from tests.inputs.callbacks import CALLBACKS, element, policy, record
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 KEY = "call-1|chatcmpl-1"
@@ -24,22 +24,45 @@ KEY = "call-1|chatcmpl-1"
 def receipt(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a receipt."""
     return {
-        "id": "id", "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "attempt": 0, "billing_account_id": "acme",
-        "response_cost_usd": Decimal("1E-7"), "charged_usd": Decimal("2E-7"),
-        "charged_credits": Decimal(2), "charge_reason": "usage", "marks": [],
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "id": "id",
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "attempt": 0,
+        "billing_account_id": "acme",
+        "response_cost_usd": Decimal("1E-7"),
+        "charged_usd": Decimal("2E-7"),
+        "charged_credits": Decimal(2),
+        "charge_reason": "usage",
+        "marks": [],
+        "cost_source": "litellm_callback",
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def deferral(offset: int = 5, **columns: object) -> dict[str, Any]:
     """A row of a deferral that is open."""
     return {
-        "source_system": "litellm", "call_key": KEY, "litellm_call_id": "call-1",
-        "response_id": "chatcmpl-1", "run_id": "run-1", "reason": "missing_cost",
-        "resolution": None, "resolved_by": None, "resolution_note": None, "result_key": None,
-        "kafka_topic": CALLBACKS, "kafka_partition": 0, "kafka_offset": offset, **columns,
-    }  # fmt: skip
+        "source_system": "litellm",
+        "call_key": KEY,
+        "litellm_call_id": "call-1",
+        "response_id": "chatcmpl-1",
+        "run_id": "run-1",
+        "reason": "missing_cost",
+        "resolution": None,
+        "resolved_by": None,
+        "resolution_note": None,
+        "result_key": None,
+        "kafka_topic": CALLBACKS,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        **columns,
+    }
 
 
 def conflict(offset: int) -> dict[str, Any]:
@@ -94,11 +117,11 @@ def test_each_callback_of_a_charged_call_has_its_fate() -> None:
 @pytest.mark.parametrize(
     ("callback", "read_to", "outcome", "words"),
     [
-        (seen(5), 5, "waiting", "the consumer has not read so far"),
+        (seen(5), 5, "waiting", "The consumer has not read the callback at"),
         (seen(5), 6, "missing", "billing replay --from-offset 0:5"),
-        (seen(5, "skipped", "self_test"), 6, "skipped", "LiteLLM's test of the callback"),
-        (seen(5, "skipped", "self_test"), 5, "waiting", "has not read so far"),
-        (seen(5, "parked", "unreadable"), 6, "parked", "no JSON that can be read"),
+        (seen(5, "skipped", "self_test"), 6, "skipped", "LiteLLM's own test of the callback"),
+        (seen(5, "skipped", "self_test"), 5, "waiting", "has not read the callback at"),
+        (seen(5, "parked", "unreadable"), 6, "parked", "not JSON that can be read"),
     ],
 )
 def test_a_call_without_a_row_is_told_by_its_callback(
@@ -123,6 +146,13 @@ def test_a_closed_deferral_says_who_closed_it_and_an_open_one_what_to_do() -> No
     one = told(deferrals=(closed,))
     assert "Closed by ada (ours): a person waived it" in sentence(one)
     assert "What to do" not in sentence(one)
+
+
+def test_the_cost_of_a_settled_call_is_a_persons_and_not_litellms() -> None:
+    assert "LiteLLM said what the call cost" in sentence(told(receipts=(receipt(),)))
+    settled = sentence(told(receipts=(receipt(cost_source="operator"),)))
+    assert "a person said what the call cost" in settled
+    assert "LiteLLM" not in settled
 
 
 def test_a_record_that_postgresql_refused_is_parked_and_not_missing() -> None:

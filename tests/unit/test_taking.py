@@ -17,7 +17,7 @@ from schemas import headers as names
 from schemas.headers import FoundHeaders, Reason, header
 from schemas.receipt import to_kafka
 from schemas.record import Record
-from tests.services.callbacks import (
+from tests.inputs.callbacks import (
     CALLBACKS,
     RECEIVED_MS,
     USAGE_UNITS,

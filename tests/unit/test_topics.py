@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from consumer.service import producer_config
 from schemas.topics import Topic, load_topics
-from tests.services.settings import settings
+from tests.inputs.settings import settings
 
 DAY_MS = 86_400_000
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from charging.decision import decide
 from charging.outcomes import Parked, Usage
 from schemas.usage import UsageUnit
-from tests.services.callbacks import USAGE_UNITS, policy, record, usage_unit
+from tests.inputs.callbacks import USAGE_UNITS, policy, record, usage_unit
 
 NUMBERS = st.integers() | st.floats() | st.just(10**4_000)
 TIMES = st.datetimes().map(datetime.isoformat)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tests.services import waiting
-from tests.services.waiting import Stopwatch, eventually
+from tests import waiting
+from tests.waiting import Stopwatch, eventually
 
 
 class Host:

@@ -1,0 +1,145 @@
+"""Alerts and dashboard ask only for what the rooms measure, and say what to do."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+import yaml
+
+import consumer.metrics
+import runtime.metrics
+from producer_gateway.metrics import Metrics
+from tests.repository.chart import MAKES_PODS, manifests
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+TARGET_LABELS = {"job", "instance", "le"}
+METRIC = re.compile(r"\b(billing_[a-z_]+?)(?:_bucket|_sum|_count)?\b(?=[\[{\s)]|$)")
+
+
+def measured() -> dict[str, set[str]]:
+    """Every metric of the rooms, by the name that Prometheus sees, with its labels."""
+    collectors = [
+        *vars(consumer.metrics).values(),
+        *vars(runtime.metrics).values(),
+        *vars(Metrics()).values(),
+    ]
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): set(collector._labelnames)  # noqa: SLF001 - the only place that knows
+        for collector in collectors
+        if isinstance(collector, prometheus_client.metrics.MetricWrapperBase)
+        for family in collector.describe()
+    }
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The alert rules."""
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    """The panels of the dashboard."""
+    path = DEPLOY / "grafana" / "dashboards" / "billing-stream.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["panels"]
+    return found
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Every query, with the alert or panel that asks it."""
+    asked = [(rule["alert"], rule["expr"]) for rule in alerts()]
+    return asked + [(p["title"], t["expr"]) for p in panels() for t in p["targets"]]
+
+
+@pytest.mark.parametrize(("where", "expression"), expressions())
+def test_every_query_asks_for_what_is_measured(where: str, expression: str) -> None:
+    known = measured()
+    names = set(METRIC.findall(expression))
+    assert names or "up{" in expression, f"{where}: asks for no metric of ours"
+    assert names <= set(known), where
+    labels = TARGET_LABELS.union(*(known[name] for name in names))
+    asked = set(re.findall(r"(\w+)=~?\"", expression))
+    for group in re.findall(r"by \(([^)]*)\)", expression):
+        asked.update(part.strip() for part in group.split(","))
+    assert asked <= labels, where
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))
+def test_every_alert_says_what_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert set(rule["annotations"]) == {"summary", "description"}
+    used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
+    kept = set(re.findall(r"by \(([^)]*)\)", rule["expr"]))
+    aggregated = {part.strip() for group in kept for part in group.split(",")}
+    assert used <= (aggregated or TARGET_LABELS), "the label is gone once the query has summed"
+
+
+def test_jobs_of_the_alerts_are_scraped() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    scraped = {job["job_name"] for job in config["scrape_configs"]}
+    asked = {job for rule in alerts() for job in re.findall(r'job="([^"]+)"', rule["expr"])}
+    assert asked == scraped
+    assert config["rule_files"] == ["alerts.yml"]
+
+
+def test_the_jobs_for_kubernetes_keep_the_pods_of_the_chart() -> None:
+    plain = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    config = yaml.safe_load((DEPLOY / "prometheus" / "kubernetes.yml").read_text())
+    kept = {}
+    for job in config["scrape_configs"]:
+        keep, name = job["relabel_configs"]
+        assert keep["action"] == "keep"
+        assert name["target_label"] == "instance"
+        assert name["source_labels"][-1] == "__meta_kubernetes_pod_name"
+        kept[job["job_name"]] = (keep["source_labels"], keep["regex"])
+    assert list(kept) == [job["job_name"] for job in plain["scrape_configs"]]
+    found = {}
+    for manifest in manifests():
+        if manifest["kind"] in MAKES_PODS:
+            pod = manifest["spec"]["template"]
+            for port in pod["spec"]["containers"][0].get("ports", []):
+                labels = {
+                    "__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", key): text
+                    for key, text in pod["metadata"]["labels"].items()
+                }
+                labels["__meta_kubernetes_pod_container_port_name"] = port["name"]
+                component = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
+                for name, (sources, regex) in kept.items():
+                    if re.fullmatch(regex, ";".join(labels[source] for source in sources)):
+                        found[name] = (component, port["name"])
+    assert found == {
+        "billing-gateway": ("gateway", "metrics"),
+        "billing-consumer": ("consumer", "metrics"),
+    }
+
+
+def test_lost_usage_has_an_alert() -> None:
+    # Every 4xx is lost usage (that each fires is seen in test_alerts.py), a conflict is a wrong
+    # bill: the design alarms each.
+    text = " ".join(rule["expr"] for rule in alerts())
+    assert "billing_gateway_auth_failures_total" in text
+    assert 'status=~"404|405"' in text
+    assert 'status=~"4..",status!~"401|404|405"' in text
+    assert 'outcome="conflict"' in text
+    assert "billing_deferred_paid_model_calls_total" in text
+
+
+def test_dashboard_panels_neither_overlap_nor_share_an_id() -> None:
+    cells = [
+        (x, y)
+        for panel in panels()
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+def test_dashboard_reads_the_provisioned_source() -> None:
+    path = DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml"
+    source = yaml.safe_load(path.read_text())["datasources"][0]["uid"]
+    used = {panel["datasource"]["uid"] for panel in panels()}
+    used |= {target["datasource"]["uid"] for panel in panels() for target in panel["targets"]}
+    assert used == {source}

@@ -1,0 +1,136 @@
+"""The wheel: what `pip install .` brings, and that its command works away from a checkout."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.repository.test_dockerfile import ROOMS, ROOT
+from tests.waiting import NET_SECONDS
+
+pytestmark = pytest.mark.slow
+
+CLIENT = "billing_stream_client"
+USE = """
+import sys
+import billing_stream_client as client
+run = client.Run("run-7", attempt=2)
+assert run.call(agent="a").answered({"x-litellm-call-id": "c-1"}) == "c-1"
+print(client.__file__, len(run.units))
+"""
+
+
+def ran(*command: str | Path, code: int = 0, **settings: str) -> str:
+    """What a command prints, away from the checkout and without any setting of ours."""
+    done = subprocess.run(
+        command,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=NET_SECONDS,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def built(project: Path, into: Path) -> Path:
+    """The wheel of the project in a directory."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
+    subprocess.run(build, cwd=project, check=True, capture_output=True, timeout=NET_SECONDS)
+    [wheel] = into.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built by the backend of the lock, without a network."""
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of programs of an environment with the wheel, and what it depends on."""
+    directory = tmp_path_factory.mktemp("installed")
+    venv.create(directory, with_pip=True)
+    [packages] = directory.glob("lib/python*/site-packages")
+    ours = Path(pytest.__file__).parents[1]
+    (packages / "dependencies.pth").write_text(f"{ours}\n")
+    pip: list[str | Path] = [
+        directory / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+    ]
+    ran(*pip, "--disable-pip-version-check", wheel)
+    return directory / "bin"
+
+
+def test_the_rooms_and_their_data_go_in_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {*ROOMS, CLIENT}
+    assert not [name for name in names if name.startswith("schemas/examples")]
+    data = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in {".sql", ".yaml", ".json"} and "examples" not in path.parts
+    }
+    assert data <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_command_works_without_a_checkout(installed: Path) -> None:
+    billing = installed / "billing"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert ran(billing, "--version").strip() == version
+    assert "explain" in ran(billing, "--help")
+    where = ran(installed / "python", "-c", "import operator_cli; print(operator_cli.__file__)")
+    assert where.startswith(str(installed.parent))
+    nowhere = {"DATABASE_URL": "postgresql://127.0.0.1:1/billing"}
+    assert "127.0.0.1" in ran(billing, "migrate", "--check", code=1, **nowhere)
+    assert "DATABASE_URL must be set" in ran(billing, "report", code=2)
+
+
+def test_the_installed_command_passes_on_to_the_gateways_spool(
+    installed: Path, tmp_path: Path
+) -> None:
+    said = ran(installed / "billing", "spool", "list", "--json", "--dir", tmp_path)
+    assert json.loads(said) == []
+
+
+def test_the_client_is_in_the_wheel_without_what_makes_a_wheel_of_it_alone(
+    wheel: Path, installed: Path
+) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{CLIENT}/")}
+    files = {path.name for path in (ROOT / CLIENT).iterdir() if path.suffix in {".py", ".typed"}}
+    assert names == {f"{CLIENT}/{file}" for file in files}
+    assert ran(installed / "python", "-c", USE).strip().endswith(f"{CLIENT}/__init__.py 1")
+
+
+def test_the_client_alone_is_installed_into_an_empty_environment_without_an_index(
+    wheel: Path, tmp_path: Path
+) -> None:
+    alone = built(ROOT / CLIENT, tmp_path / "wheel")
+    ours = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{CLIENT}/")}
+    theirs = zipfile.ZipFile(alone).namelist()
+    assert {name for name in theirs if ".dist-info/" not in name} == ours
+    venv.create(tmp_path / "empty", with_pip=True)
+    pip: list[str | Path] = [tmp_path / "empty" / "bin" / "pip", "--disable-pip-version-check"]
+    # Whatever it depended on could not be found: there is no index.
+    ran(*pip, "install", "--quiet", "--no-index", alone)
+    listed = json.loads(ran(*pip, "list", "--format", "json"))
+    names = {row["name"].replace("_", "-") for row in listed} - {"pip", "setuptools"}
+    assert names == {"billing-stream-client"}
+    where = ran(tmp_path / "empty" / "bin" / "python", "-c", USE)
+    assert where.startswith(str(tmp_path / "empty"))
+    assert where.strip().endswith("__init__.py 1")
