@@ -29,7 +29,8 @@ _RESULT: Final = "result||"
 _OF_THE_CREATE: Final = frozenset(
     {
         *("unattributed_run", "unattributed_account", "attribution_unreadable", "tags_cut"),
-        *("half_key", ChargeReason.HEALTH_PROBE.value, ChargeReason.SILENT_EXPERIMENT.value),
+        *("attribution_misspelt", "half_key"),
+        *(ChargeReason.HEALTH_PROBE.value, ChargeReason.SILENT_EXPERIMENT.value),
     }
 )
 """Marks that speak of who made a call."""

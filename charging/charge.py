@@ -141,7 +141,7 @@ def build_charge(
     reading = terms.reading
     who = reading.identity
     internal = internal_reason(metadata)
-    spend = spend_of(metadata.spend_logs_metadata)
+    spend = spend_of(metadata)
     said = spend.names.get
     texts = _Texts()
     clean = texts.clean
@@ -197,6 +197,7 @@ def build_charge(
             ("tags_cut", len(tags) > _MAX_TAGS),
             ("odd_time", odd_time),
             ("attribution_unreadable", spend.unreadable),
+            ("attribution_misspelt", bool(spend.misspelt)),
         ),
     )
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None

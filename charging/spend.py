@@ -1,33 +1,53 @@
 """What a client says about its call: run, agents, tool, in `spend_logs_metadata`. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from schemas.attribution import is_there, object_of, text_of
+from schemas.callback import Metadata
 from schemas.identity import attempt_of
 
 
 class Spend(NamedTuple):
-    """The names in it that are there, as texts; `unreadable` where something cannot be read."""
+    """The names in it that are there, as texts; `unreadable` where something cannot be read.
+
+    `misspelt` are fields that stand where one with a right name is missing: `runId`, and what it
+    should be.
+    """
 
     names: Mapping[str, str]
     unreadable: bool
+    misspelt: Mapping[str, str]
 
 
 _NAMES: Final = frozenset(
     {"run_id", "graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id"}
 )
-_NOTHING: Final = Spend({}, unreadable=False)
+_RIGHT: Final = {name.replace("_", ""): name for name in (*_NAMES, "attempt")}
+_LONGEST: Final = 32
+"""Characters of what may be a misspelling: a client chooses how many fields there are."""
+_SEPARATORS: Final = re.compile(r"[\W_]")
+_NONE: Final[Mapping[str, str]] = {}
+_NOTHING: Final = Spend({}, unreadable=False, misspelt=_NONE)
 
 
-def spend_of(said: object) -> Spend:
-    """Read `spend_logs_metadata`, of whatever type it is."""
+def spend_of(metadata: Metadata) -> Spend:
+    """Read `spend_logs_metadata`, of whatever type it is.
+
+    Where it says nothing, its header is looked at: LiteLLM drops one that is no JSON.
+    """
+    said = metadata.spend_logs_metadata
     if said is None:
-        return _NOTHING
+        headers = metadata.requester_custom_headers
+        sent = headers.spend_logs_metadata if headers else None
+        if sent is None or object_of(sent) is not None:
+            return _NOTHING
+        return Spend({}, unreadable=is_there(sent), misspelt=_NONE)
     found = object_of(said)
     if found is None:
-        return Spend({}, unreadable=is_there(said))
-    texts, unreadable = dict[str, str](), False
+        return Spend({}, unreadable=is_there(said), misspelt=_NONE)
+    texts, unreadable, others = dict[str, str](), False, list[str]()
     for name, value in found.items():
         if value is None:
             continue
@@ -36,6 +56,18 @@ def spend_of(said: object) -> Spend:
                 texts[name] = text
             else:
                 unreadable |= is_there(value)
-        elif name == "attempt" and attempt_of(value) is None:
-            unreadable |= is_there(value)
-    return Spend(texts, unreadable)
+        elif name == "attempt":
+            unreadable |= attempt_of(value) is None and is_there(value)
+        else:
+            others.append(name)
+    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE)
+
+
+def _misspelt(others: list[str], found: Mapping[str, object]) -> Mapping[str, str]:
+    """Return which of `others` are the names that are missing, spelt in another way."""
+    meant = {
+        name: right
+        for name in others
+        if len(name) <= _LONGEST and (right := _RIGHT.get(_SEPARATORS.sub("", name).lower()))
+    }
+    return {name: right for name, right in meant.items() if found.get(right) is None}

@@ -118,6 +118,7 @@ class Proxy:
             "BILLING_CALLBACK_URL": f"{self._stack['GATEWAY_URL']}/v1/callbacks/litellm",
             "BILLING_CALLBACK_AUTHORIZATION": f"Bearer {self._stack['BILLING_INGEST_TOKEN']}",
             "LITELLM_MASTER_KEY": self._master_key,
+            "UPSTREAM_URL": f"http://{LOOPBACK}:{self._upstream_port}",
             "UPSTREAM_API_BASE": f"http://{LOOPBACK}:{self._upstream_port}/v1",
             "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",  # a demo waits for its receipts
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible provider on loopback, so that real streaming is exercised.
+"""A small provider on loopback, like OpenAI's or Anthropic's, so that real streaming is exercised.
 
 Every answer reports the same usage, so the price of a call is known before it is made. A model
 whose name ends in `-err500` fails.
@@ -60,6 +60,46 @@ async def chat_completions(request: ChatRequest) -> Response:
     return JSONResponse(
         _frame(request.model, "chat.completion") | {"choices": [choice], "usage": _USAGE}
     )
+
+
+@app.post("/v1/messages", response_model=None)
+async def messages(request: ChatRequest) -> Response:
+    """Answer a message as Anthropic does: whole, or streamed as its events."""
+    message: dict[str, object] = {
+        "id": f"msg_{uuid.uuid4().hex}",
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": PROMPT_TOKENS, "output_tokens": 0},
+    }
+    if request.stream:
+        return StreamingResponse(_message_events(message), media_type="text/event-stream")
+    usage = {"input_tokens": PROMPT_TOKENS, "output_tokens": COMPLETION_TOKENS}
+    content = [{"type": "text", "text": "".join(_WORDS)}]
+    end = {"content": content, "stop_reason": "end_turn", "usage": usage}
+    return JSONResponse(message | end)
+
+
+async def _message_events(message: dict[str, object]) -> AsyncIterator[str]:
+    yield _named_event("message_start", message=message)
+    block = {"type": "text", "text": ""}
+    yield _named_event("content_block_start", index=0, content_block=block)
+    for word in _WORDS:
+        yield _named_event(
+            "content_block_delta", index=0, delta={"type": "text_delta", "text": word}
+        )
+        await asyncio.sleep(_SECONDS_A_WORD)
+    yield _named_event("content_block_stop", index=0)
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    yield _named_event("message_delta", delta=end, usage={"output_tokens": COMPLETION_TOKENS})
+    yield _named_event("message_stop")
+
+
+def _named_event(name: str, **content: object) -> str:
+    return f"event: {name}\n{_event({'type': name, **content})}"
 
 
 async def _events(request: ChatRequest) -> AsyncIterator[str]:

@@ -5,17 +5,18 @@ and deciding them again, with the rules of this release and the settings of this
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from charging.decision import Policy, decide
 from charging.origin import origin_of
 from charging.outcomes import Charge, Decision, Deferred, Parked, Skipped
+from charging.spend import spend_of
 from schemas import headers as names
 from schemas.callback import ContractError
 from schemas.headers import header
-from schemas.reader import Values, identify, read_values
+from schemas.reader import Values, identify, read_callback, read_values
 from schemas.record import Provenance, Record
 
 
@@ -23,7 +24,8 @@ from schemas.record import Provenance, Record
 class Seen:
     """A callback on its topic, and what it is decided to be.
 
-    `outcome` is `receipt`, `deferred`, `skipped`, `parked` or `unit`.
+    `outcome` is `receipt`, `deferred`, `skipped`, `parked` or `unit`. `misspelt` are names in the
+    metadata that should be others.
     """
 
     provenance: Provenance
@@ -34,6 +36,7 @@ class Seen:
     outcome: str
     reason: str
     detail: str = ""
+    misspelt: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,16 @@ def seen_of(record: Record, policy: Policy) -> Seen:
         outcome,
         reason,
         detail,
+        _misspelt(record),
     )
+
+
+def _misspelt(record: Record) -> Mapping[str, str]:
+    try:
+        metadata = read_callback(record.value or b"").callback.metadata
+    except ContractError:
+        return {}
+    return spend_of(metadata).misspelt if metadata else {}
 
 
 def letter_of(record: Record) -> Letter:

@@ -12,7 +12,16 @@ from charging.charge import SETTLED_COST_SOURCE
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
 from ledger.calls import Books
 from operator_cli.sightings import Letter, Seen
-from operator_cli.words import CHARGED, CLOSED, DEFERRED, MARKS, PARKED, SETTLED, SKIPPED
+from operator_cli.words import (
+    CHARGED,
+    CLOSED,
+    DEFERRED,
+    PARKED,
+    SETTLED,
+    SKIPPED,
+    misspelling,
+    remarks,
+)
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, plain
 from schemas.record import Provenance
@@ -182,8 +191,10 @@ def _sentences(
     call: _Call, outcome: str, fates: Sequence[tuple[Seen, str]], duplicates: int | None
 ) -> list[str]:
     said = list[str]()
+    misspelt = {name: right for seen, _ in fates for name, right in seen.misspelt.items()}
     if call.receipt:
-        said += _of_receipt(call.receipt)
+        said += _of_receipt(call.receipt, known=bool(misspelt))
+    said += [misspelling(name, right) for name, right in misspelt.items()]
     if call.deferral:
         said += _of_deferral(call.deferral, charged=call.receipt is not None)
     if duplicates:
@@ -200,7 +211,7 @@ def _sentences(
     return [one for one in said if one]
 
 
-def _of_receipt(row: Row) -> list[str]:
+def _of_receipt(row: Row, *, known: bool) -> list[str]:
     charged, cost = plain(row["charged_usd"]), plain(row["response_cost_usd"])
     settled = row["cost_source"] == SETTLED_COST_SOURCE
     why = SETTLED if settled else CHARGED[ChargeReason(row["charge_reason"])]
@@ -209,7 +220,7 @@ def _of_receipt(row: Row) -> list[str]:
         f"{row['billing_account_id']}; the cost before markup is {cost} USD: "
         f"{why}."
     )
-    return [said] + [MARKS[mark] for mark in row["marks"] if mark in MARKS]
+    return [said, *remarks(row["marks"], known=known)]
 
 
 def _of_deferral(row: Row, *, charged: bool) -> list[str]:

@@ -1,6 +1,6 @@
 """The sentences of `explain`: what each outcome and reason means, and what a person may do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
@@ -65,14 +65,31 @@ CLOSED: Final[Mapping[Resolution, str]] = {
     Resolution.NO_CHARGE: "the background response failed or was cancelled, and cost nothing",
     Resolution.WAIVED: "a person waived it: it is not charged",
 }
+MISSPELT: Final = "attribution_misspelt"
+"""The mark that explain replaces with the name itself, where it sees the callback."""
 MARKS: Final[Mapping[str, str]] = {
     "unattributed_account": "No field of BILLING_ACCOUNT_FROM named an account, so the call is "
     "charged to BILLING_UNATTRIBUTED_ACCOUNT.",
     "unattributed_run": "The callback named no run.",
-    "attribution_unreadable": "A field that says whose call it is could not be read.",
+    "attribution_unreadable": "A field that says whose call it is could not be read, such as an "
+    "x-litellm-spend-logs-metadata that is no JSON object.",
+    MISSPELT: "A name in the metadata is misspelt, such as `runId`, and what it says is missing: "
+    "write `run_id`, `attempt`, `graph_id`, `sub_agent_id`, `parent_sub_agent_id` and "
+    "`tool_call_id`.",
     "client_disconnected": "The client disconnected before the stream ended.",
 }
 NO_KAFKA: Final = (
     "KAFKA_BOOTSTRAP_SERVERS is not set, so Kafka was not searched: skipped calls and duplicate "
     "callbacks leave no row in the ledger, and parked ones are in Kafka only."
 )
+
+
+def remarks(marks: Iterable[str], *, known: bool) -> list[str]:
+    """Return what the marks of a receipt mean; `known` says that each misspelling is told apart."""
+    return [MARKS[mark] for mark in marks if mark in MARKS and not (known and mark == MISSPELT)]
+
+
+def misspelling(name: str, right: str) -> str:
+    """Return what is wrong with a name in the metadata, and what to write."""
+    missing = "Run id missing: the" if right == "run_id" else "The"
+    return f"{missing} metadata says `{name}`; write `{right}`."

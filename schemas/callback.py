@@ -93,10 +93,21 @@ class UsageObject(_Part, frozen=True):
     cache_read_input_tokens: int | None = None
 
 
-class RequesterHeaders(_Part, frozen=True, rename={"end_user_id": "x-litellm-end-user-id"}):
-    """The client's own `x-` headers, of which billing reads one."""
+class RequesterHeaders(
+    _Part,
+    frozen=True,
+    rename={
+        "end_user_id": "x-litellm-end-user-id",
+        "spend_logs_metadata": "x-litellm-spend-logs-metadata",
+    },
+):
+    """The client's own `x-` headers, of which billing reads one.
+
+    The other tells what LiteLLM dropped: where it is no JSON, the metadata is null without a word.
+    """
 
     end_user_id: Name | None = None
+    spend_logs_metadata: Any = None
 
 
 class RunMetadata(_Part, frozen=True):

@@ -33,7 +33,7 @@ START_SECONDS = 240.0
 
 
 class InstallError(RuntimeError):
-    """A version could not be installed; the text says why."""
+    """Packages could not be installed; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ def installed(version: str) -> Path:
 
     def fill(directory: Path) -> None:
         python = directory / "bin" / "python"
-        _uv("venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, directory)
-        _uv("pip", "install", "--quiet", "--no-deps", "--python", python, "--requirements", pins)
+        uv("venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, directory)
+        uv("pip", "install", "--quiet", "--no-deps", "--python", python, "--requirements", pins)
 
     content = pins.read_bytes() + sys.version.encode()
     return kept(f"litellm-{version}-{hashlib.sha256(content).hexdigest()[:8]}", fill)
 
 
-def _uv(*arguments: str | Path) -> None:
+def uv(*arguments: str | Path) -> None:
+    """Run uv. Raises `InstallError` where there is none, or it fails."""
     own = ROOT / ".uv" / "bin" / "uv"
     uv = shutil.which("uv") or (str(own) if own.exists() else None)
     if uv is None:
@@ -154,6 +155,7 @@ def _environment(deployment: Deployment, key: str, provider_port: int) -> dict[s
         "BILLING_CALLBACK_URL": f"{deployment.gateway_url}{CALLBACKS_PATH}",
         "BILLING_CALLBACK_AUTHORIZATION": f"Bearer {deployment.token}",
         "LITELLM_MASTER_KEY": key,
+        "UPSTREAM_URL": f"http://127.0.0.1:{provider_port}",
         "UPSTREAM_API_BASE": f"http://127.0.0.1:{provider_port}/v1",
         "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

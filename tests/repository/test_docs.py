@@ -31,7 +31,7 @@ PAGES: Final = {
 }
 ROOMS: Final = (
     *("producer_gateway", "consumer", "operator_cli", "ledger", "charging", "runtime"),
-    *("schemas", "demo"),
+    *("schemas", "billing_stream_client", "demo"),
 )
 
 INVARIANTS: Final = (

@@ -12,6 +12,7 @@ TESTS: Final = ROOT / "tests"
 OURS: Final = {
     *("schemas", "runtime", "charging", "ledger"),
     *("producer_gateway", "consumer", "operator_cli", "demo", "reconciler"),
+    "billing_stream_client",
 }
 RINGS: Final = {
     *("unit", "repository", "integration", "system"),

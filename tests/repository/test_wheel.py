@@ -22,6 +22,15 @@ pytestmark = pytest.mark.slow
 BRINGS = {"starlette": "fastapi"}
 """What a dependency brings on purpose, by its name."""
 
+CLIENT = "billing_stream_client"
+USE = """
+import sys
+import billing_stream_client as client
+run = client.Run("run-7", attempt=2)
+assert run.call(agent="a").answered({"x-litellm-call-id": "c-1"}) == "c-1"
+print(client.__file__, len(run.units))
+"""
+
 
 def ran(*command: str | Path, code: int = 0, **settings: str) -> str:
     """What a command prints, away from the checkout and without any setting of ours."""
@@ -38,14 +47,18 @@ def ran(*command: str | Path, code: int = 0, **settings: str) -> str:
     return done.stdout + done.stderr
 
 
+def built(project: Path, into: Path) -> Path:
+    """The wheel of the project in a directory."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
+    subprocess.run(build, cwd=project, check=True, capture_output=True, timeout=NET_SECONDS)
+    [wheel] = into.glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built by the backend of the lock, without a network."""
-    into = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=NET_SECONDS)
-    [built] = into.glob("*.whl")
-    return built
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +83,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_rooms_and_their_data_go_in_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOMS)
+    assert {top for top in tops if not top.endswith(".dist-info")} == {*ROOMS, CLIENT}
     assert not [name for name in names if name.startswith("schemas/examples")]
     data = {
         str(path.relative_to(ROOT))
@@ -149,3 +162,31 @@ def test_the_installed_command_passes_on_to_the_gateways_spool(
     said = ran(installed / "billing", "spool", "list", "--json", "--dir", tmp_path)
     assert json.loads(said) == []
     assert "Usage: billing spool [OPTIONS]" in ran(installed / "billing", "spool", "--help")
+
+
+def test_the_client_is_in_the_wheel_without_what_makes_a_wheel_of_it_alone(
+    wheel: Path, installed: Path
+) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{CLIENT}/")}
+    files = {path.name for path in (ROOT / CLIENT).iterdir() if path.suffix in {".py", ".typed"}}
+    assert names == {f"{CLIENT}/{file}" for file in files}
+    assert ran(installed / "python", "-c", USE).strip().endswith(f"{CLIENT}/__init__.py 1")
+
+
+def test_the_client_alone_is_installed_into_an_empty_environment_without_an_index(
+    wheel: Path, tmp_path: Path
+) -> None:
+    alone = built(ROOT / CLIENT, tmp_path / "wheel")
+    ours = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{CLIENT}/")}
+    theirs = zipfile.ZipFile(alone).namelist()
+    assert {name for name in theirs if ".dist-info/" not in name} == ours
+    venv.create(tmp_path / "empty", with_pip=True)
+    pip: list[str | Path] = [tmp_path / "empty" / "bin" / "pip", "--disable-pip-version-check"]
+    # Whatever it depended on could not be found: there is no index.
+    ran(*pip, "install", "--quiet", "--no-index", alone)
+    listed = json.loads(ran(*pip, "list", "--format", "json"))
+    names = {row["name"].replace("_", "-") for row in listed} - {"pip", "setuptools"}
+    assert names == {"billing-stream-client"}
+    where = ran(tmp_path / "empty" / "bin" / "python", "-c", USE)
+    assert where.startswith(str(tmp_path / "empty"))
+    assert where.strip().endswith("__init__.py 1")

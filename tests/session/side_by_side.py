@@ -17,6 +17,7 @@ GROUPS: Final = {
     "tests/integration/test_migrations": "a database of its own",
     "tests/chaos/": "chaos",
     f"{SYSTEM}bad_input": "deployment",
+    f"{SYSTEM}client_examples": "deployment",
     f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
     f"{SYSTEM}identity": "deployment",

@@ -1,8 +1,12 @@
 """A real LiteLLM proxy as the caller, from a client's request to the receipt."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,8 +17,9 @@ from tests.inputs.captures import Calls
 from tests.observers.deployment import Deployment
 from tests.observers.ledger import Ledger, Row, credits_for
 from tests.observers.topics import TopicRecord, Topics
-from tests.waiting import eventually
+from tests.waiting import NET_SECONDS, eventually
 
+ROOT = Path(__file__).parents[2]
 COST_HEADER = "x-litellm-response-cost"
 SPEND_LOGS = "x-litellm-spend-logs-metadata"
 CALLBACKS = "billing.callbacks.v1"
@@ -180,6 +185,40 @@ def test_a_free_and_an_unpriced_model_both_say_zero_and_only_one_is_a_receipt(
     assert receipt["charged_credits"] == 0
     (deferred,) = ledger.deferred(run_id=run)
     assert (deferred["model"], deferred["reason"]) == ("real-unpriced", "suspicious_zero")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ('{"runId": "run-7"}', "attribution_misspelt", "metadata says `runId`; write `run_id`."),
+        ("{'run_id': 'run-7'}", "attribution_unreadable", "is no JSON object"),
+    ],
+)
+def test_a_wrong_header_is_charged_marked_and_explained(
+    wrong: tuple[str, str, str], proxy: Proxy, ledger: Ledger, deployment: Deployment
+) -> None:
+    header, mark, words = wrong
+    call_id = proxy.chat("real-tiny", header, stream=False).headers["x-litellm-call-id"]
+    (receipt,) = eventually(
+        lambda: ledger.receipts(litellm_call_id=call_id), "its receipt", CALLBACK_SECONDS
+    )
+    assert set(receipt["marks"]) == {mark, "unattributed_run"}
+    done = subprocess.run(
+        [sys.executable, "-m", "operator_cli", "explain", call_id],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": deployment.database_url,
+            "KAFKA_BOOTSTRAP_SERVERS": deployment.bootstrap,
+            "BILLING_TOPIC_PREFIX": deployment.topic_prefix,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=NET_SECONDS,
+    )
+    assert words in done.stdout
+    assert "The callback named no run." in done.stdout
 
 
 def test_MONEY_IS_EXACT_a_markup_of_two_doubles_before_it_rounds(

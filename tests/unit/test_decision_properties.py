@@ -35,7 +35,9 @@ ANYTHING = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["run_id", "attempt"]), inner)
+        | st.dictionaries(
+            st.text(max_size=5) | st.sampled_from(["run_id", "attempt", "runId"]), inner
+        )
     ),
     max_leaves=6,
 )
@@ -61,7 +63,8 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
             "user_api_key_alias": st.just(HEALTH_CHECK) | ANYTHING,
             "is_silent_experiment": ANYTHING,
             "usage_object": ANYTHING,
-            "requester_custom_headers": ANYTHING,
+            "requester_custom_headers": ANYTHING
+            | st.fixed_dictionaries({"x-litellm-spend-logs-metadata": ANYTHING}),
         },
     ),
 }

@@ -85,6 +85,55 @@ def test_11_metadata_of_the_client_is_an_object_or_the_text_of_one(
     assert receipt(metadata={"spend_logs_metadata": spend})["marks"] == marks
 
 
+MISSPELT = ["attribution_misspelt"]
+
+
+@pytest.mark.parametrize(
+    ("spend", "marks"),
+    [
+        ({"runId": "run-1"}, [*MISSPELT, "unattributed_run"]),
+        ({"runid": 7}, [*MISSPELT, "unattributed_run"]),
+        ('{"Run-ID": "run-1"}', [*MISSPELT, "unattributed_run"]),
+        ({"runId": ["run-1"]}, [*MISSPELT, "unattributed_run"]),
+        ({"run_id": "run-1", "runId": "run-2"}, []),
+        ({"run_id": None, "runId": "run-2"}, [*MISSPELT, "unattributed_run"]),
+        ({"run_id": "run-1", "graphId": "g"}, MISSPELT),
+        ({"run_id": "run-1", "parentSubAgentId": "g", "attempts": 2, "run": 1, "": 1}, MISSPELT),
+        ({"run_id": "run-1", "attempts": 2, "run": 1, "": 1, "_": 1, "ticket_id": 4}, []),
+        ({"run_id": "run-1", "runId": None}, []),
+        ({"r" + "_" * 40 + "unid": "run-1"}, ["unattributed_run"]),
+    ],
+)
+def test_a_misspelt_name_that_is_missing_leaves_a_mark_and_is_not_read(
+    spend: object, marks: list[str]
+) -> None:
+    found = receipt(metadata={"spend_logs_metadata": spend})
+    assert found["marks"] == marks
+    assert (found["graph_id"], found["parent_sub_agent_id"], found["attempt"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "header", "marks"),
+    [
+        (None, "{'run_id': 'run-1'}", ["attribution_unreadable"]),
+        (None, "run-1", ["attribution_unreadable"]),
+        (None, '["run-1"]', ["attribution_unreadable"]),
+        (None, 7, ["attribution_unreadable"]),
+        (None, "", []),
+        (None, None, []),
+        # LiteLLM has read it and put something else in its place, such as a tool's own.
+        (None, '{"run_id": "run-1"}', []),
+        ({}, "{'run_id': 'run-1'}", []),
+    ],
+)
+def test_a_header_that_litellm_drops_without_a_word_leaves_a_mark(
+    said: object, header: object, marks: list[str]
+) -> None:
+    headers = {"x-litellm-spend-logs-metadata": header}
+    found = receipt(metadata={"spend_logs_metadata": said, "requester_custom_headers": headers})
+    assert found["marks"] == [*marks, "unattributed_run"]
+
+
 def test_11_all_of_the_metadata_may_be_json_text() -> None:
     """Also one object in it, and the headers; nothing that it says is lost."""
     metadata = {

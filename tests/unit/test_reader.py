@@ -208,7 +208,13 @@ METADATA_FIELDS = (
     "spend_logs_metadata", "user_api_key_team_id", "user_api_key_user_id",
     "requester_custom_headers", "usage_object", "is_silent_experiment",
 )  # fmt: skip
-METADATA = ODD | st.fixed_dictionaries({}, optional=dict.fromkeys(METADATA_FIELDS, ODD))
+HEADERS = ODD | st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("x-litellm-end-user-id", "x-litellm-spend-logs-metadata"), ODD)
+)
+METADATA = ODD | st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(METADATA_FIELDS, ODD) | {"requester_custom_headers": HEADERS},
+)
 
 
 @given(

@@ -217,3 +217,28 @@ def test_a_callback_is_decided_anew_and_a_letter_read() -> None:
     letter = letter_of(record(element(status=None), headers=stood))
     assert (letter.call_key, letter.stood) == (KEY, ("t", 2, 7))
     assert letter_of(record(b"{torn", offset=8)).stood is None
+
+
+@pytest.mark.parametrize(
+    ("spend", "sentence"),
+    [
+        ({"runId": "r"}, "Run id missing: the metadata says `runId`; write `run_id`."),
+        ({"run_id": "r", "graphId": "g"}, "The metadata says `graphId`; write `graph_id`."),
+    ],
+)
+def test_a_misspelt_name_is_said_with_the_right_one(spend: object, sentence: str) -> None:
+    value = element(metadata={"spend_logs_metadata": spend})
+    found = seen_of(record(value, offset=5), policy())
+    marked = receipt(marks=["attribution_misspelt", "unattributed_run"])
+    assert sentence in told(found, receipts=(marked,))["says"]
+    assert not [one for one in told(found, receipts=(marked,))["says"] if "`runId`, and" in one]
+    # Where the callback is not looked for, the mark tells what it can.
+    (known,) = [one for one in told(receipts=(marked,))["says"] if "`runId`" in one]
+    assert "write `run_id`" in known
+    # A call without a receipt has no mark.
+    assert sentence in told(replace(found, outcome="deferred"), deferrals=(deferral(),))["says"]
+
+
+def test_metadata_that_is_no_json_is_said() -> None:
+    said = told(receipts=(receipt(marks=["attribution_unreadable", "unattributed_run"]),))["says"]
+    assert [one for one in said if "x-litellm-spend-logs-metadata that is no JSON" in one]

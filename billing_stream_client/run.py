@@ -1,0 +1,227 @@
+"""A run and its calls: headers before each call, usage units after, posted when the run ends."""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from types import TracebackType
+from typing import Final, Self
+
+from billing_stream_client.call import Call
+from billing_stream_client.gateway import Gateway, Posted
+from billing_stream_client.headers import (
+    END_USER,
+    METADATA,
+    TAGS,
+    account_header,
+    metadata_header,
+    tags_header,
+    tags_of,
+)
+from billing_stream_client.names import WrongInputError, attempt_of, end_user_of, name_of, run_of
+from billing_stream_client.unit import Unit, now
+
+_PROGRAM: Final = 100
+_log: Final = logging.getLogger("billing_stream_client")
+
+
+class Run:
+    """One attempt of a run. As a context manager, `with` or `async with`, it posts at the end.
+
+    It posts after an error of the program as well, which goes on as it is. That it cannot post is
+    logged and counted in `posted`, never raised. A process that is killed tells nothing: its calls
+    are billed by LiteLLM's callbacks all the same. May be used from many threads.
+
+    Args:
+        run_id: names the run; the same in every attempt.
+        attempt: counted from 0.
+        executor: who makes the calls, a service or an agent runtime; default: the program's name.
+        account: who pays. Default: what the request's body or the proxy's key says.
+        tags: of all calls.
+        metadata: more for `x-litellm-spend-logs-metadata`, of all calls.
+        gateway_url: of the billing's gateway; without one nothing is posted.
+        token: for the gateway.
+        patience_seconds: how long the end of the run may wait for the gateway.
+
+    Raises:
+        WrongInputError: something would not be read as it is meant.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        attempt: int = 0,
+        executor: str | None = None,
+        account: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, object] | None = None,
+        gateway_url: str | None = None,
+        token: str | None = None,
+        patience_seconds: float = 20.0,
+    ) -> None:
+        self.run_id = run_of(run_id)
+        self.attempt = attempt_of(attempt)
+        self.executor = _program() if executor is None else name_of("executor", executor)
+        self._account = None if account is None else account_header(account)
+        self._tags = tags_of(tags)
+        self._metadata = dict(metadata or {})
+        if (gateway_url is None) is not (token is None):
+            raise WrongInputError("gateway_url and token go together: give both or none")
+        self._gateway = (
+            None
+            if gateway_url is None or token is None
+            else Gateway(gateway_url, token, patience_seconds)
+        )
+        self._lock = threading.Lock()
+        self._posting = threading.Lock()
+        self._waiting = dict[str, Unit]()
+        self._posted = Posted()
+        self._unnamed = 0
+        self.call()  # What would be refused at each call is refused now.
+
+    @property
+    def end_user(self) -> str:
+        """`run/attempt`, for frameworks that let nothing through but `user`."""
+        return end_user_of(self.run_id, self.attempt)
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        """The usage units that are not posted yet, in the order of the answers."""
+        with self._lock:
+            return tuple(self._waiting.values())
+
+    @property
+    def posted(self) -> Posted:
+        """What became of the units so far; `waiting` and `said` are of the last time."""
+        with self._lock:
+            return self._posted
+
+    @property
+    def unnamed(self) -> int:
+        """How many answers could not be told of, because their headers name no call."""
+        with self._lock:
+            return self._unnamed
+
+    def call(
+        self,
+        *,
+        graph: str | None = None,
+        agent: str | None = None,
+        parent_agent: str | None = None,
+        tool_call: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, object] | None = None,
+    ) -> Call:
+        """Return a call that is about to be made; send its `headers` with the request.
+
+        Args:
+            graph: the graph or program that the agent belongs to.
+            agent: who asks.
+            parent_agent: who gave the agent its work.
+            tool_call: the tool call in which it asks.
+            tags: more than those of the run.
+            metadata: more than that of the run, over which it wins.
+
+        Raises:
+            WrongInputError: something would not be read as it is meant.
+        """
+        blank = Unit(
+            unit_id="",
+            run_id=self.run_id,
+            attempt=self.attempt,
+            executor=self.executor,
+            graph_id=_name("graph", graph),
+            sub_agent_id=_name("agent", agent),
+            parent_sub_agent_id=_name("parent_agent", parent_agent),
+            tool_call_id=_name("tool_call", tool_call),
+            started_at=now(),
+            finished_at="",
+        )
+        headers = {
+            METADATA: metadata_header(blank, {**self._metadata, **(metadata or {})}),
+            END_USER: self._account,
+            TAGS: tags_header([*self._tags, *tags_of(tags)]),
+        }
+        sent = {name: text for name, text in headers.items() if text}
+        return Call(sent, blank, self._keep, self._give_up)
+
+    def post(self) -> Posted:
+        """Post the units that wait, and say what became of them. Never raises.
+
+        The end of the run does it; a long run may do it in between. What is told of a call after
+        its unit was posted changes nothing any more.
+        """
+        with self._posting:
+            return self._post()
+
+    def _post(self) -> Posted:
+        units = self.units
+        if not units:
+            return Posted()
+        if self._gateway is None:
+            return Posted(waiting=len(units), said="no gateway_url was given")
+        try:
+            posted = self._gateway.post(units, self._taken)
+        except Exception as error:  # noqa: BLE001 - BILLING_NEVER_THROWS
+            _log.exception("usage units could not be posted")
+            posted = Posted(waiting=len(self.units), said=repr(error))
+        with self._lock:
+            self._posted = replace(
+                posted,
+                accepted=self._posted.accepted + posted.accepted,
+                refused=self._posted.refused + posted.refused,
+            )
+        return posted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.post()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await asyncio.to_thread(self.post)
+        except RuntimeError:  # No loop of asyncio, or no thread left: then everybody waits for it.
+            self.post()
+
+    def _keep(self, unit: Unit) -> None:
+        with self._lock:
+            self._waiting[unit.unit_id] = unit
+
+    def _taken(self, units: Sequence[Unit]) -> None:
+        with self._lock:
+            for unit in units:
+                self._waiting.pop(unit.unit_id, None)
+
+    def _give_up(self, why: str) -> None:
+        with self._lock:
+            self._unnamed += 1
+        _log.warning("no usage unit of an answer in run %s: %s", self.run_id, why)
+
+
+def _name(what: str, value: object) -> str | None:
+    return None if value is None else name_of(what, value)
+
+
+def _program() -> str:
+    path = PurePath(sys.argv[0] if sys.argv else "")
+    shown = "".join(one for one in path.stem if one.isprintable()).strip()
+    return shown[:_PROGRAM] or "python"
