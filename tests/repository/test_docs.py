@@ -30,7 +30,15 @@ PAGES: Final = {
     **{path: text() for path, text in GENERATED.items() if path.suffix == ".md"},
 }
 ROOMS: Final = (
-    *("producer_gateway", "consumer", "operator_cli", "ledger", "charging", "runtime"),
+    *(
+        "producer_gateway",
+        "consumer",
+        "operator_cli",
+        "reconciler",
+        "ledger",
+        "charging",
+        "runtime",
+    ),
     *("schemas", "demo"),
 )
 
