@@ -94,7 +94,7 @@ class SpendLogs:
 
     def _paged(self, window: Window, end_user: str | None) -> Iterator[list[msgspec.Raw]]:
         """Yield pages until one is empty: the proxy counts no more than 10,000 rows."""
-        page, before = 1, list[int]()
+        page = 1
         asked = {
             "start_date": _second(window.start),
             # Rows of a second that the window ends in are asked for, too, and left out here.
@@ -112,10 +112,7 @@ class SpendLogs:
                 continue
             if not rows:
                 return
-            sums = [hash(bytes(row)) for row in rows]
-            if sums == before:
-                raise UnknownShapeError("the proxy answers every page with the same rows")
-            before, page = sums, page + 1
+            page += 1
             yield rows
 
     def _page(self, page: int, asked: dict[str, str]) -> list[msgspec.Raw]:

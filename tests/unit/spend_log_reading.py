@@ -1,15 +1,18 @@
 """The reconciler's reading of a spend log, from the server that stands in for LiteLLM."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from reconciler.proxy import Patience, Proxy
+from reconciler.proxy import Answer, Patience, Proxy
 from reconciler.spend_logs import Page, SpendLogs, Window
 from tests.doubles.spend_log_server import KEY, SpendLogServer, serving
 from tests.doubles.spend_log_table import SpendLogTable
 from tests.inputs import spend_log_captures as captures
+
+_Read = TypeVar("_Read")
 
 DAY = Window(datetime(2026, 11, 26, tzinfo=UTC), datetime(2026, 11, 27, tzinfo=UTC))
 VERSION = "1.110.2"
@@ -58,3 +61,20 @@ def reading(
         reader = Reader(server, rows, **patience)
         with reader.proxy:
             yield reader
+
+
+class TableProxy(Proxy):
+    """A proxy without HTTP; `between` is called after each answer."""
+
+    def __init__(self, table: SpendLogTable, between: Callable[[], None]) -> None:
+        self.table = table
+        self.between = between
+
+    def ask(
+        self, path: str, parameters: Mapping[str, str], read: Callable[[Answer], _Read]
+    ) -> _Read:
+        """Ask the table."""
+        found = self.table.answer(path, parameters)
+        answer = read(Answer(found.status, found.headers, json.dumps(found.body).encode()))
+        self.between()
+        return answer

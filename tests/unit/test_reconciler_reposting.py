@@ -16,9 +16,11 @@ from charging.repeats import repeats
 from reconciler.reposting import Unidentified, callback_of, key_of, response_id
 from reconciler.row import SpendLog, read_row
 from schemas.callback import RECONCILER
+from schemas.identity import BATCH_RETRIEVES
 from schemas.reader import read_callback
 from schemas.receipt import ChargeReason, Receipt
 from tests.inputs import spend_log_captures as captures
+from tests.inputs.background import finished
 from tests.inputs.callbacks import charged, costing, element, payload, verdict
 from tests.inputs.spend_log_rows import paged, row_of
 
@@ -101,13 +103,21 @@ def _the_same(version: str, of_row: Charge, of_callback: Charge) -> None:
 def test_the_mark_says_from_where_and_a_callback_of_litellm_has_none() -> None:
     assert RECONCILER in charged(callback_of(row())).receipt.marks
     assert RECONCILER not in charged(element()).receipt.marks
+    assert RECONCILER not in charged(element(source="somebody")).receipt.marks
     # No client can set it: what it sends is deeper.
     said = {"spend_logs_metadata": {"source": RECONCILER}, "source": RECONCILER}
     assert RECONCILER not in charged(element(metadata=said)).receipt.marks
 
 
 def test_MONEY_IS_EXACT_the_cost_of_a_callback_is_the_text_of_the_row() -> None:
-    for text in ("0.0003300000000000001", "4.8e-05", "1e-30", "12", "0"):
+    for text in (
+        "0.00033000000000000005",
+        "0.123456789012345678901",
+        "4.8e-05",
+        "1e-30",
+        "12",
+        "0",
+    ):
         found = read_row(json.dumps({**_shown(), "spend": 0.125}).replace("0.125", text).encode())
         assert isinstance(found, SpendLog)
         assert read_callback(callback_of(found)).callback.response_cost == Decimal(text)
@@ -197,6 +207,28 @@ def test_a_late_callback_repeats_the_receipt_of_its_row_and_never_contradicts_it
     assert first.receipt.id == late.receipt.id
     assert repeats(late, first.content_hash, first.receipt.response_cost_usd)
     assert repeats(first, late.content_hash, late.receipt.response_cost_usd)
+
+
+def test_the_callback_of_a_response_done_at_once_repeats_the_receipt_of_its_row() -> None:
+    sent = json.loads(finished())
+    found = read_row(json.dumps(paged(row_of({"total_tokens": 150, **sent}, "1.110.2"))).encode())
+    assert isinstance(found, SpendLog)
+    first, late = charged(callback_of(found)), charged(json.dumps(sent).encode())
+    assert (first.link, late.link is None) == (None, False)
+    assert first.receipt.id == late.receipt.id
+    assert repeats(late, first.content_hash, first.receipt.response_cost_usd)
+    assert repeats(first, late.content_hash, late.receipt.response_cost_usd)
+
+
+def test_all_retrieves_of_a_batch_are_one_charge() -> None:
+    rows = [read_row(built.row) for built in captures.built_rows()]
+    batches = [
+        row for row in rows if isinstance(row, SpendLog) and row.call_type in BATCH_RETRIEVES
+    ]
+    assert len({row.litellm_call_id for row in batches}) == 2
+    assert {charged(callback_of(row)).receipt.call_key for row in batches} == {
+        "batch_837335b5ac0940619f38"
+    }
 
 
 def test_what_a_row_costs_is_decided_as_its_callback_would_be() -> None:

@@ -2,8 +2,11 @@
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.answers import (
     RouteMissingError,
@@ -14,7 +17,7 @@ from reconciler.spend_logs import SpendLogs, Window, windows
 from tests.doubles.spend_log_server import Fault
 from tests.doubles.spend_log_table import Answer, SpendLogTable
 from tests.inputs import spend_log_captures as captures
-from tests.unit.spend_log_reading import DAY, IDS, LISTED, PAGED, VERSION, reading
+from tests.unit.spend_log_reading import DAY, IDS, LISTED, PAGED, VERSION, TableProxy, reading
 
 
 def test_every_row_of_a_window_comes_once_the_oldest_first_in_pages() -> None:
@@ -128,7 +131,8 @@ def test_odd_rows_are_counted_with_words_and_their_neighbours_read() -> None:
     [
         ({"rows": []}, "another shape"),
         ([], "another shape"),
-        ({"data": None}, "another shape"),
+        ({"data": None, "page": 1}, "another shape"),
+        ({"data": []}, "another shape"),
         ({"data": [], "page": 7}, "page 7"),
     ],
 )
@@ -141,11 +145,12 @@ def test_a_page_of_another_shape_is_an_error_that_says_so(body: object, words: s
 
 
 def test_a_proxy_that_does_not_turn_the_page_is_found_out() -> None:
-    body = {"data": captures.shown(VERSION)[:2]}
+    body = {"data": captures.shown(VERSION)[:2], "page": 1}
     with reading() as reader:
         reader.server.faults.extend([Fault(Answer(200, body))] * 3)
-        with pytest.raises(UnknownShapeError, match="same rows"):
+        with pytest.raises(UnknownShapeError, match="page 2, the proxy answers page 1"):
             reader.ids()
+        assert len(reader.server.asked) == 2
 
 
 @pytest.mark.parametrize("version", captures.VERSIONS)
@@ -216,3 +221,30 @@ def test_a_row_is_read_when_it_becomes_visible() -> None:
         assert reader.ids() == []
         now[0] = float("inf")
         assert len(reader.ids()) == len(IDS)
+
+
+@given(
+    there=st.lists(st.integers(0, 59), max_size=40),
+    late=st.lists(st.lists(st.integers(0, 59), max_size=6), max_size=12),
+    size=st.integers(1, 9),
+)
+def test_whatever_is_inserted_meanwhile_what_was_there_comes_once(
+    there: list[int], late: list[list[int]], size: int
+) -> None:
+    template, names = {**captures.shown(VERSION)[0], "metadata": {}}, iter(range(1_000))
+
+    def rows(seconds: list[int]) -> list[dict[str, Any]]:
+        moments = [f"2026-11-26T05:25:{second:02}.000+00:00" for second in seconds]
+        return [
+            {**template, "request_id": f"r-{next(names)}", "startTime": moment, "endTime": moment}
+            for moment in moments
+        ]
+
+    table, waiting = SpendLogTable(VERSION), [rows(seconds) for seconds in late]
+    first = rows(there)
+    table.fill(first)
+    proxy = TableProxy(table, lambda: table.fill(waiting.pop(0) if waiting else []))
+    pages = SpendLogs(proxy, size).pages(DAY)
+    ids = [row.request_id for page in pages for row in page.rows]
+    assert len(ids) == len(set(ids))
+    assert {row["request_id"] for row in first} <= set(ids)
