@@ -12,6 +12,7 @@ import msgspec
 
 from reconciler.answers import (
     HalfAnswerError,
+    KeyRefusedError,
     Meaning,
     UnavailableError,
     UnknownShapeError,
@@ -21,6 +22,7 @@ from reconciler.answers import (
 from reconciler.retrying import pause
 
 _CHUNK: Final = 64 * 1024
+_HIDDEN: Final = b"***"
 _Read = TypeVar("_Read")
 
 
@@ -115,7 +117,8 @@ class Proxy:
         )
 
     def _asked(self, path: str, parameters: Mapping[str, str]) -> Answer:
-        headers = {"authorization": f"Bearer {self._key()}"}
+        key = _fit(self._key())
+        headers = {"authorization": f"Bearer {key}"}
         body = bytearray()
         with self._client.stream(
             "GET", self._url + path, params=dict(parameters), headers=headers
@@ -128,4 +131,16 @@ class Proxy:
                         "raise RECONCILER_ANSWER_BYTES, or ask for fewer rows at a time with "
                         "RECONCILER_PAGE_ROWS"
                     )
+            if not response.is_success:
+                # What is said of a fault is shown, and may repeat the key.
+                body = body.replace(key.encode(), _HIDDEN)
             return Answer(response.status_code, dict(response.headers), bytes(body))
+
+
+def _fit(key: str) -> str:
+    """Return a key that a header can hold; what refuses another one would show it."""
+    if key and key.isascii() and key.isprintable() and " " not in key:
+        return key
+    raise KeyRefusedError(
+        "LITELLM_API_KEY is no key: it is empty, or holds blanks or characters that no header can"
+    )

@@ -1,8 +1,11 @@
 """The reconciler's settings, read once from the environment."""
 
+from datetime import timedelta
+
 from pydantic import Field, SecretStr, field_validator
 
 from charging.settings import ChargingRules
+from reconciler.proxy import Patience
 from runtime.environment import STRICT, read
 
 
@@ -64,7 +67,25 @@ class Settings(ChargingRules):
     def _address(cls, value: str) -> str:
         if not value.startswith(("https://", "http://")):
             raise ValueError("must begin with https:// or http://")
+        if not {"@", "?", "#"}.isdisjoint(value):
+            # It is shown where the proxy cannot be reached.
+            raise ValueError("must hold no password and no query; the key is LITELLM_API_KEY")
         return value.rstrip("/")
+
+    @property
+    def patience(self) -> Patience:
+        """How long the proxy is waited for, and how much of it is read."""
+        return Patience(
+            silence=self.reconciler_timeout_ms / 1_000,
+            tries=self.reconciler_tries,
+            longest_pause=self.reconciler_retry_max_ms / 1_000,
+            answer_bytes=self.reconciler_answer_bytes,
+        )
+
+    @property
+    def grace(self) -> timedelta:
+        """How long after its end a call may be unknown to the books."""
+        return timedelta(seconds=self.reconciler_grace_s)
 
 
 def load() -> Settings:

@@ -136,6 +136,30 @@ def test_the_deprecated_route_is_asked_again_as_well(fault: Fault) -> None:
         assert set(reader.ids()) == IDS
 
 
+@pytest.mark.parametrize("key", ["", "sk-hidden\n", "sk-hidden x", "sk-hidden\0", "sk-hidd\xe9n"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
+    with reading() as reader:
+        reader.keys.append(key)
+        with pytest.raises(KeyRefusedError, match="LITELLM_API_KEY") as found:
+            reader.ids()
+        assert "hidd" not in str(found.value)
+        assert (reader.server.asked, reader.faults) == ([], [])
+
+
+def test_a_proxy_that_repeats_the_key_does_not_have_it_shown() -> None:
+    with reading() as reader:
+        reader.server.key = "key-without-a-prefix"
+        reader.keys.append("key-without-a-prefix")
+        for status in (400, 401, 500):
+            fault = Answer(status, {"error": "Received: Bearer key-without-a-prefix"})
+            reader.server.faults.extend([Fault(fault)] * 4)
+            with pytest.raises(SpendLogError) as found:
+                reader.ids()
+            reader.server.faults.clear()
+            assert "prefix" not in str(found.value)
+        assert not [fault for fault in reader.faults if "prefix" in fault]
+
+
 def test_every_error_is_one_kind_and_none_shows_the_key() -> None:
     faults = [
         Fault(NO_DATABASE),

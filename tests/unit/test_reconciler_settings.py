@@ -1,7 +1,10 @@
 """The reconciler's settings: what is needed, what is refused, and that no secret is shown."""
 
+from datetime import timedelta
+
 import pytest
 
+from reconciler.proxy import Patience
 from reconciler.settings import Settings, load
 from runtime.environment import ConfigurationError
 
@@ -35,10 +38,25 @@ def test_the_key_may_stand_in_a_file(
     assert settings.litellm_api_key.get_secret_value() == "sk-in-a-file"
 
 
+def test_times_are_in_the_unit_that_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(
+        monkeypatch,
+        RECONCILER_TIMEOUT_MS="1500",
+        RECONCILER_TRIES="3",
+        RECONCILER_RETRY_MAX_MS="250",
+        RECONCILER_ANSWER_BYTES="5000",
+        RECONCILER_GRACE_S="90",
+    )
+    assert settings.patience == Patience(1.5, tries=3, longest_pause=0.25, answer_bytes=5_000)
+    assert settings.grace == timedelta(minutes=1, seconds=30)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("LITELLM_URL", "litellm.example"),
+        ("LITELLM_URL", "https://user:password@litellm.example"),
+        ("LITELLM_URL", "https://litellm.example?key=x"),
         ("RECONCILER_PAGE_ROWS", "1001"),
         ("RECONCILER_TRIES", "0"),
         ("RECONCILER_PAGE_ROW", "10"),
