@@ -9,13 +9,18 @@ import typer
 from rich.console import Console
 
 from tests.bench import (
+    consumer_cpu,
     consumer_drain,
     fat_payload,
     gateway_batches,
     gateway_singles,
     growth,
     hot_run,
+    instead,
+    instead_table,
     memory,
+    other_consumers,
+    other_gateways,
     profiling,
     report,
     scale_cost,
@@ -34,6 +39,9 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "gateway_batches": gateway_batches.measure,
     "gateway_singles": gateway_singles.measure,
     "consumer_drain": consumer_drain.measure,
+    "consumer_cpu": consumer_cpu.measure,
+    "other_consumers": other_consumers.measure,
+    "other_gateways": other_gateways.measure,
     "whole_path": whole_path.measure,
     "hot_run": hot_run.measure,
     "fat_payload": fat_payload.measure,
@@ -168,6 +176,23 @@ def profile(
             profiled = load(services, seconds)
             for table in profiling.tables(f"{room}, {title}", profiled):
                 console.print(table)
+
+
+@cli.command("instead")
+def what_instead(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the table into docs/performance.md.")
+    ] = False,
+) -> None:
+    """Say what each way of doing it does when it is killed or gets what is wrong; minutes."""
+    with running_services() as services:
+        seen = list[instead.Seen]()
+        for name, watch in instead_table.WATCHED.items():
+            console.print(f"{name} ...")
+            seen.append(watch(services))
+    console.print(instead_table.table(seen))
+    if write:
+        instead_table.write(PAGE, seen)
 
 
 if __name__ == "__main__":

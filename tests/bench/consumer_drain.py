@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench import writing
-from tests.bench.draining import check_ledger, drain, fill
+from tests.bench.draining import Drained, check_ledger, cpu_rows, drain, fill
 from tests.bench.figures import Comparison, Figures, Target
 from tests.bench.payloads import SIZES, Payloads, receipts_among
 from tests.bench.services import Services
@@ -27,10 +27,15 @@ def measure(services: Services, size: Size) -> list[Comparison]:
 
 def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison]:
     measured: dict[str, list[float]] = {}
+    drains: dict[str, list[Drained]] = {_NEW: [], _DUPLICATES: []}
     with _filled_twice(services, Payloads("drain", each), size.callbacks) as (first, second):
         for _ in range(size.rounds):
-            for what, rate in _round(services, size, first, second).items():
+            new, again, rows = _drained(services, size, first, second)
+            drains[_NEW].append(new)
+            drains[_DUPLICATES].append(again)
+            for what, rate in _limits(services, size, rows).items():
                 measured.setdefault(what, []).append(rate)
+    measured |= {what: [one.rate for one in drained] for what, drained in drains.items()}
     figures = {what: Figures(what, tuple(rates)) for what, rates in measured.items()}
     share = receipts_among(size.callbacks) / size.callbacks
     ours = Figures(
@@ -49,6 +54,8 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
             figures[_NEW],
             Target(0.9),
         ),
+        *cpu_rows(consumer, drains[_NEW]),
+        *cpu_rows(f"consumer, duplicates only, {name}", drains[_DUPLICATES]),
     ]
 
 
@@ -61,22 +68,30 @@ def _filled_twice(services: Services, payloads: Payloads, count: int) -> Iterato
         yield first, second
 
 
-def _round(services: Services, size: Size, first: str, second: str) -> dict[str, float]:
+def _drained(
+    services: Services, size: Size, first: str, second: str
+) -> tuple[Drained, Drained, Rows]:
+    """All calls new, then all of them once more; what was written."""
     with services.database() as url:
         new = drain(services, first, url, size.callbacks)
         check_ledger(url, size.callbacks)
         rows = Rows.of(url)
         again = drain(services, second, url, size.callbacks)
         check_ledger(url, size.callbacks)
-    rates = {_NEW: new.rate, _DUPLICATES: again.rate}
-    with services.database() as url:
+    return new, again, rows
+
+
+def _limits(services: Services, size: Size, rows: Rows) -> dict[str, float]:
+    """Receipts a second, by ways of writing the same rows."""
+    rates = dict[str, float]()
+    with writing.yardstick(services) as url:
         rates[_COPY] = writing.copy(url, rows)
         writing.check(url, rows.count)
-    with services.database() as url:
+    with writing.yardstick(services) as url:
         rates[_AT_ONCE] = writing.copy_at_once(url, rows)
-    with services.database() as url:
+    with writing.yardstick(services) as url:
         rates[_MANY] = writing.many(url, rows)
         writing.check(url, rows.count)
-    with services.database() as url:
+    with writing.yardstick(services) as url:
         rates[_SINGLE] = writing.one_by_one(url, rows, size.single_rows)
     return rates

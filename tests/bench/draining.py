@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,13 +12,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from producer_gateway.records import Envelope, Preparer
 from schemas.topics import load_topics
+from tests.bench.figures import Comparison, Figures
 from tests.bench.payloads import Payloads, receipts_among
+from tests.bench.processor import Processes, Spent
 from tests.bench.services import Services
 from tests.processes.process import Server
 
 _POLL_SECONDS: Final = 0.02
-_START_SECONDS: Final = 90.0
-_LEAST_RATE: Final = 100.0
+START_SECONDS: Final = 90.0
+LEAST_RATE: Final = 100.0
 """Callbacks a second; whoever is slower is given up."""
 _WINDOW: Final = 20_000
 _WARM_CALLBACKS: Final = 20_000
@@ -40,6 +42,9 @@ class Drained:
 
     callbacks: int
     seconds: float
+    cpu: Spent
+    """Microseconds of a callback; what the consumer had done ahead of the first commit is missing,
+    a batch at most and what its client had fetched."""
     resident_mib: list[float] = field(default_factory=list)
 
     @property
@@ -149,30 +154,46 @@ def drain(
 
     Raises:
         DrainError: it did not finish, or the ledger does not hold what it should.
+        ElsewhereError: broker or database is no process of this machine.
     """
     group = f"{prefix}{secrets.token_hex(4)}"
     progress = Progress(services, prefix, group)
     try:
         with services.consumer(prefix, database_url, group, launcher) as process:
-            first = _until(process, progress, 1, _START_SECONDS)
-            began = time.perf_counter()
+            processes = Processes(process.pid, database_url, services.bootstrap)
+            first = until_committed(process, progress, 1, START_SECONDS)
+            began, before = time.perf_counter(), processes.read()
             if watch:
                 watch(process)
             memory = psutil.Process(process.pid)
             samples = list[float]()
-            last = _until(
+            last = until_committed(
                 process,
                 progress,
                 count,
-                _START_SECONDS + count / _LEAST_RATE,
+                START_SECONDS + count / LEAST_RATE,
                 lambda: samples.append(memory.memory_info().rss / 2**20),
             )
             took = time.perf_counter() - began
+            cpu = processes.since(before, max(last - first, 1))
     finally:
         progress.close()
     if last == first:
         raise DrainError("all was committed at once: more callbacks are needed for a rate")
-    return Drained(last - first, took, samples)
+    return Drained(last - first, took, cpu, samples)
+
+
+def cpu_rows(what: str, drained: Sequence[Drained]) -> list[Comparison]:
+    """What a callback takes of each process, for the table, beside the rate of the same drains."""
+    parts = {
+        "the consumer's process": [one.cpu.process for one in drained],
+        "PostgreSQL": [one.cpu.server for one in drained],
+        "broker": [one.cpu.broker for one in drained],
+    }
+    return [
+        Comparison(f"{what}: {part}", "CPU µs/callback", Figures(part, tuple(values)))
+        for part, values in parts.items()
+    ]
 
 
 def check_ledger(database_url: str, count: int) -> None:
@@ -188,14 +209,19 @@ def check_ledger(database_url: str, count: int) -> None:
         raise DrainError(f"receipts, details and deferrals are {row}; {receipts} receipts expected")
 
 
-def _until(
+def until_committed(
     process: Server,
     progress: Progress,
     count: int,
     seconds: float,
     sample: Callable[[], None] = lambda: None,
 ) -> int:
-    """Wait until the group has committed `count` callbacks; how many it has."""
+    """Wait until the group has committed `count` callbacks; how many it has.
+
+    Raises:
+        DrainError: not within `seconds`.
+        ServerError: the consumer has ended.
+    """
     until = time.monotonic() + seconds
     while (done := progress.callbacks()) < count:
         process.check()

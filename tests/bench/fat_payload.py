@@ -5,12 +5,12 @@ import time
 from confluent_kafka import Consumer
 
 from schemas.topics import load_topics
-from tests.bench.draining import drain, fill
+from tests.bench.bare_producer import Produced, Work, produced
+from tests.bench.draining import Drained, cpu_rows, drain, fill
 from tests.bench.figures import Comparison, Figures
-from tests.bench.gateway_batches import prepared, produce
 from tests.bench.load import Load
 from tests.bench.payloads import FAT, Payloads
-from tests.bench.sending import send
+from tests.bench.posting import Posted, post
 from tests.bench.services import Services
 from tests.bench.sizes import Size
 
@@ -22,9 +22,8 @@ _READ_SECONDS = 120.0
 def measure(services: Services, size: Size) -> list[Comparison]:
     """Callbacks a second; two of them are 4 MB."""
     payloads = Payloads("load", FAT)
-    bodies = [payloads.body(number, 1) for number in range(POOL)]
-    posted, produced = list[float](), list[float]()
-    drained, read = list[float](), list[float]()
+    posted, bare = list[Posted](), list[Produced]()
+    drained, read = list[Drained](), list[float]()
     for _ in range(size.rounds):
         with services.topics() as prefix, services.gateway(prefix) as gateway:
             load = Load(
@@ -36,29 +35,36 @@ def measure(services: Services, size: Size) -> list[Comparison]:
                 pool=POOL,
                 warm_up=size.seconds / 5,
             )
-            posted.append(send(load).per_second)
+            posted.append(post(services, gateway, load))
         with services.topics() as prefix:
-            records = prepared(prefix, bodies)
-            produced.append(produce(services.bootstrap, prefix, records, size.seconds))
+            work = Work(services.bootstrap, prefix, size.seconds, FAT, POOL)
+            bare.append(produced(work))
     with services.topics() as prefix:
         fill(services, prefix, payloads, size.fat_callbacks)
         for _ in range(size.rounds):
             with services.database() as url:
-                drained.append(drain(services, prefix, url, size.fat_callbacks).rate)
+                drained.append(drain(services, prefix, url, size.fat_callbacks))
             read.append(read_all(services, prefix, size.fat_callbacks))
     return [
         Comparison(
             "gateway, one callback of 2 MB a POST",
             "callbacks/s",
-            Figures("one worker, durable 202", tuple(posted)),
-            Figures("bare producer from memory", tuple(produced)),
+            Figures("one worker, durable 202", tuple(one.per_second for one in posted)),
+            Figures("bare producer from memory", tuple(one.per_second for one in bare)),
+        ),
+        Comparison(
+            "gateway, one callback of 2 MB a POST: its process",
+            "CPU µs/callback",
+            Figures("the gateway's process", tuple(one.process for one in posted)),
+            Figures("bare producer from memory, its process", tuple(one.cpu for one in bare)),
         ),
         Comparison(
             "consumer, callbacks of 2 MB",
             "callbacks/s",
-            Figures("Kafka to receipts, events, offsets", tuple(drained)),
+            Figures("Kafka to receipts, events, offsets", tuple(one.rate for one in drained)),
             Figures("a consumer that only reads", tuple(read)),
         ),
+        *cpu_rows("consumer, callbacks of 2 MB", drained),
     ]
 
 

@@ -8,8 +8,9 @@ from statistics import median
 from tests.bench.figures import Comparison, Figures, Target
 from tests.bench.load import Load
 from tests.bench.payloads import SIZES
+from tests.bench.posting import Posted, post
 from tests.bench.sending import send
-from tests.bench.services import ROOT, Services, wait_for_http
+from tests.bench.services import ROOT, Gateway, Services, wait_for_http
 from tests.bench.sizes import Size
 from tests.processes.process import Server, free_port
 
@@ -25,24 +26,36 @@ def measure(services: Services, size: Size) -> list[Comparison]:
 
 
 def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison]:
-    ours, bare, waits = list[float](), list[float](), list[float]()
+    ours, bare, waits = list[Posted](), list[Posted](), list[float]()
     for _ in range(size.rounds):
         with services.topics() as prefix, services.gateway(prefix) as gateway:
-            ours.append(send(_load(gateway.port, gateway.token, each, size)).per_second)
-        with bare_app(services) as port:
-            bare.append(send(_load(port, "none", each, size)).per_second)
-    half = median(ours) / 2
+            ours.append(post(services, gateway, _load(gateway, each, size)))
+        with bare_app(services) as app:
+            bare.append(post(services, app, _load(app, each, size)))
+    half = median(one.per_second for one in ours) / 2
     for _ in range(size.rounds):
         with services.topics() as prefix, services.gateway(prefix) as gateway:
-            answered = send(_load(gateway.port, gateway.token, each, size, half))
+            answered = send(_load(gateway, each, size, half))
             waits.append(answered.p99 * 1_000)
+    what = f"gateway, batches of 1, {CONNECTIONS} connections, {name}"
     return [
         Comparison(
-            f"gateway, batches of 1, {CONNECTIONS} connections, {name}",
+            what,
             "requests/s",
-            Figures("one worker, durable 202", tuple(ours)),
-            Figures("bare ASGI app", tuple(bare)),
+            Figures("one worker, durable 202", tuple(one.per_second for one in ours)),
+            Figures("bare ASGI app", tuple(one.per_second for one in bare)),
             _TARGET.get(name),
+        ),
+        Comparison(
+            f"{what}: its process",
+            "CPU µs/request",
+            Figures("the gateway's process", tuple(one.process for one in ours)),
+            Figures("bare ASGI app, its process", tuple(one.process for one in bare)),
+        ),
+        Comparison(
+            f"{what}: the broker",
+            "CPU µs/request",
+            Figures("behind the gateway", tuple(one.broker for one in ours)),
         ),
         Comparison(
             f"gateway, batches of 1 at half of that rate, {name}: p99",
@@ -53,10 +66,10 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
     ]
 
 
-def _load(port: int, token: str, each: int, size: Size, rate: float = 0) -> Load:
+def _load(gateway: Gateway, each: int, size: Size, rate: float = 0) -> Load:
     return Load(
-        port=port,
-        token=token,
+        port=gateway.port,
+        token=gateway.token,
         connections=CONNECTIONS,
         seconds=size.seconds,
         size=each,
@@ -67,14 +80,14 @@ def _load(port: int, token: str, each: int, size: Size, rate: float = 0) -> Load
 
 
 @contextmanager
-def bare_app(services: Services) -> Iterator[int]:
-    """The bare app, served on the port that this yields."""
+def bare_app(services: Services) -> Iterator[Gateway]:
+    """The bare app, in the place of a gateway; it asks for no token."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.bare_app", str(port)]
     server = Server("bare app", command, services.directory / f"bare-{port}.log", cwd=ROOT)
     server.start()
     try:
         wait_for_http(server, f"http://127.0.0.1:{port}/", 202)
-        yield port
+        yield Gateway(server, port, "none")
     finally:
         server.stop()

@@ -6,7 +6,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from tests.bench.draining import drain, fill
+from tests.bench.draining import Drained, drain, fill
 from tests.bench.figures import Comparison, Figures, Target
 from tests.bench.payloads import Payloads
 from tests.bench.services import Services
@@ -45,7 +45,7 @@ def measure(services: Services, size: Size) -> list[Comparison]:
     change of a page after it writes the whole page. So the first round pays for most of them, as
     a server does after each of its own, and the later ones pay less and less.
     """
-    grown_rates, empty_rates = list[float](), list[float]()
+    into_grown, into_empty = list[Drained](), list[Drained]()
     with ExitStack() as stack:
         grown, *empties = (stack.enter_context(services.database()) for _ in range(1 + size.rounds))
         with services.topics() as prefix:
@@ -55,16 +55,29 @@ def measure(services: Services, size: Size) -> list[Comparison]:
         for number, empty in enumerate(empties):
             with services.topics() as prefix:
                 fill(services, prefix, Payloads(f"growth {number}"), size.callbacks)
-                empty_rates.append(drain(services, prefix, empty, size.callbacks).rate)
-                grown_rates.append(drain(services, prefix, grown, size.callbacks).rate)
+                into_empty.append(drain(services, prefix, empty, size.callbacks))
+                into_grown.append(drain(services, prefix, grown, size.callbacks))
+    what = f"growth: {size.grown_receipts:,} receipts in the table, 14 kB"
     return [
         Comparison(
-            f"growth: {size.grown_receipts:,} receipts in the table, 14 kB",
+            what,
             "callbacks/s",
-            Figures("grown ledger", tuple(grown_rates)),
-            Figures("empty ledger", tuple(empty_rates)),
+            Figures("grown ledger", tuple(one.rate for one in into_grown)),
+            Figures("empty ledger", tuple(one.rate for one in into_empty)),
             Target(0.8),
-        )
+        ),
+        Comparison(
+            f"{what}: PostgreSQL",
+            "CPU µs/callback",
+            Figures("grown ledger", tuple(one.cpu.server for one in into_grown)),
+            Figures("empty ledger", tuple(one.cpu.server for one in into_empty)),
+        ),
+        Comparison(
+            f"{what}: consumer",
+            "CPU µs/callback",
+            Figures("grown ledger", tuple(one.cpu.process for one in into_grown)),
+            Figures("empty ledger", tuple(one.cpu.process for one in into_empty)),
+        ),
     ]
 
 

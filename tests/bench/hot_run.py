@@ -1,6 +1,6 @@
 """All calls of one run, hence one partition, against the same calls of a thousand runs."""
 
-from tests.bench.draining import check_ledger, drain, fill
+from tests.bench.draining import Drained, check_ledger, drain, fill
 from tests.bench.figures import Comparison, Figures
 from tests.bench.payloads import RUNS, Payloads
 from tests.bench.services import Services
@@ -9,7 +9,7 @@ from tests.bench.sizes import Size
 
 def measure(services: Services, size: Size) -> list[Comparison]:
     """Callbacks a second through one consumer."""
-    rates: dict[int, list[float]] = {1: [], RUNS: []}
+    drains: dict[int, list[Drained]] = {1: [], RUNS: []}
     with services.topics() as hot, services.topics() as spread:
         prefixes = {1: hot, RUNS: spread}
         for runs, prefix in prefixes.items():
@@ -17,13 +17,21 @@ def measure(services: Services, size: Size) -> list[Comparison]:
         for _ in range(size.rounds):
             for runs, prefix in prefixes.items():
                 with services.database() as url:
-                    rates[runs].append(drain(services, prefix, url, size.callbacks).rate)
+                    drains[runs].append(drain(services, prefix, url, size.callbacks))
                     check_ledger(url, size.callbacks)
+    one, all_ = "one run, one partition", f"{RUNS:,} runs, all partitions"
+    what = "consumer, one hot run, 14 kB"
     return [
         Comparison(
-            "consumer, one hot run, 14 kB",
+            what,
             "callbacks/s",
-            Figures("one run, one partition", tuple(rates[1])),
-            Figures(f"{RUNS:,} runs, all partitions", tuple(rates[RUNS])),
-        )
+            Figures(one, tuple(each.rate for each in drains[1])),
+            Figures(all_, tuple(each.rate for each in drains[RUNS])),
+        ),
+        Comparison(
+            f"{what}: consumer, PostgreSQL, broker",
+            "CPU µs/callback",
+            Figures(one, tuple(each.cpu.whole for each in drains[1])),
+            Figures(all_, tuple(each.cpu.whole for each in drains[RUNS])),
+        ),
     ]

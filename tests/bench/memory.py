@@ -1,6 +1,6 @@
 """The consumer's memory while it drains a full topic."""
 
-from tests.bench.draining import check_ledger, drain, fill
+from tests.bench.draining import check_ledger, cpu_rows, drain, fill
 from tests.bench.figures import Comparison, Figures, Target, quarter_peaks
 from tests.bench.payloads import Payloads
 from tests.bench.services import Services
@@ -31,4 +31,5 @@ def measure(services: Services, size: Size) -> list[Comparison]:
             target=Target(300, at_least=False, of_ratio=False),
         ),
         Comparison(f"{what}: rate", "callbacks/s", Figures("new", (drained.rate,))),
+        *cpu_rows(what, [drained]),
     ]

@@ -44,10 +44,10 @@ class Payloads:
         call = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
         return f"chatcmpl-{digest[32:61]}", call, f"run-{number % self._runs:04x}"
 
-    def element(self, number: int) -> bytes:
-        """The callback of a call."""
+    def element(self, number: int, cost: str | None = None) -> bytes:
+        """The callback of a call; `cost` is the JSON text of another one than it has."""
         response, call, run = self.names(number)
-        cost = "0.0" if is_deferred(number) else "3.6e-05"
+        cost = cost or ("0.0" if is_deferred(number) else "3.6e-05")
         said = {"@id@": response, "@call@": call, "@run@": run, '"@cost@"': cost}
         return "".join(said.get(part, part) for part in self._parts).encode()
 

@@ -10,11 +10,13 @@ import psycopg
 
 from producer_gateway.content import cut_content
 from schemas.topics import load_topics
+from tests.bench import processor
 from tests.bench.draining import DrainError, Progress
 from tests.bench.figures import Comparison, Figures
 from tests.bench.gateway_batches import CONNECTIONS, PER_POST
 from tests.bench.load import Load
 from tests.bench.payloads import MEDIAN, REDACTED, Payloads
+from tests.bench.processor import cpu_seconds, listener
 from tests.bench.scale_wire import wire
 from tests.bench.sending import send
 from tests.bench.services import Services
@@ -58,7 +60,7 @@ class _Meter:
     """Reads what was used until now: CPU seconds and bytes, by the names of `Costs`.
 
     Raises:
-        DrainError: broker or database do not run as processes of this machine.
+        ElsewhereError: broker or database do not run as processes of this machine.
     """
 
     def __init__(
@@ -69,12 +71,11 @@ class _Meter:
         self._database_port = ledger.info.port
         topics = load_topics(prefix)
         self._topics = {"callbacks": topics.callbacks.name, "events": topics.receipts.name}
-        pids = {
-            "broker": _listener(self._broker_port),
-            "database": _listener(self._database_port),
-            **rooms,
+        self._processes = {
+            "broker": processor.broker(services.bootstrap),
+            "database": listener(self._database_port, "postgres"),
+            **{name: psutil.Process(pid) for name, pid in rooms.items()},
         }
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._ledger = ledger
 
     def read(self) -> dict[str, float]:
@@ -84,7 +85,7 @@ class _Meter:
         gateway, consumer = self._processes["gateway"], self._processes["consumer"]
         kafka = wire(consumer, self._broker_port)
         return {
-            **{name: _cpu(process) for name, process in self._processes.items()},
+            **{name: cpu_seconds(process) for name, process in self._processes.items()},
             **{name: self._segments(topic) for name, topic in self._topics.items()},
             "produced": wire(gateway, self._broker_port).sent,
             "fetched": kafka.received,
@@ -139,20 +140,3 @@ def _settled(progress: Progress, load: Load, earlier: int) -> int:
     seconds = _SETTLE_SECONDS + count / _LEAST_RATE
     eventually(lambda: progress.callbacks() >= earlier + count, f"{count} callbacks", seconds)
     return count
-
-
-def _cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children, also of those that have ended."""
-    family = [process, *process.children(recursive=True)]
-    times = [member.cpu_times() for member in family]
-    living = sum(each.user + each.system for each in times)
-    return living + sum(each.children_user + each.children_system for each in times)
-
-
-def _listener(port: int) -> int:
-    """The process of this machine that listens on a port. Raises `DrainError` without one."""
-    for each in psutil.net_connections("tcp"):
-        here = each.laddr and each.laddr.port == port
-        if here and each.status == psutil.CONN_LISTEN and each.pid:
-            return each.pid
-    raise DrainError(f"nothing listens on {port} here: costs need broker and database on the spot")

@@ -2,22 +2,25 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+import psutil
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from producer_gateway.records import Envelope, Preparer
 from schemas.topics import load_topics
-from tests.bench.draining import DrainError, Progress, check_ledger
+from tests.bench.appearing import appear
+from tests.bench.draining import Progress, check_ledger
 from tests.bench.figures import Comparison, Figures
 from tests.bench.gateway_batches import CONNECTIONS, PER_POST, POOL
 from tests.bench.load import Load
 from tests.bench.payloads import Payloads
+from tests.bench.processor import MICRO, cpu_seconds
 from tests.bench.sending import send
 from tests.bench.services import Services
 from tests.bench.sizes import Size
@@ -32,7 +35,6 @@ _WARM_UP: Final = 1_000
 """Callbacks that every member has some of before the time runs."""
 _JOIN_SECONDS: Final = 90.0
 _LEAST_RATE: Final = 100.0
-_TRANSACTION_MS: Final = 600_000
 _ASK_SECONDS: Final = 5
 _NOT_YET: Final = frozenset({
     KafkaError._TIMED_OUT,  # noqa: SLF001 - its name
@@ -50,20 +52,31 @@ def measure(services: Services, size: Size) -> list[Comparison]:
 
 def _consumers(services: Services, size: Size) -> list[Comparison]:
     rates: dict[int, list[float]] = {members: [] for members in CONSUMERS}
+    used: dict[int, list[float]] = {members: [] for members in CONSUMERS}
     for number in range(size.rounds):
         for members, measured in rates.items():
             with services.topics() as prefix, services.database() as url:
                 count = _WARM_UP + size.callbacks
                 bodies = Payloads(f"scale {number}").bodies(count, _WARM_UP)
                 with _group(services, prefix, url, members) as (progress, consumers):
-                    _appear(services, prefix, islice(bodies, 1))
+                    appear(services, prefix, islice(bodies, 1))
                     _wait_for(progress, consumers, _WARM_UP)
-                    began = _appear(services, prefix, bodies)
+                    readings = list[float]()
+                    began = appear(services, prefix, bodies, partial(_note, readings, consumers))
                     _wait_for(progress, consumers, count)
                     measured.append(size.callbacks / (time.perf_counter() - began))
+                    _note(readings, consumers)
+                    used[members].append((readings[1] - readings[0]) * MICRO / size.callbacks)
                 check_ledger(url, count)
     partitions = load_topics().callbacks.partitions
-    return _compared(f"consumers on {partitions} partitions, 14 kB", "consumer", rates)
+    what = f"consumers on {partitions} partitions, 14 kB"
+    cpu = _compared(f"{what}: all of them", "consumer", used, "CPU µs/callback")
+    return _compared(what, "consumer", rates) + cpu
+
+
+def _note(readings: list[float], consumers: list[Server]) -> None:
+    """Add what all consumers have used until now, CPU seconds."""
+    readings.append(sum(cpu_seconds(psutil.Process(each.pid)) for each in consumers))
 
 
 def _gateways(services: Services, size: Size) -> list[Comparison]:
@@ -74,12 +87,12 @@ def _gateways(services: Services, size: Size) -> list[Comparison]:
     return _compared(f"gateways, batches of {PER_POST}, 14 kB", "gateway", rates)
 
 
-def _compared(what: str, one: str, rates: dict[int, list[float]]) -> list[Comparison]:
+def _compared(
+    what: str, one: str, rates: dict[int, list[float]], unit: str = "callbacks/s"
+) -> list[Comparison]:
     alone = Figures(f"1 {one}", tuple(rates.pop(1)))
     return [
-        Comparison(
-            f"{count} {what}", "callbacks/s", Figures(f"{count} {one}s", tuple(measured)), alone
-        )
+        Comparison(f"{count} {what}", unit, Figures(f"{count} {one}s", tuple(measured)), alone)
         for count, measured in rates.items()
     ]
 
@@ -96,39 +109,6 @@ def _group(
         consumers = [stack.enter_context(each) for each in started]
         _wait_for_partitions(services, prefix, group, consumers)
         yield progress, consumers
-
-
-def _appear(services: Services, prefix: str, bodies: Iterable[bytes]) -> float:
-    """Put callbacks on the topic that appear all at once; the time before they do.
-
-    They are produced in a transaction. Whoever joins a group on a full topic has it drained by the
-    first member before the last one is there.
-    """
-    preparer = Preparer(load_topics(prefix), drop_content=False)
-    envelope = Envelope("litellm", "application/json", None)
-    producer = Producer(
-        {
-            "bootstrap.servers": services.bootstrap,
-            "transactional.id": f"{prefix}fill",
-            "transaction.timeout.ms": _TRANSACTION_MS,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 0,
-            "queue.buffering.max.kbytes": 2_097_151,
-        }
-    )
-    producer.init_transactions(60)
-    producer.begin_transaction()
-    for body in bodies:
-        for topic, key, value, headers in preparer.prepare(body, envelope).records:
-            producer.produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
-        producer.poll(0)
-    if left := producer.flush(120):
-        raise DrainError(f"{left} callbacks could not be put on the topic")
-    began = time.perf_counter()
-    producer.commit_transaction(60)
-    return began
 
 
 def _wait_for_partitions(

@@ -80,6 +80,12 @@ class Services:
             yield url
 
     @contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """A database of its own that holds nothing, dropped at the end."""
+        with fresh_database(self.database_server) as url:
+            yield url
+
+    @contextmanager
     def gateway(self, prefix: str, launcher: tuple[str, ...] = ()) -> Iterator[Gateway]:
         """One gateway process that is ready, with a spool as in production.
 
@@ -100,7 +106,12 @@ class Services:
 
     @contextmanager
     def consumer(
-        self, prefix: str, database_url: str, group: str, launcher: tuple[str, ...] = ()
+        self,
+        prefix: str,
+        database_url: str,
+        group: str,
+        launcher: tuple[str, ...] = (),
+        metrics_port: int = 0,
     ) -> Iterator[Server]:
         """One consumer process, started; it may take seconds until it has its partitions.
 
@@ -109,25 +120,40 @@ class Services:
             database_url: an empty or a grown ledger.
             group: its consumer group; a new one reads from the beginning.
             launcher: as for `gateway`.
+            metrics_port: of its probes and metrics; 0 takes any.
         """
         environment = {
             "DATABASE_URL": database_url,
             "CONSUMER_GROUP": group,
-            "CONSUMER_METRICS_PORT": "0",
+            "CONSUMER_METRICS_PORT": str(metrics_port),
         }
         with self._room("consumer", prefix, environment, launcher) as process:
+            yield process
+
+    @contextmanager
+    def program(self, module: str, prefix: str, settings: Mapping[str, str]) -> Iterator[Server]:
+        """Another program in place of a room, told the same as the room: `python -m MODULE`."""
+        command = (sys.executable, "-m", module)
+        with self._process(module, command, prefix, settings) as process:
             yield process
 
     @contextmanager
     def _room(
         self, module: str, prefix: str, settings: Mapping[str, str], launcher: tuple[str, ...]
     ) -> Iterator[Server]:
+        command = (*(launcher or (sys.executable,)), "-m", module, "run")
+        with self._process(module, command, prefix, settings) as process:
+            yield process
+
+    @contextmanager
+    def _process(
+        self, name: str, command: tuple[str, ...], prefix: str, settings: Mapping[str, str]
+    ) -> Iterator[Server]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_ROOMS)}
         connection = {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap, "BILLING_TOPIC_PREFIX": prefix}
-        command = [*(launcher or (sys.executable,)), "-m", module, "run"]
-        log = self.directory / f"{module}-{secrets.token_hex(4)}.log"
+        log = self.directory / f"{name}-{secrets.token_hex(4)}.log"
         environment = {**kept, **connection, **settings}
-        server = Server(module, command, log, env=environment, cwd=ROOT)
+        server = Server(name, command, log, env=environment, cwd=ROOT)
         server.start()
         try:
             yield server

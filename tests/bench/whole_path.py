@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Self
 
 import msgspec
+import psutil
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
@@ -15,6 +16,7 @@ from tests.bench.draining import DrainError, Progress
 from tests.bench.figures import Comparison, Figures, Target, percentile
 from tests.bench.load import Load
 from tests.bench.payloads import DEFERRED_EVERY, Payloads, is_deferred
+from tests.bench.processor import MICRO, cpu_seconds
 from tests.bench.sending import send
 from tests.bench.services import Gateway, Services
 from tests.bench.sizes import Size
@@ -79,14 +81,18 @@ class Watcher:
 
 
 def measure(services: Services, size: Size) -> list[Comparison]:
-    """Latencies, milliseconds, by share of the callbacks."""
+    """Latencies, milliseconds, by share of the callbacks; CPU of the rooms."""
     measured: dict[tuple[str, str], list[float]] = {}
+    used: dict[str, list[float]] = {}
     for _ in range(min(size.rounds, _ROUNDS)):
-        for what, waits in _round(services, size).items():
+        arrived, cpu = _round(services, size)
+        for process, value in cpu.items():
+            used.setdefault(process, []).append(value)
+        for what, waits in arrived.items():
             for name, share in _SHARES.items():
                 value = percentile(waits, share) * 1_000
                 measured.setdefault((what, name), []).append(value)
-    return [
+    latencies = [
         Comparison(
             f"whole path at {size.path_rate:,} callbacks/s, {what}: {name}",
             "ms",
@@ -95,15 +101,38 @@ def measure(services: Services, size: Size) -> list[Comparison]:
         )
         for (what, name), values in measured.items()
     ]
+    costs = [
+        Comparison(
+            f"whole path at {size.path_rate:,} callbacks/s: {process}",
+            "CPU µs/callback",
+            Figures(f"posts of {PER_POST}, 14 kB", tuple(values)),
+        )
+        for process, values in used.items()
+    ]
+    return latencies + costs
 
 
-def _round(services: Services, size: Size) -> dict[str, list[float]]:
-    """Seconds from the time at which the POST was due, for each callback that counts."""
+def _round(services: Services, size: Size) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds from the time at which the POST was due, for each callback that counts; CPU.
+
+    CPU of the two rooms alone: whoever watches what arrives asks broker and database all the time.
+    """
     with services.topics() as prefix, services.database() as url:
         group = f"{prefix}consumer"
-        with services.gateway(prefix) as gateway, services.consumer(prefix, url, group):
+        with (
+            services.gateway(prefix) as gateway,
+            services.consumer(prefix, url, group) as consumer,
+        ):
             _warm_up(services, prefix, group, gateway)
-            return _waits(services, size, prefix, url, gateway)
+            rooms = {"gateway": gateway.process.pid, "consumer": consumer.pid}
+            processes = {name: psutil.Process(pid) for name, pid in rooms.items()}
+            before = {name: cpu_seconds(process) for name, process in processes.items()}
+            count, waits = _waits(services, size, prefix, url, gateway)
+            used = {
+                name: (cpu_seconds(process) - before[name]) * MICRO / count
+                for name, process in processes.items()
+            }
+            return waits, used
 
 
 def _warm_up(services: Services, prefix: str, group: str, gateway: Gateway) -> None:
@@ -118,7 +147,7 @@ def _warm_up(services: Services, prefix: str, group: str, gateway: Gateway) -> N
 
 def _waits(
     services: Services, size: Size, prefix: str, url: str, gateway: Gateway
-) -> dict[str, list[float]]:
+) -> tuple[int, dict[str, list[float]]]:
     payloads = Payloads(_SEED)
     load = Load(
         gateway.port,
@@ -147,10 +176,11 @@ def _waits(
         }
         events.wait(set(times))
         rows.wait(times.keys() & set(sampled))
-    return {
+    waits = {
         what: [seen[name] - at for name, at in times.items() if at >= counted and name in seen]
         for what, seen in (("event readable", events.seen), ("row visible", rows.seen))
     }
+    return len(due) * PER_POST, waits
 
 
 @contextmanager

@@ -1,33 +1,48 @@
 """Other ways of writing the same finished rows: the limit and the naive ones. No Kafka, no rules.
 
 The rows are those that the consumer wrote, read back in the order in which it read the callbacks.
+They go into the tables of the first migration (`schema_0001.sql`), which stay as they are: a better
+schema would make this quicker as well, and the ratio to it would tell nothing.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, LiteralString, Self
 
 import psycopg
 from psycopg import sql
 
-from consumer.settings import Settings
+from tests.bench.processor import MICRO, kept
+from tests.bench.services import Services
 
+SCHEMA: Final = Path(__file__).with_name("schema_0001.sql")
+BATCH: Final = 3_000
+"""Rows of a commit; frozen as well."""
 TABLES: Final = (
     ("billing", "charge_receipts"),
     ("billing", "llm_charge_details"),
 )
-BATCH: Final[int] = Settings.model_fields["consumer_batch_records"].default
 _RECEIPTS: Final[LiteralString] = """
-SELECT receipt.* FROM billing.charge_receipts AS receipt
+SELECT receipt.id, source_system, call_key, litellm_call_id, response_id, source_reference, run_id,
+    attempt, billing_account_id, response_cost_usd, charged_usd, charged_credits, cost_source,
+    charge_reason, marks, content_hash, kafka_topic, kafka_partition, kafka_offset, occurred_at,
+    created_at
+FROM billing.charge_receipts AS receipt
 ORDER BY receipt.kafka_partition, receipt.kafka_offset
 """
 _DETAILS: Final[LiteralString] = """
-SELECT detail.* FROM billing.charge_receipts AS receipt
+SELECT charge_receipt_id, provider_call_id, model, provider_model, provider, call_type, stream,
+    tokens_in, tokens_out, tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id,
+    sub_agent_id, parent_sub_agent_id, tool_call_id, tags, saved_cache_cost
+FROM billing.charge_receipts AS receipt
 JOIN billing.llm_charge_details AS detail ON detail.charge_receipt_id = receipt.id
 ORDER BY receipt.kafka_partition, receipt.kafka_offset
 """
 _SELECT: Final = (_RECEIPTS, _DETAILS)
+"""From the ledger as it is now to the columns of the yardstick, in their order there."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,57 @@ class Rows:
     def count(self) -> int:
         """How many receipts."""
         return len(self.values[0])
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a receipt with its details took: microseconds of CPU, bytes; and receipts a second."""
+
+    rate: float
+    client: float
+    server: float
+    wal: float
+    tables: float
+
+    @property
+    def cpu(self) -> float:
+        """Of client and server together."""
+        return self.client + self.server
+
+
+@contextmanager
+def yardstick(services: Services) -> Iterator[str]:
+    """An empty database with the tables of the first migration, dropped at the end."""
+    with services.empty_database() as url:
+        with psycopg.connect(url) as connection:
+            connection.execute(SCHEMA.read_bytes())
+        yield url
+
+
+def measured(services: Services, rows: Rows, write: Callable[[str, Rows], float]) -> Written:
+    """Write the rows into a yardstick of their own.
+
+    Args:
+        services: where.
+        rows: to be written.
+        write: `copy`, `copy_at_once` or `many`.
+
+    Raises:
+        RuntimeError: not every row was written.
+        ElsewhereError: PostgreSQL is no process of this machine.
+    """
+    with yardstick(services) as url, psycopg.connect(url, autocommit=True) as connection:
+        before, used = kept(connection), time.thread_time()
+        rate = write(url, rows)
+        # libpq works in the thread that calls it.
+        client = time.thread_time() - used
+        server = kept(connection) - before
+        check(url, rows.count)
+    each = 1 / rows.count
+    return Written(
+        rate, client * MICRO * each, server.cpu * MICRO * each, server.wal * each,
+        server.tables * each,
+    )  # fmt: skip
 
 
 def check(url: str, count: int) -> None:
