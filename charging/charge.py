@@ -104,8 +104,11 @@ def _milliseconds(start: float | None, end: float | None) -> int | None:
     return min(round((end - start) * 1_000), _MAX_INTEGER)
 
 
-def _content_hash(receipt: Receipt) -> str:
-    """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally."""
+def content_hash(receipt: Receipt) -> str:
+    """Hash what a conflict is about: cost, tokens, model, account. Equal amounts hash equally.
+
+    A charge of a background response has `charging.background.result_hash` instead.
+    """
     r, amount = receipt, trimmed(receipt.response_cost_usd)
     tokens = f"{r.tokens_in}\x1f{r.tokens_out}\x1f{r.tokens_cached_in}\x1f{r.tokens_reasoning}"
     content = f"{amount}\x1f{tokens}\x1f{r.model or ''}\x1f{r.billing_account_id}"
@@ -201,7 +204,7 @@ def build_charge(
         ),
     )
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None
-    return Charge(receipt, _content_hash(receipt), provider_call_id, saved, settlement)
+    return Charge(receipt, content_hash(receipt), provider_call_id, saved, settlement)
 
 
 def _call_id(callback: Callback) -> str | None:

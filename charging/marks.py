@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from schemas.callback import RECONCILER
 from schemas.reader import Reading
 from schemas.receipt import ChargeReason
 
@@ -25,6 +26,8 @@ def marks(reading: Reading, reason: ChargeReason, *more: tuple[str, bool]) -> li
         found.add("unattributed_run")
     if reading.identity.half_key:
         found.add("half_key")
+    if callback.source == RECONCILER:
+        found.add(RECONCILER)
     if reading.lenient:
         found.add("lenient_json")
     if reading.dropped:

@@ -159,6 +159,11 @@ class NamedCall(_Part, frozen=True):
     end_user: Name | None = None
 
 
+RECONCILER: Final = "reconciler"
+"""The `source` of a callback that was made of a row of LiteLLM's spend log, because its own was
+lost. LiteLLM sends no such field, and no client of it can set one."""
+
+
 class Callback(NamedCall, frozen=True, kw_only=True):
     """One LLM call as LiteLLM reports it. Times are epoch seconds, costs are US dollars."""
 
@@ -181,3 +186,4 @@ class Callback(NamedCall, frozen=True, kw_only=True):
     model_group: str | None = None
     hidden_params: HiddenParams | None = None
     error_str: str | None = None
+    source: str | None = None

@@ -30,8 +30,8 @@ PAGES: Final = {
     **{path: text() for path, text in GENERATED.items() if path.suffix == ".md"},
 }
 ROOMS: Final = (
-    *("producer_gateway", "consumer", "operator_cli", "ledger", "charging", "runtime"),
-    *("schemas", "billing_stream_client", "demo"),
+    *("producer_gateway", "consumer", "operator_cli", "reconciler", "ledger", "charging"),
+    *("runtime", "schemas", "billing_stream_client", "demo"),
 )
 
 INVARIANTS: Final = (

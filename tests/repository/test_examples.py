@@ -13,7 +13,7 @@ from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.receipt import Receipt, plain, to_kafka
 from schemas.usage import UsageUnit
-from tests.inputs import captures
+from tests.inputs import captures, spend_log_captures
 from tests.inputs.callbacks import USAGE_UNITS, charged, element, policy, record, verdict
 
 EXAMPLES = captures.CAPTURES.parent
@@ -64,6 +64,7 @@ def present() -> Iterator[str]:
 def test_no_example_is_unused() -> None:
     used = {f"litellm/{file}" for file in captures.files()}
     used |= {f"callbacks/{file}" for file in outcomes()}
+    used |= {f"spend-logs/{file}" for file in spend_log_captures.FILES}
     assert set(present()) == used | OWN | GUIDES
 
 

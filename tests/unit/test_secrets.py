@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import consumer.settings
 import operator_cli.settings
 import producer_gateway.settings
+import reconciler.settings
 from consumer.__main__ import app as consumer_app
 from ledger.address import connect, fault
 from operator_cli.__main__ import app as by_hand
@@ -30,8 +31,14 @@ ROOMS: Final[dict[str, tuple[Any, type[BaseSettings]]]] = {
     "consumer": (consumer.settings.load, consumer.settings.Settings),
     "operator": (operator_cli.settings.load, operator_cli.settings.Settings),
     "gateway": (producer_gateway.settings.load, producer_gateway.settings.Settings),
+    "reconciler": (reconciler.settings.load, reconciler.settings.Settings),
 }
-NEEDED: Final = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BILLING_INGEST_TOKEN": "t" * 32}
+NEEDED: Final = {
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "BILLING_INGEST_TOKEN": "t" * 32,
+    "LITELLM_URL": "http://127.0.0.1:1",
+    "LITELLM_API_KEY": "sk-1",
+}
 
 
 def secret_settings() -> Iterator[tuple[str, str]]:
@@ -93,6 +100,7 @@ def test_every_secret_is_known_as_one() -> None:
         ("consumer", "KAFKA_SASL_PASSWORD"),
         ("gateway", "BILLING_INGEST_TOKENS"),
         ("gateway", "KAFKA_SSL_KEY_PASSWORD"),
+        ("reconciler", "LITELLM_API_KEY"),
     } <= set(SECRET_SETTINGS)
 
 
