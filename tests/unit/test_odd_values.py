@@ -219,7 +219,8 @@ def test_two_values_are_one_text_only_where_they_are_one_value(value: object) ->
     if text is None or isinstance(value, str):
         return
     assert isinstance(value, int | float)
-    assert float(text) == value
+    # A large integer is not the float that its text makes.
+    assert (int(text) if isinstance(value, int) else float(text)) == value
 
 
 @given(st.text(max_size=30) | st.sampled_from(["{" * 10_000, '{"a":' * 10_000, "{}", '{"a": NaN}']))
