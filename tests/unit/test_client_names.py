@@ -116,7 +116,7 @@ def test_names_and_tags_are_refused_or_stand_on_the_receipt_as_they_were_given(
         ("\U0001f600" * 300, "1,024 bytes"),
         ("None", "where a name is missing"),
         ("default_user_id", "where a name is missing"),
-        (f"{object()}", "where a name is missing"),
+        ("<object object at 0x7f0000000000>", "where a name is missing"),
         ('{"run_id": "run-7"}', "JSON"),
         ("['run-7']", "a list"),
         ("run-7/2", "attempt=2"),
