@@ -1,7 +1,7 @@
 """Deferred calls by hand: listed, found by any of their names, waived. Raises `LedgerError`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from psycopg.rows import class_row, dict_row
 
@@ -9,6 +9,8 @@ from charging.origin import DEFAULT_SOURCE
 from charging.outcomes import Resolution
 from ledger.address import connect
 from ledger.queries import query
+
+_LARGEST: Final = 2**63 - 1
 
 
 class SettlementError(Exception):
@@ -60,8 +62,9 @@ class Deferrals:
 
         Raises `SettlementError` when there is none, several, or it is settled already.
         """
+        asked = {"name": name, "number": _number(name)}
         with self._connection.cursor(row_factory=class_row(OpenCall)) as cursor:
-            found = cursor.execute(query("find_deferred"), {"name": name}).fetchall()
+            found = cursor.execute(query("find_deferred"), asked).fetchall()
         if not found:
             raise SettlementError(f"no deferred call {name!r}; see `deferred list`")
         if len(found) > 1:
@@ -80,3 +83,9 @@ class Deferrals:
         changed = self._connection.execute(query("waive_deferred"), given).rowcount
         if not changed:
             raise SettlementError(f"call {call.id} was settled in the meantime")
+
+
+def _number(name: str) -> int | None:
+    """Return the number of a deferral that `name` is as PostgreSQL would write it."""
+    number = int(name) if name.isascii() and name.isdecimal() else None
+    return number if number is not None and number <= _LARGEST and str(number) == name else None

@@ -7,6 +7,7 @@ import msgspec
 
 from charging.outcomes import Charge, Deferred, Settlement, Usage
 from ledger.gap import Published
+from schemas.receipt import receipt_id
 from schemas.record import Record
 from schemas.text import identifier
 
@@ -14,10 +15,7 @@ RECEIPT_TYPES: Final = (
     "uuid", "text", "text", "text", "text", "text", "text", "int4",
     "text", "numeric", "numeric", "int8", "text", "text",
     "text[]", "text", "text", "int4", "int8", "timestamptz",
-)  # fmt: skip
-
-DETAIL_TYPES: Final = (
-    "uuid", "text", "text", "text", "text", "text", "bool",
+    "text", "text", "text", "text", "text", "bool",
     "int8", "int8", "int8", "int8", "int4", "int4", "text",
     "text", "text", "text", "text[]", "numeric",
 )  # fmt: skip
@@ -25,7 +23,7 @@ DETAIL_TYPES: Final = (
 DEFERRED_TYPES: Final = (
     "int4", "text", "text", "text", "text", "text", "numeric",
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
-    "timestamptz", "text", "text", "jsonb", "text", "text",
+    "timestamptz", "text", "text", "jsonb", "text", "text", "uuid",
 )  # fmt: skip
 
 
@@ -37,14 +35,7 @@ def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
         r.source_reference, r.run_id, r.attempt, r.billing_account_id, r.response_cost_usd,
         r.charged_usd, r.charged_credits, r.cost_source, r.charge_reason.value, r.marks,
         charge.content_hash, record.topic, record.partition, record.offset, r.occurred_at,
-    )  # fmt: skip
-
-
-def detail_row(charge: Charge) -> tuple[Any, ...]:
-    """Return a charge as the values of `copy_details`."""
-    r = charge.receipt
-    return (
-        r.id, charge.provider_call_id, r.model, r.provider_model, r.provider, r.call_type, r.stream,
+        charge.provider_call_id, r.model, r.provider_model, r.provider, r.call_type, r.stream,
         r.tokens_in, r.tokens_out, r.tokens_cached_in, r.tokens_reasoning, r.latency_ms, r.ttft_ms,
         r.graph_id, r.sub_agent_id, r.parent_sub_agent_id, r.tool_call_id, r.tags,
         charge.saved_cache_cost,
@@ -62,6 +53,7 @@ def deferred_row(
         record.topic, record.partition, record.offset, d.occurred_at, d.sent_cost,
         d.link and d.link.digest, d.held and msgspec.to_builtins(d.held),
         settlement and settlement.by, settlement and settlement.note,
+        receipt_id(d.source_system, d.call_key),
     )  # fmt: skip
 
 

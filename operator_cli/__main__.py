@@ -104,23 +104,35 @@ app.command(
 
 @app.command(
     short_help="The database's schema, brought up to date.",
-    epilog=examples("migrate", "migrate --check"),
+    epilog=examples("migrate", "migrate --check", "migrate --to 0010"),
 )
 def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
     ] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="The last migration to apply.")
+    ] = None,
 ) -> None:
-    """Bring the database to the schema that this release needs."""
+    """Bring the database to the schema that this release needs.
+
+    Consumers may write meanwhile. What is interrupted goes on when it is run again.
+    """
     url = settings(DATABASE).database_url.get_secret_value()
     try:
         pending = migration.pending(url)
-        if check or not pending:
+        if check:
             out.print(f"pending: {', '.join(pending)}" if pending else "the schema is up to date")
             raise typer.Exit(1 if pending else 0)
-        applied = migration.migrate(url)
+        applied = migration.migrate(url, to) if pending else []
+        if not pending:
+            migration.identified(url)
+    except migration.UnknownRevisionError as error:
+        fail(str(error), 2)
     except migration.NewerSchemaError as error:
         fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
+    except migration.TableHeldError as error:
+        fail(f"nothing was changed by the last step: {error}")
     except LedgerError as error:
         fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
     # Nothing, where another process was quicker.

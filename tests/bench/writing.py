@@ -13,49 +13,37 @@ from psycopg import sql
 
 from consumer.settings import Settings
 
-TABLES: Final = (
-    ("billing", "charge_receipts"),
-    ("billing", "llm_charge_details"),
-)
+TABLE: Final = ("billing", "charge_receipts")
 BATCH: Final[int] = Settings.model_fields["consumer_batch_records"].default
-_RECEIPTS: Final[LiteralString] = """
+_SELECT: Final[LiteralString] = """
 SELECT receipt.* FROM billing.charge_receipts AS receipt
 ORDER BY receipt.kafka_partition, receipt.kafka_offset
 """
-_DETAILS: Final[LiteralString] = """
-SELECT detail.* FROM billing.charge_receipts AS receipt
-JOIN billing.llm_charge_details AS detail ON detail.charge_receipt_id = receipt.id
-ORDER BY receipt.kafka_partition, receipt.kafka_offset
-"""
-_SELECT: Final = (_RECEIPTS, _DETAILS)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Finished rows of both tables: as values, and as batches of binary COPY data."""
+    """Finished rows: as values, and as batches of binary COPY data."""
 
-    values: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
-    batches: list[tuple[bytes, bytes]]
-    whole: tuple[bytes, bytes]
+    values: list[tuple[Any, ...]]
+    batches: list[bytes]
+    whole: bytes
 
     @classmethod
     def of(cls, url: str) -> Self:
         """The rows of a ledger."""
         with psycopg.connect(url) as connection:
-            receipts, details = (
-                connection.execute(select.encode()).fetchall() for select in _SELECT
-            )
+            receipts = connection.execute(_SELECT.encode()).fetchall()
             batches = [
-                (_copied(connection, 0, start, BATCH), _copied(connection, 1, start, BATCH))
-                for start in range(0, len(receipts), BATCH)
+                _copied(connection, start, BATCH) for start in range(0, len(receipts), BATCH)
             ]
-            whole = (_copied(connection, 0), _copied(connection, 1))
-        return cls((receipts, details), batches, whole)
+            whole = _copied(connection)
+        return cls(receipts, batches, whole)
 
     @property
     def count(self) -> int:
         """How many receipts."""
-        return len(self.values[0])
+        return len(self.values)
 
 
 def check(url: str, count: int) -> None:
@@ -72,7 +60,7 @@ def copy(url: str, rows: Rows) -> float:
 
 
 def copy_at_once(url: str, rows: Rows) -> float:
-    """Receipts a second by one COPY a table and one commit for all."""
+    """Receipts a second by one COPY and one commit for all."""
     return _copy(url, rows, [rows.whole])
 
 
@@ -86,45 +74,36 @@ def one_by_one(url: str, rows: Rows, count: int) -> float:
     return _insert(url, rows, min(count, rows.count), 1)
 
 
-def _copied(
-    connection: psycopg.Connection[Any], table: int, start: int = 0, count: int | None = None
-) -> bytes:
+def _copied(connection: psycopg.Connection[Any], start: int = 0, count: int | None = None) -> bytes:
     part = sql.SQL("OFFSET {} LIMIT {}").format(start, count)
-    selected = sql.SQL(_SELECT[table])
+    selected = sql.SQL(_SELECT)
     query = sql.SQL("COPY ({} {}) TO STDOUT (FORMAT binary)").format(selected, part)
     with connection.cursor().copy(query) as out:
         return b"".join(bytes(piece) for piece in out)
 
 
-def _copy(url: str, rows: Rows, batches: Sequence[tuple[bytes, bytes]]) -> float:
-    statements = [
-        sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(sql.Identifier(*table))
-        for table in TABLES
-    ]
+def _copy(url: str, rows: Rows, batches: Sequence[bytes]) -> float:
+    statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(sql.Identifier(*TABLE))
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
         for batch in batches:
-            for statement, data in zip(statements, batch, strict=True):
-                with cursor.copy(statement) as into:
-                    into.write(data)
+            with cursor.copy(statement) as into:
+                into.write(batch)
             connection.commit()
         return rows.count / (time.perf_counter() - began)
 
 
 def _insert(url: str, rows: Rows, count: int, batch: int) -> float:
-    statements = [
-        sql.SQL("INSERT INTO {} VALUES ({}) ON CONFLICT DO NOTHING").format(
-            sql.Identifier(*table), sql.SQL(", ").join([sql.Placeholder()] * len(values[0]))
-        )
-        for table, values in zip(TABLES, rows.values, strict=True)
-    ]
+    values = rows.values
+    statement = sql.SQL("INSERT INTO {} VALUES ({}) ON CONFLICT DO NOTHING").format(
+        sql.Identifier(*TABLE), sql.SQL(", ").join([sql.Placeholder()] * len(values[0]))
+    )
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
         for start in range(0, count, batch):
-            for statement, values in zip(statements, rows.values, strict=True):
-                if batch == 1:
-                    cursor.execute(statement, values[start])
-                else:
-                    cursor.executemany(statement, values[start : start + batch])
+            if batch == 1:
+                cursor.execute(statement, values[start])
+            else:
+                cursor.executemany(statement, values[start : start + batch])
             connection.commit()
         return count / (time.perf_counter() - began)

@@ -12,6 +12,7 @@ from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.services.consuming import Consuming
+from tests.services.former_schema import take_back
 from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
 from tests.services.waiting import NET_SECONDS
@@ -80,3 +81,10 @@ def broker(hurt_kafka: ApacheKafka) -> ApacheKafka:
         hurt_kafka.kill()
         hurt_kafka.start()
     return hurt_kafka
+
+
+@pytest.fixture
+def former_url(migrated_database_url: str) -> str:
+    """A ledger as release 0.2.0 has it."""
+    take_back(migrated_database_url, "0010")
+    return migrated_database_url
