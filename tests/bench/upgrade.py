@@ -6,6 +6,7 @@ while a member of that release writes. No broker is needed.
 
 import logging
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,31 @@ SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8, (
     SELECT sum(pg_total_relation_size(oid))::float8 FROM pg_class
     WHERE relnamespace = 'billing'::regnamespace AND relkind = 'r'
 )
+"""
+_WITHOUT_KEYS: Final = """
+ALTER TABLE billing.llm_charge_details
+    DROP CONSTRAINT llm_charge_details_charge_receipt_id_fkey,
+    DROP CONSTRAINT llm_charge_details_pkey;
+ALTER TABLE billing.receipt_conflicts DROP CONSTRAINT receipt_conflicts_charge_receipt_id_fkey;
+ALTER TABLE billing.charge_receipts
+    DROP CONSTRAINT one_receipt_per_call, DROP CONSTRAINT charge_receipts_pkey;
+DROP INDEX billing.charge_receipts_litellm_call_id, billing.charge_receipts_response_id,
+    billing.charge_receipts_run_id;
+"""
+_WITH_KEYS: Final = """
+SET maintenance_work_mem = '1GB';
+ALTER TABLE billing.charge_receipts
+    ADD CONSTRAINT charge_receipts_pkey PRIMARY KEY (id),
+    ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
+CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
+CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+CREATE INDEX charge_receipts_run_id ON billing.charge_receipts (run_id);
+ALTER TABLE billing.receipt_conflicts ADD CONSTRAINT receipt_conflicts_charge_receipt_id_fkey
+    FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts (id);
+ALTER TABLE billing.llm_charge_details
+    ADD CONSTRAINT llm_charge_details_pkey PRIMARY KEY (charge_receipt_id),
+    ADD CONSTRAINT llm_charge_details_charge_receipt_id_fkey
+        FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts (id) NOT VALID;
 """
 _GROW: Final = """
 INSERT INTO billing.charge_receipts SELECT made.*
@@ -127,10 +153,12 @@ def grow(url: str, count: int) -> None:
     """Multiply a receipt of the former schema to `count`, and make deferred calls, 2 % of that."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
+        connection.execute(_WITHOUT_KEYS.encode())
         for first in range(1, count + 1, 100_000):
             part = {"first": first, "last": min(first + 99_999, count)}
             connection.execute(_GROW.encode(), part)
             connection.execute(_GROW_DETAILS.encode(), part)
+        connection.execute(_WITH_KEYS.encode())
         connection.execute(_GROW_DEFERRED.encode(), {"count": count // 50})
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
@@ -140,7 +168,7 @@ def grow(url: str, count: int) -> None:
 def writing(url: str, took: list[float]) -> Iterator[None]:
     """A member of the former release that writes small batches; seconds of each in `took`."""
     stopped = threading.Event()
-    parts = list(batches("live", 40_000, _LIVE))
+    parts = batches("live", sys.maxsize, _LIVE)
 
     def write() -> None:
         with former_release(), closing(ReceiptWriter(url, ROLE)) as ledger:

@@ -12,7 +12,7 @@ from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.services.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.services.consuming import Consuming
-from tests.services.former_schema import take_back
+from tests.services.former_schema import SINCE_RELEASE, take_back
 from tests.services.jars import fetch_jars
 from tests.services.ledger import Ledger as Tables
 from tests.services.waiting import NET_SECONDS
@@ -86,5 +86,5 @@ def broker(hurt_kafka: ApacheKafka) -> ApacheKafka:
 @pytest.fixture
 def former_url(migrated_database_url: str) -> str:
     """A ledger as release 0.2.0 has it."""
-    take_back(migrated_database_url, "0010")
+    take_back(migrated_database_url, SINCE_RELEASE)
     return migrated_database_url

@@ -47,7 +47,11 @@ VALUES = [
     background.read(),
     background.create(litellm_call_id="waits", id="waits", created_at=1),
 ]
-NAMES = ("call-1", "double", "zero", "raced", "missing", "run-1", "run-bg", "waits", "eu", "7")
+KEYS = ("double|twice", "call-1|eu")
+NAMES = (
+    *("call-1", "double", "zero", "raced", "missing", "run-1", "run-bg", "waits", "eu", "7"),
+    *KEYS,
+)
 OF_THE_CLOCK = frozenset({
     *("created_at", "deferred_at", "resolved_at", "detected_at", "written", "deferred", "age"),
 })  # fmt: skip
@@ -133,6 +137,9 @@ def test_what_is_told_of_a_call_is_the_same_whichever_release_wrote_it(
     assert [row["call_key"] for row in books_of(former_url, "zero", "", 9, 9).deferrals] == [
         "zero|zero"
     ]
+    for key in KEYS:
+        found = books_of(former_url, key, "no-group", 9, 9).receipts
+        assert [row["call_key"] for row in found] == [key]
     # Again, each record by itself: replays, and what contradicts a receipt.
     before = outcomes_and_events(former_url)
     assert before == outcomes_and_events(database_url)

@@ -79,6 +79,9 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 }
 """What takes each migration back, the newest first, where nothing of what it brought is in use."""
 
+SINCE_RELEASE: Final = "0010"
+"""The first migration that the last release, 0.2.0, does not know."""
+
 NEEDED: Final = frozenset({"0009", "0010"})
 """Those without which members of this release do not write. The last may be applied over itself."""
 
