@@ -9,7 +9,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Annotated, Any, Final
 
@@ -32,8 +32,9 @@ from tests.services.writing import ROLE
 
 _BATCH: Final = 3_000
 _ROUNDS: Final = 3
-_LIVE: Final = 200
+_LIVE: Final = 100
 """Records of a batch while the ledger is migrated: what comes within a moment."""
+_AFTER_SECONDS: Final = 15.0
 _MICROSECONDS: Final = 1_000_000
 _FORMER: Final = "0009"
 _LEDGER: Final = """
@@ -218,18 +219,21 @@ def main(
                 began = time.perf_counter()
                 migrate(url)
                 seconds = time.perf_counter() - began
-            _say(count, seconds, took, quiet)
+                migrated = len(took)
+                time.sleep(_AFTER_SECONDS)
+            print(f"{count:,} receipts were migrated in {seconds:.1f} s")
+            for when, some in (
+                ("before", took[:quiet]),
+                ("meanwhile", took[quiet:migrated]),
+                ("after, until it is replaced", took[migrated:]),
+            ):
+                print(
+                    f"  a batch of {_LIVE} of the former release, {when}: "
+                    f"{statistics.median(some):.2f} s, {max(some):.2f} s at most, {len(some)} times"
+                )
     finally:
         database.stop()
         database.remove()
-
-
-def _say(count: int, seconds: float, took: Sequence[float], quiet: int) -> None:
-    print(
-        f"{count:,} receipts were migrated in {seconds:.1f} s beside a member of the former "
-        f"release: its batches of {_LIVE} took {statistics.median(took[:quiet]):.3f} s before, "
-        f"{statistics.median(took[quiet:]):.3f} s meanwhile and {max(took[quiet:]):.2f} s at most"
-    )
 
 
 def _step(_: object, __: str, said: structlog.typing.EventDict) -> str:
