@@ -71,9 +71,7 @@ def show_next(console: Console) -> None:
     table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
     table.add_row("report", "set -a; . .run/env; set +a; ./billing report")
     table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
-    table.add_row(
-        "tables", "charge_receipts, llm_charge_details, deferred_calls, receipt_conflicts"
-    )
+    table.add_row("tables", "charge_receipts, deferred_calls, receipt_conflicts")
     table.add_row(
         "topics", "billing.callbacks.v1, its .dlq, billing.receipts.v1 (schemas/topics.yaml)"
     )

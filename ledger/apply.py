@@ -1,6 +1,6 @@
 """Applying a batch: asks what the ledger knows of it, has it planned, and writes the plan.
 
-All within the caller's transaction. New receipts go straight into their tables; everything else is
+All within the caller's transaction. New receipts go straight into their table; everything else is
 told by what the ledger knows of the batch's calls, asked once (`plan`).
 CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: a receipt's id follows from its call.
 """
@@ -32,10 +32,8 @@ from ledger.plan import (
 from ledger.queries import query
 from ledger.rows import (
     DEFERRED_TYPES,
-    DETAIL_TYPES,
     RECEIPT_TYPES,
     deferred_row,
-    detail_row,
     receipt_row,
     usage_row,
 )
@@ -159,8 +157,6 @@ def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
 def _create(cursor: Cursor[Any], planned: Plan) -> None:
     rows = (receipt_row(record, charge) for record, charge in planned.receipts)
     _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
-    details = (detail_row(charge) for _, charge in planned.receipts)
-    _copy(cursor, "copy_details", DETAIL_TYPES, details)
 
 
 def _copy(

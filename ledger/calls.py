@@ -1,6 +1,6 @@
 """What the ledger knows of a call, by any of its names. Reads only. Raises `LedgerError`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from ledger.address import connect
 from ledger.queries import query
+from schemas.receipt import receipt_id
 
 Row: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str, int]
@@ -55,13 +56,13 @@ class _Looking:
         sources = [row["source"] for row in self._rows("explain_sources")]
         asked: dict[str, Any] = {"name": name, "id": _uuid(name), "sources": sources}
         keys = {name, *self._deferral_keys(name)}
-        receipts = self._rows("explain_receipts", asked, keys=sorted(keys))
+        receipts = self._receipts(asked, keys)
         deferrals = self._rows("explain_deferrals", asked, keys=sorted(keys))
         # A receipt was perhaps deferred first, and a create's deferral names its result.
         keys |= {row["call_key"] for row in (*receipts, *deferrals)}
         keys |= {row["result_key"] for row in deferrals if row["result_key"]}
         deferrals = self._rows("explain_deferrals", asked, keys=sorted(keys))
-        receipts = self._rows("explain_receipts", asked, keys=sorted(keys))
+        receipts = self._receipts(asked, keys)
         calls = {row["litellm_call_id"] for row in (*receipts, *deferrals)} - {None}
         return Books(
             receipts=receipts,
@@ -74,6 +75,12 @@ class _Looking:
             },
             unfinished=sorted(set(self._unfinished)),
         )
+
+    def _receipts(self, asked: dict[str, Any], keys: Collection[str]) -> list[Row]:
+        """Return receipts by their names; those of calls by the ids that follow from these."""
+        ids = [receipt_id(source, key) for source in asked["sources"] for key in sorted(keys)]
+        given = [asked["id"]] if asked["id"] else []
+        return self._rows("explain_receipts", {"name": asked["name"]}, ids=[*given, *ids])
 
     def _deferral_keys(self, name: str) -> set[str]:
         try:

@@ -1,6 +1,7 @@
 """Deferred calls by hand: listed, found by any of their names, waived. Raises `LedgerError`."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from psycopg.rows import class_row, dict_row
 
@@ -10,6 +11,8 @@ from ledger.address import connect
 from ledger.listing import listing_of
 from ledger.queries import query
 from runtime.rows import Listing
+
+_LARGEST: Final = 2**63 - 1
 
 
 class SettlementError(Exception):
@@ -61,8 +64,9 @@ class Deferrals:
 
         Raises `SettlementError` when there is none, several, or it is settled already.
         """
+        asked = {"name": name, "number": _number(name)}
         with self._connection.cursor(row_factory=class_row(OpenCall)) as cursor:
-            found = cursor.execute(query("find_deferred"), {"name": name}).fetchall()
+            found = cursor.execute(query("find_deferred"), asked).fetchall()
         if not found:
             raise SettlementError(f"no deferred call {name!r}; see `deferred list`")
         if len(found) > 1:
@@ -81,3 +85,9 @@ class Deferrals:
         changed = self._connection.execute(query("waive_deferred"), given).rowcount
         if not changed:
             raise SettlementError(f"call {call.id} was closed in the meantime")
+
+
+def _number(name: str) -> int | None:
+    """Return the number of a deferral that `name` is as PostgreSQL would write it."""
+    number = int(name) if name.isascii() and name.isdecimal() else None
+    return number if number is not None and number <= _LARGEST and str(number) == name else None

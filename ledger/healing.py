@@ -60,6 +60,11 @@ def advice(error: LedgerError, role: str = "") -> str:
     match error:
         case errors.UndefinedTable() | errors.InvalidSchemaName():
             return "the database has no ledger yet: run `billing migrate`"
+        case errors.UndefinedColumn():
+            return (
+                "the ledger is of an earlier release than this one: run `billing migrate`. "
+                f"PostgreSQL: {str(error).strip()}"
+            )
         case errors.InsufficientPrivilege() if role:
             return (
                 f"PostgreSQL: {str(error).strip()}. Run `billing migrate`; if "

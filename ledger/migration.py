@@ -1,52 +1,111 @@
 """Bringing the database to the schema that this release needs.
 
 A migration is a file of SQL, `migrations/sql/<revision>_<name>.sql`; the order of the names is the
-order in which they are applied. The table `billing.schema_migrations` holds the last revision, as
-Alembic writes it, which earlier releases use.
+order in which they are applied, all that are pending in one transaction. One that ends in
+`.concurrently.sql` is applied step by step instead (`steps`), beside members that write; a ledger
+that is new has none, and gets it in the transaction. The table `billing.schema_migrations` holds
+the last revision, as Alembic writes it, which earlier releases use.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 import structlog
 from psycopg import Connection, errors
 
 from ledger.address import connect
+from ledger.identities import identify
 from ledger.queries import query
+from ledger.steps import alone, at_once, run
 
 log = structlog.get_logger("ledger")
 
+_T = TypeVar("_T")
 _ATTEMPTS: Final = 10
 """How often a migration may meet a deadlock. PostgreSQL takes a second to find each."""
+_REFUSALS: Final = 50
+"""How often it may wait in vain for a table that somebody holds."""
+_PAUSE_SECONDS: Final = 5.0
+"""At most so long between two of them, so that whoever waits behind it comes through."""
+_STEPWISE: Final = ".concurrently.sql"
+_IDENTIFIES: Final = "0010"
+"""From this revision on, deferred calls say which receipt would be theirs."""
 
 
 class NewerSchemaError(Exception):
     """The database has a revision that this release does not know."""
 
 
+class UnknownRevisionError(Exception):
+    """There is no such migration in this release."""
+
+
+class TableHeldError(Exception):
+    """Somebody holds a table for so long that the migration gave up; the text says who."""
+
+
 def migrations() -> dict[str, LiteralString]:
     """Return the SQL of each migration by its revision, in the order in which they are applied."""
-    found = files("ledger").joinpath("migrations", "sql").iterdir()
-    ordered = sorted((file for file in found if file.name.endswith(".sql")), key=lambda f: f.name)
     # They are part of the release, so their text is as trusted as a literal.
-    return {file.name.partition("_")[0]: file.read_text("utf-8") for file in ordered}
+    return {
+        name.partition("_")[0]: files("ledger")
+        .joinpath("migrations", "sql", name)
+        .read_text("utf-8")
+        for name in _names()
+    }
 
 
-def migrate(database_url: str) -> Sequence[str]:
-    """Apply what is pending, in one transaction, one process at a time; return the revisions.
+def stepwise() -> frozenset[str]:
+    """Return the revisions that are applied step by step where there is a ledger already."""
+    return frozenset(name.partition("_")[0] for name in _names() if name.endswith(_STEPWISE))
 
-    None of them where another process was quicker. Safe to run from several places at once, to run
-    again, and beside consumers that write: they take the tables in another order than migrations
-    do, so that a deadlock may undo all of it, and then it is tried again. Raises `NewerSchemaError`
-    and `psycopg.Error`; then nothing has changed.
+
+def _names() -> list[str]:
+    found = files("ledger").joinpath("migrations", "sql").iterdir()
+    return sorted(file.name for file in found if file.name.endswith(".sql"))
+
+
+def migrate(database_url: str, to: str | None = None) -> Sequence[str]:
+    """Apply what is pending, one process at a time; return the revisions.
+
+    None of them where another process was quicker. What is in one transaction changes all or
+    nothing; a migration in steps goes on where it was interrupted when this is called again. Safe
+    to run from several places at once, to run again, and beside consumers that write: they take
+    the tables in another order than migrations do, so that a deadlock may undo a transaction, and
+    then it is tried again; so it is where a table is not to be had within two seconds, which is
+    how long a consumer may wait for a migration. In the end deferrals that former releases wrote
+    are `identified`. `to` is the last revision to apply; none: all.
+
+    Raises `NewerSchemaError`, `UnknownRevisionError`, `TableHeldError` and `psycopg.Error`.
     """
-    for attempt in range(1, _ATTEMPTS):
-        try:
-            return _upgrade(database_url)
-        except errors.DeadlockDetected:
-            log.warning("the migration met a deadlock and is tried again", attempt=attempt)
-    return _upgrade(database_url)
+    if to is not None and to not in migrations():
+        raise UnknownRevisionError(f"this release knows no migration {to}")
+    applied = list[str]()
+    while True:
+        applied += _patiently(database_url, partial(_in_transaction, database_url, to))
+        identified(database_url)
+        stepped = _step_by_step(database_url, to)
+        if stepped is None:
+            return applied
+        applied.append(stepped)
+
+
+def identified(database_url: str) -> int:
+    """Tell each deferral that does not say so which receipt would be its; return how many.
+
+    Does nothing before the migration that lets them say it. Raises as `migrate`.
+    """
+    with _connect(database_url, autocommit=True) as connection:
+        row = connection.execute(query("find_revision")).fetchone()
+        if row is None or row[0] < _IDENTIFIES:
+            return 0
+        count = _patiently(database_url, partial(identify, connection))
+    if count:
+        log.info("deferred calls were told their receipts' ids", calls=count)
+    return count
 
 
 def pending(database_url: str) -> Sequence[str]:
@@ -62,27 +121,103 @@ def pending(database_url: str) -> Sequence[str]:
             return list(migrations())
 
 
-def _connect(database_url: str) -> Connection[tuple[Any, ...]]:
-    return connect(database_url, "billing-migrate")
+def _connect(database_url: str, **settings: Any) -> Connection[tuple[Any, ...]]:  # noqa: ANN401 - psycopg's own
+    return connect(database_url, "billing-migrate", **settings)
 
 
-def _upgrade(database_url: str) -> Sequence[str]:
-    known = migrations()
+def _patiently(database_url: str, attempt: Callable[[], _T]) -> _T:
+    """Try again after a deadlock, and where a table was not to be had. Raises `TableHeldError`."""
+    deadlocks, refusals = 0, 0
+    while True:
+        try:
+            return attempt()
+        except errors.DeadlockDetected:
+            deadlocks += 1
+            if deadlocks == _ATTEMPTS:
+                raise
+            log.warning("the migration met a deadlock and is tried again", attempt=deadlocks)
+        except errors.LockNotAvailable as error:
+            refusals += 1
+            holder = _holder(database_url)
+            if refusals == _REFUSALS:
+                raise TableHeldError(holder) from error
+            log.warning("the migration waits for a table", attempt=refusals, holder=holder)
+            time.sleep(min(_PAUSE_SECONDS, refusals))
+
+
+def _holder(database_url: str) -> str:
+    with _connect(database_url) as connection:
+        row = connection.execute(query("find_holder")).fetchone()
+    if row is None:
+        return "a table of the ledger was held, and is free now: run it again"
+    pid, application, table, since = row
+    return (
+        f"process {pid} ({application or 'without a name'}) has held {table}"
+        f"{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}: wait for its end, or "
+        f"`SELECT pg_terminate_backend({pid})`, and run it again"
+    )
+
+
+def _in_transaction(database_url: str, to: str | None) -> Sequence[str]:
+    """Apply what comes before the next migration in steps; all of it where the ledger is new."""
+    known, in_steps = migrations(), stepwise()
     with _connect(database_url) as connection:
         connection.execute(query("lock_migrations"))
         connection.execute(query("create_schema_migrations"))
-        missing = _missing(connection, list(known))
+        missing = _missing(connection, list(known), to)
+        new = len(missing) > 0 and missing[0] == min(known)
+        applied = list[str]()
         for revision in missing:
-            connection.execute(known[revision])
-        if missing:
-            connection.execute(query("move_revision"), {"revision": missing[-1]})
-    return missing
+            if revision in in_steps and not new:
+                break
+            began = time.monotonic()
+            sql = known[revision]
+            connection.execute(at_once(sql) if revision in in_steps else sql)
+            if not new:
+                _log_step(revision, "in one transaction", began)
+            applied.append(revision)
+        if applied:
+            connection.execute(query("move_revision"), {"revision": applied[-1]})
+    return applied
 
 
-def _missing(connection: Connection[tuple[Any, ...]], known: Sequence[str]) -> Sequence[str]:
+def _step_by_step(database_url: str, to: str | None) -> str | None:
+    """Apply the next pending migration if it is one in steps; return its revision, else None."""
+    known = migrations()
+    if _next_stepwise(database_url, to) is None:
+        return None
+    with alone(partial(_connect, database_url)) as held:
+        # Another process may have done it meanwhile.
+        revision = _next_stepwise(database_url, to)
+        if revision is None:
+            return None
+        with _connect(database_url, autocommit=True) as connection:
+            for step in run(connection, known[revision]):
+                # Without it, another process may be at work as well.
+                held.execute("SELECT")
+                began = time.monotonic()
+                _patiently(database_url, step.take)
+                _log_step(revision, step.name, began)
+            connection.execute(query("move_revision"), {"revision": revision})
+    return revision
+
+
+def _next_stepwise(database_url: str, to: str | None) -> str | None:
+    with _connect(database_url) as connection:
+        missing = _missing(connection, list(migrations()), to)
+    return missing[0] if missing and missing[0] in stepwise() else None
+
+
+def _log_step(revision: str, step: str, began: float) -> None:
+    seconds = round(time.monotonic() - began, 1)
+    log.info("migrated", revision=revision, step=step, seconds=seconds)
+
+
+def _missing(
+    connection: Connection[tuple[Any, ...]], known: Sequence[str], to: str | None = None
+) -> Sequence[str]:
     row = connection.execute(query("find_revision")).fetchone()
-    if row is None:
-        return known
-    if row[0] not in known:
+    if row is not None and row[0] not in known:
         raise NewerSchemaError(f"the schema is at {row[0]}, this release ends at {known[-1]}")
-    return known[known.index(row[0]) + 1 :]
+    found = known if row is None else known[known.index(row[0]) + 1 :]
+    return [revision for revision in found if to is None or revision <= to]

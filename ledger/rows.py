@@ -7,6 +7,7 @@ import msgspec
 
 from charging.outcomes import Charge, Deferred, Settlement, Usage
 from ledger.gap import Published
+from schemas.receipt import receipt_id
 from schemas.record import Record
 from schemas.text import identifier
 
@@ -14,10 +15,7 @@ RECEIPT_TYPES: Final = (
     "uuid", "text", "text", "text", "text", "text", "text", "int4",
     "text", "numeric", "numeric", "int8", "text", "text",
     "text[]", "text", "text", "int4", "int8", "timestamptz",
-)  # fmt: skip
-
-DETAIL_TYPES: Final = (
-    "uuid", "text", "text", "text", "text", "text", "bool",
+    "text", "text", "text", "text", "text", "bool",
     "int8", "int8", "int8", "int8", "int4", "int4", "text",
     "text", "text", "text", "text[]", "numeric",
 )  # fmt: skip
@@ -25,7 +23,7 @@ DETAIL_TYPES: Final = (
 DEFERRED_TYPES: Final = (
     "int4", "text", "text", "text", "text", "text", "numeric",
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
-    "timestamptz", "text", "text", "jsonb", "text", "text",
+    "timestamptz", "text", "text", "jsonb", "text", "text", "uuid",
 )  # fmt: skip
 
 
@@ -53,14 +51,6 @@ def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
         record.partition,
         record.offset,
         r.occurred_at,
-    )
-
-
-def detail_row(charge: Charge) -> tuple[Any, ...]:
-    """Return a charge as the values of `copy_details`."""
-    r = charge.receipt
-    return (
-        r.id,
         charge.provider_call_id,
         r.model,
         r.provider_model,
@@ -109,6 +99,7 @@ def deferred_row(
         d.held and msgspec.to_builtins(d.held),
         settlement and settlement.by,
         settlement and settlement.note,
+        receipt_id(d.source_system, d.call_key),
     )
 
 

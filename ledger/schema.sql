@@ -15,6 +15,25 @@ BEGIN
               HINT = 'Write a correcting entry instead.';
 END $function$;
 
+CREATE OR REPLACE FUNCTION billing.keep_former_details()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO billing.former_charge_details (
+        charge_receipt_id, provider_call_id, model, provider_model, provider, call_type, stream,
+        tokens_in, tokens_out, tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id,
+        sub_agent_id, parent_sub_agent_id, tool_call_id, tags, saved_cache_cost
+    )
+    VALUES (
+        NEW.charge_receipt_id, NEW.provider_call_id, NEW.model, NEW.provider_model, NEW.provider,
+        NEW.call_type, NEW.stream, NEW.tokens_in, NEW.tokens_out, NEW.tokens_cached_in,
+        NEW.tokens_reasoning, NEW.latency_ms, NEW.ttft_ms, NEW.graph_id, NEW.sub_agent_id,
+        NEW.parent_sub_agent_id, NEW.tool_call_id, NEW.tags, NEW.saved_cache_cost
+    );
+    RETURN NEW;
+END $function$;
+
 CREATE TABLE billing.schema_migrations (
     version_num character varying(32) NOT NULL,
     CONSTRAINT schema_migrations_pkc PRIMARY KEY (version_num)
@@ -42,8 +61,25 @@ CREATE TABLE billing.charge_receipts (
     kafka_offset bigint NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
+    tokens_in bigint,
+    tokens_out bigint,
+    tokens_cached_in bigint,
+    tokens_reasoning bigint,
+    latency_ms integer,
+    ttft_ms integer,
+    stream boolean,
+    provider_call_id text,
+    model text,
+    provider_model text,
+    provider text,
+    call_type text,
+    graph_id text,
+    sub_agent_id text,
+    parent_sub_agent_id text,
+    tool_call_id text,
+    tags text[],
+    saved_cache_cost numeric,
     CONSTRAINT charge_receipts_pkey PRIMARY KEY (id),
-    CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key),
     CONSTRAINT charge_receipts_attempt_check CHECK (attempt >= 0),
     CONSTRAINT charge_receipts_charge_reason_check CHECK (charge_reason = ANY (ARRAY['usage'::text, 'partial'::text, 'cache_hit'::text, 'free_model'::text, 'health_probe'::text, 'silent_experiment'::text])),
     CONSTRAINT charge_receipts_charged_credits_check CHECK (charged_credits >= 0),
@@ -51,18 +87,21 @@ CREATE TABLE billing.charge_receipts (
     CONSTRAINT charge_receipts_response_cost_usd_check CHECK (response_cost_usd >= 0::numeric),
     CONSTRAINT charged_usd_is_finite CHECK (charged_usd < 'Infinity'::numeric AND charged_usd > '-Infinity'::numeric),
     CONSTRAINT response_cost_usd_is_finite CHECK (response_cost_usd < 'Infinity'::numeric AND response_cost_usd > '-Infinity'::numeric),
+    CONSTRAINT saved_cache_cost_is_finite CHECK (saved_cache_cost < 'Infinity'::numeric AND saved_cache_cost > '-Infinity'::numeric),
     CONSTRAINT zero_has_a_reason CHECK (response_cost_usd > 0::numeric OR (charge_reason <> ALL (ARRAY['usage'::text, 'partial'::text])))
 );
-CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts USING btree (litellm_call_id);
-CREATE INDEX charge_receipts_response_id ON billing.charge_receipts USING btree (response_id);
+CREATE INDEX charge_receipts_litellm_call_hash ON billing.charge_receipts USING btree (hashtextextended(litellm_call_id, 0::bigint));
+CREATE INDEX charge_receipts_other_sources ON billing.charge_receipts USING btree (source_system) WHERE source_system <> 'litellm'::text;
+CREATE INDEX charge_receipts_response_hash ON billing.charge_receipts USING btree (hashtextextended(response_id, 0::bigint));
 CREATE INDEX charge_receipts_run_id ON billing.charge_receipts USING btree (run_id);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.charge_receipts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 COMMENT ON TABLE billing.charge_receipts IS 'This call was charged this much. Append-only.';
 COMMENT ON COLUMN billing.charge_receipts.response_cost_usd IS 'LiteLLM''s figure, untouched.';
 COMMENT ON COLUMN billing.charge_receipts.charged_credits IS 'charged_usd times 10,000,000, rounded up once.';
 COMMENT ON COLUMN billing.charge_receipts.kafka_offset IS 'With topic and partition: the record that it was written from.';
+COMMENT ON COLUMN billing.charge_receipts.stream IS 'NULL where the details stand in former_charge_details.';
 
-CREATE TABLE billing.llm_charge_details (
+CREATE TABLE billing.former_charge_details (
     charge_receipt_id uuid NOT NULL,
     provider_call_id text,
     model text,
@@ -82,12 +121,11 @@ CREATE TABLE billing.llm_charge_details (
     tool_call_id text,
     tags text[] NOT NULL DEFAULT '{}'::text[],
     saved_cache_cost numeric,
-    CONSTRAINT llm_charge_details_pkey PRIMARY KEY (charge_receipt_id),
-    CONSTRAINT llm_charge_details_charge_receipt_id_fkey FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts(id),
+    CONSTRAINT former_charge_details_pkey PRIMARY KEY (charge_receipt_id),
     CONSTRAINT saved_cache_cost_is_finite CHECK (saved_cache_cost < 'Infinity'::numeric AND saved_cache_cost > '-Infinity'::numeric)
 );
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.llm_charge_details FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
-COMMENT ON TABLE billing.llm_charge_details IS 'What a receipt says of the call itself, a row each. Append-only.';
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.former_charge_details FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.former_charge_details IS 'Details of receipts from before 0010, a row each. Append-only.';
 
 CREATE TABLE billing.deferred_calls (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -116,6 +154,7 @@ CREATE TABLE billing.deferred_calls (
     held jsonb,
     result_key text,
     kafka_topic_id text,
+    receipt_id uuid,
     CONSTRAINT deferred_calls_pkey PRIMARY KEY (id),
     CONSTRAINT one_deferral_per_call UNIQUE (source_system, call_key),
     CONSTRAINT deferred_calls_check CHECK ((resolved_at IS NULL) = (resolution IS NULL)),
@@ -124,7 +163,9 @@ CREATE TABLE billing.deferred_calls (
     CONSTRAINT unusable_cost_says_what CHECK ((reason = 'unusable_cost'::text) = (sent_cost IS NOT NULL))
 );
 CREATE INDEX deferred_calls_link ON billing.deferred_calls USING btree (link) WHERE link IS NOT NULL;
+CREATE INDEX deferred_calls_litellm_call_id ON billing.deferred_calls USING btree (litellm_call_id);
 CREATE INDEX deferred_calls_open ON billing.deferred_calls USING btree (deferred_at) WHERE resolved_at IS NULL;
+CREATE INDEX deferred_calls_response_id ON billing.deferred_calls USING btree (response_id);
 CREATE INDEX deferred_calls_run_id ON billing.deferred_calls USING btree (run_id);
 COMMENT ON TABLE billing.deferred_calls IS 'Calls that should have cost something and say zero or nothing, open and resolved.';
 COMMENT ON COLUMN billing.deferred_calls.sent_cost IS 'The sender''s text of a cost that is no money; nothing computes with it.';
@@ -132,6 +173,7 @@ COMMENT ON COLUMN billing.deferred_calls.link IS 'What all callbacks of one back
 COMMENT ON COLUMN billing.deferred_calls.held IS 'The receipt that is to be written, or whose the create is.';
 COMMENT ON COLUMN billing.deferred_calls.result_key IS 'The call key of the result that a create has had.';
 COMMENT ON COLUMN billing.deferred_calls.kafka_topic_id IS 'Which topic of that name; NULL where that was not kept yet.';
+COMMENT ON COLUMN billing.deferred_calls.receipt_id IS 'Which id the receipt of the call has or would have; NULL until migrate fills it in.';
 
 CREATE TABLE billing.receipt_conflicts (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -230,7 +272,7 @@ CREATE VIEW billing.open_deferrals AS
    FROM billing.deferred_calls deferred
   WHERE resolved_at IS NULL AND NOT (EXISTS ( SELECT
            FROM billing.charge_receipts receipt
-          WHERE receipt.source_system = deferred.source_system AND receipt.call_key = deferred.call_key));
+          WHERE receipt.id = deferred.receipt_id));
 COMMENT ON VIEW billing.open_deferrals IS 'Deferred calls that nobody has resolved and that have no receipt.';
 COMMENT ON COLUMN billing.open_deferrals.waiting IS 'For another callback of its response: no matter for a person before a day.';
 
@@ -248,11 +290,54 @@ BEGIN ATOMIC
          END AS kafka_offset;
 END;
 
+CREATE VIEW billing.detailed_receipts AS
+ SELECT receipt.id, receipt.source_system, receipt.call_key, receipt.litellm_call_id,
+    receipt.response_id, receipt.source_reference, receipt.run_id, receipt.attempt,
+    receipt.billing_account_id, receipt.response_cost_usd, receipt.charged_usd,
+    receipt.charged_credits, receipt.cost_source, receipt.charge_reason, receipt.marks,
+    receipt.content_hash, receipt.kafka_topic, receipt.kafka_partition,
+    receipt.kafka_offset, receipt.occurred_at, receipt.created_at,
+    COALESCE(receipt.provider_call_id, former.provider_call_id) AS provider_call_id,
+    COALESCE(receipt.model, former.model) AS model,
+    COALESCE(receipt.provider_model, former.provider_model) AS provider_model,
+    COALESCE(receipt.provider, former.provider) AS provider,
+    COALESCE(receipt.call_type, former.call_type) AS call_type,
+    COALESCE(receipt.stream, former.stream) AS stream,
+    COALESCE(receipt.tokens_in, former.tokens_in) AS tokens_in,
+    COALESCE(receipt.tokens_out, former.tokens_out) AS tokens_out,
+    COALESCE(receipt.tokens_cached_in, former.tokens_cached_in) AS tokens_cached_in,
+    COALESCE(receipt.tokens_reasoning, former.tokens_reasoning) AS tokens_reasoning,
+    COALESCE(receipt.latency_ms, former.latency_ms) AS latency_ms,
+    COALESCE(receipt.ttft_ms, former.ttft_ms) AS ttft_ms,
+    COALESCE(receipt.graph_id, former.graph_id) AS graph_id,
+    COALESCE(receipt.sub_agent_id, former.sub_agent_id) AS sub_agent_id,
+    COALESCE(receipt.parent_sub_agent_id, former.parent_sub_agent_id) AS parent_sub_agent_id,
+    COALESCE(receipt.tool_call_id, former.tool_call_id) AS tool_call_id,
+    COALESCE(receipt.tags, former.tags) AS tags,
+    COALESCE(receipt.saved_cache_cost, former.saved_cache_cost) AS saved_cache_cost
+   FROM billing.charge_receipts receipt
+     LEFT JOIN billing.former_charge_details former ON former.charge_receipt_id = receipt.id AND receipt.stream IS NULL;
+COMMENT ON VIEW billing.detailed_receipts IS 'Receipts with their details, wherever these stand.';
+
+CREATE VIEW billing.llm_charge_details AS
+ SELECT id AS charge_receipt_id, provider_call_id, model, provider_model, provider,
+    call_type, stream, tokens_in, tokens_out, tokens_cached_in, tokens_reasoning,
+    latency_ms, ttft_ms, graph_id, sub_agent_id, parent_sub_agent_id, tool_call_id, tags,
+    saved_cache_cost
+   FROM billing.detailed_receipts;
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE ON billing.llm_charge_details FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER append_only_rows INSTEAD OF DELETE OR UPDATE ON billing.llm_charge_details FOR EACH ROW EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER keep_former_details INSTEAD OF INSERT ON billing.llm_charge_details FOR EACH ROW EXECUTE FUNCTION billing.keep_former_details();
+COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
+
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_reader;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
 GRANT SELECT ON billing.deferred_calls TO billing_reader;
+GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader;
+GRANT INSERT, SELECT ON billing.former_charge_details TO billing_consumer;
+GRANT SELECT ON billing.former_charge_details TO billing_reader;
 GRANT INSERT, SELECT ON billing.llm_charge_details TO billing_consumer;
 GRANT SELECT ON billing.llm_charge_details TO billing_reader;
 GRANT INSERT, SELECT ON billing.lost_records TO billing_consumer;

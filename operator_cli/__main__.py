@@ -104,7 +104,7 @@ app.command(
 
 app.command(
     short_help="Bring the database's schema up to date.",
-    epilog=examples("migrate", "migrate --check", "migrate --check --json"),
+    epilog=examples("migrate", "migrate --check", "migrate --to 0010", "migrate --check --json"),
 )(migrate)
 
 

@@ -15,22 +15,34 @@ from runtime.rows import Listing
 def migrate(
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when something is pending.")
+        bool, typer.Option("--check", help="Change nothing; exit 1 if a migration is pending.")
     ] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="The last migration to apply.")
+    ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Bring the database to the schema that this release needs."""
+    """Bring the database to the schema that this release needs.
+
+    Consumers may write meanwhile. After an interruption, run it again: it continues.
+    """
     form = form_of(as_json=as_json, as_csv=as_csv)
     url = settings(DATABASE).database_url.get_secret_value()
     try:
         pending = migration.pending(url)
-        if check or not pending:
+        if check:
             _tell("pending", pending, form)
             raise typer.Exit(1 if pending else 0)
-        applied = migration.migrate(url)
+        applied = migration.migrate(url, to) if pending else []
+        if not pending:
+            migration.identified(url)
+    except migration.UnknownRevisionError as error:
+        fail(str(error), 2)
     except migration.NewerSchemaError as error:
         fail(f"{error}: the schema is newer. Run the release that migrated it, or a newer one")
+    except migration.TableHeldError as error:
+        fail(f"the last step changed nothing: {error}")
     except LedgerError as error:
         fail(f"PostgreSQL: {str(error).strip()}. Check DATABASE_URL and the user's rights")
     # Nothing, where another process was quicker.

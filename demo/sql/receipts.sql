@@ -2,10 +2,9 @@
 SELECT
     receipt.litellm_call_id, receipt.billing_account_id,
     nullif(receipt.run_id, receipt.call_key) AS run_id,
-    details.sub_agent_id,
-    details.model, details.stream, details.tokens_in, details.tokens_out, receipt.charge_reason,
+    receipt.sub_agent_id,
+    receipt.model, receipt.stream, receipt.tokens_in, receipt.tokens_out, receipt.charge_reason,
     receipt.response_cost_usd, receipt.charged_usd, receipt.charged_credits
-FROM billing.charge_receipts AS receipt
-JOIN billing.llm_charge_details AS details ON details.charge_receipt_id = receipt.id
+FROM billing.detailed_receipts AS receipt
 WHERE receipt.litellm_call_id = ANY(%(calls)s)
 ORDER BY receipt.occurred_at, receipt.litellm_call_id

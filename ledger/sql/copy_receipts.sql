@@ -1,7 +1,10 @@
 -- The one statement that adds receipts (ONE_LEDGER_WRITER). A call that has one already makes it
--- fail, and nothing of the batch is written.
+-- fail, and nothing of the batch is written: the id says which call it is.
 COPY billing.charge_receipts (
     id, source_system, call_key, litellm_call_id, response_id, source_reference, run_id, attempt,
     billing_account_id, response_cost_usd, charged_usd, charged_credits, cost_source, charge_reason,
-    marks, content_hash, kafka_topic, kafka_partition, kafka_offset, occurred_at
+    marks, content_hash, kafka_topic, kafka_partition, kafka_offset, occurred_at,
+    provider_call_id, model, provider_model, provider, call_type, stream, tokens_in, tokens_out,
+    tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,
+    parent_sub_agent_id, tool_call_id, tags, saved_cache_cost
 ) FROM STDIN (FORMAT binary)

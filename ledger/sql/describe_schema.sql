@@ -67,7 +67,10 @@ statements AS (
     FROM pg_index
     WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
     UNION ALL
-    SELECT 2, tgrelid, 2, tgname, pg_get_triggerdef(oid, true) FROM pg_trigger WHERE NOT tgisinternal
+    SELECT CASE relkind WHEN 'v' THEN 3 ELSE 2 END, tgrelid, 2, tgname, pg_get_triggerdef(pg_trigger.oid, true)
+    FROM pg_trigger
+    JOIN relations ON relations.oid = tgrelid
+    WHERE NOT tgisinternal
     UNION ALL
     SELECT 3, oid, 0, '', format(E'CREATE VIEW %s AS\n%s', name, rtrim(pg_get_viewdef(oid, 90), ';'))
     FROM relations

@@ -14,20 +14,20 @@ judged AS (
             WHEN receipt.id IS NOT NULL THEN 'callback'
         END AS resolution
     FROM first
-    LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+    LEFT JOIN billing.charge_receipts AS receipt ON receipt.id = first.receipt_id
 ),
 opened AS (
     INSERT INTO billing.deferred_calls (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
         occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note,
-        kafka_topic_id
+        receipt_id, kafka_topic_id
     )
     SELECT
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
         occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
-        resolved_by, resolution_note,
+        resolved_by, resolution_note, receipt_id,
         -- Written in this transaction, or in one before it where the batch goes in parts.
         (
             SELECT known.topic_id

@@ -20,7 +20,7 @@ SELECT
     ) AS resolution,
     deferred.resolved_by AS "by", deferred.resolution_note AS note
 FROM billing.deferred_calls AS deferred
-LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+LEFT JOIN billing.charge_receipts AS receipt ON receipt.id = deferred.receipt_id
 LEFT JOIN billing.open_deferrals AS open ON open.id = deferred.id
 -- What waits for another callback of its response is no matter for a person before a day.
 WHERE %(settled)s OR (

@@ -201,7 +201,7 @@ def check_ledger(database_url: str, count: int) -> None:
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
             "SELECT (SELECT count(*) FROM billing.charge_receipts),"
-            " (SELECT count(*) FROM billing.llm_charge_details),"
+            " (SELECT count(stream) FROM billing.charge_receipts),"
             " (SELECT count(*) FROM billing.deferred_calls)"
         ).fetchone()
     receipts = receipts_among(count)

@@ -25,7 +25,7 @@ from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("BILLING_", "GATEWAY_", "CONSUMER_", "KAFKA_", "DATABASE_")
-_POSTGRESQL: Final = {
+POSTGRESQL: Final = {
     "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",
     "max_wal_size": "16GB",
     "checkpoint_timeout": "15min",
@@ -191,7 +191,7 @@ def running_services() -> Iterator[Services]:
         broker = make_broker(choice, broker_directory, measured=True)
         broker.start()
         stack.callback(broker.remove)
-        database = make_database(choose_database(), _POSTGRESQL)
+        database = make_database(choose_database(), POSTGRESQL)
         stack.callback(database.remove)
         database.start()
         stack.callback(database.stop)
@@ -215,6 +215,6 @@ def about(url: str) -> dict[str, str]:
                 raise BrokerError(
                     f"PostgreSQL has {setting} = {row and row[0]}; figures need it on"
                 )
-        shown = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in _POSTGRESQL]
-        said = {name: str(row[0]) for name, row in zip(_POSTGRESQL, shown, strict=True) if row}
+        shown = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in POSTGRESQL]
+        said = {name: str(row[0]) for name, row in zip(POSTGRESQL, shown, strict=True) if row}
         return {"PostgreSQL": str(connection.info.parameter_status("server_version")), **said}

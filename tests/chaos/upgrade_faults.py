@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.chaos.fault import Fault
 from tests.chaos.fleet import ROOT, Fleet
-from tests.databases.former_schema import NEEDED, UNDO, take_back
+from tests.databases.former_schema import NEEDED, SINCE_RELEASE, UNDO, take_back
 from tests.waiting import NET_SECONDS, eventually
 
 LAST_RELEASE: Final = os.environ.get("CHAOS_LAST_RELEASE", "")
@@ -58,7 +58,7 @@ def upgrade(fleet: Fleet, chance: random.Random) -> None:
     """Members of the last release work on its schema; it is migrated under them; they go."""
     for member in fleet.members:
         member.stop()
-    take_back(fleet.postgres.url, min(UNDO))
+    take_back(fleet.postgres.url, SINCE_RELEASE)
     for number in range(len(fleet.members)):
         fleet.members[number] = fleet.member_with(number, Path(LAST_RELEASE))
         fleet.members[number].start()

@@ -7,9 +7,49 @@ from typing import Final
 import psycopg
 from psycopg.errors import DeadlockDetected
 
+from ledger.migration import migrations
 from tests.waiting import eventually
 
+_DETAILS: Final = (
+    "provider_call_id, model, provider_model, provider, call_type, stream, tokens_in, tokens_out,"
+    " tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,"
+    " parent_sub_agent_id, tool_call_id, tags, saved_cache_cost"
+)
+_DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
+
 UNDO: Final = {
+    "0011": """
+ALTER TABLE billing.charge_receipts
+    ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
+CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
+CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+DROP INDEX billing.charge_receipts_litellm_call_hash, billing.charge_receipts_response_hash,
+    billing.charge_receipts_other_sources, billing.deferred_calls_litellm_call_id,
+    billing.deferred_calls_response_id;
+""",
+    "0010": f"""
+INSERT INTO billing.former_charge_details (charge_receipt_id, {_DETAILS})
+SELECT id, {_DETAILS} FROM billing.charge_receipts WHERE stream IS NOT NULL;
+DROP VIEW billing.llm_charge_details, billing.detailed_receipts, billing.open_deferrals;
+DROP FUNCTION billing.keep_former_details, billing.offset_in_topic;
+ALTER TABLE billing.former_charge_details RENAME TO llm_charge_details;
+DO $$
+DECLARE
+    named text;
+BEGIN
+    FOR named IN SELECT conname FROM pg_constraint
+        WHERE conrelid = 'billing.llm_charge_details'::regclass AND conname LIKE 'former%'
+    LOOP
+        EXECUTE format('ALTER TABLE billing.llm_charge_details RENAME CONSTRAINT %I TO %I',
+            named, replace(named, 'former_charge', 'llm_charge'));
+    END LOOP;
+END $$;
+ALTER TABLE billing.llm_charge_details ADD CONSTRAINT llm_charge_details_charge_receipt_id_fkey
+    FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts (id);
+ALTER TABLE billing.charge_receipts {_DROPPED};
+ALTER TABLE billing.deferred_calls DROP COLUMN receipt_id;
+{migrations()["0009"]}
+""",  # noqa: S608 - our names
     "0009": """
 DROP VIEW billing.open_deferrals;
 DROP FUNCTION billing.offset_in_topic;
@@ -39,8 +79,11 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 }
 """What takes each migration back, the newest first, where nothing of what it brought is in use."""
 
-NEEDED: Final = frozenset({"0009"})
-"""Those without which members of this release do not write. Each may be applied over itself."""
+SINCE_RELEASE: Final = "0010"
+"""The first migration that the last release, 0.2.0, does not know."""
+
+NEEDED: Final = frozenset({"0009", "0010"})
+"""Those without which members of this release do not write. The last may be applied over itself."""
 
 
 def take_back(url: str, oldest: str, kept: Collection[str] = ()) -> None:

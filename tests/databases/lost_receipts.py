@@ -35,7 +35,7 @@ def put_back(url: str, before: list[tuple[Any, ...]]) -> int:
             )
         ]
         for table, column in (
-            ("llm_charge_details", "charge_receipt_id"),
+            ("former_charge_details", "charge_receipt_id"),
             ("charge_receipts", "id"),
         ):
             connection.execute(

@@ -12,6 +12,7 @@ from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.brokers.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.brokers.jars import fetch_jars
+from tests.databases.former_schema import SINCE_RELEASE, take_back
 from tests.databases.writing import ROLE
 from tests.observers.ledger import Ledger as Tables
 from tests.processes.consuming import Consuming
@@ -80,3 +81,10 @@ def broker(hurt_kafka: ApacheKafka) -> ApacheKafka:
         hurt_kafka.kill()
         hurt_kafka.start()
     return hurt_kafka
+
+
+@pytest.fixture
+def former_url(migrated_database_url: str) -> str:
+    """A ledger as release 0.2.0 has it."""
+    take_back(migrated_database_url, SINCE_RELEASE)
+    return migrated_database_url

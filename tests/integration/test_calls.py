@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -19,23 +20,36 @@ from tests.inputs.callbacks import ENDED, decided, element
 DAY = datetime.fromtimestamp(ENDED, UTC).date()
 BY_INDEX = (
     *("explain_sources", "explain_receipts", "explain_deferrals", "explain_conflicts"),
-    *("explain_units", "explain_positions"),
+    *("explain_units", "explain_positions", "explain_deferral_keys", "find_deferred"),
+    *("find_receipts", "find_successes", "read_receipts", "find_links"),
 )
-ASKED = {
+ID = "6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11"
+ASKED: dict[str, Any] = {
     "name": "call-1",
-    "id": "6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11",
+    "number": 1,
+    "id": ID,
+    "ids": [UUID(ID)],
+    "links": ["a"],
     "sources": ["litellm"],
     "keys": ["call-1"],
     "calls": ["call-1"],
     "group": "billing-consumer",
     "limit": 100,
 }
+LISTED: dict[str, dict[str, Any]] = {
+    "find_receipts": {"ids": json.dumps([ID])},
+    "find_successes": {"calls": json.dumps(["call-1"])},
+}
+"""What a batch hands over as JSON."""
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """The tables that a plan reads from one end to the other."""
+    """The tables and indexes that a plan reads from one end to the other."""
     if plan["Node Type"] == "Seq Scan":
         yield plan["Relation Name"]
+    # Of an index alone only the least entry is read.
+    if plan["Node Type"] in {"Index Scan", "Bitmap Index Scan"} and "Index Cond" not in plan:
+        yield plan["Index Name"]
     for below in plan.get("Plans", ()):
         yield from scans(below)
 
@@ -44,7 +58,7 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 def test_a_look_up_reads_no_table_from_end_to_end(migrated_database_url: str, name: str) -> None:
     with psycopg.connect(migrated_database_url) as connection:
         connection.execute("SET enable_seqscan = off")
-        given = {**ASKED, "id": ASKED["id"]}
+        given = {**ASKED, **LISTED.get(name, {})}
         explain = f"EXPLAIN (FORMAT JSON) {query(name)}".encode()
         [[found]] = connection.execute(explain, given).fetchall()
     assert list(scans(found[0]["Plan"])) == []

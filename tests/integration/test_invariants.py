@@ -115,7 +115,8 @@ def test_ONE_LEDGER_WRITER_nobody_else_may_add_receipts(migrated_database_url: s
         migrated_database_url,
         "SELECT DISTINCT grantee FROM information_schema.role_table_grants "
         "WHERE table_schema = 'billing' AND table_name IN ('charge_receipts', "
-        "'llm_charge_details') AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')",
+        "'llm_charge_details', 'former_charge_details')"
+        " AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')",
     )
     owner = found(migrated_database_url, "SELECT current_user")
     assert {*granted} == {("billing_consumer",), *owner}

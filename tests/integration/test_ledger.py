@@ -30,6 +30,7 @@ def content(url: str) -> dict[str, list[Any]]:
     left_out = {
         "charge_receipts": {"created_at", "kafka_offset", "kafka_partition"},
         "llm_charge_details": set[str](),
+        "former_charge_details": set[str](),
         "deferred_calls": {"id", "deferred_at", "resolved_at", "kafka_offset", "kafka_partition"},
         "receipt_conflicts": {"id", "detected_at", "kafka_offset", "kafka_partition"},
         "usage_units": {"created_at", "kafka_offset", "kafka_partition"},

@@ -27,7 +27,7 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009"
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def migrated_template(database_server: str) -> Iterator[str]:
 
 
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Run `python -m consumer`; its exit code, and what it said."""
+    """Run `python -m consumer`; its exit code, and what it said, but for lines of progress."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
     done = subprocess.run(
         [sys.executable, "-m", "consumer", *arguments],
@@ -56,7 +56,8 @@ def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
         timeout=NET_SECONDS,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    said = [line for line in done.stderr.splitlines() if '"level": "info"' not in line]
+    return done.returncode, " ".join("\n".join([done.stdout, *said]).split())
 
 
 def schema(url: str) -> list[tuple[object, ...]]:
@@ -138,7 +139,7 @@ CREATE TABLE billing.schema_migrations (
 """What Alembic 1.20.1, with which earlier releases migrate, makes for itself before the first."""
 
 
-@pytest.mark.parametrize("last", ["", "0001", "0004", "0008", "0009"])
+@pytest.mark.parametrize("last", ["", "0001", "0004", "0008", "0009", "0010"])
 def test_a_database_that_an_earlier_release_has_migrated_with_alembic_goes_on(
     database_url: str, migrated_database_url: str, last: str
 ) -> None:
@@ -202,16 +203,16 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said
     assert "deadlock" in said
-    assert "applied: 0005, 0006, 0007, 0008, 0009" in said
+    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011" in said
     assert schema(migrated_database_url) == whole
 
 
 def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_url: str) -> None:
-    """So a migration before it can be met by members that write."""
+    """So the migrations behind it can be met by members that write."""
     whole = schema(migrated_database_url)
-    take_back(migrated_database_url, "0008", kept=NEEDED)
+    take_back(migrated_database_url, max(NEEDED), kept=NEEDED)
     assert writes(migrated_database_url)
-    assert run(migrated_database_url, "migrate") == (0, "applied: 0008, 0009")
+    assert run(migrated_database_url, "migrate") == (0, "applied: 0010, 0011")
     assert schema(migrated_database_url) == whole
 
 
@@ -408,7 +409,9 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     expected |= {("billing_reader", "lost_records", "SELECT")}
     expected |= {("billing_consumer", "lost_records", "INSERT SELECT")}
     expected |= {
-        (role, "open_deferrals", "SELECT") for role in ("billing_consumer", "billing_reader")
+        (role, view, "SELECT")
+        for role in ("billing_consumer", "billing_reader")
+        for view in ("open_deferrals", "detailed_receipts")
     }
     assert set(granted) == expected
     assert columns == [
@@ -464,7 +467,8 @@ def test_ONE_LEDGER_WRITER_who_may_not_do_more(
 AMOUNTS = (
     ("charge_receipts", "response_cost_usd"),
     ("charge_receipts", "charged_usd"),
-    ("llm_charge_details", "saved_cache_cost"),
+    ("charge_receipts", "saved_cache_cost"),
+    ("former_charge_details", "saved_cache_cost"),
     ("deferred_calls", "suggested_cost_usd"),
     ("receipt_conflicts", "response_cost_usd"),
 )

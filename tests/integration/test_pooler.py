@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ledger.migration import migrate
 from tests.databases.database import with_database
 from tests.databases.pgbouncer import PgBouncer
 from tests.inputs.callbacks import element, in_run
@@ -104,3 +105,11 @@ def test_a_new_database_is_migrated_through_a_pool(
     through = with_database(pooler.url, name)
     assert "applied: 0001" in consuming.command("migrate", DATABASE_URL=through)
     assert "up to date" in consuming.command("migrate", DATABASE_URL=through)
+
+
+def test_a_ledger_in_use_is_upgraded_through_a_pool_of_two(former_url: str) -> None:
+    """One of them holds the lock, the other one takes the steps."""
+    with closing(PgBouncer(former_url, "transaction", 2)) as pooler:
+        pooler.start()
+        assert migrate(pooler.url) == ["0010", "0011"]
+        assert migrate(pooler.url) == []

@@ -35,6 +35,7 @@ LEFT_OUT: Final = {
     # When the row was written; by which record, and a replayed record is another one.
     "charge_receipts": {"created_at", *PROVENANCE},
     "llm_charge_details": set[str](),
+    "former_charge_details": set[str](),
     # The number is given in the order of writing.
     "deferred_calls": {"id", "deferred_at", "resolved_at", *PROVENANCE},
     "receipt_conflicts": {"id", "detected_at", *PROVENANCE},

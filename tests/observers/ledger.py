@@ -10,7 +10,7 @@ Row: TypeAlias = dict[str, Any]
 
 RECEIPTS = """
 SELECT *, response_cost_usd::text AS cost_text, charged_usd::text AS charged_text
-FROM billing.charge_receipts r JOIN billing.llm_charge_details d ON d.charge_receipt_id = r.id
+FROM billing.detailed_receipts r
 WHERE {where} ORDER BY r.call_key
 """
 DEFERRED = "SELECT * FROM billing.deferred_calls WHERE {where} ORDER BY call_key"
@@ -19,6 +19,7 @@ USAGE_UNITS = "SELECT * FROM billing.usage_units WHERE {where} ORDER BY unit_id"
 TABLES = (
     "charge_receipts",
     "llm_charge_details",
+    "former_charge_details",
     "deferred_calls",
     "receipt_conflicts",
     "usage_units",
@@ -37,7 +38,7 @@ class Ledger:
         self._url = database_url
 
     def receipts(self, **columns: object) -> list[Row]:
-        """Receipts joined with their details; amounts also as text, digit for digit."""
+        """Receipts with their details; amounts also as text, digit for digit."""
         return self._select(RECEIPTS, columns)
 
     def receipt(self, **columns: object) -> Row:

@@ -1,8 +1,13 @@
 """The files of migrations, as they are found in the order of their names."""
 
+import re
 from importlib.resources import files
+from typing import Any
 
-from ledger.migration import migrations
+import pytest
+
+from ledger.migration import migrations, stepwise
+from ledger.steps import run
 
 
 def test_revisions_are_counted_without_a_gap() -> None:
@@ -16,3 +21,14 @@ def test_revisions_are_counted_without_a_gap() -> None:
 
 def test_each_says_first_what_it_is_for() -> None:
     assert [revision for revision, sql in migrations().items() if not sql.startswith("--")] == []
+
+
+@pytest.mark.parametrize("revision", sorted(stepwise()))
+def test_each_step_may_be_taken_again(revision: str) -> None:
+    """An interrupted migration begins anew, and an index that is made locks no writer out."""
+    nowhere: Any = None
+    names = [step.name for step in run(nowhere, migrations()[revision])]
+    assert len(names) > 1
+    for name in names:
+        assert re.search(r"IF (NOT )?EXISTS|VALIDATE CONSTRAINT", name), name
+        assert "INDEX" not in name or "CONCURRENTLY" in name, name

@@ -15,6 +15,7 @@ OUTCOMES = {"created", "duplicate", "conflict", "deferred", "skipped", "parked"}
 OWN_OF_A_ROW = {
     "id",
     "charge_receipt_id",
+    "receipt_id",
     "source_system",
     "kafka_topic",
     "kafka_partition",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from charging.outcomes import Charge, Deferred, Parked
-from ledger.rows import deferred_row, detail_row, receipt_row
+from ledger.rows import deferred_row, receipt_row
 from schemas.receipt import (
     EVENT_TYPE,
     NAMESPACE,
@@ -191,7 +191,6 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_rows_nor_in_refusals(file: str) -> None:
         if isinstance(decision, Charge):
             message = to_kafka(decision.receipt)
             shown += [repr(message), repr(receipt_row(taken, decision))]
-            shown += [repr(detail_row(decision))]
         elif isinstance(decision, Deferred):
             shown += [repr(deferred_row(0, taken, decision, None))]
         else:

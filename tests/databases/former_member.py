@@ -1,0 +1,59 @@
+"""A member of release 0.2.0 at a ledger: its statements word for word, and its rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, LiteralString
+
+import pytest
+from psycopg import Cursor
+
+from ledger.apply import _copy
+from ledger.plan import Plan
+from ledger.queries import query
+from ledger.rows import DEFERRED_TYPES, RECEIPT_TYPES, deferred_row, receipt_row
+
+_FORMER: Final[dict[str, LiteralString]] = {
+    file.stem: file.read_text("utf-8")
+    for file in (Path(__file__).parent / "former_sql").glob("*.sql")
+}
+_OF_RECEIPT: Final = 20
+"""How many columns a receipt had; the others were its details."""
+
+
+@contextmanager
+def former_release() -> Iterator[None]:
+    """Whatever writes receipts in this process does it as release 0.2.0, until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ledger.apply.query", _query)
+        patch.setattr("ledger.receipts.query", _query)
+        patch.setattr("ledger.apply._create", _create)
+        patch.setattr("ledger.apply._defer", _defer)
+        yield
+
+
+def _query(name: str) -> LiteralString:
+    return _FORMER[name] if name in _FORMER else query(name)
+
+
+def _create(cursor: Cursor[Any], planned: Plan) -> None:
+    rows = [receipt_row(record, charge) for record, charge in planned.receipts]
+    receipts = (row[:_OF_RECEIPT] for row in rows)
+    _copy(cursor, "copy_receipts", RECEIPT_TYPES[:_OF_RECEIPT], receipts)
+    details = ((row[0], *row[_OF_RECEIPT:]) for row in rows)
+    _copy(cursor, "copy_details", ("uuid", *RECEIPT_TYPES[_OF_RECEIPT:]), details)
+
+
+def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
+    rows = (
+        deferred_row(
+            ordinal,
+            planned.batch[ordinal].record,
+            deferred,
+            planned.settlements.get((deferred.source_system, deferred.call_key)),
+        )[:-1]
+        for ordinal, deferred in planned.deferrals.items()
+    )
+    cursor.execute(_query("create_incoming"))
+    _copy(cursor, "copy_deferred", DEFERRED_TYPES[:-1], rows)
+    return {ordinal for (ordinal,) in cursor.execute(_query("insert_deferred"))}

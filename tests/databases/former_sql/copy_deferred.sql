@@ -1,0 +1,5 @@
+COPY incoming_deferred (
+    ordinal, source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd,
+    run_id, model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
+    occurred_at, sent_cost, link, held, resolved_by, resolution_note
+) FROM STDIN (FORMAT binary)

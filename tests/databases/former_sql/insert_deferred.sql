@@ -1,0 +1,61 @@
+-- Open a deferral for each call once; one whose receipt is already there is settled at birth, so
+-- that the order in which the two callbacks arrive makes no difference. Who settled it by hand comes
+-- with it where the same batch wrote that receipt, as a rebuild does. Returns the new ordinals.
+WITH first AS (
+    SELECT DISTINCT ON (source_system, call_key) *
+    FROM incoming_deferred
+    ORDER BY source_system, call_key, ordinal
+),
+judged AS (
+    SELECT
+        first.*,
+        CASE
+            WHEN receipt.cost_source = 'operator' THEN 'settled'
+            WHEN receipt.id IS NOT NULL THEN 'callback'
+        END AS resolution
+    FROM first
+    LEFT JOIN billing.charge_receipts AS receipt USING (source_system, call_key)
+),
+opened AS (
+    INSERT INTO billing.deferred_calls (
+        source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
+        model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
+        occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note,
+        kafka_topic_id
+    )
+    SELECT
+        source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
+        model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
+        occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
+        resolved_by, resolution_note,
+        -- Written in this transaction, or in one before it where the batch goes in parts.
+        (
+            SELECT known.topic_id
+            FROM billing.published_offsets AS known
+            WHERE known.kafka_topic = judged.kafka_topic
+                AND known.kafka_partition = judged.kafka_partition
+            ORDER BY known.written_at DESC
+            LIMIT 1
+        )
+    FROM judged
+    ORDER BY source_system, call_key
+    ON CONFLICT ON CONSTRAINT one_deferral_per_call DO NOTHING
+    RETURNING source_system, call_key
+),
+-- Left open by two members that wrote the deferral and the receipt in the same moment.
+settled AS (
+    UPDATE billing.deferred_calls AS deferred
+    SET
+        resolved_at = now(),
+        resolution = judged.resolution,
+        resolved_by = judged.resolved_by,
+        resolution_note = judged.resolution_note
+    FROM judged
+    WHERE deferred.source_system = judged.source_system
+        AND deferred.call_key = judged.call_key
+        AND deferred.resolved_at IS NULL
+        AND judged.resolution IS NOT NULL
+)
+SELECT first.ordinal
+FROM first
+JOIN opened USING (source_system, call_key)
