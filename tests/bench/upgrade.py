@@ -178,7 +178,7 @@ def writing(url: str, took: list[float]) -> Iterator[None]:
                 if stopped.wait(0.05):
                     return
                 began = time.perf_counter()
-                # Cut off after a minute where it has to scan a large table: as long as that, at least.
+                # Cut off after a minute where it has to scan a large table.
                 with contextlib.suppress(psycopg.errors.QueryCanceled):
                     ledger.write(part)
                 took.append(time.perf_counter() - began)
