@@ -4,6 +4,7 @@
 while a member of that release writes. No broker is needed.
 """
 
+import contextlib
 import logging
 import statistics
 import sys
@@ -177,7 +178,9 @@ def writing(url: str, took: list[float]) -> Iterator[None]:
                 if stopped.wait(0.05):
                     return
                 began = time.perf_counter()
-                ledger.write(part)
+                # Cut off after a minute where it has to scan a large table.
+                with contextlib.suppress(psycopg.errors.QueryCanceled):
+                    ledger.write(part)
                 took.append(time.perf_counter() - began)
 
     thread = threading.Thread(target=write)
@@ -221,12 +224,15 @@ def main(
                 seconds = time.perf_counter() - began
                 migrated = len(took)
                 time.sleep(_AFTER_SECONDS)
+            # The batch that was under way has ended, too.
             print(f"{count:,} receipts were migrated in {seconds:.1f} s")
             for when, some in (
                 ("before", took[:quiet]),
                 ("meanwhile", took[quiet:migrated]),
                 ("after, until it is replaced", took[migrated:]),
             ):
+                if not some:
+                    continue
                 print(
                     f"  a batch of {_LIVE} of the former release, {when}: "
                     f"{statistics.median(some):.2f} s, {max(some):.2f} s at most, {len(some)} times"

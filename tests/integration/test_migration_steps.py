@@ -120,8 +120,9 @@ def test_a_long_report_makes_a_migration_give_up_and_holds_no_writer_up(
         # All but the step that takes the table for itself.
         migrate(former_url, "0010")
         with psycopg.connect(former_url, autocommit=True) as connection:
-            for step in list(run(connection, migrations()[STEPS]))[:-1]:
-                step.take()
+            for step in run(connection, migrations()[STEPS]):
+                if "DROP CONSTRAINT" not in step.name:
+                    step.take()
         reader.execute("SELECT count(*) FROM billing.charge_receipts")
     stopped = threading.Event()
     written = list[str]()
