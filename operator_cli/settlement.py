@@ -91,7 +91,24 @@ def settled_value(callback: bytes, cost_usd: Decimal) -> bytes:
     Raises `ContractError` where `callback` is none.
     """
     values, _ = read_values(callback)
-    return _encoder.encode(values | {"response_cost": cost_usd, "status": "success"})
+    said: Any = _with_fractions(values)
+    return _encoder.encode(said | {"response_cost": cost_usd, "status": "success"})
+
+
+def _with_fractions(value: object) -> object:
+    """Return a value whose large numbers are still no integers where they were sent as none.
+
+    An id of more digits than a float has is read from an integer only, and `1.0393368769284074e16`
+    would become one: the call would have another key.
+    """
+    match value:
+        case dict():
+            return {name: _with_fractions(one) for name, one in value.items()}
+        case list():
+            return [_with_fractions(one) for one in value]
+        case Decimal() if str(value).lstrip("-").isdigit():
+            return msgspec.Raw(f"{value}.0".encode())
+    return value
 
 
 def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: Settlement) -> None:

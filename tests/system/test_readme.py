@@ -35,6 +35,7 @@ PAGES: Final = (
     "docs/subscribers.md",
     "docs/security.md",
     "docs/docker.md",
+    "docs/executors.md",
     "docs/kubernetes.md",
     "docs/performance.md",
     "docs/reliability.md",
@@ -149,10 +150,16 @@ def named_alone(stack: Shell, command: Command) -> None:
 
 
 def packaged(_: Shell, command: Command) -> None:
-    """The wheel is this version's; that it works by itself is seen in `unit/test_wheel.py`."""
+    """The wheel is of this version; `repository/test_wheel.py` shows that it works by itself."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert command.text.endswith((" .", f"/billing_stream-{version}-py3-none-any.whl"))
     assert not command.output or f"billing-stream {version}," in command.output
+
+
+def packaged_alone(_: Shell, command: Command) -> None:
+    """There is such a project; that it installs by itself is seen in `repository/test_wheel.py`."""
+    folder = ROOT / command.text.partition(" #")[0].split()[-1]
+    assert "project" in tomllib.loads((folder / "pyproject.toml").read_text())
 
 
 def migrated(stack: Shell, command: Command) -> None:
@@ -209,8 +216,9 @@ CHECKS: Final[dict[str, Check]] = {
     r"\./billing (report|deferred|dead-letters|topics|migrate)\b.*": ran,
     r"(\./)?billing explain .*": told_of,
     r"billing (deferred|dead-letters|replay|topics)\b.*": named_alone,
-    r"billing migrate": migrated,
+    r"billing migrate( --to \d{4})?( +#.*)?": migrated,
     r"pip wheel .*|pipx install .*": packaged,
+    r"pip install \./.*": packaged_alone,
     r"billing spool (inspect|salvage)\b.*": spool,
     r"billing spool (list|drain)\b.*": spool_without_a_gateway,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from operator_cli.settlement import settled_value
@@ -72,6 +72,8 @@ METADATA = st.fixed_dictionaries({"spend_logs_metadata": SPEND | SPEND.map(json.
         ),
     )
 )  # fmt: skip
+@example({"litellm_call_id": 1.0393368769284074e16})
+@example({"metadata": {"spend_logs_metadata": {"run_id": -1.0393368769284074e16}}})
 def test_whatever_else_the_callback_says_it_can_be_settled(fields: dict[str, Any]) -> None:
     value = element(response_cost=0, **fields)
     settled = settled_value(value, COST)
