@@ -121,10 +121,10 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     default = field.default
-    if default is None or default in ("", ()):
-        return ""
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
+    if default is None or default in ("", ()):
+        return ""
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, tuple):
