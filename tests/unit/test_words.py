@@ -54,7 +54,7 @@ def test_a_word_that_was_given_up_names_nothing_in_the_tests() -> None:
             assert not set(words(name)) & IN_TESTS_TOO, f"{path.relative_to(ROOT)}: {name}"
 
 
-def test_no_alert_speaks_of_settling() -> None:
+def test_no_alert_uses_the_word_for_deferrals() -> None:
     alerts = re.findall(r"alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
     assert len(alerts) > 30
     assert not [name for name in alerts if any(map(SETTLES.fullmatch, words(name)))]
