@@ -22,7 +22,11 @@ from tests.repository.test_observability import former, measured
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "deploy/litellm/README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy/litellm/README.md", ROOT / "tests/README.md"),
+    ]
 )
 GENERATED: Final = {ROOT / path: text for path, text in DOCUMENTS.items()}
 PAGES: Final = {
