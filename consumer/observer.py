@@ -1,4 +1,4 @@
-"""The accountant: counts what became of each record, and watches lag and open deferrals."""
+"""Counts what became of each record, and watches lag and open deferrals."""
 
 import time
 from collections import Counter

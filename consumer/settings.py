@@ -78,7 +78,7 @@ class Settings(
         default=60.0,
         gt=0,
         description="Seconds after which /livez fails if the consumer's loop makes no turn, or if "
-        "records wait and none is settled.",
+        "records wait and none is committed.",
     )
 
 

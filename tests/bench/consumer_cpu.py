@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.bench import writing
+from tests.bench.committing import DECIDE, Committed
 from tests.bench.figures import Comparison, Figures
-from tests.bench.others import OURS, settled
+from tests.bench.others import OURS, committed
 from tests.bench.payloads import SIZES, Payloads
 from tests.bench.services import Services
-from tests.bench.settling import DECIDE, Settled
 from tests.bench.sizes import Size
 from tests.bench.writing import Rows, Written
 
@@ -24,7 +24,7 @@ _SLOWEST: Final = "its slowest single step"
 
 @dataclass(frozen=True)
 class _Rounds:
-    settled: list[Settled] = field(default_factory=list)
+    committed: list[Committed] = field(default_factory=list)
     copied: list[Written] = field(default_factory=list)
     many: list[Written] = field(default_factory=list)
 
@@ -39,7 +39,9 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
     for number in range(size.rounds):
         payloads = Payloads(f"cpu {number}", each)
         with services.database() as url:
-            rounds.settled.append(settled(services, OURS, url, payloads, size.settled_callbacks))
+            rounds.committed.append(
+                committed(services, OURS, url, payloads, size.committed_callbacks)
+            )
             rows = Rows.of(url)
         rounds.copied.append(writing.measured(services, rows, writing.copy))
         rounds.many.append(writing.measured(services, rows, writing.many))
@@ -47,8 +49,8 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
 
 
 def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
-    def figures(said: str, value: Callable[[Settled], float]) -> Figures:
-        return Figures(said, tuple(value(one) for one in rounds.settled))
+    def figures(said: str, value: Callable[[Committed], float]) -> Figures:
+        return Figures(said, tuple(value(one) for one in rounds.committed))
 
     def limit(said: str, among: list[Written], value: Callable[[Written], float]) -> Figures:
         return Figures(said, tuple(value(one) for one in among))
@@ -84,10 +86,10 @@ def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
                 f"consumer, {name}: step {step}, {'CPU' if step == DECIDE else 'wall'}",
                 "µs/callback", figures(step, _taken(step)),
             )
-            for step in rounds.settled[0].steps
+            for step in rounds.committed[0].steps
         ),
         Comparison(
-            f"consumer, settled, {name}", "callbacks/s", figures("rate", lambda one: one.rate)
+            f"consumer, committed, {name}", "callbacks/s", figures("rate", lambda one: one.rate)
         ),
         Comparison(
             f"consumer, {name}: WAL", "bytes/receipt", figures("WAL", lambda one: one.wal),
@@ -101,5 +103,5 @@ def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
     ]  # fmt: skip
 
 
-def _taken(step: str) -> Callable[[Settled], float]:
+def _taken(step: str) -> Callable[[Committed], float]:
     return lambda one: one.steps[step]

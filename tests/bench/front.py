@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_gateway.app import Gateway
 from producer_gateway.routes import CALLBACKS_PATH, USAGE_UNITS_PATH, application
-from tests.doubles.memory_gateway import ONE, TOKEN, House
+from tests.doubles.memory_gateway import ONE, TOKEN, MemoryGateway
 from tests.inputs.callbacks import usage_unit
 
 _ROUNDS: Final = 21
@@ -72,8 +72,8 @@ async def _request(app: ASGIApp, path: str, body: bytes) -> None:
 
 async def measure() -> dict[str, float]:
     """Return the microseconds of CPU of a request, by case: the median of interleaved rounds."""
-    house = House()
-    measured = cases(house.gateway)
+    double = MemoryGateway()
+    measured = cases(double.gateway)
     taken = dict[str, list[float]]({name: [] for name in measured})
     for _ in range(_ROUNDS):
         for name, case in measured.items():
@@ -83,7 +83,7 @@ async def measure() -> dict[str, float]:
                 await _request(*case)
             spent = (time.thread_time() - before) / _REQUESTS
             taken[name].append(spent * _MICROSECONDS)
-            house.store.records.clear()
+            double.store.records.clear()
     return {name: statistics.median(figures) for name, figures in taken.items()}
 
 

@@ -115,7 +115,7 @@ class _Trial:
         if left := producer.flush(60):
             raise DrainError(f"{left} records could not be put on the topic")
 
-    def settled(self, process: Server, count: int) -> None:
+    def committed(self, process: Server, count: int) -> None:
         until_committed(process, self.progress, count, START_SECONDS + count / LEAST_RATE)
 
     def count(self, query: LiteralString) -> int:
@@ -154,9 +154,9 @@ def _kill(trial: _Trial) -> tuple[str, str]:
         raise DrainError("it was killed when all was done")
     with trial.running() as process:
         began = time.monotonic()
-        trial.settled(process, had + 1)
+        trial.committed(process, had + 1)
         away = time.monotonic() - began
-        trial.settled(process, CALLBACKS)
+        trial.committed(process, CALLBACKS)
     expected = receipts_among(CALLBACKS)
     return of_receipts(trial.count(_RECEIPTS), expected, away), of_events(trial.events(), expected)
 
@@ -202,7 +202,7 @@ def _break(trial: _Trial) -> str:
 
 
 def _survives(trial: _Trial, count: int) -> bool:
-    """Start it, and wait until it has settled so many records, or has ended."""
+    """Start it, and wait until it has committed so many records, or has ended."""
     with trial.running() as process:
 
         def ended() -> bool:
@@ -212,11 +212,11 @@ def _survives(trial: _Trial, count: int) -> bool:
                 return True
             return False
 
-        def settled() -> bool:
+        def committed() -> bool:
             return trial.progress.callbacks() >= count
 
-        eventually(lambda: settled() or ended(), "the last record, or its end", START_SECONDS)
-        return settled()
+        eventually(lambda: committed() or ended(), "the last record, or its end", START_SECONDS)
+        return committed()
 
 
 def _charge(trial: _Trial) -> str:
@@ -229,7 +229,7 @@ def _charge(trial: _Trial) -> str:
     named = {calls.names(number)[0]: cost for number, cost in enumerate(costs)}
     trial.put(*(calls.element(number, f"{cost:f}") for number, cost in enumerate(costs)))
     with trial.running() as process:
-        trial.settled(process, len(costs))
+        trial.committed(process, len(costs))
     rows = {name: (text, charged) for name, text, charged in trial.rows(_MONEY)}
     if rows.keys() != named.keys():
         raise DrainError(f"{len(rows)} of {len(named)} calls were charged")
@@ -244,7 +244,7 @@ def _contradict(trial: _Trial) -> str:
     calls = Payloads("contradicted", REDACTED)
     trial.put(calls.element(0, "0.001"), calls.element(0, "0.002"))
     with trial.running() as process:
-        trial.settled(process, 2)
+        trial.committed(process, 2)
     ((_, cost, _),) = trial.rows(_MONEY)
     conflicts = trial.count(_CONFLICTS)
     which = "the first stays" if Decimal(cost) == Decimal("0.001") else "the second replaces it"

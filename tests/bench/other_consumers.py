@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from tests.bench.committing import Committed
 from tests.bench.figures import Comparison, Figures
-from tests.bench.others import CONSUMERS, OURS, Other, settled
+from tests.bench.others import CONSUMERS, OURS, Other, committed
 from tests.bench.payloads import SIZES, Payloads
 from tests.bench.services import Services
-from tests.bench.settling import Settled
 from tests.bench.sizes import Size
 
 _CPU: Final = "CPU µs/receipt"
@@ -18,12 +18,12 @@ def measure(services: Services, size: Size) -> list[Comparison]:
 
 
 def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison]:
-    taking: dict[Other, list[Settled]] = {other: [] for other in (OURS, *CONSUMERS)}
+    taking: dict[Other, list[Committed]] = {other: [] for other in (OURS, *CONSUMERS)}
     for number in range(size.rounds):
         payloads = Payloads(f"others {number}", each)
         for other, taken in taking.items():
             with other.database(services) as url:
-                taken.append(settled(services, other, url, payloads, size.settled_callbacks))
+                taken.append(committed(services, other, url, payloads, size.committed_callbacks))
     ours = taking.pop(OURS)
     whole = Figures(OURS.name, tuple(one.cpu for one in ours))
     rate = Figures(OURS.name, tuple(one.rate for one in ours))
@@ -39,7 +39,7 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
     return [*_parts(OURS, ours, name), *rows]
 
 
-def _parts(other: Other, taken: list[Settled], name: str) -> list[Comparison]:
+def _parts(other: Other, taken: list[Committed], name: str) -> list[Comparison]:
     parts = {
         "its process": [one.process for one in taken],
         "PostgreSQL": [one.server for one in taken],

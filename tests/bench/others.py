@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.bench import writing
+from tests.bench.committing import Committed, Start, commit
 from tests.bench.payloads import Payloads
 from tests.bench.services import Gateway, Services, wait_for_http
-from tests.bench.settling import Settled, Start, settle
 from tests.processes.process import Server, free_port
 
 _MODULES: Final = "tests.bench.alternatives"
@@ -52,10 +52,12 @@ MANY: Final = Other(
 CONSUMERS: Final = (PLAIN, EXACT, MANY)
 
 
-def settled(services: Services, other: Other, url: str, payloads: Payloads, count: int) -> Settled:
-    """Have it settle `count` callbacks into an empty database; see `settling.settle`."""
+def committed(
+    services: Services, other: Other, url: str, payloads: Payloads, count: int
+) -> Committed:
+    """Have it commit `count` callbacks into an empty database; see `committing.commit`."""
     start = other.start(services)
-    return settle(services, url, start, payloads, count, has_metrics=other.has_metrics)
+    return commit(services, url, start, payloads, count, has_metrics=other.has_metrics)
 
 
 @contextmanager

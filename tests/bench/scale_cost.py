@@ -24,7 +24,7 @@ from tests.bench.sizes import Size
 from tests.bench.sizing import COSTS
 from tests.waiting import eventually
 
-_SETTLE_SECONDS: Final = 90.0
+_LATEST_SECONDS: Final = 90.0
 _LEAST_RATE: Final = 100.0
 _LEDGER: Final[LiteralString] = """
 SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8, (
@@ -120,10 +120,10 @@ def _round(services: Services, size: Size, each: int) -> dict[str, float]:
             per_post=PER_POST,
             seed="cost",
         )
-        warm = _settled(progress, replace(load, seconds=size.seconds / 5, seed="warm"), 0)
+        warm = _sent(progress, replace(load, seconds=size.seconds / 5, seed="warm"), 0)
         meter = _Meter(services, prefix, ledger, **rooms)
         before = meter.read()
-        count = _settled(progress, load, warm)
+        count = _sent(progress, load, warm)
         after = meter.read()
         if ledger.execute(_COUNT).fetchone() != (warm + count,):
             raise DrainError(f"{warm + count} callbacks are not as many rows of the ledger")
@@ -134,9 +134,9 @@ def _round(services: Services, size: Size, each: int) -> dict[str, float]:
     return {name: used[name] / count * said.per_million for name, said in COSTS.items()}
 
 
-def _settled(progress: Progress, load: Load, earlier: int) -> int:
+def _sent(progress: Progress, load: Load, earlier: int) -> int:
     """Post as fast as is answered; how many callbacks, when all of them have their outcome."""
     count = sum(send(load).statuses.values()) * load.per_post
-    seconds = _SETTLE_SECONDS + count / _LEAST_RATE
+    seconds = _LATEST_SECONDS + count / _LEAST_RATE
     eventually(lambda: progress.callbacks() >= earlier + count, f"{count} callbacks", seconds)
     return count

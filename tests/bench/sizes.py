@@ -16,7 +16,7 @@ class Size:
     """Of work for the broker before anything is measured."""
     callbacks: int
     """In each drain of the consumer."""
-    settled_callbacks: int
+    committed_callbacks: int
     """Of which the CPU is counted from idle to idle."""
     single_rows: int
     """Written one transaction a row, which is slow."""
@@ -39,7 +39,7 @@ SIZES: Final = {
             seconds=1.0,
             warm_up_seconds=0.0,
             callbacks=12_000,
-            settled_callbacks=8_000,
+            committed_callbacks=8_000,
             single_rows=200,
             path_rate=100,
             path_seconds=2.0,
@@ -53,7 +53,7 @@ SIZES: Final = {
             seconds=3.0,
             warm_up_seconds=20.0,
             callbacks=15_000,
-            settled_callbacks=20_000,
+            committed_callbacks=20_000,
             single_rows=1_000,
             path_rate=300,
             path_seconds=10.0,
@@ -67,7 +67,7 @@ SIZES: Final = {
             seconds=10.0,
             warm_up_seconds=60.0,
             callbacks=60_000,
-            settled_callbacks=60_000,
+            committed_callbacks=60_000,
             single_rows=3_000,
             path_rate=1_000,
             path_seconds=60.0,

@@ -239,12 +239,12 @@ class ApacheKafka:
         """End it for good: to write down thousands of partitions takes seconds."""
         self._server.kill()
 
-    def kill(self, settle_seconds: float = 20) -> None:
+    def kill(self, seconds: float = 20) -> None:
         """SIGKILL: a crash, after every partition is `described`."""
-        eventually(self._settled, "the metadata of every partition", settle_seconds)
+        eventually(self._may_be_killed, "the metadata of every partition", seconds)
         self._server.kill()
 
-    def _settled(self) -> bool:
+    def _may_be_killed(self) -> bool:
         try:
             self._server.check()
         except ServerError:

@@ -152,13 +152,13 @@ class KafkaCluster:
         """SIGTERM: one hands its leadership over, which takes the others, and ends."""
         self._nodes[number].server.stop()
 
-    def kill(self, *nodes: int, settle_seconds: float = 20) -> None:
+    def kill(self, *nodes: int, seconds: float = 20) -> None:
         """SIGKILL: a crash, after every partition of these nodes is `described`."""
         doomed = [self._nodes[number] for number in nodes or NODES]
         eventually(
             lambda: all(described(node.data) for node in doomed if node.runs),
             "the metadata of every partition",
-            settle_seconds,
+            seconds,
         )
         for node in doomed:
             node.server.kill()

@@ -15,7 +15,7 @@ from tests.waiting import eventually
 VALUES: Final = ROOT / "charts" / "billing-stream" / "values.yaml"
 GIANT_BYTES: Final = 10_000_000
 GIANTS: Final = (100, 200)
-SETTLED_SECONDS: Final = 180.0
+TAKEN_SECONDS: Final = 180.0
 
 
 def limit_bytes(room: str, values: Path = VALUES) -> int:
@@ -35,13 +35,13 @@ def backlog_of_giants(fleet: Fleet, chance: random.Random) -> None:
         for _ in range(chance.randint(*GIANTS))
     ]
     for giant in giants:
-        sender.post_until_taken([giant], SETTLED_SECONDS)
+        sender.post_until_taken([giant], TAKEN_SECONDS)
     for member in fleet.members:
         member.start()
     eventually(
         lambda: fleet.receipts_of([giant.response_id for giant in giants]) == len(giants),
         "the receipts of the giants",
-        SETTLED_SECONDS,
+        TAKEN_SECONDS,
     )
     for process in fleet.processes:
         peak, limit = process.peak_bytes, limit_bytes(process.room)

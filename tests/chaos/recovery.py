@@ -35,7 +35,7 @@ EVERY_SECONDS = 0.25
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 3.0
 GIVE_UP_SECONDS = 120.0
-SETTLED_SECONDS = 1.0
+AT_REST_SECONDS = 1.0
 
 console = Console(width=100)
 
@@ -92,7 +92,7 @@ class Probes:
                 self.look(connection)
         return self.longest
 
-    def settled(self) -> bool:
+    def at_rest(self) -> bool:
         """Whether a probe to every partition has its receipt within a second."""
         self.longest = 0.0
         self.send()
@@ -101,7 +101,7 @@ class Probes:
             while self._sent and time.monotonic() < until:
                 time.sleep(LOOK_SECONDS)
                 self.look(connection)
-        return not self._sent and self.longest < SETTLED_SECONDS
+        return not self._sent and self.longest < AT_REST_SECONDS
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def one_round(fleet: Fleet, probes: Probes, member: Server, how: str) -> float:
     before = assignments(member)
     member.start()
     eventually(lambda: assignments(member) > before, "the member to have partitions", 60)
-    eventually(probes.settled, "the group to be at rest", 120)
+    eventually(probes.at_rest, "the group to be at rest", 120)
     fleet.gateway.check()
     return pause
 
@@ -160,7 +160,7 @@ def main(
     ):
         probes = Probes(fleet)
         eventually(lambda: all(map(assignments, fleet.members)), "partitions for all", 60)
-        eventually(probes.settled, "the group to be at rest", 120)
+        eventually(probes.at_rest, "the group to be at rest", 120)
         for number in range(rounds):
             for how, found in pauses.items():
                 found.append(one_round(fleet, probes, chance.choice(fleet.members), how))

@@ -19,7 +19,7 @@ from tests.chaos.watchman import JOBS, Watchman
 from tests.chaos.witness import Witness
 from tests.waiting import eventually
 
-SETTLED_SECONDS = 90.0
+CLEAN_SECONDS = 90.0
 PROBE_SECONDS = 90.0
 LOAD_SECONDS = 0.4
 TOLD_SECONDS = 15.0
@@ -106,7 +106,7 @@ class Rounds:
         self._witness = Witness(
             fleet.kafka.bootstrap, fleet.topics.receipts.name, fleet.topics.dead_letters.name
         )
-        self._settled = self._found = self._letters = 0
+        self._booked = self._found = self._letters = 0
         self.tallies: dict[str, Tally] = {name: Tally() for name in FAULTS}
 
     def __enter__(self) -> Self:
@@ -138,9 +138,9 @@ class Rounds:
             self._sender.stop()
         tally.faults += 1
         tally.accepted += len(self.books.accepted)
-        audit = self._settle_and_audit(fault)
+        audit = self._wait_and_audit(fault)
         self._keep(tally, audit)
-        self._settled += self._found
+        self._booked += self._found
         return audit
 
     def _keep(self, tally: Tally, audit: Audit) -> None:
@@ -169,10 +169,10 @@ class Rounds:
     def _partitions(self) -> int:
         return self._fleet.topics.callbacks.partitions
 
-    def _settle_and_audit(self, fault: Fault) -> Audit:
-        """Wait until everything accepted is accounted for, then look for anything that is not."""
-        settled = _until(lambda: self._audit().clean, SETTLED_SECONDS)
-        books = Audit([], [], [], 0) if settled else self._audit()
+    def _wait_and_audit(self, fault: Fault) -> Audit:
+        """Wait until everything accepted has its outcome, then look for anything that is not."""
+        clean = _until(lambda: self._audit().clean, CLEAN_SECONDS)
+        books = Audit([], [], [], 0) if clean else self._audit()
         _until(lambda: not self._unseen(fault), TOLD_SECONDS)
         exits = [exit_ for exit_ in self._fleet.exits() if fault.ends.get(exit_.room) != exit_.code]
         return replace(books, exits=exits, untold=[*self._unseen(fault), *self._alarming(fault)])
@@ -206,10 +206,10 @@ class Rounds:
             *self._missing_letters(),
         ]
         wrong = _wrong(receipts, deferred, {**self.books.doubtful, **self.books.accepted}, events)
-        if all_receipts != self._settled + len(receipts) or len(events) != all_receipts:
+        if all_receipts != self._booked + len(receipts) or len(events) != all_receipts:
             wrong.append(
                 f"{all_receipts} receipts and {len(events)} events in all, "
-                f"{self._settled} + {len(receipts)} in the books"
+                f"{self._booked} + {len(receipts)} in the books"
             )
         doubled = [*self._witness.doubled, *_repeated(row[0] for row in receipts)]
         self._found = len(receipts)

@@ -8,7 +8,7 @@ import sys
 from charging.decision import Policy
 from charging.outcomes import Decision, Parked
 from consumer import service
-from consumer.__main__ import app
+from consumer.commands import app
 from schemas.headers import Reason
 from schemas.record import Record
 

@@ -10,7 +10,7 @@ import threading
 import confluent_kafka
 
 from consumer import service
-from consumer.__main__ import app
+from consumer.commands import app
 
 
 class Endless(confluent_kafka.Consumer):

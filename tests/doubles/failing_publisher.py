@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from charging.outcomes import Outcome
-from consumer.__main__ import app
+from consumer.commands import app
 from consumer.publisher import Publisher, PublishError
 
 publish = Publisher.publish

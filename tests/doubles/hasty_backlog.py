@@ -6,7 +6,7 @@ So a question about the group is always under way when the broker dies.
 import sys
 
 from consumer import backlog
-from consumer.__main__ import app
+from consumer.commands import app
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class Line:
         """Hand a segment over, unless the connection has ended."""
         if not self.transport.closed:
             self.connection.data_received(data)
-        await settled(A_FEW)
+        await turned(A_FEW)
 
     def statuses(self) -> list[int]:
         """Of the answers so far."""
@@ -83,10 +83,10 @@ class Line:
     async def lose(self) -> None:
         """End it, as the kernel would."""
         self.connection.connection_lost(None)
-        await settled()
+        await turned()
 
 
-async def settled(turns: int = TURNS) -> None:
+async def turned(turns: int = TURNS) -> None:
     """Return when nothing in memory has anything left to do, or after fewer turns than that."""
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -125,10 +125,10 @@ def talk(
             if not transport.closed:
                 connection.data_received(segment)
             if not at_once:
-                await settled(A_FEW)
+                await turned(A_FEW)
         if ends and not transport.closed and not connection.eof_received():
             transport.close()
-        await settled()
+        await turned()
         said = Talk(transport)
         await line.lose()
         return said

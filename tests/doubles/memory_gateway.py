@@ -36,7 +36,7 @@ class MemoryStore:
         return Stored(len(records), 0)
 
 
-class House:
+class MemoryGateway:
     """A gateway in memory: its store, its metrics, and a client's view of it.
 
     Args:

@@ -72,7 +72,7 @@ class MemoryKafka:
         return list(dict.fromkeys(one.value for one in self.kept if one.key == run.encode()))
 
 
-class House:
+class MemoryDelivery:
     """Kafka, spool, failover and drain; the drain takes its steps when it is told to."""
 
     def __init__(self, kafka: MemoryKafka, directory: Path, max_bytes: int = 10_000_000) -> None:
@@ -103,17 +103,17 @@ class House:
 
 
 def within(
-    use: Callable[[House], Awaitable[None]], directory: Path, max_bytes: int = 10_000_000
+    use: Callable[[MemoryDelivery], Awaitable[None]], directory: Path, max_bytes: int = 10_000_000
 ) -> None:
-    """Use a house whose Kafka is there."""
+    """Use a delivery whose Kafka is there."""
 
     async def run() -> None:
-        house = House(MemoryKafka(), directory, max_bytes)
-        await house.step()
+        delivery = MemoryDelivery(MemoryKafka(), directory, max_bytes)
+        await delivery.step()
         try:
-            await asyncio.wait_for(use(house), NET_SECONDS)
+            await asyncio.wait_for(use(delivery), NET_SECONDS)
         finally:
-            await house.spool.close(10)
+            await delivery.spool.close(10)
 
     asyncio.run(run())
 

@@ -73,7 +73,7 @@ def mistakes(prometheus: Prometheus, gateway: Gateway) -> None:
     scraped('billing_gateway_requests_total{route="callbacks",status="202"}', prometheus)
     # A good callback: the consumer, which is none, is all that there is to say.
     assert gateway.post(BODY).status_code == 202
-    newly(prometheus, fired, ("BillingConsumerSettlesNothing", "critical", ""))
+    newly(prometheus, fired, ("BillingConsumerCommitsNothing", "critical", ""))
 
     assert gateway.post(BODY, "/v1/callback/litellm").status_code == 404
     newly(prometheus, fired, ("BillingGatewayWrongPath", "critical", "litellm"))

@@ -33,7 +33,7 @@ def calls(count: int) -> list[bytes]:
 def test_a_batch_that_holds_enough_bytes_takes_no_more_records(consuming: Consuming) -> None:
     consuming.send(*calls(1_200))
     member = consuming.member(CONSUMER_BATCH_BYTES="1", CONSUMER_BATCH_WAIT_MS=PATIENCE_MS)
-    consuming.settled()
+    consuming.all_committed()
     found = batches(member)
     assert found["500.0"] == found["+Inf"] >= 3
     consuming.every_receipt_is_published_once(1_200)
@@ -42,7 +42,7 @@ def test_a_batch_that_holds_enough_bytes_takes_no_more_records(consuming: Consum
 def test_a_batch_takes_no_more_records_than_it_may(consuming: Consuming) -> None:
     consuming.send(*calls(1_200))
     member = consuming.member(CONSUMER_BATCH_RECORDS="1000", CONSUMER_BATCH_WAIT_MS=PATIENCE_MS)
-    consuming.settled()
+    consuming.all_committed()
     found = batches(member)
     assert found["1000.0"] == found["+Inf"]
     assert found["500.0"] < found["+Inf"]
@@ -55,7 +55,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_though_the_first_batch_of_a_group_fails
     """The group has no offset to go back to then, and the second batch is in hand already."""
     consuming.send(*calls(100))
     member = consuming.member(program=FAILS_ONCE, CONSUMER_BATCH_RECORDS="25")
-    consuming.settled()
+    consuming.all_committed()
     assert member.said("went back to the committed offsets")
     consuming.every_receipt_is_published_once(100)
 
@@ -67,6 +67,6 @@ def test_dead_letters_that_are_read_again_count_once_against_their_limit(
         consuming.produce(CALLBACKS, b"one", b"{")
     consuming.flush()
     member = consuming.member(program=FAILS_ONCE, CONSUMER_DEAD_LETTER_RUN="100")
-    consuming.settled()
+    consuming.all_committed()
     assert member.said("went back to the committed offsets")
     assert len(consuming.dead_letters()) == 60

@@ -36,7 +36,7 @@ def test_members_live_through_a_restart_of_their_coordinator(
         consuming.send(*(in_run(number) for number in range(restart * 70, restart * 70 + 70)))
         broker.kill()
         broker.start()
-        consuming.settled()
+        consuming.all_committed()
         before = [member.counted(LOOKED) for member in members]
 
         def looked_again(before: list[float] = before) -> bool:

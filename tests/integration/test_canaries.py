@@ -134,13 +134,13 @@ def answers(gateway: Gateway, spooling: Gateway) -> dict[str, str]:
     return seen
 
 
-def printed(house: Consuming) -> dict[str, str]:
+def printed(consuming: Consuming) -> dict[str, str]:
     """What the consumer's commands print."""
     environment = {
-        "DATABASE_URL": house.database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": house.bootstrap,
-        "BILLING_TOPIC_PREFIX": house.prefix,
-        "CONSUMER_GROUP": house.group,
+        "DATABASE_URL": consuming.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": consuming.bootstrap,
+        "BILLING_TOPIC_PREFIX": consuming.prefix,
+        "CONSUMER_GROUP": consuming.group,
         "CONSUMER_LOG_LEVEL": "debug",
     }
     return {
@@ -152,11 +152,11 @@ def printed(house: Consuming) -> dict[str, str]:
     }
 
 
-def events(house: Consuming) -> dict[str, str]:
+def events(consuming: Consuming) -> dict[str, str]:
     """What subscribers of the receipts read."""
     return {
         f"event {event.offset}": repr((event.key, event.value, event.headers))
-        for event in house.topics.since(RECEIPTS, {})
+        for event in consuming.topics.since(RECEIPTS, {})
     }
 
 
@@ -187,22 +187,25 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_anything_that_people_or_machines_see(
         GATEWAY_SPOOL_DIR=str(tmp_path / "spool"),
     )
     gateway = Gateway(kafka, topic_prefix, tmp_path, **settings)
-    house = Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)
+    consuming = Consuming(kafka, migrated_database_url, topic_prefix, tmp_path)
     seen: dict[str, str] = {}
     try:
         spooling.start()
         gateway.start()
         gateway.ready()
-        member = house.member(CONSUMER_LOG_LEVEL="debug")
+        member = consuming.member(CONSUMER_LOG_LEVEL="debug")
         seen |= answers(gateway, spooling)
-        house.settled()
-        eventually(house.tables.conflicts, "the conflict")
-        assert {row["response_id"] for row in house.tables.receipts()} >= {"accepted", "lenient"}
-        deferred = {row["response_id"] for row in house.tables.deferred()}
+        consuming.all_committed()
+        eventually(consuming.tables.conflicts, "the conflict")
+        assert {row["response_id"] for row in consuming.tables.receipts()} >= {
+            "accepted",
+            "lenient",
+        }
+        deferred = {row["response_id"] for row in consuming.tables.deferred()}
         assert deferred == {"deferred", "text", "negative"}
-        assert len(house.dead_letters()) >= 4
+        assert len(consuming.dead_letters()) >= 4
 
-        seen |= printed(house) | events(house)
+        seen |= printed(consuming) | events(consuming)
         for name, url in {
             "gateway": gateway.metrics_url,
             "spooling gateway": spooling.metrics_url,
@@ -212,7 +215,7 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_anything_that_people_or_machines_see(
     finally:
         for one in (gateway, spooling):
             one.stop()
-        house.close()
+        consuming.close()
     for log in tmp_path.rglob("*.log"):
         seen[str(log)] = log.read_text(errors="replace")
     leaks = {where: text for where, text in seen.items() if CANARY in text}

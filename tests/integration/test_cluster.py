@@ -57,7 +57,7 @@ def cluster(kafka: str) -> Cluster:
     return Cluster({"bootstrap.servers": kafka}, replication_factor=1)
 
 
-def settled(kafka: str, topics: Topics) -> bool:
+def as_declared(kafka: str, topics: Topics) -> bool:
     """Whether nothing is left to do."""
     return all(difference.as_declared for difference in cluster(kafka).differences(topics))
 
@@ -104,7 +104,7 @@ def test_who_comes_second_finds_it_done(kafka: str, topic_prefix: str) -> None:
     seen = [first.differences(topics), second.differences(topics)]
     first.apply(seen[0])
     second.apply(seen[1])
-    eventually(lambda: settled(kafka, topics), "the topics")
+    eventually(lambda: as_declared(kafka, topics), "the topics")
 
 
 def test_partitions_grow_and_never_shrink(kafka: str, topic_prefix: str) -> None:
@@ -122,7 +122,7 @@ def test_partitions_grow_and_never_shrink(kafka: str, topic_prefix: str) -> None
     assert said.count("grow") == 1
     code, _ = run(kafka, topic_prefix, "--apply")
     assert code == 0
-    eventually(lambda: settled(kafka, topics), "the topics")
+    eventually(lambda: as_declared(kafka, topics), "the topics")
     found = partitions(kafka, topic_prefix)
     assert found["billing.callbacks.v1"] == topics.callbacks.partitions
     assert found["billing.receipts.v1"] == topics.receipts.partitions + 3
@@ -139,7 +139,7 @@ def test_a_setting_that_differs_is_shown_and_set_and_others_stay(
     assert changed.config == {"retention.ms": ("1209600000", "60000")}
     assert (changed.exists, changed.grows) == (True, False)
     ours.apply([changed])
-    eventually(lambda: settled(kafka, topics), "the setting")
+    eventually(lambda: as_declared(kafka, topics), "the setting")
     [other] = [
         found for found in ours.differences(load_topics(topic_prefix)) if not found.as_declared
     ]
@@ -175,7 +175,7 @@ def test_what_would_lose_accepted_callbacks_is_shown_and_put_right(
     code, said = run(kafka, topic_prefix, "--apply")
     assert (code, "not taken" in said) == (0, False)
     assert f"note: {name} has 1 of 3 replicas" in " ".join(said.split())
-    eventually(lambda: settled(kafka, topics), "the settings")
+    eventually(lambda: as_declared(kafka, topics), "the settings")
 
 
 class Managed(Cluster):
@@ -206,7 +206,7 @@ def test_a_cluster_that_keeps_a_setting_for_itself_gets_all_others(
     }
     assert [one.topic for one in refused] == [topic.name for topic in topics.all()]
     # What the broker has by default is what is declared.
-    eventually(lambda: settled(kafka, topics), "the topics")
+    eventually(lambda: as_declared(kafka, topics), "the topics")
 
 
 def test_a_broker_that_is_away_is_told_in_time(topic_prefix: str) -> None:

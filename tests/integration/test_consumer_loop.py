@@ -58,7 +58,7 @@ def test_NOTHING_VANISHES(consuming: Consuming) -> None:
     rng.shuffle(values)
     member = consuming.member(BILLING_FREE_MODELS=captures.FREE_MODELS)
     consuming.send(*values)
-    consuming.settled()
+    consuming.all_committed()
     lines = Counter(line.verdict for line in captures.expectations())
     eventually(lambda: counts(member).total() == len(values), f"{len(values)} counted records")
     found = counts(member)
@@ -75,7 +75,7 @@ def test_NOTHING_VANISHES(consuming: Consuming) -> None:
 def test_ONE_RUN_ONE_PARTITION_for_callbacks_and_receipts(consuming: Consuming) -> None:
     consuming.send(*(in_run(number) for number in range(70)))
     consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     for records in (consuming.topics.since(CALLBACKS, {}), consuming.events()):
         homes: dict[bytes, set[int]] = {}
         for one in records:
@@ -93,7 +93,7 @@ def test_a_dead_letter_is_the_record_and_says_why_and_where(consuming: Consuming
     headers = [("source", b"litellm/eu"), ("x", b"one"), ("x", b"\xff two"), ("empty", b"")]
     bad = element(status=None)
     consuming.send(bad, headers=headers)
-    consuming.settled()
+    consuming.all_committed()
     [letter] = consuming.dead_letters()
     [sent] = consuming.topics.since(CALLBACKS, {})
     assert (letter.key, letter.value) == (sent.key, bad)
@@ -119,7 +119,7 @@ def test_the_largest_record_that_the_topic_takes_can_be_a_dead_letter(
     value = b'{"id": 5, "x": "' + b"y" * (10_485_760 - 10_000) + b'"}'
     many = [(f"header-{number}", b"h" * 100) for number in range(50)]
     consuming.send(value, in_run(1), headers=many)
-    consuming.settled()
+    consuming.all_committed()
     [letter] = consuming.dead_letters()
     assert letter.value == value
     consuming.every_receipt_is_published_once(1)
@@ -132,7 +132,7 @@ def test_a_hostile_client_stops_nobody(consuming: Consuming) -> None:
     rng = random.Random(13)  # noqa: S311 - a test's noise
     tags = [rng.randbytes(500).hex() for _ in range(3_000)]
     consuming.send(in_run(1, request_tags=tags), in_run(8), in_run(15))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(3)
 
 
@@ -141,22 +141,22 @@ def test_two_calls_of_125_hundred_millionths_with_markup_two_cost_25_credits_eac
 ) -> None:
     consuming.member(BILLING_MARKUP="2")
     consuming.send(costing("1.25e-06", id="a"), costing("0.00000125", id="b"))
-    consuming.settled()
+    consuming.all_committed()
     assert [row["charged_credits"] for row in consuming.tables.receipts()] == [25, 25]
     for event in consuming.events():
         data = json.loads(event.value)
         assert (data["charged_credits"], data["response_cost_usd"]) == (25, "0.00000125")
 
 
-def test_a_later_callback_with_a_cost_settles_the_deferral(consuming: Consuming) -> None:
+def test_a_later_callback_with_a_cost_closes_the_deferral(consuming: Consuming) -> None:
     consuming.member()
     consuming.send(element(response_cost=0))
-    consuming.settled()
+    consuming.all_committed()
     [row] = consuming.tables.deferred()
     assert (row["reason"], row["resolved_at"]) == ("suspicious_zero", None)
     assert consuming.events() == []
     consuming.send(element())
-    consuming.settled()
+    consuming.all_committed()
     [row] = consuming.tables.deferred()
     assert row["resolution"] == "callback"
     consuming.every_receipt_is_published_once(1)
@@ -197,7 +197,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_after_a_crash_between_the_two_commits(
     # The same calls from the sender again, as other records: duplicates, not published again.
     consuming.send(*(in_run(number) for number in range(30)))
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(30)
     assert set(before) <= set(consuming.tables.snapshot()["charge_receipts"])
     eventually(lambda: counts(member).total() == 60, "sixty counted records")
@@ -222,7 +222,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_over_kills_without_warning(consuming: C
         )
         member.end(signal.SIGKILL)
     survivor = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(total)
     assert consuming.dead_letters() == []
     assert survivor.end() == 0
@@ -236,7 +236,7 @@ def test_COMMIT_AFTER_WRITE_offsets_stand_still_while_the_database_is_away(
     url = consuming.database_url.replace(f":{parts.port}/", f":{gate.port}/")
     member = consuming.member(DATABASE_URL=url)
     consuming.send(*(in_run(number) for number in range(10)))
-    consuming.settled()
+    consuming.all_committed()
     before = consuming.committed()
     gate.shut()
     consuming.send(*(in_run(number) for number in range(10, 20)), element(status=None))
@@ -248,7 +248,7 @@ def test_COMMIT_AFTER_WRITE_offsets_stand_still_while_the_database_is_away(
     assert consuming.dead_letters() == []
     assert consuming.committed() == before
     gate.open()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(20)
     assert len(consuming.dead_letters()) == 1
     eventually(lambda: member.probe("/readyz") == 200, "the member to be ready again")
@@ -265,7 +265,7 @@ def test_terminated_sessions_under_load_cost_nothing(consuming: Consuming) -> No
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'billing-consumer%' AND datname = current_database()"
             )
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(400)
     assert consuming.dead_letters() == []
     assert member.end() == 0

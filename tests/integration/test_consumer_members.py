@@ -32,7 +32,7 @@ def test_a_member_that_is_asked_to_stop_finishes_and_says_so(consuming: Consumin
     assert member.end(signal.SIGTERM) == 0
     assert [line["event"] for line in member.lines()][-1] == "consumer stopped"
     successor = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(200)
     assert successor.end(signal.SIGINT) == 0
 
@@ -41,7 +41,7 @@ def test_a_member_whose_client_never_closes_ends_all_the_same(consuming: Consumi
     """As librdkafka's may where a rebalance meets its closing."""
     member = consuming.member(program=["tests.doubles.endless_close"])
     consuming.send(*(in_run(number) for number in range(20)))
-    consuming.settled()
+    consuming.all_committed()
     assert member.end(signal.SIGTERM) == 0
     said = [line["event"] for line in member.lines()][-2:]
     assert said == ["the kafka client does not close and is left behind", "consumer stopped"]
@@ -53,7 +53,7 @@ def test_a_coordinator_that_has_just_moved_ends_no_member(consuming: Consuming) 
     consuming.send(*(in_run(number) for number in range(14)))
     with moved_coordinator(consuming.bootstrap) as address:
         member = consuming.member(KAFKA_BOOTSTRAP_SERVERS=address)
-        consuming.settled()
+        consuming.all_committed()
         looked = "billing_consumer_backlog_look_timestamp_seconds"
         eventually(lambda: member.counted(looked) > 0, "the member to look at the backlog")
         assert member.end() == 0
@@ -70,7 +70,7 @@ def test_a_member_that_waits_for_the_database_stops_when_asked(consuming: Consum
     eventually(lambda: member.said("batch will be tried again"), "the member to notice")
     assert member.end(signal.SIGTERM) == 0
     consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(1)
 
 
@@ -85,11 +85,11 @@ def test_partitions_that_leave_during_a_wait_and_come_back_are_read(consuming: C
     guest = consuming.member()
     eventually(lambda: assigned([waiting, guest]) == [9, 9], "each to hold its share")
     gate.open()
-    consuming.settled()
+    consuming.all_committed()
     assert guest.end() == 0
     eventually(lambda: assigned([waiting]) == [18], "the first to hold all partitions again")
     consuming.send(*(in_run(number) for number in range(70, 140)))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(140)
     assert waiting.end() == 0
     gate.shut()
@@ -105,7 +105,7 @@ def test_two_members_share_and_the_work_of_a_killed_one_moves(consuming: Consumi
         consuming.send(*(in_run(number) for number in range(start, start + 100)))
     first.end(signal.SIGKILL)
     consuming.send(*(in_run(number) for number in range(300, 400)))
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: assigned([second]) == [18], "the survivor to hold all partitions")
     consuming.every_receipt_is_published_once(400)
     assert consuming.dead_letters() == []
@@ -128,7 +128,7 @@ def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
     for _ in range(8):
         consuming.produce(CALLBACKS, b"one", b"{")
     consuming.flush()
-    # One batch of all: fewer than five would be settled before the limit is reached.
+    # One batch of all: fewer than five would be committed before the limit is reached.
     whole_batch = {"CONSUMER_BATCH_RECORDS": "8", "CONSUMER_BATCH_WAIT_MS": "5000"}
     bad = consuming.member(ready=False, program=BROKEN, CONSUMER_DEAD_LETTER_RUN="5", **whole_batch)
     assert exit_code(bad.process, "the bad release") == 1
@@ -137,14 +137,14 @@ def test_the_dead_letter_limit_stops_a_bad_release_with_nothing_committed(
     # The same records stop no release that reads what is good.
     whole = consuming.member(CONSUMER_DEAD_LETTER_RUN="5")
     consuming.send(in_run(1))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(1)
     assert len(consuming.topics.since(DEAD_LETTERS, {})) == 8
     assert whole.end() == 0
 
 
 def ages(member: Member) -> dict[str, float]:
-    """How long the oldest unsettled callback of each partition has waited, by this member."""
+    """How long the oldest uncommitted callback of each partition has waited, by this member."""
     text = fetching.get(f"{member.metrics_url}/metrics").text
     return {
         sample.labels["partition"]: sample.value
@@ -161,7 +161,7 @@ def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: 
     other = consuming.member(CONSUMER_SESSION_TIMEOUT_MS="45000")
     eventually(lambda: assigned([frozen, other]) == [9, 9], "each to hold its share")
     consuming.send(*(in_run(number) for number in range(140)))
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: len(ages(other)) == 12, "every partition to be told")
     frozen.process.send_signal(signal.SIGSTOP)
     try:
@@ -171,11 +171,11 @@ def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: 
             "the age of what waits",
         )
         assert len(found) < 12
-        # Nobody but the frozen member could settle them, and it exports nothing.
+        # Nobody but the frozen member could commit them, and it exports nothing.
         assert len(consuming.tables.receipts()) < 280
     finally:
         frozen.process.send_signal(signal.SIGCONT)
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: max(ages(other).values()) == 0, "nothing to wait any more")
     consuming.every_receipt_is_published_once(280)
 
@@ -183,7 +183,7 @@ def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: 
 def test_a_partition_that_is_added_is_read_within_a_minute(consuming: Consuming) -> None:
     member = consuming.member()
     consuming.send(in_run(1))
-    consuming.settled()
+    consuming.all_committed()
     topic = consuming.prefix + CALLBACKS
     admin = AdminClient({"bootstrap.servers": consuming.bootstrap})
     admin.create_partitions([NewPartitions(topic, 13)])[topic].result(NET_SECONDS)

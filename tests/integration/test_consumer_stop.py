@@ -80,9 +80,9 @@ def stands_still(consuming: Consuming) -> bool:
 
 
 def nothing_is_lost(consuming: Consuming, count: int) -> None:
-    """A successor settles what is left, and every receipt has one event."""
+    """A successor commits what is left, and every receipt has one event."""
     consuming.member(CONSUMER_BATCH_RECORDS="1000")
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(count)
 
 
@@ -96,7 +96,7 @@ def test_a_stop_while_the_broker_is_away_is_in_time(
 ) -> None:
     member = consuming.member()
     consuming.send(*calls(0, 20))
-    consuming.settled()
+    consuming.all_committed()
     if busy:
         consuming.send(*calls(20, 2_000))
         eventually(lambda: len(consuming.tables.receipts()) > 20, "the first batch")

@@ -123,7 +123,7 @@ class Hurt:
 
 
 Give = Callable[[], None]
-"""Sends calls that are to be settled."""
+"""Sends calls that are to get receipts."""
 
 
 @contextmanager
@@ -304,7 +304,7 @@ def test_the_consumer_waits_while_postgresql_is_in_a_state_that_heals(
             if name not in PASSING:
                 eventually(lambda: "postgresql" in missing(member), f"{name}: 503")
                 assert member.probe("/livez") == 200, name
-        consuming.settled()
+        consuming.all_committed()
         eventually(lambda: member.probe("/readyz") == 200, f"{name}: ready again")
     consuming.every_receipt_is_published_once(hurt.calls)
     assert consuming.dead_letters() == []
@@ -320,7 +320,7 @@ def test_a_consumer_that_starts_without_a_connection_left_waits_for_one(
         eventually(lambda: member.said("the database is not ready"), "the member to say so")
         assert "postgresql" in missing(member)
         assert member.probe("/livez") == 200
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(hurt.calls)
 
 
@@ -334,7 +334,7 @@ def test_a_commit_that_hangs_is_told_and_waited_for(consuming: Consuming, hurt: 
         guest = consuming.member()
         eventually(lambda: assigned([member, guest]) == [9, 9], "the group to share")
         assert consuming.events() == []
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: member.probe("/readyz") == 200, "ready again")
     consuming.every_receipt_is_published_once(hurt.calls)
     assert [member.end(), guest.end()] == [0, 0]
@@ -347,7 +347,7 @@ def test_a_consumer_whose_commit_hangs_stops_when_asked(consuming: Consuming, hu
         eventually(lambda: "postgresql" in missing(member), "503")
         assert member.end() == 0
     consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(hurt.calls)
 
 
@@ -365,11 +365,11 @@ def test_what_a_ledger_lacks_is_written_again_when_postgresql_has_healed(
     """A fail-over to a standby that was behind, and is read-only for some time, or waits itself."""
     send(consuming, hurt)
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: sum(position[2] for position in positions(hurt.url)) == 14, "all positions")
     before = positions(hurt.url)
     send(consuming, hurt)
-    consuming.settled()
+    consuming.all_committed()
     whole = consuming.tables.receipts()
     with hurt.set(name, value):
         assert put_back(make_conninfo(hurt.url, options=WHATEVER_THE_SERVER_SAYS), before) == 14
@@ -383,7 +383,7 @@ def test_what_a_ledger_lacks_is_written_again_when_postgresql_has_healed(
     eventually(lambda: member.probe("/readyz") == 200, "ready again")
     assert member.counted(BEHIND) == 14
     send(consuming, hurt)
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(hurt.calls)
     assert member.end() == 0
 
@@ -397,6 +397,6 @@ def test_a_new_group_whose_first_positions_hang_turns_and_loses_nothing(
         eventually(lambda: member.said("partitions assigned"), "the member to be there")
         eventually(lambda: "postgresql" in missing(member), "503")
         lives_for_long(member)
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(hurt.calls)
     assert member.end() == 0

@@ -26,7 +26,7 @@ def test_08_negative_costs_of_one_model_stop_nobody_and_can_be_settled(
     member = consuming.member(CONSUMER_DEAD_LETTER_SHARE="0.5")
     neighbours = [element(id=f"n-{n}", litellm_call_id=f"n-{n}", **BLUE) for n in range(3)]
     consuming.send(*(negative(number) for number in range(120)), *neighbours, in_run(1))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(4)
     rows = consuming.tables.deferred()
     assert {(row["reason"], row["sent_cost"]) for row in rows} == {("unusable_cost", "-0.0123")}
@@ -42,7 +42,7 @@ def test_08_negative_costs_of_one_model_stop_nobody_and_can_be_settled(
     [waived] = json.loads(consuming.command(*waive, "--json"))
     assert waived["call_key"] == "negative-8|negative-8"
     assert (waived["done"], waived["cost_usd"], waived["note"]) == ("waived", None, "ours")
-    consuming.settled()
+    consuming.all_committed()
     receipt = consuming.tables.receipt(litellm_call_id="negative-7")
     assert (receipt["cost_text"], receipt["cost_source"]) == ("0.0021", "operator")
     resolved = {
@@ -59,7 +59,7 @@ def test_a_dead_letter_can_be_listed_looked_at_and_sent_back(consuming: Consumin
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
     consuming.send(element(status=None, messages="a secret"), headers=[("odd", ESCAPE.encode())])
     consuming.send(b"\xff no JSON", source="litellm/eu")
-    consuming.settled()
+    consuming.all_committed()
 
     listed = json.loads(consuming.command("dead-letters", "list", "--json"))
     by_reason = {row["reason"]: row for row in listed}
@@ -88,6 +88,6 @@ def test_a_dead_letter_can_be_listed_looked_at_and_sent_back(consuming: Consumin
     assert "send 1 back" in consuming.command("dead-letters", "replay", "--at", row["at"])
     assert len(consuming.dead_letters()) == 2
     assert "sent 1 back" in consuming.command("dead-letters", "replay", "--at", broken, "--apply")
-    consuming.settled()
+    consuming.all_committed()
     assert len(consuming.dead_letters()) == 3, "what is still bad is parked once more"
     assert member.end() == 0

@@ -1,4 +1,4 @@
-"""Deferrals and the receipts that settle them: the same whoever comes first, and at once too."""
+"""Deferrals and the receipts that close them: the same whoever comes first, and at once too."""
 
 import os
 import subprocess
@@ -147,7 +147,7 @@ def test_who_waives_a_call_while_another_closes_it_is_told_that_somebody_was_fas
 
 
 @pytest.mark.parametrize("touch", [ZERO, PAID], ids=["deferral", "receipt"])
-def test_the_next_callback_of_the_call_settles_what_a_race_left_open(
+def test_the_next_callback_of_the_call_closes_what_a_race_left_open(
     ledger: ReceiptWriter, migrated_database_url: str, tables: Tables, touch: bytes
 ) -> None:
     raced(migrated_database_url, decided(PAID))

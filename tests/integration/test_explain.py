@@ -42,7 +42,8 @@ CALLS = {
     "parked": call("parked", status=None),
     "unattributed": call("unattributed", metadata={}, end_user=None),
 }
-DEFERRED = [name for name in CALLS if name in set(DeferredReason)]
+DEFERRED = tuple(DeferredReason)
+"""A new reason needs a call of its own above."""
 AGAIN = [CALLS["duplicate"], CALLS["duplicate"], call("conflict", response_cost=0.7)]
 
 
@@ -55,7 +56,7 @@ def explained(kafka: str, topic_prefix: str, consuming: Consuming) -> Iterator[C
         for body in (list(CALLS.values()), AGAIN):
             answer = gateway.post(b"[" + b",".join(body) + b"]")
             assert answer.json()["accepted"] == len(body)
-    consuming.settled()
+    consuming.all_committed()
     yield consuming
     assert member.end() == 0
 

@@ -83,14 +83,14 @@ def test_COMMIT_AFTER_WRITE_also_after_a_fail_over_to_a_standby_that_was_behind(
         consuming.command("migrate")
         member = consuming.member()
         consuming.send(*map(in_run, range(KNOWN)))
-        consuming.settled()
+        consuming.all_committed()
         count = "SELECT count(*)::int FROM billing.charge_receipts"
         eventually(lambda: replicated.standby.has(count, KNOWN), "the standby to follow")
         replicated.standby.stop()
 
         consuming.send(*map(in_run, range(KNOWN, KNOWN + LOST)), BROKEN)
         consuming.send(*(in_run(number, response_cost=0) for number in range(200, 205)))
-        consuming.settled()
+        consuming.all_committed()
         before = books(replicated.primary.url)
         assert len(before["ids"]) == KNOWN + LOST
         replicated.fail_over()
@@ -104,7 +104,7 @@ def test_COMMIT_AFTER_WRITE_also_after_a_fail_over_to_a_standby_that_was_behind(
 
         # Senders repeat; and life goes on.
         consuming.send(*map(in_run, range(KNOWN, KNOWN + LOST + 10)))
-        consuming.settled()
+        consuming.all_committed()
         consuming.every_receipt_is_published_once(KNOWN + LOST + 10)
         assert [letter.value for letter in consuming.dead_letters()] == [BROKEN]
         assert member.counted("billing_ledger_behind_records_total") == LOST + 6

@@ -142,7 +142,7 @@ def test_the_record_that_wrote_a_receipt_is_replayed_with_the_same_event(
 def test_the_same_batch_again_is_replayed_and_only_what_it_wrote(
     ledger: ReceiptWriter, tables: Tables
 ) -> None:
-    """What happens when the Kafka transaction was aborted and the batch is settled again."""
+    """What happens when the Kafka transaction was aborted and the batch is written again."""
     batch = [
         decided(element(id="1"), offset=1),
         decided(element(id="1"), offset=2),

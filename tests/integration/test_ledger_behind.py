@@ -39,7 +39,7 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
     """Have these calls billed by a member that is then asked to stop."""
     consuming.send(*map(in_run, range(first, end)))
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     assert member.end() == 0
 
 
@@ -69,7 +69,7 @@ def test_a_restored_backup_is_made_whole_when_the_consumer_starts(consuming: Con
     eventually(lambda: amounts(consuming) == whole, "the receipts")
     assert member.counted(BEHIND) == ALL - FIRST
     consuming.send(*map(in_run, range(ALL + 10)))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(ALL + 10)
     assert member.end() == 0
     assert consuming.member().counted(BEHIND) == 0
@@ -83,11 +83,11 @@ def test_a_ledger_that_is_put_back_under_a_running_consumer_hides_nothing(
     before = positions(consuming.database_url)
     consuming.send(*map(in_run, range(FIRST, ALL)))
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     whole = amounts(consuming)
     put_back(consuming.database_url, before)
     consuming.send(*map(in_run, range(ALL, ALL + 30)))
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: len(amounts(consuming)) == ALL + 30, "all receipts")
     assert set(whole) <= set(amounts(consuming))
     consuming.every_receipt_is_published_once(ALL + 30)
@@ -112,7 +112,7 @@ def test_an_empty_ledger_of_an_old_group_is_told_and_filled_as_far_as_kafka_can(
         assert member.counted(f'{BEHIND}{{cause="unknown"}}') == ALL
         assert member.counted(GONE) == FIRST
         consuming.send(*map(in_run, range(ALL, ALL + 5)))
-        consuming.settled()
+        consuming.all_committed()
         with psycopg.connect(other) as connection:
             count = connection.execute("SELECT count(*) FROM billing.charge_receipts").fetchone()
             lost = connection.execute(
@@ -147,7 +147,7 @@ def test_an_upgrade_is_no_alarm(consuming: Consuming, written: str) -> None:
     member = consuming.member()
     eventually(lambda: member.said("written again"), "the ledger to be compared")
     consuming.send(*map(in_run, range(ALL, ALL + 10)))
-    consuming.settled()
+    consuming.all_committed()
     assert member.counted(BEHIND) == 0
     assert member.end() == 0
     consuming.every_receipt_is_published_once(ALL + 10)

@@ -35,7 +35,7 @@ def bill(consuming: Consuming, first: int, end: int) -> None:
     """Have these calls billed by a member that is then asked to stop."""
     consuming.send(*calls(first, end))
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     assert member.end() == 0
 
 

@@ -53,7 +53,7 @@ def test_a_backlog_of_giants_that_compress_fits_the_charts_limit(
         producer.produce(consuming.prefix + CALLBACKS, value, f"run-{number}".encode())
         producer.flush(NET_SECONDS)
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     eventually(lambda: len(consuming.tables.receipts()) == CALLS, "every receipt")
     assert peak_bytes(member) < limit_bytes(), f"{peak_bytes(member) / 2**20:.0f} MiB"
     consuming.every_receipt_is_published_once(CALLS)

@@ -77,7 +77,7 @@ def test_consumers_share_a_pool_with_others_and_leave_nothing_in_it(
     for start in range(0, 210, 70):
         consuming.send(*(in_run(number) for number in range(start, start + 70)))
         consuming.send(*(zero(number) for number in range(start, start + 10)))
-        consuming.settled()
+        consuming.all_committed()
     eventually(lambda: neighbour.looks > 20, "the neighbour to have looked")
     neighbour.enough()
     assert neighbour.found == set(untouched)
@@ -90,7 +90,7 @@ def test_consumers_share_a_pool_with_others_and_leave_nothing_in_it(
 def test_commands_work_through_a_pool(consuming: Consuming, pooler: PgBouncer) -> None:
     consuming.member(DATABASE_URL=pooler.url)
     consuming.send(zero(1), in_run(1))
-    consuming.settled()
+    consuming.all_committed()
     for _ in range(2):
         through = partial(consuming.command, DATABASE_URL=pooler.url)
         assert "up to date" in through("migrate", "--check")

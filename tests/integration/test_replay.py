@@ -43,7 +43,7 @@ LEFT_OUT: Final = {
 }
 NAMES_OF_THE_CALLBACK = {"litellm_call_id", "occurred_at", "latency_ms", "marks"}
 """What two callbacks of one call may say differently without contradicting one another: the
-receipt has them from the first that is settled, and after a replay that may be the other one."""
+receipt has them from the first that is committed, and after a replay that may be the other one."""
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def send_units(consuming: Consuming) -> None:
     consuming.flush()
 
 
-def settled(consuming: Consuming) -> None:
+def all_committed(consuming: Consuming) -> None:
     """Wait until the group has finished both topics."""
     consuming.topics.wait_until_consumed(CALLBACKS)
     consuming.topics.wait_until_consumed(USAGE_UNITS)
@@ -154,9 +154,9 @@ def clean_run(consuming: Consuming) -> None:
     send_units(consuming)
     send(consuming, first_wave())
     good = consuming.member()
-    settled(consuming)
+    all_committed(consuming)
     send(consuming, second_wave())
-    settled(consuming)
+    all_committed(consuming)
     assert good.end() == 0
 
 
@@ -191,7 +191,7 @@ def look(consuming: Consuming, parked: int, chosen: list[str]) -> None:
 def replay(consuming: Consuming, parked: int, chosen: list[str]) -> None:
     """And then: do it."""
     assert f"sent {parked} back" in consuming.command("replay", *chosen, "--apply")
-    settled(consuming)
+    all_committed(consuming)
 
 
 def test_a_bad_release_is_stopped_and_a_replay_makes_the_tables_those_of_a_clean_run(
@@ -205,9 +205,9 @@ def test_a_bad_release_is_stopped_and_a_replay_makes_the_tables_those_of_a_clean
     began = datetime.now(UTC)
     parked = bad_release(hurt)
     mended = hurt.member()
-    settled(hurt)
+    all_committed(hurt)
     send(hurt, second_wave())
-    settled(hurt)
+    all_committed(hurt)
     assert books(hurt, ambiguous) != whole, "nothing was missing"
     chosen = ["--reason", "contract_broken", "--since", began.strftime("%Y-%m-%dT%H:%M:%S%z")]
     look(hurt, parked, chosen)

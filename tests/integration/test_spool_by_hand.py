@@ -61,7 +61,7 @@ def test_what_a_gateway_left_in_its_spool_reaches_kafka_without_it(
     printed, _ = billing(0, "spool", "drain", **there)
     assert f"{CALLS} records brought to Kafka, 0 wait" in printed
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     assert len(consuming.tables.receipts()) == CALLS
     assert billing(0, "spool", "list", **settings)[0] == "nothing waits\n"
     assert member.end() == 0

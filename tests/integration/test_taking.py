@@ -1,4 +1,4 @@
-"""Whatever a producer writes onto the topics: the consumer lives, and all behind it is settled."""
+"""Whatever a producer writes onto the topics: the consumer lives and commits all of it."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def counted(member: Member, name: str) -> Mapping[tuple[str, ...], int]:
     }
 
 
-def settled_records(member: Member) -> int:
+def counted_records(member: Member) -> int:
     """How many records have an outcome."""
     names = ("billing_consumer_records_total", "billing_consumer_usage_units_total")
     return sum(sum(counted(member, name).values()) for name in names)
@@ -163,7 +163,7 @@ def test_02_a_header_name_that_is_no_utf8_stops_nobody(
         {0: [RawRecord(b"k", in_run(1), odd), RawRecord(b"k", b"broken", odd), good(2)]},
     )
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     rows = consuming.tables.receipts()
     assert [row["source_system"] for row in rows] == ["litellm/eu", "litellm"]
     [letter] = found(consuming, DEAD_LETTERS)
@@ -190,10 +190,10 @@ def test_NOTHING_VANISHES_whatever_is_written_onto_the_topics(
             raw.send(consuming.prefix + topic, batches)
             for partition, records in batches.items():
                 sent.setdefault((topic, partition), []).extend(records)
-    consuming.settled()
+    consuming.all_committed()
     consuming.topics.wait_until_consumed(USAGE_UNITS)
     total = sum(map(len, sent.values()))
-    eventually(lambda: settled_records(member) == total, f"{total} counted records")
+    eventually(lambda: counted_records(member) == total, f"{total} counted records")
     assert member.process.poll() is None
     for number in range(0, RECORDS, A_BATCH):
         assert consuming.tables.receipts(litellm_call_id=f"call-{number}"), number
@@ -231,7 +231,7 @@ def test_a_record_larger_than_any_topic_takes_is_kept_in_parts(
     batch = [RawRecord(b"k", value, [(b"source", b"litellm")]), good(1)]
     raw.send(consuming.prefix + CALLBACKS, {0: batch}, compressed=True)
     consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     letters = found(consuming, DEAD_LETTERS)
     numbered = {int(header(letter.headers, "part-index") or -1): letter for letter in letters}
     assert b"".join(numbered[number].value or b"" for number in range(len(letters))) == value
@@ -244,7 +244,7 @@ def test_no_flood_of_bad_records_stops_the_others(consuming: Consuming) -> None:
     member = consuming.member(CONSUMER_DEAD_LETTER_SHARE="0.5")
     bad = [element(id=f"bad-{number}", status=None) for number in range(1_100)]
     consuming.send(*bad, in_run(1), in_run(2))
-    consuming.settled()
+    consuming.all_committed()
     consuming.every_receipt_is_published_once(2)
     assert len(found(consuming, DEAD_LETTERS)) == len(bad)
     assert counted(member, "billing_consumer_dead_letter_limit_total")["read",] >= 1

@@ -28,7 +28,7 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     consuming.send(*waiting, source="litellm/eu")
     consuming.send(*paid)
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     assert member.end() == 0
     before = consuming.tables.snapshot()
     ids = {row["kafka_topic_id"] for row in consuming.tables.deferred()}
@@ -52,10 +52,10 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     assert consuming.tables.snapshot() == before
 
     member = consuming.member()
-    consuming.settled()
+    consuming.all_committed()
     consuming.command(*SETTLE, "c")
     eventually(lambda: len(consuming.tables.receipts()) == CALLS + 1, "the settled receipt")
-    consuming.settled()
+    consuming.all_committed()
     # The same calls at the same offsets, and yet no batch that a crash had interrupted.
     consuming.every_receipt_is_published_once(CALLS + 1)
     assert consuming.tables.receipt(litellm_call_id="c")["source_system"] == "litellm/eu"

@@ -226,7 +226,7 @@ class Consuming:
         """Wait until the broker has everything."""
         assert self._producer.flush(NET_SECONDS) == 0
 
-    def settled(self) -> None:
+    def all_committed(self) -> None:
         """Wait until the group has committed everything that was sent."""
         self.topics.wait_until_consumed()
 

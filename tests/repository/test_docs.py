@@ -22,7 +22,11 @@ from tests.repository.test_observability import former, measured
 
 ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "deploy/litellm/README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy/litellm/README.md", ROOT / "tests/README.md"),
+    ]
 )
 GENERATED: Final = {ROOT / path: text for path, text in DOCUMENTS.items()}
 PAGES: Final = {
@@ -60,7 +64,7 @@ ARCHITECTURE: Final = "docs/architecture.md"
 CODE: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 VARIABLE: Final = re.compile(r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|KAFKA)_[A-Z][A-Z_]*[A-Z]\b")
-METRIC: Final = re.compile(r"\bbilling_(?:gateway|consumer|missing|deferred)_[a-z_]*[a-z]\b")
+METRIC: Final = re.compile(r"\bbilling_(?:gateway|consumer|ledger|missing|deferred)_[a-z_]*[a-z]\b")
 FOREIGN: Final = {
     *("GATEWAY_URL", "GATEWAY_METRICS_URL", "CONSUMER_METRICS_URL"),  # left by `make up`
     *("BILLING_CALLBACK_URL", "BILLING_CALLBACK_AUTHORIZATION"),  # of the sample proxy
@@ -226,6 +230,8 @@ def test_every_room_stands_wherever_rooms_are_listed() -> None:
     assert set(tools["importlinter"]["root_packages"]) == found
     assert set(tools["mypy"]["files"]) == found | {"tests", "docs"}
     assert {row[1].split("`")[1].rstrip("/") for row in rows(ARCHITECTURE, "| floor |")} == found
+    directories = {row[0].split("`")[1].rstrip("/") for row in rows("README.md", "| directory |")}
+    assert found <= directories
 
 
 def test_every_variable_that_rooms_share_is_known_to_all() -> None:

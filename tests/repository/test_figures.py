@@ -2,15 +2,25 @@
 
 import re
 import tomllib
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from billing_stream_client import Run
+from demo import calls
+from ledger.migration import migrations
+from producer_gateway.connection import _MAX_FIELDS, _MAX_HEAD_BYTES
 from producer_gateway.settings import MIN_TOKEN_CHARACTERS
 from runtime.environment import variables
 from schemas.topics import load_topics
+from tests.brokers.apache_kafka import JAVA_AT_LEAST, SHORT_SESSION_MS
+from tests.brokers.kafka_node import LAG_MS, LEAST_IN_SYNC
+from tests.chaos.fleet import SESSION_TIMEOUT_MS
+from tests.chaos.recovery import MARGIN_SECONDS
+from tests.conftest import WORKERS_A_CORE
 from tests.repository.test_docs import PAGES, ROOT, settings
 
 DAY_MS: Final = 86_400_000
@@ -48,6 +58,7 @@ PYTHON: Final = PROJECT["requires-python"].split(",")[0].removeprefix(">=")
 CALLBACKS: Final = kept(TOPICS.callbacks.config["retention.ms"])
 DEAD_LETTERS: Final = kept(TOPICS.dead_letters.config["retention.ms"])
 RECEIPTS: Final = kept(TOPICS.receipts.config["retention.ms"])
+MADE: Final = dict(re.findall(r"\$\$\{(\w+):-(\w+)\}", (ROOT / "Makefile").read_text()))
 SESSION: Final = default("CONSUMER_SESSION_TIMEOUT_MS") // 1000
 HELD: Final = (
     ("README.md", r"On a machine with Python (\S+), git", PYTHON),
@@ -76,6 +87,24 @@ HELD: Final = (
      CHART["gateway"]["preStopSleepSeconds"]),
     ("docs/reliability.md", r"\((\d+) by default\), so a consumer that dies", SESSION),
     ("docs/reliability.md", r"the default session timeout of (\d+) seconds", SESSION),
+    ("README.md", r"It makes (\d+) calls", len(calls.plan())),
+    ("README.md", r"where Java (\d+) and Maven", JAVA_AT_LEAST),
+    ("tests/README.md", r"this machine's Java \((\d+) or later\)", JAVA_AT_LEAST),
+    ("tests/README.md", r"in (\d+) processes for each core", WORKERS_A_CORE),
+    ("docs/operations.md", r"applied: ((?:\d{4}, )*\d{4})", ", ".join(migrations())),
+    ("docs/operations.md", r"a head of over (\d+) KiB", _MAX_HEAD_BYTES // BYTES["KiB"]),
+    ("docs/operations.md", r"a head of over \d+ KiB or (\d+) fields", _MAX_FIELDS),
+    ("docs/kubernetes.md", r"`migrations.activeDeadlineSeconds` for it, (\d+) seconds",
+     CHART["migrations"]["activeDeadlineSeconds"]),
+    ("docs/executors.md", r"`patience_seconds` \| (\d+): how long",
+     int(signature(Run).parameters["patience_seconds"].default)),
+    ("docs/reliability.md", r"`min.insync.replicas` (\d+), as", LEAST_IN_SYNC),
+    ("docs/reliability.md", r"silent for (\d+) seconds counts as dead", SHORT_SESSION_MS // 1000),
+    ("docs/reliability.md", r"lags for (\d+) seconds leaves the in-sync", LAG_MS // 1000),
+    ("docs/reliability.md", r"session timeout is (\d+) seconds \(", SESSION_TIMEOUT_MS // 1000),
+    ("docs/reliability.md", r"above that time plus (\d+) seconds", int(MARGIN_SECONDS)),
+    ("docs/reliability.md", r"`make chaos` uses (\d+)", MADE["CHAOS_FAULTS"]),
+    ("docs/reliability.md", r"`FUZZ_SECONDS` \(([\d,]+)\)", MADE["FUZZ_SECONDS"]),
     ("docs/reliability.md", r"sooner than the (\d+) seconds of", SESSION),
 )  # fmt: skip
 
@@ -84,7 +113,7 @@ HELD: Final = (
 def test_a_page_says_what_is_so(page: str, sentence: str, figure: int | str) -> None:
     said = re.findall(sentence, text(page))
     assert said, "no such sentence: say the new one here, with where its number comes from"
-    assert {one.replace(",", "") for one in said} == {str(figure)}
+    assert {re.sub(r"(?<=\d),(?=\d)", "", one) for one in said} == {str(figure)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -28,7 +28,7 @@ def test_each_step_may_be_taken_again(revision: str) -> None:
     """An interrupted migration begins anew, and an index that is made locks no writer out."""
     nowhere: Any = None
     names = [step.name for step in run(nowhere, migrations()[revision])]
-    assert len(names) > 1
+    assert len(names) == len(re.findall(r";$", migrations()[revision], re.MULTILINE))
     for name in names:
         assert re.search(r"IF (NOT )?EXISTS|VALIDATE CONSTRAINT", name), name
         assert "INDEX" not in name or "CONCURRENTLY" in name, name

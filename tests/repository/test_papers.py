@@ -64,6 +64,14 @@ def test_every_file_and_target_that_the_guide_names_is_there() -> None:
     assert set(re.findall(r"`make ([a-z-]+)", GUIDE)) <= targets
 
 
+def test_every_file_that_the_page_of_the_tests_names_is_there() -> None:
+    named = set(NAMED.findall((ROOT / "tests" / "README.md").read_text()))
+    assert len(named) > 20, "the page is not read as it is written"
+    assert not {
+        path for path in named if not any((ROOT / at / path).exists() for at in ("", "tests"))
+    }
+
+
 def test_the_guide_draws_the_floors_of_the_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     layers = [set(layer.split(" | ")) for layer in settings["contracts"][0]["layers"]]

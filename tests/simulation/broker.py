@@ -124,7 +124,7 @@ class Broker:
 
     # Transactions
 
-    def settle_transactions(self) -> None:
+    def end_transactions(self) -> None:
         """Finish what was being committed; roll back what is older than its timeout."""
         for one in list(self.open):
             if one.deciding:

@@ -107,7 +107,7 @@ class Client:
         if broker.away:
             return
         broker.expire()
-        broker.settle_transactions()
+        broker.end_transactions()
         session = broker.sessions.get(self.name)
         if session is None:
             self._lose()
@@ -179,7 +179,7 @@ class Client:
         broker = self._broker
 
         def answers() -> bool:
-            broker.settle_transactions()
+            broker.end_transactions()
             return not broker.away and broker.stable(places)
 
         self._world.pause(self._world.chance.choice((0.0, 0.01)))

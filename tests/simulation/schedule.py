@@ -194,7 +194,7 @@ class Schedule:
             return False
         if self._broker.committed != self._ends:
             return False
-        self._broker.settle_transactions()
+        self._broker.end_transactions()
         return not self._broker.open
 
     def _audit(self) -> None:

@@ -21,10 +21,10 @@ from tests.bench import instead_table, processor, writing
 from tests.bench.alternatives import exact_consumer
 from tests.bench.alternatives.executemany_consumer import DETAIL, NAMES, RECEIPT
 from tests.bench.alternatives.plain_consumer import row
+from tests.bench.committing import steps_in
 from tests.bench.draining import DrainError
 from tests.bench.instead import HEADINGS, LONG, Seen, of_charges, of_events, of_receipts
 from tests.bench.payloads import MEDIAN, REDACTED, Payloads
-from tests.bench.settling import steps_in
 from tests.waiting import NET_SECONDS
 
 FROZEN: Final = "8228f131903b1771646a6836d0cefff83024bf5e914375737c283280f6b70daa"

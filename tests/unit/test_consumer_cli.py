@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from consumer.__main__ import BY_HAND
-from consumer.__main__ import app as consumer
+from consumer.commands import app as consumer
+from consumer.former import BY_HAND
 from operator_cli.__main__ import app as by_hand
 from tests.waiting import NET_SECONDS
 
@@ -44,6 +44,27 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     said = done.stdout
     assert all(command in said for command in COMMANDS)
     assert "Exit codes: 0 fine, 1" in " ".join(said.replace("│", " ").split())
+
+
+def test_an_older_name_is_passed_on_before_the_consumer_is_imported() -> None:
+    heavy = "{'typer', 'psycopg', 'confluent_kafka'}"
+    said = f"import sys, consumer.__main__; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", said],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=NET_SECONDS,
+    )
+    assert done.stdout.strip() == "set()"
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", "migrate", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=NET_SECONDS,
+    )
+    assert "Usage: billing migrate" in done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -43,7 +43,7 @@ def test_so_many_in_a_row_stop_and_the_message_names_the_record() -> None:
         limit.count(batch("oppp"))
 
 
-def test_a_row_may_span_batches() -> None:
+def test_a_row_may_continue_in_the_next_batch() -> None:
     limit = DeadLetterLimit(longest_run=3, share=1.0, window=100)
     limit.count(batch("pp"))
     with pytest.raises(DeadLetterLimitError):

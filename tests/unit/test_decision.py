@@ -152,7 +152,7 @@ def test_a_cache_hit_keeps_what_it_saved_and_is_marked() -> None:
     assert charged(element(saved_cache_cost=0.5)).saved_cache_cost is None
 
 
-def test_a_probe_stays_on_the_house_and_says_that_it_is_partial() -> None:
+def test_a_probe_stays_on_the_internal_account_and_says_that_it_is_partial() -> None:
     receipt = charged(element(**PROBE, **FAILED)).receipt
     assert {"health_probe", "partial"} <= set(receipt.marks)
 
@@ -172,7 +172,7 @@ def test_a_probe_stays_on_the_house_and_says_that_it_is_partial() -> None:
         {"metadata": {"is_silent_experiment": 1}},
     ],
 )
-def test_no_client_moves_its_bill_to_the_house(claim: dict[str, Any]) -> None:
+def test_no_client_moves_its_bill_to_the_internal_account(claim: dict[str, Any]) -> None:
     receipt = charged(element(**claim)).receipt
     assert receipt.charge_reason is ChargeReason.USAGE
     assert receipt.billing_account_id != "internal"

@@ -11,8 +11,8 @@ from producer_gateway import connection as module
 from producer_gateway.connection import Phase
 from producer_gateway.connections import Connections, Patience
 from producer_gateway.routes import CALLBACKS_PATH, application
-from tests.doubles.memory_connection import Line, settled
-from tests.doubles.memory_gateway import TOKEN, House
+from tests.doubles.memory_connection import Line, turned
+from tests.doubles.memory_gateway import TOKEN, MemoryGateway
 from tests.inputs import captures
 from tests.inputs.callbacks import element
 
@@ -33,10 +33,10 @@ class Door:
     """A gateway in memory with connections that are looked at by hand."""
 
     def __init__(self, most: int = 100) -> None:
-        self.house = House(GATEWAY_BODY_TIMEOUT_S="1000")
-        self.app = application(self.house.gateway)
+        self.double = MemoryGateway(GATEWAY_BODY_TIMEOUT_S="1000")
+        self.app = application(self.double.gateway)
         self.state = ServerState()
-        self.connections = Connections("callbacks", most, PATIENCE, self.house.metrics)
+        self.connections = Connections("callbacks", most, PATIENCE, self.double.metrics)
         self.connections.of(self.state)
 
     def line(self) -> Line:
@@ -50,11 +50,11 @@ class Door:
         """So many seconds pass."""
         for _ in range(seconds):
             self.connections.look(1.0)
-            await settled()
+            await turned()
 
     def closed(self, reason: str) -> float:
         """How many connections were ended without an answer."""
-        return self.house.metric(CLOSED, port="callbacks", reason=reason)
+        return self.double.metric(CLOSED, port="callbacks", reason=reason)
 
 
 def run(use: Callable[[Door], Awaitable[None]], most: int = 100) -> Door:
@@ -102,13 +102,13 @@ def test_what_has_no_end_is_ended(segments: Iterator[bytes], status: int) -> Non
             segment = next(segments)
             sent += len(segment)
             await line.send(segment)
-            await settled()
+            await turned()
         assert line.ended()
         assert line.statuses()[-1] == status
         assert sent <= 64 * 1024 + 4 * SEGMENT
         reasons = {400: "malformed", 401: "missing", 431: "head_too_large"}
         sources = ("unknown", "litellm")
-        assert sum(door.house.refused(str(status), reasons[status], s) for s in sources) == 1
+        assert sum(door.double.refused(str(status), reasons[status], s) for s in sources) == 1
         await line.lose()
 
     run(use)
@@ -136,7 +136,7 @@ def test_a_head_may_have_64_kib_and_256_fields_however_it_comes(
         caller = door.line()
         for at in range(0, len(raw), size):
             await caller.send(raw[at : at + size])
-        await settled()
+        await turned()
         assert caller.statuses() == [202] * bool(before) + [status]
         assert caller.ended() == (status == 431)
         await caller.lose()
@@ -148,7 +148,7 @@ def test_a_long_path_is_part_of_the_head() -> None:
     async def use(door: Door) -> None:
         line = door.line()
         await line.send(b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n")
-        await settled()
+        await turned()
         assert line.statuses() == [431]
 
     run(use)
@@ -158,14 +158,14 @@ def test_requests_that_wait_for_their_turn_are_bounded_and_the_others_get_their_
     async def use(door: Door) -> None:
         line = door.line()
         await line.send(WHOLE * 1_000)
-        await settled(2_000)
+        await turned(2_000)
         *taken, last = line.statuses()
         assert taken == [202] * len(taken)
         assert 30 < len(taken) < 40
         assert last == 429
         assert line.ended()
-        assert len(door.house.store.records) == len(taken)
-        assert door.house.refused("429", "pipelined", "unknown") == 1
+        assert len(door.double.store.records) == len(taken)
+        assert door.double.refused("429", "pipelined", "unknown") == 1
         await line.lose()
 
     run(use)
@@ -180,7 +180,7 @@ def test_connections_with_requests_that_wait_are_bounded_too(
         lines = [door.line() for _ in range(3)]
         for line in lines:
             line.connection.data_received(WHOLE * 2)
-        await settled()
+        await turned()
         assert [line.statuses() for line in lines] == [[202, 202], [202, 202], [202, 429]]
         for line in lines:
             await line.lose()
@@ -196,7 +196,7 @@ def test_a_head_that_does_not_complete_gets_408_and_the_end(begun: bytes) -> Non
     async def use(door: Door) -> None:
         line = door.line()
         await line.send(begun)
-        await settled()
+        await turned()
         before = line.statuses()
         for _ in range(9):
             await door.wait(1)
@@ -205,7 +205,7 @@ def test_a_head_that_does_not_complete_gets_408_and_the_end(begun: bytes) -> Non
         await door.wait(3)
         assert line.statuses() == [*before, 408]
         assert line.ended()
-        assert door.house.refused("408", "slow_head", "unknown") == 1
+        assert door.double.refused("408", "slow_head", "unknown") == 1
         await line.lose()
 
     run(use)
@@ -215,7 +215,7 @@ def test_who_says_nothing_goes_after_ten_seconds_and_who_has_said_something_afte
     async def use(door: Door) -> None:
         silent, idle = door.line(), door.line()
         await idle.send(WHOLE)
-        await settled()
+        await turned()
         await door.wait(9)
         assert not silent.ended()
         await door.wait(3)
@@ -252,11 +252,11 @@ def test_a_body_must_come_at_the_least_rate_and_may_come_slowly() -> None:
         assert all(line.ended() for line in (stuck, slow, torn))
         assert fair.statuses() == []
         await fair.send(b" " * (90_000 - 15 * 2_000 - len(ONE)) + ONE)
-        await settled()
+        await turned()
         assert fair.statuses() == [202]
-        assert door.house.refused("408", "slow_body", "litellm") == 3
-        assert door.house.metric("billing_gateway_abandoned_requests_total") == 3
-        assert door.house.metric("billing_gateway_inflight_bytes") == 0
+        assert door.double.refused("408", "slow_body", "litellm") == 3
+        assert door.double.metric("billing_gateway_abandoned_requests_total") == 3
+        assert door.double.metric("billing_gateway_inflight_bytes") == 0
         for line in (stuck, slow, fair, torn):
             await line.lose()
 
@@ -268,14 +268,14 @@ def test_the_rest_of_a_refused_body_is_thrown_away_for_ten_seconds() -> None:
         patient, endless_one = door.line(), door.line()
         for line in (patient, endless_one):
             await line.send(STRANGE + b"3\r\nabc\r\n")
-            await settled()
+            await turned()
             assert line.statuses() == [401]
         for _ in range(8):
             await door.wait(1)
             for line in (patient, endless_one):
                 await line.send(b"fff\r\n" + b"x" * 0xFFF + b"\r\n")
         await patient.send(b"0\r\n\r\n" + WHOLE)
-        await settled()
+        await turned()
         assert patient.statuses() == [401, 202]
         await door.wait(4)
         assert endless_one.ended()
@@ -305,22 +305,22 @@ def test_who_does_not_take_the_answer_is_ended() -> None:
 def test_who_waits_for_us_is_left_alone() -> None:
     async def use(door: Door) -> None:
         held = asyncio.Event()
-        store = door.house.store.store
+        store = door.double.store.store
 
         async def slow(records: object) -> object:
             await held.wait()
             return await store(records)  # type: ignore[arg-type]
 
-        door.house.store.store = slow  # type: ignore[assignment,method-assign]
+        door.double.store.store = slow  # type: ignore[assignment,method-assign]
         line = door.line()
         # The second one's body cannot be read on: that is our doing.
         await line.send(WHOLE + WHOLE[:-5])
         await door.wait(200)
         assert not line.ended()
         held.set()
-        await settled()
+        await turned()
         await line.send(WHOLE[-5:])
-        await settled()
+        await turned()
         assert line.statuses() == [202, 202]
         await line.lose()
 
@@ -343,7 +343,7 @@ def test_where_there_is_no_room_the_oldest_stranger_goes_for_a_new_one() -> None
         assert not busy.ended()
         await known.send(WHOLE)
         await busy.send(b" " * 9 + b"7")
-        await settled()
+        await turned()
         assert known.statuses() == [202, 202]
         assert busy.statuses() == [202]
         assert door.closed("no_room") == len(gone)
@@ -362,7 +362,7 @@ def test_where_everybody_is_busy_nobody_comes_in_and_nobody_goes() -> None:
         for line in lines:
             await line.lose()
         assert door.connections.room()
-        assert door.house.metric("billing_gateway_open_connections", port="callbacks") == 0
-        assert door.house.metric("billing_gateway_max_connections", port="callbacks") == 4
+        assert door.double.metric("billing_gateway_open_connections", port="callbacks") == 0
+        assert door.double.metric("billing_gateway_max_connections", port="callbacks") == 4
 
     run(use, most=4)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from producer_gateway.routes import CALLBACKS_PATH, USAGE_UNITS_PATH, application
 from tests.doubles.memory_connection import Talk, talk
-from tests.doubles.memory_gateway import TOKEN, House
+from tests.doubles.memory_gateway import TOKEN, MemoryGateway
 from tests.inputs import captures
 from tests.inputs.callbacks import element, usage_unit
 
@@ -68,8 +68,8 @@ class Door:
 
     def __init__(self) -> None:
         # Nothing here waits for a timeout; what is torn must end without one.
-        self.house = House(GATEWAY_BODY_TIMEOUT_S="60")
-        self.app = application(self.house.gateway)
+        self.double = MemoryGateway(GATEWAY_BODY_TIMEOUT_S="60")
+        self.app = application(self.double.gateway)
 
     def send(self, *segments: bytes, ends: bool = False) -> Talk:
         """Send on one connection."""
@@ -77,13 +77,13 @@ class Door:
 
     def stored(self) -> list[bytes]:
         """The values of what was stored, and forget them."""
-        values = [record.value for record in self.house.store.records]
-        self.house.store.records.clear()
+        values = [record.value for record in self.double.store.records]
+        self.double.store.records.clear()
         return values
 
     def counted(self, route: str, status: int) -> float:
         """How many answers."""
-        return self.house.metric("billing_gateway_requests_total", route=route, status=str(status))
+        return self.double.metric("billing_gateway_requests_total", route=route, status=str(status))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_report_01_an_offer_to_upgrade_is_ignored_and_the_body_taken(
     assert json.loads(said.answers[0].body) == {"accepted": 2, "parked": 0, "spooled": 0}
     assert door.stored() == [ONE, TWO]
     assert not said.closed
-    assert door.house.metric("billing_gateway_received_bytes_total") == len(ONE) + len(TWO) + 3
+    assert door.double.metric("billing_gateway_received_bytes_total") == len(ONE) + len(TWO) + 3
 
 
 @pytest.mark.parametrize("framed", [sized, chunked])

@@ -12,41 +12,41 @@ from hypothesis import strategies as st
 from producer_gateway import drain
 from producer_gateway.drain import pause
 from producer_gateway.store import NotStoredError, Record, Stored
-from tests.doubles.memory_kafka import TOO_LARGE, House, MemoryKafka, record, until, within
+from tests.doubles.memory_kafka import TOO_LARGE, MemoryDelivery, MemoryKafka, record, until, within
 from tests.waiting import NET_SECONDS
 
 
 def test_while_kafka_is_there_nothing_is_spooled(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        assert await house.store.store([record("a", b"1")]) == Stored(1, 0)
-        assert house.count("spooled_total") == 0
+    async def use(delivery: MemoryDelivery) -> None:
+        assert await delivery.store.store([record("a", b"1")]) == Stored(1, 0)
+        assert delivery.count("spooled_total") == 0
 
     within(use, tmp_path)
 
 
 def test_before_kafka_has_answered_the_spool_takes_it(tmp_path: Path) -> None:
     async def run() -> None:
-        house = House(MemoryKafka(), tmp_path)
-        assert await house.store.store([record("a", b"1")]) == Stored(0, 1)
-        await house.empty()
-        assert house.kafka.values("a") == [b"1"]
-        await house.spool.close(10)
+        delivery = MemoryDelivery(MemoryKafka(), tmp_path)
+        assert await delivery.store.store([record("a", b"1")]) == Stored(0, 1)
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"1"]
+        await delivery.spool.close(10)
 
     asyncio.run(run())
 
 
 def test_during_an_outage_only_the_first_requests_wait_for_kafka(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        house.kafka.away = True
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.away = True
         for number in range(20):
-            assert await house.store.store([record("a", b"%d" % number)]) == Stored(0, 1)
-        assert house.kafka.asked == 1
-        assert house.store.away
-        house.kafka.away = False
-        await house.empty()
-        assert house.kafka.values("a") == [b"%d" % number for number in range(20)]
-        assert house.count("drained_total") == house.count("spooled_total") == 20
-        assert await house.store.store([record("a", b"after")]) == Stored(1, 0)
+            assert await delivery.store.store([record("a", b"%d" % number)]) == Stored(0, 1)
+        assert delivery.kafka.asked == 1
+        assert delivery.store.away
+        delivery.kafka.away = False
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"%d" % number for number in range(20)]
+        assert delivery.count("drained_total") == delivery.count("spooled_total") == 20
+        assert await delivery.store.store([record("a", b"after")]) == Stored(1, 0)
 
     within(use, tmp_path)
 
@@ -54,110 +54,110 @@ def test_during_an_outage_only_the_first_requests_wait_for_kafka(tmp_path: Path)
 def test_what_is_in_hand_when_kafka_goes_is_spooled_in_the_order_of_arrival(
     tmp_path: Path,
 ) -> None:
-    async def use(house: House) -> None:
-        house.kafka.stuck = True
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.stuck = True
         waiting = [
-            asyncio.create_task(house.store.store([record("a", b"%d" % number)]))
+            asyncio.create_task(delivery.store.store([record("a", b"%d" % number)]))
             for number in range(10)
         ]
         await asyncio.sleep(0)
-        house.store.leave("all brokers are down")
-        later = await house.store.store([record("a", b"10")])
+        delivery.store.leave("all brokers are down")
+        later = await delivery.store.store([record("a", b"10")])
         assert later == Stored(0, 1)
         assert await asyncio.gather(*waiting) == [Stored(0, 1)] * 10
-        house.kafka.stuck = False
-        await house.empty()
-        assert house.kafka.values("a") == [b"%d" % number for number in range(11)]
+        delivery.kafka.stuck = False
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"%d" % number for number in range(11)]
 
     within(use, tmp_path)
 
 
 def test_a_run_queues_behind_its_spooled_records_and_others_do_not(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        house.kafka.away = True
-        await house.store.store([record("a", b"1")])
-        house.kafka.away = False
-        house.store.resume(house.store.outages)
-        assert await house.store.store([record("a", b"2")]) == Stored(0, 1)
-        assert await house.store.store([record("b", b"1")]) == Stored(1, 0)
-        assert await house.store.store([record("c", b"1"), record("a", b"3")]) == Stored(0, 2)
-        await house.empty()
-        assert house.kafka.values("a") == [b"1", b"2", b"3"]
-        assert await house.store.store([record("a", b"4")]) == Stored(1, 0)
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.away = True
+        await delivery.store.store([record("a", b"1")])
+        delivery.kafka.away = False
+        delivery.store.resume(delivery.store.outages)
+        assert await delivery.store.store([record("a", b"2")]) == Stored(0, 1)
+        assert await delivery.store.store([record("b", b"1")]) == Stored(1, 0)
+        assert await delivery.store.store([record("c", b"1"), record("a", b"3")]) == Stored(0, 2)
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"1", b"2", b"3"]
+        assert await delivery.store.store([record("a", b"4")]) == Stored(1, 0)
 
     within(use, tmp_path)
 
 
 def test_a_run_queues_behind_what_is_on_its_way_from_the_spool(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        house.store.leave("test")
-        await house.store.store([record("a", b"1")])
-        house.store.resume(house.store.outages)
-        house.kafka.stuck = True
-        draining = asyncio.create_task(house.drain.step())
-        await until(lambda: house.kafka.asked > 0)
-        assert await house.store.store([record("a", b"2")]) == Stored(0, 1)
-        house.store.leave("test")
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.store.leave("test")
+        await delivery.store.store([record("a", b"1")])
+        delivery.store.resume(delivery.store.outages)
+        delivery.kafka.stuck = True
+        draining = asyncio.create_task(delivery.drain.step())
+        await until(lambda: delivery.kafka.asked > 0)
+        assert await delivery.store.store([record("a", b"2")]) == Stored(0, 1)
+        delivery.store.leave("test")
         with pytest.raises(NotStoredError):
             await draining
-        assert house.spool.records == 2
-        house.kafka.stuck = False
-        await house.empty()
-        assert house.kafka.values("a") == [b"1", b"2"]
+        assert delivery.spool.records == 2
+        delivery.kafka.stuck = False
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"1", b"2"]
 
     within(use, tmp_path)
 
 
 def test_an_unknown_delivery_is_spooled_as_well(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        house.kafka.acknowledges = False
-        assert await house.store.store([record("a", b"1")]) == Stored(0, 1)
-        house.kafka.acknowledges = True
-        await house.empty()
-        assert [one.value for one in house.kafka.kept] == [b"1", b"1"]
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.acknowledges = False
+        assert await delivery.store.store([record("a", b"1")]) == Stored(0, 1)
+        delivery.kafka.acknowledges = True
+        await delivery.empty()
+        assert [one.value for one in delivery.kafka.kept] == [b"1", b"1"]
 
     within(use, tmp_path)
 
 
 def test_what_kafka_refuses_is_set_aside_and_holds_up_nobody(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        assert await house.store.store([record("a", TOO_LARGE)]) == Stored(0, 1)
-        assert house.store.away is None
-        await house.store.store([record("a", b"2"), record("b", b"1")])
-        await house.spool.append([Record("gone", b"c", b"1", [])])
-        await house.empty()
-        assert house.kafka.values("a") == [b"2"]
-        assert house.kafka.values("b") == [b"1"]
-        assert house.spool.set_aside == house.count("spool_refused_total") == 2
-        assert await house.store.store([record("a", b"3")]) == Stored(1, 0)
+    async def use(delivery: MemoryDelivery) -> None:
+        assert await delivery.store.store([record("a", TOO_LARGE)]) == Stored(0, 1)
+        assert delivery.store.away is None
+        await delivery.store.store([record("a", b"2"), record("b", b"1")])
+        await delivery.spool.append([Record("gone", b"c", b"1", [])])
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"2"]
+        assert delivery.kafka.values("b") == [b"1"]
+        assert delivery.spool.set_aside == delivery.count("spool_refused_total") == 2
+        assert await delivery.store.store([record("a", b"3")]) == Stored(1, 0)
 
     within(use, tmp_path)
 
 
 def test_neither_kafka_nor_room_is_503(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        house.kafka.away = True
-        await house.store.store([record("a", b"x" * 5_000)])
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.away = True
+        await delivery.store.store([record("a", b"x" * 5_000)])
         with pytest.raises(NotStoredError) as refused:
-            await house.store.store([record("a", b"y" * 5_000)])
+            await delivery.store.store([record("a", b"y" * 5_000)])
         assert refused.value.reason == "spool_full"
-        house.kafka.away = False
-        await house.empty()
-        assert house.kafka.values("a") == [b"x" * 5_000]
+        delivery.kafka.away = False
+        await delivery.empty()
+        assert delivery.kafka.values("a") == [b"x" * 5_000]
 
     within(use, tmp_path, max_bytes=9_000)
 
 
 def test_the_drain_wakes_by_itself(tmp_path: Path) -> None:
-    async def use(house: House) -> None:
-        draining = asyncio.create_task(house.drain.run())
-        house.kafka.away = True
-        await house.store.store([record("a", b"1")])
-        await until(lambda: house.count("drain_failures_total") >= 2)
-        house.kafka.away = False
-        await until(lambda: not (house.store.away or house.spool.records))
-        house.store.leave("idle")
-        await until(lambda: not house.store.away)
+    async def use(delivery: MemoryDelivery) -> None:
+        draining = asyncio.create_task(delivery.drain.run())
+        delivery.kafka.away = True
+        await delivery.store.store([record("a", b"1")])
+        await until(lambda: delivery.count("drain_failures_total") >= 2)
+        delivery.kafka.away = False
+        await until(lambda: not (delivery.store.away or delivery.spool.records))
+        delivery.store.leave("idle")
+        await until(lambda: not delivery.store.away)
         draining.cancel()
 
     within(use, tmp_path)
@@ -181,30 +181,30 @@ EVENTS: st.SearchStrategy[list[Event]] = st.lists(
 
 
 class Schedule:
-    """Plays events to a house and remembers what was sent of each run."""
+    """Plays events to a delivery and remembers what was sent of each run."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._requests: list[asyncio.Task[Stored]] = []
-        self.house = House(MemoryKafka(), directory)
+        self.delivery = MemoryDelivery(MemoryKafka(), directory)
         self.sent: dict[str, list[bytes]] = {}
 
     async def play(self, number: int, event: str, runs: list[str]) -> None:
         """Let one event happen."""
-        kafka = self.house.kafka
+        kafka = self.delivery.kafka
         match event:
             case "send":
                 await self._send(number, runs)
             case "leave":
-                self.house.store.leave("test")
+                self.delivery.store.leave("test")
             case "step":
                 if not kafka.stuck:
-                    await self.house.step()
+                    await self.delivery.step()
             case "wait":
                 await asyncio.sleep(0.002)
             case "restart":
                 await self.stop()
-                self.house = House(kafka, self._directory)
+                self.delivery = MemoryDelivery(kafka, self._directory)
             case _:
                 kafka.away, kafka.stuck = event == "away", event == "stuck"
                 kafka.acknowledges = event != "deaf"
@@ -215,15 +215,15 @@ class Schedule:
         records = [record(run, b"%d.%d" % (number, at)) for at, run in enumerate(runs)]
         for one, run in zip(records, runs, strict=True):
             self.sent.setdefault(run, []).append(one.value)
-        self._requests.append(asyncio.create_task(self.house.store.store(records)))
+        self._requests.append(asyncio.create_task(self.delivery.store.store(records)))
         # It has arrived now; its answer may come at any time.
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Answer what is in hand, and close the spool."""
-        self.house.store.leave("stopping")
+        self.delivery.store.leave("stopping")
         await asyncio.gather(*self._requests)
-        await self.house.spool.close(10)
+        await self.delivery.spool.close(10)
 
 
 @settings(max_examples=60, deadline=None)
@@ -233,8 +233,8 @@ def test_one_order_per_run_whatever_happens(events: list[Event]) -> None:
         schedule = Schedule(directory)
         for number, (event, runs) in enumerate([*events, ("restart", []), ("back", [])]):
             await schedule.play(number, event, runs)
-        await schedule.house.empty()
-        kept = {run: schedule.house.kafka.values(run) for run in schedule.sent}
+        await schedule.delivery.empty()
+        kept = {run: schedule.delivery.kafka.values(run) for run in schedule.sent}
         await schedule.stop()
         assert kept == schedule.sent
 

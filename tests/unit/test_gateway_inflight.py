@@ -10,8 +10,8 @@ from producer_gateway.body import InFlight
 from producer_gateway.metrics import Metrics
 from producer_gateway.request import RefusedError
 from producer_gateway.routes import CALLBACKS_PATH, application
-from tests.doubles.memory_connection import Line, settled
-from tests.doubles.memory_gateway import EUROPE, TOKEN, House
+from tests.doubles.memory_connection import Line, turned
+from tests.doubles.memory_gateway import EUROPE, TOKEN, MemoryGateway
 from tests.inputs import captures
 from tests.inputs.callbacks import element
 
@@ -35,24 +35,24 @@ class Crowd:
     """Callers of a gateway in memory."""
 
     def __init__(self, **settings: str) -> None:
-        self.house = House(
+        self.double = MemoryGateway(
             GATEWAY_MAX_INFLIGHT_BYTES=str(LIMIT),
             GATEWAY_MAX_BODY_BYTES=str(BODY),
             GATEWAY_BODY_TIMEOUT_S="1000",
             **settings,
         )
-        self.app = application(self.house.gateway)
+        self.app = application(self.double.gateway)
 
     async def sends(self, data: bytes) -> Line:
         """A new caller sends something."""
         line = Line(self.app)
         await line.send(data)
-        await settled()
+        await turned()
         return line
 
     def held(self) -> float:
         """Bytes in hand."""
-        return self.house.metric("billing_gateway_inflight_bytes")
+        return self.double.metric("billing_gateway_inflight_bytes")
 
 
 def run(use: Callable[[Crowd], Awaitable[None]], **settings: str) -> None:
@@ -74,7 +74,7 @@ def test_a_length_that_is_declared_takes_nothing() -> None:
             assert (await crowd.sends(whole(BODY // 2, token))).statuses() == [202]
         for liar in liars:
             await liar.lose()
-        await settled()
+        await turned()
         assert crowd.held() == 0
 
     run(use)
@@ -87,13 +87,13 @@ def test_what_has_arrived_counts_and_is_given_back() -> None:
         assert crowd.held() == 2 * BODY - 20
         third = await crowd.sends(whole(5_000))
         assert third.statuses() == [503]
-        assert crowd.house.metric("billing_gateway_not_stored_total", reason="inflight") == 1
+        assert crowd.double.metric("billing_gateway_not_stored_total", reason="inflight") == 1
         await first.send(b"[]".ljust(10))
-        await settled()
+        await turned()
         assert first.statuses() == [202]
         assert (await crowd.sends(whole(5_000))).statuses() == [202]
         await second.lose()
-        await settled()
+        await turned()
         assert crowd.held() == 0
 
     run(use)
@@ -108,7 +108,7 @@ def test_alone_a_source_may_have_it_all_and_gives_way_when_another_one_comes() -
         assert newer.statuses() == [503]
         assert crowd.held() == BODY - 10
         await older.send(b"[]".ljust(10))
-        await settled()
+        await turned()
         assert older.statuses() == [202]
 
     run(use)
@@ -120,9 +120,9 @@ def test_while_another_one_wants_in_a_source_has_no_more_than_its_share() -> Non
         await crowd.sends(head(BODY) + b" " * (BODY - 10))
         assert (await crowd.sends(whole(5_000))).statuses() == [503]
         name = "billing_gateway_not_stored_total"
-        assert crowd.house.metric(name, reason="source_share") == 1
+        assert crowd.double.metric(name, reason="source_share") == 1
         await other.lose()
-        await settled()
+        await turned()
         assert (await crowd.sends(whole(5_000))).statuses() == [202]
 
     run(use)
@@ -163,6 +163,6 @@ def test_a_source_that_was_refused_wants_in_for_ten_seconds() -> None:
 
 
 def test_a_body_in_one_piece_is_taken_by_any_transport() -> None:
-    house = House()
-    assert house.request().status_code == httpx.codes.ACCEPTED
-    assert house.metric("billing_gateway_inflight_bytes") == 0
+    double = MemoryGateway()
+    assert double.request().status_code == httpx.codes.ACCEPTED
+    assert double.metric("billing_gateway_inflight_bytes") == 0

@@ -24,7 +24,7 @@ from producer_gateway.listener import (
 )
 from producer_gateway.routes import application
 from runtime.logs import OnceAMinute
-from tests.doubles.memory_gateway import House
+from tests.doubles.memory_gateway import MemoryGateway
 from tests.waiting import NET_SECONDS
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -57,10 +57,12 @@ class Port:
     """A port on 127.0.0.1 whose descriptors run out on command."""
 
     def __init__(self, listening: socket.socket, times: int, reserve: Reserve | None) -> None:
-        self.house = House()
-        config = Config(application(self.house.gateway), lifespan="off", log_config=None, ws="none")
+        self.double = MemoryGateway()
+        config = Config(
+            application(self.double.gateway), lifespan="off", log_config=None, ws="none"
+        )
         state = ServerState()
-        self.connections = Connections("probes", 4, Patience(10, 75), self.house.metrics)
+        self.connections = Connections("probes", 4, Patience(10, 75), self.double.metrics)
         self.connections.of(state)
         self.number = listening.getsockname()[1]
         self.full = Full(listening, times)
@@ -68,7 +70,7 @@ class Port:
             self.full,  # type: ignore[arg-type]
             self.connections,
             lambda: Connection(config, state, {}),
-            self.house.metrics,
+            self.double.metrics,
             reserve,
         )
 
@@ -82,7 +84,7 @@ class Port:
 
     def exhausted(self) -> float:
         """How often there was no descriptor."""
-        return self.house.metric("billing_gateway_descriptors_exhausted_total", port="probes")
+        return self.double.metric("billing_gateway_descriptors_exhausted_total", port="probes")
 
 
 def run(use: Callable[[Port], Awaitable[None]], times: int, reserve: Reserve | None = None) -> None:

@@ -91,7 +91,7 @@ def test_what_strict_json_refuses_is_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("piece", "reason"),
+    ("callback", "reason"),
     [
         (b"1", "not_an_object"),
         (b'"text"', "not_an_object"),
@@ -105,13 +105,13 @@ def test_what_strict_json_refuses_is_marked() -> None:
     ],
 )
 @pytest.mark.parametrize("drop", [False, True])
-def test_what_cannot_be_billed_is_parked_alone(*, piece: bytes, reason: str, drop: bool) -> None:
+def test_what_cannot_be_billed_is_parked_alone(*, callback: bytes, reason: str, drop: bool) -> None:
     before, parked, after = prepare(
-        captures.array([element(id="a"), piece, element(id="b")]), drop=drop
+        captures.array([element(id="a"), callback, element(id="b")]), drop=drop
     )
     assert parked.topic == "test.billing.callbacks.v1.dlq"
-    assert parked.value == piece
-    assert parked.key == hashlib.sha256(piece).hexdigest().encode()
+    assert parked.value == callback
+    assert parked.key == hashlib.sha256(callback).hexdigest().encode()
     assert header(parked.headers, "reason") == reason
     assert header(parked.headers, "source") == "litellm/eu"
     assert header(parked.headers, "call-key") is None

@@ -14,7 +14,7 @@ from producer_gateway.metrics import Metrics
 from producer_gateway.probes import probes
 from producer_gateway.refusals import Kind, Refusals, shown
 from tests.doubles.memory_connection import talk
-from tests.doubles.memory_gateway import TOKEN, House
+from tests.doubles.memory_gateway import TOKEN, MemoryGateway
 
 WRONG_PATH = Kind("unknown", 404, "unknown_path", "litellm/eu")
 WRONG_TOKEN = Kind("callbacks", 401, "wrong", "")
@@ -111,12 +111,12 @@ def test_a_path_in_the_log_is_short_and_plain(path: str) -> None:
 
 @pytest.mark.parametrize("path", [f"/{TOKEN}", f"/v1/{TOKEN}/x", f"/x{TOKEN}?{TOKEN}"])
 def test_no_token_and_no_content_gets_into_the_log(path: str) -> None:
-    house = House()
+    double = MemoryGateway()
     with capture_logs() as lines:
-        house.request(b'[{"messages": "secret"}', path=path)
-        house.request(path=path, token=TOKEN[:-1] + "x")
-        house.request(token=TOKEN[:-1] + "x")
-        house.request(b'{"secret": 1}', path="/v1/usage-units")
+        double.request(b'[{"messages": "secret"}', path=path)
+        double.request(path=path, token=TOKEN[:-1] + "x")
+        double.request(token=TOKEN[:-1] + "x")
+        double.request(b'{"secret": 1}', path="/v1/usage-units")
     assert len(lines) == 4
     assert TOKEN[:25] not in str(lines)
     assert "secret" not in str(lines)
@@ -133,8 +133,8 @@ class Ready:
 
 
 def test_report_16_what_comes_to_the_port_of_the_probes_is_counted_and_told_where_to_go() -> None:
-    house = House()
-    app = probes(Ready(), house.metrics, house.gateway)  # type: ignore[arg-type]
+    double = MemoryGateway()
+    app = probes(Ready(), double.metrics, double.gateway)  # type: ignore[arg-type]
     lines = [f"POST {path} HTTP/1.1" for path in ("/v1/callbacks/litellm", "/metrics", "/")]
     lines += [f"{method} {path} HTTP/1.1" for method, path in [("GET", "/x"), ("PUT", "/livez")]]
     head = f"\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
@@ -142,9 +142,9 @@ def test_report_16_what_comes_to_the_port_of_the_probes_is_counted_and_told_wher
     said = talk(app, [raw + b"GET /livez HTTP/1.1\r\n\r\nGET /readyz HTTP/1.1\r\n\r\n\x00"])
     assert said.statuses == [404] * 5 + [200, 200, 400]
     assert b"/v1/callbacks/litellm" in said.answers[0].body
-    assert house.metric("billing_gateway_requests_total", route="probes", status="404") == 5
-    assert house.refused("404", "wrong_port", "litellm") == 5
-    assert house.metric("billing_gateway_requests_total", route="unreadable", status="400") == 1
+    assert double.metric("billing_gateway_requests_total", route="probes", status="404") == 5
+    assert double.refused("404", "wrong_port", "litellm") == 5
+    assert double.metric("billing_gateway_requests_total", route="unreadable", status="400") == 1
 
 
 def test_the_rest_is_said_while_the_process_runs(monkeypatch: pytest.MonkeyPatch) -> None:

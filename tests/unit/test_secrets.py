@@ -19,7 +19,7 @@ import consumer.settings
 import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
-from consumer.__main__ import app as consumer_app
+from consumer.commands import app as consumer_app
 from ledger.address import connect, fault
 from operator_cli.__main__ import app as by_hand
 from runtime.environment import ConfigurationError, variables

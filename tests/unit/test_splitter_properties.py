@@ -103,12 +103,12 @@ def test_ONE_BAD_ELEMENT_LOSES_NO_NEIGHBOUR_whatever_is_missing_or_too_much(
 def test_any_body_is_cut_into_slices_in_order_and_no_byte_that_matters_is_lost(body: bytes) -> None:
     found, nulls = split(body)
     body = body.removeprefix(b"\xef\xbb\xbf")
-    position, spans = 0, [(0, 0)]
+    position, slices = 0, [(0, 0)]
     for one in found:
         position = body.index(one.value, position)
-        spans.append((position, position + len(one.value)))
+        slices.append((position, position + len(one.value)))
         position += len(one.value)
-    between = [body[end:start] for (_, end), (start, _) in pairwise([*spans, (len(body), 0)])]
+    between = [body[end:start] for (_, end), (start, _) in pairwise([*slices, (len(body), 0)])]
     left = b"".join(between).replace(b"null", b"", nulls)
     assert left.strip(b"[], \t\r\n\x0b\x0c") == b""
 

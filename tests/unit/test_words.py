@@ -1,4 +1,4 @@
-"""A word with a meaning of its own is used for nothing else in the names of the product code."""
+"""A word with a meaning of its own is used for nothing else in the names of the code."""
 
 import io
 import re
@@ -18,6 +18,10 @@ GIVEN_UP = {
 SETTLES = re.compile(r"(un)?settl(e|es|ed|ing|ement)")
 OF_DEFERRALS = ("charging", "ledger", "operator_cli", "schemas")
 """The rooms in which a person settles a deferral; nothing else is ever settled."""
+IN_TESTS_TOO = {
+    *("house", "span", "spans", "awaited", "admit", "admitted", "admission", "settler", "settling"),
+}
+"""The tests have a few meanings of their own for the others: bytes on a wire, a raw record."""
 NOT_OURS = {"Raw"}
 """Names of libraries: msgspec's."""
 
@@ -42,3 +46,15 @@ def test_a_taken_word_names_nothing_else(room: str) -> None:
             assert not used & GIVEN_UP, f"{path.relative_to(ROOT)}: {name}"
             settles = room not in OF_DEFERRALS and any(map(SETTLES.fullmatch, used))
             assert not settles, f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_a_word_that_was_given_up_names_nothing_in_the_tests() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        for name in set(names(path)):
+            assert not set(words(name)) & IN_TESTS_TOO, f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_no_alert_uses_the_word_for_deferrals() -> None:
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
+    assert len(alerts) > 30
+    assert not [name for name in alerts if any(map(SETTLES.fullmatch, words(name)))]

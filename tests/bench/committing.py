@@ -44,7 +44,7 @@ Start: TypeAlias = Callable[[str, str, str, int], AbstractContextManager[Server]
 
 
 @dataclass(frozen=True)
-class Settled:
+class Committed:
     """Of a receipt: microseconds of CPU by process, of wall by step, bytes; and the rate.
 
     `steps` are what the consumer tells of itself, and the CPU of its main thread, which reads and
@@ -79,7 +79,7 @@ class _Reading:
     server: Kept
 
 
-def settle(
+def commit(
     services: Services,
     url: str,
     start: Start,
@@ -87,8 +87,8 @@ def settle(
     count: int,
     *,
     has_metrics: bool = False,
-) -> Settled:
-    """Have a consumer settle `count` callbacks.
+) -> Committed:
+    """Have a consumer commit `count` callbacks.
 
     Args:
         services: the broker, and where logs go.
@@ -131,13 +131,13 @@ def settle(
     if last == first:
         raise DrainError("all was committed at once: more callbacks are needed for a rate")
     before, after = readings
-    return _settled(before, after, count, (last - first) / took)
+    return _committed(before, after, count, (last - first) / took)
 
 
-def _settled(before: _Reading, after: _Reading, count: int, rate: float) -> Settled:
+def _committed(before: _Reading, after: _Reading, count: int, rate: float) -> Committed:
     receipts, server = receipts_among(count), after.server - before.server
     spent = {step: seconds - before.steps.get(step, 0.0) for step, seconds in after.steps.items()}
-    return Settled(
+    return Committed(
         rate=rate,
         process=(after.process - before.process) * MICRO / receipts,
         server=server.cpu * MICRO / receipts,
