@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from charging.doubles import POSSIBLE_DOUBLE
 from charging.outcomes import Deferred, DeferredReason, Outcome, OutcomeKind
 from consumer import metrics
+from consumer.extent import Extent
 from consumer.health import Health
-from consumer.offsets import Offsets, next_offsets
+from consumer.offsets import Offsets
 from consumer.outside import Ledger
 from ledger.healing import LedgerError
 from runtime.metrics import KAFKA_ERRORS, RETRIES, BoundedLabel
@@ -43,8 +44,8 @@ class Observer:
         self._lag_at = 0.0
         self._deferred_at = 0.0
 
-    def count(self, outcomes: Sequence[Outcome]) -> None:
-        """Count a committed batch."""
+    def count(self, outcomes: Sequence[Outcome], extent: Extent) -> None:
+        """Count a committed batch; `extent` is where its records begin and end."""
         metrics.BATCH_RECORDS.observe(len(outcomes))
         # A metric is looked up once for all records of a kind: lookups cost more than counting.
         kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
@@ -63,8 +64,8 @@ class Observer:
         for each in outcomes:
             if each.outcome is OutcomeKind.DEFERRED:
                 self._count_deferred(each)
-        for part in next_offsets([each.decided.record for each in outcomes]):
-            metrics.COMMITTED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
+        for (topic, partition), offset in extent.end.items():
+            metrics.COMMITTED_OFFSET.labels(topic, str(partition)).set(offset)
 
     def _count_charged(self, receipts: Sequence[Receipt]) -> None:
         now = time.time()
