@@ -83,7 +83,7 @@ def arm(step: str, batch: int) -> None:
 
     places: dict[str, tuple[type, str, Callable[..., Any]]] = {
         "after_poll": (Reader, "batch", after),
-        "after_decide": (DeadLetterLimit, "admit", after),
+        "after_decide": (DeadLetterLimit, "count", after),
         "mid_copy": (Copy, "write_row", before),
         "after_database_commit": (ReceiptWriter, "write", after),
         "during_kafka_commit": (Publisher, "_commit", amid),
