@@ -69,18 +69,18 @@ class Observer:
 
     def _count_charged(self, receipts: Sequence[Receipt]) -> None:
         now = time.time()
+        delays = [max(now - receipt.occurred_at.timestamp(), 0.0) for receipt in receipts]
+        metrics.RECEIPT_DELAY_SECONDS.observe(delays)
         charged: Counter[str] = Counter()
-        unattributed: Counter[str] = Counter()
         for receipt in receipts:
             charged[receipt.charge_reason] += receipt.charged_credits
-            metrics.RECEIPT_DELAY_SECONDS.observe(max(now - receipt.occurred_at.timestamp(), 0.0))
-            unattributed.update(mark for mark in receipt.marks if mark in _UNATTRIBUTED)
-            if POSSIBLE_DOUBLE in receipt.marks:
-                metrics.POSSIBLE_DOUBLE.inc()
         for reason, credits_ in charged.items():
             metrics.CHARGED_CREDITS.labels(reason).inc(credits_)
-        for mark, count in unattributed.items():
-            metrics.UNATTRIBUTED.labels(_UNATTRIBUTED[mark]).inc(count)
+        marks = Counter(mark for receipt in receipts for mark in receipt.marks)
+        metrics.POSSIBLE_DOUBLE.inc(marks[POSSIBLE_DOUBLE])
+        for mark, missing in _UNATTRIBUTED.items():
+            if mark in marks:
+                metrics.UNATTRIBUTED.labels(missing).inc(marks[mark])
 
     def _count_deferred(self, outcome: Outcome) -> None:
         deferred = outcome.decided.decision
