@@ -6,7 +6,7 @@ called after PostgreSQL has committed.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
@@ -94,13 +94,13 @@ class Publisher:
     def _send(self, producer: Producer, outcome: Outcome) -> None:
         if outcome.receipt is not None:
             message = to_kafka(outcome.receipt)
-            headers = list(message.headers.items())
-            _produce(producer, self._topics.receipts.name, message.key, message.value, headers)
+            topic = self._topics.receipts.name
+            _produce(producer, topic, message.key, message.value, message.headers)
         elif isinstance(outcome.decided.decision, Parked):
-            topic, decided = self._topics.dead_letters, outcome.decided
-            limit = topic.max_message_bytes
+            dead, decided = self._topics.dead_letters, outcome.decided
+            limit = dead.max_message_bytes
             for letter in letters(decided.record, outcome.decided.decision, self._group, limit):
-                _produce(producer, topic.name, letter.key, letter.value, letter.headers)
+                _produce(producer, dead.name, letter.key, letter.value, letter.headers)
 
     def _commit(self, producer: Producer) -> None:
         deadline = time.monotonic() + _COMMIT_SECONDS
@@ -120,11 +120,11 @@ def _produce(
     topic: str,
     key: bytes | str | None,
     value: bytes | None,
-    headers: FoundHeaders,
+    headers: FoundHeaders | Mapping[str, bytes],
 ) -> None:
     while True:
         try:
-            # Headers may repeat a name, so they are pairs and not a mapping.
+            # A dead letter's may repeat a name, so they are pairs and not a mapping.
             producer.produce(topic, value=value, key=key, headers=headers)  # type: ignore[arg-type]
         except BufferError:
             # The local queue is full: the broker has to take some of it first.
