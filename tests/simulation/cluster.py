@@ -18,6 +18,11 @@ from tests.simulation.client import TIMED_OUT
 from tests.simulation.world import World
 
 
+def letter(record: Record) -> object:
+    """The dead letter of a record: its bytes, and where they stood."""
+    return (record.provenance, record.value)
+
+
 class SimulatedEvents:
     """One member's transactional producer."""
 
@@ -44,7 +49,7 @@ class SimulatedEvents:
     def _transact(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
         broker, fails = self._broker, self.fails()
         events: list[object] = [
-            one.receipt.id if one.receipt else one.decided.record.provenance
+            one.receipt.id if one.receipt else letter(one.decided.record)
             for one in outcomes
             if one.receipt or isinstance(one.decided.decision, Parked)
         ]

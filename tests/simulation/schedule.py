@@ -20,6 +20,7 @@ from schemas.record import Record
 from tests.inputs.callbacks import RECEIVED_MS, charged, element
 from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
+from tests.simulation.cluster import letter
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member
 from tests.simulation.world import BrokenError, World
@@ -219,7 +220,7 @@ class Schedule:
                     if decision.receipt.id not in self._books.receipts:
                         raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
                 else:
-                    expected[record.provenance] = 1
+                    expected[letter(record)] = 1
         published = Counter(self._broker.events)
         if published != expected:
             twice, never = published - expected, expected - published

@@ -15,6 +15,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from msgspec.structs import replace
 
+from charging.outcomes import Outcome
+from consumer import pipeline
 from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
@@ -245,6 +247,16 @@ def a_repair_hides_that_its_beginning_is_lost(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Continuity, "_published", claimed)
 
 
+def dead_letters_lose_their_bytes(patch: pytest.MonkeyPatch) -> None:
+    """What is written is freed, whatever is still to be made of it."""
+
+    def dropped(outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            outcome.decided.record.drop_value()
+
+    patch.setattr(pipeline, "_drop_values", dropped)
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
@@ -263,6 +275,7 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     what_is_written_counts_as_published,
     a_batch_hides_that_the_one_before_is_lost,
     a_repair_hides_that_its_beginning_is_lost,
+    dead_letters_lose_their_bytes,
 )
 
 
