@@ -18,7 +18,7 @@ from consumer.assignment import Assignment
 from consumer.continuity import Continuity
 from consumer.extent import Extent
 from consumer.health import Health
-from consumer.limit import DeadLetterLimitError, ReleaseCheck
+from consumer.limit import ReleaseCheck
 from consumer.observer import Observer
 from consumer.offsets import Offsets
 from consumer.outside import Decide, Events, Ledger, Machine
@@ -107,7 +107,8 @@ class Loop:
         try:
             self._run(topics)
         except BaseException:
-            # The thread would keep the process for as long as the database does not answer.
+            # A thread would keep the process for as long as the database does not answer. What is
+            # written already is published all the same.
             self._ledger.abandon()
             self._placement.interrupt()
             raise
@@ -140,24 +141,16 @@ class Loop:
             if not self._placement.ensure(in_hand) or not batch:
                 continue
             if revocations == self._assignment.revocations:
-                self._begin(decided, extent)
+                self._limit.check(decided)
+                # The client does not tell this to another thread during a rebalance callback.
+                metadata = self._consumer.consumer_group_metadata()
+                self._pipeline.begin(decided, extent, metadata)
             else:
                 # Whatever is in hand comes to its end first: it would be read again as well.
                 self._rewind(self._pipeline.end() or GivenUp(extent, revocations))
         # What is given up now is another member's to find out.
         self._pipeline.end()
         self._writer.ask(self._observer.remember)
-
-    def _begin(self, decided: list[Decided], extent: Extent) -> None:
-        try:
-            self._limit.check(decided)
-        except DeadLetterLimitError:
-            # What came before it is good; a release that is started again would meet both at once.
-            self._pipeline.end()
-            raise
-        # The client does not tell this to another thread during a rebalance callback.
-        metadata = self._consumer.consumer_group_metadata()
-        self._pipeline.begin(decided, extent, metadata)
 
     def _rewind(self, given_up: GivenUp) -> None:
         """Read on from where the group has committed, in all partitions; nothing is in hand.
