@@ -144,10 +144,12 @@ class Loop:
                 self._limit.check(decided)
                 # The client does not tell this to another thread during a rebalance callback.
                 metadata = self._consumer.consumer_group_metadata()
-                self._pipeline.begin(decided, extent, metadata)
+                given_up = self._pipeline.begin(decided, extent, metadata)
             else:
                 # Whatever is in hand comes to its end first: it would be read again as well.
-                self._rewind(self._pipeline.end() or GivenUp(extent, revocations))
+                given_up = self._pipeline.end() or GivenUp(extent, revocations)
+            if given_up:
+                self._rewind(given_up)
         # What is given up now is another member's to find out.
         self._pipeline.end()
         self._writer.ask(self._observer.remember)

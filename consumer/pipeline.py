@@ -1,9 +1,9 @@
 """The pipeline: one batch is published and the next one written while the loop decides a third.
 
-Batches are written in their order, and published in their order. The oldest one ends first, in one
-of two ways: committed, with its offsets; or given up, and then nobody but the group's committed
-offsets knows whether its Kafka transaction took effect. With it those after it are given up, of
-which nothing is published.
+Batches are written in their order, and published in their order; after one that failed nothing is.
+The oldest one ends first, in one of two ways: committed, with its offsets; or given up, and then
+nobody but the group's committed offsets knows whether its Kafka transaction took effect. With it
+those after it are given up, of which nothing is published.
 """
 
 import itertools
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from charging.outcomes import Decided, Outcome, Parked
@@ -26,7 +27,7 @@ from consumer.placement import Placement
 from consumer.publisher import PublishError
 from consumer.start import Place
 from consumer.waiting import Waiting
-from consumer.worker import Worker
+from consumer.worker import FollowsFailureError, Stage, Worker
 from ledger.gap import LedgerBehindError, Published
 from ledger.healing import LedgerError, heals
 from runtime.metrics import RETRIES
@@ -46,7 +47,7 @@ class _InHand:
         self.metadata = metadata
         self.revocations = revocations
         self.writing: Work[list[Outcome]]
-        self.publishing: Work[PublishError | None] | None = None
+        self.publishing: Work[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Pipeline:
         self._observer = observer
         self._health = health
         self._in_hand: deque[_InHand] = deque()
-        self._halted = False
+        """The oldest first."""
+        self._writing, self._publishing = Stage(writer), Stage(publisher)
 
     @property
     def places(self) -> set[Place]:
@@ -117,22 +119,28 @@ class Pipeline:
 
     # In the loop's thread
 
-    def begin(self, decided: list[Decided], extent: Extent, metadata: object) -> None:
+    def begin(self, decided: list[Decided], extent: Extent, metadata: object) -> GivenUp | None:
         """Have a batch written, and published then; `advance` has made room for it.
 
-        `metadata` is the group's at this moment: with an older one the broker refuses the offsets.
+        Returns when the batch before it is written, and its bytes are freed for one more to be
+        read; otherwise as `advance`. `metadata` is the group's at this moment: with an older one
+        the broker refuses the offsets.
         """
         one = _InHand(decided, extent, metadata, self._assignment.revocations)
-        self._begin_writing(one)
         self._in_hand.append(one)
+        self._begin_writing(one)
+        oldest = self._in_hand[0]
+        if oldest is not one and self._written(oldest, ()) is None:
+            return self._give_up()
+        return None
 
     def _begin_writing(self, one: _InHand) -> None:
-        before = [other.extent for other in self._in_hand if other is not one]
-        published = self._offsets.positions(one.extent, before)
-        one.writing = self._writer.begin(partial(self._write, one, published))
+        before = takewhile(lambda other: other is not one, self._in_hand)
+        published = self._offsets.positions(one.extent, [other.extent for other in before])
+        one.writing = self._writing.begin(partial(self._write, one, published))
 
     def advance(self, ahead: Collection[Place]) -> GivenUp | None:
-        """Make room for a batch: one at most is in hand then, and it is written.
+        """Make room for a batch: one at most is in hand then.
 
         `ahead` are the partitions of the batch to come. Without any, nothing is in hand afterwards.
         Returns what was given up; nothing is in hand in that case either. Raises what does not
@@ -141,8 +149,6 @@ class Pipeline:
         while len(self._in_hand) > (1 if ahead else 0):
             if given_up := self._end_oldest(ahead):
                 return given_up
-        if self._in_hand and self._written(self._in_hand[0], ahead) is None:
-            return self._give_up()
         return None
 
     def end(self) -> GivenUp | None:
@@ -155,7 +161,9 @@ class Pipeline:
         outcomes = self._written(one, ahead)
         if outcomes is None or one.publishing is None:
             return self._give_up()
-        if failure := self._publisher.end_of(one.publishing, "kafka"):
+        try:
+            self._publisher.end_of(one.publishing, "kafka")
+        except PublishError as failure:
             return self._give_up(failure, outcomes)
         self._in_hand.popleft()
         self._offsets.published(one.extent)
@@ -177,8 +185,15 @@ class Pipeline:
                 self._placement.ensure(self.places.union(ahead))
             if self._waiting.to_stop or one.revocations != self._assignment.revocations:
                 return None
-            self._begin_writing(one)
+            self._write_again()
         raise AssertionError
+
+    def _write_again(self) -> None:
+        for other in list(self._in_hand)[1:]:
+            other.writing.wait()
+        self._writing.resume()
+        for one in self._in_hand:
+            self._begin_writing(one)
 
     def _give_up(
         self, failure: PublishError | None = None, outcomes: Sequence[Outcome] = ()
@@ -189,21 +204,24 @@ class Pipeline:
             self._wait_for(other)
         given_up = GivenUp(oldest.extent, oldest.revocations, len(self._in_hand), failure, outcomes)
         self._in_hand.clear()
-        self._halted = False
+        self._writing.resume()
+        self._publishing.resume()
         return given_up
 
     def _wait_for(self, one: _InHand) -> None:
         """Wait until nothing is done for a batch; its records are read again, whatever it meets."""
         try:
             self._writer.end_of(one.writing)
+            if one.publishing is not None:
+                self._publisher.end_of(one.publishing, "kafka")
+        except FollowsFailureError:
+            return
         except LedgerError as error:
             if not heals(error):
                 raise
             RETRIES.labels("postgresql").inc()
         except LedgerBehindError:
             self._offsets.doubted = True
-        if one.publishing is not None:
-            self._publisher.end_of(one.publishing, "kafka")
 
     def took_effect(self, given_up: GivenUp) -> bool:
         """Say whether the oldest transaction took effect, and count its batch if it did.
@@ -237,26 +255,17 @@ class Pipeline:
         with metrics.BATCH_SECONDS.labels("write").time():
             outcomes = self._ledger.write(one.decided, published)
         self._limit.check_written(outcomes)
-        one.publishing = self._publisher.begin(partial(self._publish, one, outcomes))
+        one.publishing = self._publishing.begin(partial(self._publish, one, outcomes))
         return outcomes
 
     # In the publisher's thread
 
-    def _publish(self, one: _InHand, outcomes: Sequence[Outcome]) -> PublishError | None:
-        """Publish what is written, unless a transaction before it did not end well."""
-        if self._halted:
-            return PublishError("a transaction before this one failed")
-        self._halted = True
-        try:
-            with metrics.BATCH_SECONDS.labels("publish").time():
-                _drop_values(outcomes)
-                self._events.publish(outcomes, one.extent, one.metadata)
-        except PublishError as failure:
-            return failure
+    def _publish(self, one: _InHand, outcomes: Sequence[Outcome]) -> None:
+        with metrics.BATCH_SECONDS.labels("publish").time():
+            _drop_values(outcomes)
+            self._events.publish(outcomes, one.extent, one.metadata)
         # At once: who sees the committed offsets shall find the records counted.
         self._observer.count(outcomes, one.extent)
-        self._halted = False
-        return None
 
 
 def _drop_values(outcomes: Sequence[Outcome]) -> None:

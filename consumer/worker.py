@@ -1,6 +1,7 @@
 """The worker: a thread that asks the ledger or Kafka, and how the loop waits for it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from consumer.outside import Thread, Work
@@ -46,3 +47,31 @@ class Worker:
     def close(self) -> None:
         """Return when nothing is left to do."""
         self._thread.close()
+
+
+class FollowsFailureError(Exception):
+    """Nothing was done, because what was to be done before has failed."""
+
+
+class Stage:
+    """Has a worker do one batch after the other, and none after one that failed, until `resume`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._failed = False
+
+    def begin(self, work: Callable[[], _Answer]) -> Work[_Answer]:
+        """Have something done; it ends with a `FollowsFailureError` where it is not begun."""
+        return self._worker.begin(partial(self._do, work))
+
+    def _do(self, work: Callable[[], _Answer]) -> _Answer:
+        if self._failed:
+            raise FollowsFailureError
+        self._failed = True
+        answer = work()
+        self._failed = False
+        return answer
+
+    def resume(self) -> None:
+        """Go on after a failure; nothing is under way."""
+        self._failed = False

@@ -28,9 +28,9 @@ from consumer.offsets import Offsets
 from consumer.outside import Work
 from consumer.pipeline import Pipeline
 from consumer.placement import Placement
-from consumer.publisher import PublishError
 from consumer.reading import Reader
 from consumer.start import Place
+from consumer.worker import Stage
 from ledger.gap import Gap, Published
 from schemas.record import Record
 from tests.simulation.machine import SimulatedThread, SimulatedWork
@@ -169,15 +169,9 @@ def dead_letters_of_all_batches_but_the_last_count_twice(patch: pytest.MonkeyPat
     patch.setattr(ReleaseCheck, "withdraw", withdrawn)
 
 
-def what_follows_a_failed_transaction_is_published(patch: pytest.MonkeyPatch) -> None:
-    """Its offsets are committed, and those of the batch before with them."""
-    publish = Pipeline._publish  # noqa: SLF001 - what is broken on purpose
-
-    def published(self: Pipeline, *arguments: Any) -> PublishError | None:  # noqa: ANN401 - theirs
-        vars(self)["_halted"] = False
-        return publish(self, *arguments)
-
-    patch.setattr(Pipeline, "_publish", published)
+def what_follows_a_failure_is_done(patch: pytest.MonkeyPatch) -> None:
+    """Its offsets are committed, and those of the batch before, whose transaction failed."""
+    patch.setattr(Stage, "_do", lambda _, work: work())
 
 
 def the_latest_is_done_first(patch: pytest.MonkeyPatch) -> None:
@@ -267,7 +261,7 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_failed_producer_is_kept,
     a_batch_is_begun_long_after_its_place_is_sure,
     dead_letters_of_all_batches_but_the_last_count_twice,
-    what_follows_a_failed_transaction_is_published,
+    what_follows_a_failure_is_done,
     the_latest_is_done_first,
     nothing_waits_for_what_follows_a_failure,
     a_revocation_waits_until_batches_are_written,
