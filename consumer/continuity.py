@@ -18,7 +18,8 @@ import structlog
 from charging.outcomes import Decided, OutcomeKind
 from consumer import metrics
 from consumer.asking import Ask
-from consumer.offsets import Offsets, next_offsets
+from consumer.extent import Extent
+from consumer.offsets import Offsets
 from consumer.outside import Decide, Ledger
 from consumer.start import Place
 from ledger.gap import Gap, Published, gap, knows
@@ -146,8 +147,9 @@ class Continuity:
     def close(self, gaps: Sequence[Gap]) -> None:
         """Write again what the ledger lacks; publish nothing of it, as subscribers have had it.
 
-        Ends early when it is interrupted. Raises `KafkaException`, and what the ledger raises;
-        called again, it goes on with what is left.
+        Ends early when it is interrupted. Raises `KafkaException`, and what the ledger raises, a
+        `LedgerBehindError` where it was put back once more; called again with what is lacking then,
+        it goes on.
         """
         for one in gaps:
             if not self._ends():
@@ -159,15 +161,17 @@ class Continuity:
     def _close(self, one: Gap) -> None:
         if one.gone and not self._give_up(one):
             return
-        outcomes: Counter[OutcomeKind] = Counter()
+        outcomes, written = Counter[OutcomeKind](), one.first
         if one.first < one.end:
             place = (one.topic, one.partition)
             for batch in self._offsets.topics.read(place, one.first, one.end, self._ends):
-                outcomes += self._write(one, batch)
+                [end] = Extent.of(batch).end.values()
+                outcomes += self._write(batch, self._published(one, end, written))
+                written = end
         if whole := not self._ends():
             # Behind the last record there may be markers of transactions.
             with self._waiting():
-                self._ledger.remember([self._published(one, one.end)])
+                self._ledger.remember([self._published(one, one.end, written)])
         if one.cause == "former_release":
             # Nothing is amiss unless something had to be written.
             new = sum(outcomes[outcome] for outcome in _WRITTEN)
@@ -190,11 +194,10 @@ class Continuity:
         metrics.LEDGER_LOST.inc(sum(each.lost for each in moved))
         return bool(moved)
 
-    def _write(self, one: Gap, batch: Sequence[Record]) -> Counter[OutcomeKind]:
+    def _write(self, batch: Sequence[Record], published: Published) -> Counter[OutcomeKind]:
         decided = [Decided(record, self._decide(record)) for record in batch]
-        [part] = next_offsets(batch)
         with self._waiting():
-            written = self._ledger.write(decided, [self._published(one, part.offset)])
+            written = self._ledger.write(decided, [published])
         outcomes = Counter(each.outcome for each in written)
         for outcome, count in outcomes.items():
             metrics.REWRITTEN.labels(outcome).inc(count)
@@ -208,6 +211,7 @@ class Continuity:
         finally:
             self._asked_at = math.inf
 
-    def _published(self, one: Gap, offset: int) -> Published:
+    def _published(self, one: Gap, offset: int, written: int) -> Published:
+        """Up to `offset`, in a ledger that knows what was `written` before: it may be put back."""
         place = (one.topic, one.partition, one.topic_id)
-        return Published(self._offsets.group, *place, offset, offset)
+        return Published(self._offsets.group, *place, offset, offset, written)

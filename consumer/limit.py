@@ -6,6 +6,7 @@ the release show that it still reads and stores the sample.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -17,6 +18,9 @@ from schemas.headers import Reason
 from schemas.record import Record
 
 log = structlog.get_logger("consumer")
+
+
+LimitState: TypeAlias = tuple[deque[bool], int, int]
 
 
 class DeadLetterLimitError(Exception):
@@ -41,11 +45,9 @@ class DeadLetterLimit:
         self._recent: deque[bool] = deque()
         self._parked = 0
         self._run = 0
-        self._before = self._state()
 
     def count(self, batch: Sequence[Decided]) -> None:
         """Take a decided batch into account. Raises `DeadLetterLimitError` before it is written."""
-        self._before = self._state()
         for decided in batch:
             self._note(isinstance(decided.decision, Parked))
             if self._run >= self._longest_run:
@@ -59,12 +61,13 @@ class DeadLetterLimit:
                     f"the last {_where(decided)}"
                 )
 
-    def withdraw(self) -> None:
-        """Forget the latest batch: it was given up, and its records will be read again."""
-        self._recent, self._parked, self._run = self._before
-
-    def _state(self) -> tuple[deque[bool], int, int]:
+    def state(self) -> LimitState:
+        """Return what has been counted so far, for `go_back_to`."""
         return self._recent.copy(), self._parked, self._run
+
+    def go_back_to(self, state: LimitState) -> None:
+        """Forget what was counted since."""
+        self._recent, self._parked, self._run = state
 
     def _note(self, parked: bool) -> None:  # noqa: FBT001 - the one thing that is noted
         self._recent.append(parked)
@@ -93,9 +96,12 @@ class ReleaseCheck:
         self._unread, self._unstored = _limit(settings), _limit(settings)
         self._decide = decide
         self._stores = stores
+        self._before: deque[LimitState] = deque()
+        """Of each batch in hand, what had been counted before it; the oldest first."""
 
     def check(self, batch: Sequence[Decided]) -> None:
         """Judge a decided batch before it is written. Raises `DeadLetterLimitError`."""
+        self._before.append(self._unread.state())
         self._judge("read", self._unread, batch, lambda _: True)
 
     def check_written(self, outcomes: Sequence[Outcome]) -> None:
@@ -108,12 +114,18 @@ class ReleaseCheck:
             ]
             self._judge("store", self._unstored, stored, self._stores)
 
+    def committed(self) -> None:
+        """Note that the oldest batch in hand is committed: its records are not read again."""
+        self._before.popleft()
+
     def withdraw(self) -> None:
-        """Forget the latest batch: it was given up, and its records will be read again.
+        """Forget all batches in hand: they were given up, and their records will be read again.
 
         What was refused may then count twice: the sample is looked at the sooner.
         """
-        self._unread.withdraw()
+        if self._before:
+            self._unread.go_back_to(self._before[0])
+        self._before.clear()
 
     def _judge(
         self,

@@ -1,8 +1,8 @@
 """The loop: poll a batch, decide it, write it, publish it. Offsets move last (COMMIT_AFTER_WRITE).
 
-While one batch is written and published (`pipeline`), the next one is polled and decided; it is
-begun when the one before has ended. A crash at any line is healed by reading the batch again:
-receipts are idempotent, and those that this very record wrote before the crash are published again.
+While one batch is published and the next one is written (`pipeline`), a third is polled and
+decided. A crash at any line is healed by reading what is not committed again: receipts are
+idempotent, and those that these very records wrote before the crash are published again.
 """
 
 import itertools
@@ -16,10 +16,11 @@ from charging.outcomes import Decided
 from consumer import metrics
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
+from consumer.extent import Extent
 from consumer.health import Health
 from consumer.limit import ReleaseCheck
 from consumer.observer import Observer
-from consumer.offsets import Offsets, first_offsets
+from consumer.offsets import Offsets
 from consumer.outside import Decide, Events, Ledger, Machine
 from consumer.pipeline import GivenUp, Pipeline
 from consumer.placement import Placement
@@ -34,8 +35,8 @@ log = structlog.get_logger("consumer")
 class Loop:
     """The consumer's main thread.
 
-    What asks PostgreSQL is done by the worker's thread, and what asks Kafka and may be long in
-    coming.
+    What asks PostgreSQL is done by the writer's thread, and what asks Kafka and may be long in
+    coming. The publisher's thread has the transactions.
 
     Args:
         settings: bounds of a batch, pauses, the dead-letter limit.
@@ -46,8 +47,8 @@ class Loop:
         offsets: where the group is, and the ledger.
         continuity: finds and closes gaps of the ledger.
         health: told what is missing, and that the loop turns.
-        stop: set to have it end after the batch in hand.
-        machine: a clock and the worker's thread.
+        stop: set to have it end after the batches in hand.
+        machine: a clock, and these two threads.
     """
 
     def __init__(
@@ -76,14 +77,15 @@ class Loop:
         self._reader = Reader(consumer, self._assignment, settings, machine.now)
         pause = settings.consumer_retry_max_ms / 1_000
         self._waiting = Waiting(self._reader, health, stop, pause, machine.now)
-        self._worker = Worker(self._waiting, ledger.abandon, machine)
+        self._writer = Worker(self._waiting, ledger.abandon, machine.thread("write"))
+        self._publisher = Worker(self._waiting, ledger.abandon, machine.thread("publish"))
         self._placement = Placement(
             consumer,
             self._assignment,
             continuity,
             health,
             stop=stop,
-            worker=self._worker,
+            worker=self._writer,
             waiting=self._waiting,
         )
         self._pipeline = Pipeline(
@@ -91,7 +93,8 @@ class Loop:
             events,
             offsets=offsets,
             limit=self._limit,
-            worker=self._worker,
+            writer=self._writer,
+            publisher=self._publisher,
             waiting=self._waiting,
             placement=self._placement,
             assignment=self._assignment,
@@ -104,12 +107,14 @@ class Loop:
         try:
             self._run(topics)
         except BaseException:
-            # The thread would keep the process for as long as the database does not answer.
+            # A thread would keep the process for as long as the database does not answer. What is
+            # written already is published all the same.
             self._ledger.abandon()
             self._placement.interrupt()
             raise
         finally:
-            self._worker.close()
+            self._writer.close()
+            self._publisher.close()
 
     def _run(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
@@ -125,32 +130,37 @@ class Loop:
             revocations = self._assignment.revocations
             batch = self._reader.batch()
             decided = [Decided(record, self._decide(record)) for record in batch]
-            if given_up := self._pipeline.end(batch):
+            extent = Extent.of(batch)
+            if given_up := self._pipeline.advance(extent.first):
                 self._rewind(given_up)
                 continue
-            self._observer.observe(self._consumer, self._ledger, self._worker.ask)
+            self._observer.observe(self._consumer, self._ledger, self._writer.ask)
             # Last, with no poll between it and the batch: partitions that come make the ids of
             # topics doubtful, and without an id the ledger remembers no position with the batch.
-            if not self._placement.ensure(first_offsets(batch)) or not batch:
+            in_hand = self._pipeline.places.union(extent.first)
+            if not self._placement.ensure(in_hand) or not batch:
                 continue
             if revocations == self._assignment.revocations:
                 self._limit.check(decided)
                 # The client does not tell this to another thread during a rebalance callback.
                 metadata = self._consumer.consumer_group_metadata()
-                self._pipeline.begin(batch, decided, metadata)
+                given_up = self._pipeline.begin(decided, extent, metadata)
             else:
-                self._rewind(GivenUp(batch, revocations, begun=False))
+                # Whatever is in hand comes to its end first: it would be read again as well.
+                given_up = self._pipeline.end() or GivenUp(extent, revocations)
+            if given_up:
+                self._rewind(given_up)
         # What is given up now is another member's to find out.
         self._pipeline.end()
-        self._worker.ask(self._observer.remember)
+        self._writer.ask(self._observer.remember)
 
     def _rewind(self, given_up: GivenUp) -> None:
-        """Read on from where the group has committed, in all partitions.
+        """Read on from where the group has committed, in all partitions; nothing is in hand.
 
         It alone says whether a Kafka transaction of unknown end took effect; if it did, the batch
         is counted after all. Nothing is found out when the loop is to stop.
         """
-        metrics.DISCARDED.inc()
+        metrics.DISCARDED.inc(given_up.batches)
         self._assignment.unplace()
         if given_up.failure is not None:
             self._renew(given_up.failure)
@@ -158,11 +168,11 @@ class Loop:
             return
         self._placement.ensure(())
         took_effect = self._pipeline.took_effect(given_up)
-        if given_up.begun and not took_effect:
-            self._limit.withdraw()
+        self._limit.withdraw()
         log.info(
             "went back to the committed offsets",
-            records=len(given_up.records),
+            batches=given_up.batches,
+            records=given_up.extent.records,
             committed=took_effect,
         )
 
@@ -173,7 +183,7 @@ class Loop:
             if self._stop.is_set():
                 return
             try:
-                self._worker.ask(self._events.renew, "kafka")
+                self._publisher.ask(self._events.renew, "kafka")
             except KafkaException as error:
                 failure = error
             else:
@@ -181,8 +191,8 @@ class Loop:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._placement.interrupt()
-        # Where that takes too long the group refuses the batch's offsets, and with them all that it
-        # would publish.
+        # Where that takes too long the group refuses the offsets of what is in hand, and with them
+        # all that it would publish.
         self._pipeline.before_revocation()
         self._assignment.lost(consumer, partitions)
         self._observer.forget(partitions)

@@ -8,7 +8,7 @@ from typing import Final
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
-from runtime.metrics import FormerNames
+from runtime.metrics import BulkHistogram, FormerNames
 
 RECORDS: Final = Counter(
     "billing_consumer_records_total",
@@ -70,7 +70,7 @@ AMBIGUOUS_READS: Final = Counter(
     "provider.",
     ["model_group", "provider"],
 )
-RECEIPT_DELAY_SECONDS: Final = Histogram(
+RECEIPT_DELAY_SECONDS: Final = BulkHistogram(
     "billing_consumer_receipt_delay_seconds",
     "From the end of the call to its committed receipt, seconds.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),

@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from charging.doubles import POSSIBLE_DOUBLE
 from charging.outcomes import Deferred, DeferredReason, Outcome, OutcomeKind
 from consumer import metrics
+from consumer.extent import Extent
 from consumer.health import Health
-from consumer.offsets import Offsets, next_offsets
+from consumer.offsets import Offsets
 from consumer.outside import Ledger
 from ledger.healing import LedgerError
 from runtime.metrics import KAFKA_ERRORS, RETRIES, BoundedLabel
@@ -43,8 +44,8 @@ class Observer:
         self._lag_at = 0.0
         self._deferred_at = 0.0
 
-    def count(self, outcomes: Sequence[Outcome]) -> None:
-        """Count a committed batch."""
+    def count(self, outcomes: Sequence[Outcome], extent: Extent) -> None:
+        """Count a committed batch; `extent` is where its records begin and end."""
         metrics.BATCH_RECORDS.observe(len(outcomes))
         # A metric is looked up once for all records of a kind: lookups cost more than counting.
         kinds = Counter((outcome.outcome, outcome.reason) for outcome in outcomes)
@@ -63,23 +64,23 @@ class Observer:
         for each in outcomes:
             if each.outcome is OutcomeKind.DEFERRED:
                 self._count_deferred(each)
-        for part in next_offsets([each.decided.record for each in outcomes]):
-            metrics.COMMITTED_OFFSET.labels(part.topic, str(part.partition)).set(part.offset)
+        for (topic, partition), offset in extent.end.items():
+            metrics.COMMITTED_OFFSET.labels(topic, str(partition)).set(offset)
 
     def _count_charged(self, receipts: Sequence[Receipt]) -> None:
         now = time.time()
+        delays = [max(now - receipt.occurred_at.timestamp(), 0.0) for receipt in receipts]
+        metrics.RECEIPT_DELAY_SECONDS.observe(delays)
         charged: Counter[str] = Counter()
-        unattributed: Counter[str] = Counter()
         for receipt in receipts:
             charged[receipt.charge_reason] += receipt.charged_credits
-            metrics.RECEIPT_DELAY_SECONDS.observe(max(now - receipt.occurred_at.timestamp(), 0.0))
-            unattributed.update(mark for mark in receipt.marks if mark in _UNATTRIBUTED)
-            if POSSIBLE_DOUBLE in receipt.marks:
-                metrics.POSSIBLE_DOUBLE.inc()
         for reason, credits_ in charged.items():
             metrics.CHARGED_CREDITS.labels(reason).inc(credits_)
-        for mark, count in unattributed.items():
-            metrics.UNATTRIBUTED.labels(_UNATTRIBUTED[mark]).inc(count)
+        marks = Counter(mark for receipt in receipts for mark in receipt.marks)
+        metrics.POSSIBLE_DOUBLE.inc(marks[POSSIBLE_DOUBLE])
+        for mark, missing in _UNATTRIBUTED.items():
+            if mark in marks:
+                metrics.UNATTRIBUTED.labels(missing).inc(marks[mark])
 
     def _count_deferred(self, outcome: Outcome) -> None:
         deferred = outcome.decided.decision

@@ -1,4 +1,4 @@
-"""Offsets: where a batch begins and ends, and where to read on when the group has none of its own.
+"""Offsets: up to where the group has come, and where to read on when it has no offsets of its own.
 
 Kafka forgets a group's offsets a week after its last member left, or with the topic that holds
 them. Reading everything again would charge nobody twice, and would publish every event again. So
@@ -15,35 +15,17 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer import metrics
 from consumer.asking import Ask
+from consumer.extent import Extent
 from consumer.outside import Ledger, Topics
 from consumer.start import Place, Start, lost_as, moves, start
 from ledger.gap import LedgerBehindError, Published
 from ledger.positions import Move
 from runtime.kafka import committed
-from schemas.record import Record
 
 log = structlog.get_logger("consumer")
 
 
 _HARMLESS: Final = ("committed", "first_time", "remembered")
-
-
-def first_offsets(records: Sequence[Record]) -> dict[Place, int]:
-    """Return, for each topic and partition, the offset of the first record."""
-    first: dict[Place, int] = {}
-    for record in records:
-        key = (record.topic, record.partition)
-        first[key] = min(first.get(key, record.offset), record.offset)
-    return first
-
-
-def next_offsets(records: Sequence[Record]) -> list[TopicPartition]:
-    """Return, for each partition, the offset after the last record."""
-    last: dict[Place, int] = {}
-    for record in records:
-        key = (record.topic, record.partition)
-        last[key] = max(last.get(key, -1), record.offset)
-    return [TopicPartition(topic, part, offset + 1) for (topic, part), offset in last.items()]
 
 
 class Offsets:
@@ -64,24 +46,27 @@ class Offsets:
         self._unwritten: dict[Place, int] = {}
         self._unlearned = 0
 
-    def positions(self, batch: Sequence[Record]) -> list[Published]:
+    def positions(self, batch: Extent, before: Sequence[Extent] = ()) -> list[Published]:
         """Return up to where `batch` goes, for the ledger to remember with it.
 
-        A topic whose id the broker does not tell is left out: its offsets could not be trusted.
+        `before` are batches that this member has written and does not know to be published. What
+        is published ends where they begin, and a ledger that does not know them has lost them. A
+        topic whose id the broker does not tell is left out: its offsets could not be trusted.
         """
-        begins = first_offsets(batch)
+        published, written = dict(batch.first), dict(self._committed)
+        for one in before:
+            for place, offset in one.first.items():
+                published[place] = min(published.get(place, offset), offset)
+            for place, offset in one.end.items():
+                written[place] = max(written.get(place, 0), offset)
         return self._known(
-            {
-                (part.topic, part.partition): (part.offset, begins[part.topic, part.partition])
-                for part in next_offsets(batch)
-            }
+            {place: (end, published[place]) for place, end in batch.end.items()}, written
         )
 
-    def published(self, batch: Sequence[Record]) -> None:
+    def published(self, batch: Extent) -> None:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
-        for part in next_offsets(batch):
-            place = (part.topic, part.partition)
-            self._unwritten[place] = self._committed[place] = part.offset
+        self._unwritten |= batch.end
+        self._committed |= batch.end
 
     def remember(self) -> None:
         """Write down what is published, when there is nothing else to do.
@@ -92,7 +77,8 @@ class Offsets:
         """
         self.doubted = True
         # A copy, because partitions may leave meanwhile.
-        known = self._known({place: (at, at) for place, at in dict(self._unwritten).items()})
+        unwritten = {place: (at, at) for place, at in dict(self._unwritten).items()}
+        known = self._known(unwritten, self._committed)
         if not known:
             return
         try:
@@ -108,7 +94,9 @@ class Offsets:
         self._unwritten.pop((topic, partition), None)
         self._committed.pop((topic, partition), None)
 
-    def _known(self, offsets: Mapping[Place, tuple[int, int]]) -> list[Published]:
+    def _known(
+        self, offsets: Mapping[Place, tuple[int, int]], at_least: Mapping[Place, int]
+    ) -> list[Published]:
         return [
             Published(
                 self.group,
@@ -117,7 +105,7 @@ class Offsets:
                 topic_id,
                 written,
                 published,
-                self._committed.get((topic, partition), 0),
+                at_least.get((topic, partition), 0),
             )
             for (topic, partition), (written, published) in offsets.items()
             if (topic_id := self._topic_ids.get(topic))

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
 from charging.outcomes import Decided, Decision, Outcome
+from consumer.extent import Extent
 from consumer.start import Place
 from ledger.gap import Known, Published
 from ledger.positions import Move
@@ -61,7 +62,7 @@ class Ledger(Protocol):
 class Events(Protocol):
     """The transactions of the topics; see `consumer.publisher.Publisher`."""
 
-    def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
+    def publish(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing."""
         ...
 
@@ -110,19 +111,27 @@ class Work(Protocol[_Answer_co]):
         ...
 
 
+class Thread(Protocol):
+    """Does one thing after the other, in the order in which they were begun."""
+
+    def begin(self, work: Callable[[], _Answer]) -> Work[_Answer]:
+        """Have something done, after all that was begun before. For any thread."""
+        ...
+
+    def close(self) -> None:
+        """Return when nothing is left to do."""
+        ...
+
+
 class Machine(Protocol):
-    """A clock, and one more thread."""
+    """A clock, and more threads."""
 
     def now(self) -> float:
         """Seconds since any moment; never goes back."""
         ...
 
-    def begin(self, work: Callable[[], _Answer]) -> Work[_Answer]:
-        """Have something done, after all that was begun before."""
-        ...
-
-    def close(self) -> None:
-        """Return when nothing is left to do."""
+    def thread(self, name: str) -> Thread:
+        """Return one more."""
         ...
 
 
@@ -145,21 +154,29 @@ class Threaded(Work[_Answer]):
         return self._future.result()
 
 
-class RealMachine:
-    """This one."""
+class RealThread:
+    """A thread of this process."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "worker")
-
-    def now(self) -> float:
-        """Seconds since any moment."""
-        return time.monotonic()
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
 
     def begin(self, work: Callable[[], _Answer]) -> Work[_Answer]:
-        """Have something done in the thread."""
+        """Have something done in it."""
         future: Future[Any] = self._thread.submit(work)
         return Threaded(future)
 
     def close(self) -> None:
         """Return when nothing is left to do."""
         self._thread.shutdown()
+
+
+class RealMachine:
+    """This one."""
+
+    def now(self) -> float:
+        """Seconds since any moment."""
+        return time.monotonic()
+
+    def thread(self, name: str) -> RealThread:
+        """Return one more."""
+        return RealThread(name)

@@ -1,69 +1,80 @@
-"""The pipeline: one batch is written and published while the loop reads the next.
+"""The pipeline: one batch is published and the next one written while the loop decides a third.
 
-A batch ends in one of two ways: committed, with its offsets; or given up, and then nobody but the
-group's committed offsets knows whether its Kafka transaction took effect.
+Batches are written in their order, and published in their order; after one that failed nothing is.
+The oldest one ends first, in one of two ways: committed, with its offsets; or given up, and then
+nobody but the group's committed offsets knows whether its Kafka transaction took effect. With it
+those after it are given up, of which nothing is published.
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from itertools import takewhile
+from typing import Any
 
-from charging.outcomes import Decided, Outcome
+from charging.outcomes import Decided, Outcome, Parked
 from consumer import metrics
 from consumer.assignment import Assignment
+from consumer.extent import Extent
 from consumer.health import Health
 from consumer.limit import ReleaseCheck
 from consumer.observer import Observer
-from consumer.offsets import Offsets, first_offsets
+from consumer.offsets import Offsets
 from consumer.outside import Events, Ledger, Work
 from consumer.placement import Placement
 from consumer.publisher import PublishError
+from consumer.start import Place
 from consumer.waiting import Waiting
-from consumer.worker import Worker
+from consumer.worker import FollowsFailureError, Stage, Worker
 from ledger.gap import LedgerBehindError, Published
 from ledger.healing import LedgerError, heals
-from schemas.record import Record
-
-_Ended: TypeAlias = tuple[list[Outcome], PublishError | None]
+from runtime.metrics import RETRIES
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """A batch that is being written and published."""
+class _InHand:
+    """A batch that was begun and has not ended.
 
-    records: list[Record]
-    decided: list[Decided]
-    published: list[Published]
-    metadata: object
-    revocations: int
+    `publishing` is there as soon as `writing` has ended well.
+    """
+
+    def __init__(
+        self, decided: list[Decided], extent: Extent, metadata: object, revocations: int
+    ) -> None:
+        self.decided = decided
+        self.extent = extent
+        self.metadata = metadata
+        self.revocations = revocations
+        self.writing: Work[list[Outcome]]
+        self.publishing: Work[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A batch that was given up: what is left to do, and to be found out.
+    """Batches that were given up: what is left to do, and to be found out.
 
-    `begun` is false where it was only read. `failure` is what its Kafka transaction met, None where
-    there was none. `outcomes` are what the ledger made of it.
+    `extent` is of the oldest one, `failure` what its Kafka transaction met, None where there was
+    none, and `outcomes` what the ledger made of it. Nothing of the others is published.
     """
 
-    records: list[Record]
+    extent: Extent
     revocations: int
-    begun: bool = True
+    batches: int = 1
     failure: PublishError | None = None
     outcomes: Sequence[Outcome] = ()
 
 
 class Pipeline:
-    """Holds one batch at most. Used by the loop's thread only; it works in the worker's.
+    """Holds two batches at most. Used by the loop's thread only; it works in two others.
 
     Args:
         ledger: is written first.
         events: are published then, with the offsets.
         offsets: remember what was published.
         limit: judges what the ledger refused.
-        worker: has it done, while the loop goes on polling.
+        writer: has a batch written, while the loop goes on polling.
+        publisher: has a batch published.
         waiting: waits out a failure that may heal, and tells when the loop is to stop.
         placement: repairs a ledger that knows too little.
         assignment: says which partitions were taken away.
@@ -78,7 +89,8 @@ class Pipeline:
         *,
         offsets: Offsets,
         limit: ReleaseCheck,
-        worker: Worker,
+        writer: Worker,
+        publisher: Worker,
         waiting: Waiting,
         placement: Placement,
         assignment: Assignment,
@@ -89,92 +101,175 @@ class Pipeline:
         self._events = events
         self._offsets = offsets
         self._limit = limit
-        self._worker = worker
+        self._writer = writer
+        self._publisher = publisher
         self._waiting = waiting
         self._placement = placement
         self._assignment = assignment
         self._observer = observer
         self._health = health
-        self._flight: _Flight | None = None
-        self._committing: Work[_Ended] | None = None
-        self._step = "postgresql"
+        self._in_hand: deque[_InHand] = deque()
+        """The oldest first."""
+        self._writing, self._publishing = Stage(writer), Stage(publisher)
 
-    def begin(self, batch: list[Record], decided: list[Decided], metadata: object) -> None:
-        """Have a batch written and published; the one before has ended.
+    @property
+    def places(self) -> set[Place]:
+        """The partitions of the batches in hand."""
+        return {place for one in self._in_hand for place in one.extent.first}
 
-        `metadata` is the group's at this moment: with an older one the broker refuses the offsets.
+    # In the loop's thread
+
+    def begin(self, decided: list[Decided], extent: Extent, metadata: object) -> GivenUp | None:
+        """Have a batch written, and published then; `advance` has made room for it.
+
+        Returns when the batch before it is written, and its bytes are freed for one more to be
+        read; otherwise as `advance`. `metadata` is the group's at this moment: with an older one
+        the broker refuses the offsets.
         """
-        self._flight = _Flight(
-            batch, decided, self._offsets.positions(batch), metadata, self._assignment.revocations
-        )
-        self._commit(self._flight)
+        one = _InHand(decided, extent, metadata, self._assignment.revocations)
+        self._in_hand.append(one)
+        self._begin_writing(one)
+        oldest = self._in_hand[0]
+        if oldest is not one and self._written(oldest, ()) is None:
+            return self._give_up()
+        return None
 
-    def _commit(self, flight: _Flight) -> Work[_Ended]:
-        self._committing = self._worker.begin(partial(self._write_and_publish, flight))
-        return self._committing
+    def _begin_writing(self, one: _InHand) -> None:
+        before = takewhile(lambda other: other is not one, self._in_hand)
+        published = self._offsets.positions(one.extent, [other.extent for other in before])
+        one.writing = self._writing.begin(partial(self._write, one, published))
 
-    def _write_and_publish(self, flight: _Flight) -> _Ended:
-        self._step = "postgresql"
-        with metrics.BATCH_SECONDS.labels("write").time():
-            outcomes = self._ledger.write(flight.decided, flight.published)
-        self._limit.check_written(outcomes)
-        self._step = "kafka"
+    def advance(self, ahead: Collection[Place]) -> GivenUp | None:
+        """Make room for a batch: one at most is in hand then.
+
+        `ahead` are the partitions of the batch to come. Without any, nothing is in hand afterwards.
+        Returns what was given up; nothing is in hand in that case either. Raises what does not
+        heal.
+        """
+        while len(self._in_hand) > (1 if ahead else 0):
+            if given_up := self._end_oldest(ahead):
+                return given_up
+        return None
+
+    def end(self) -> GivenUp | None:
+        """Bring all batches in hand to their end. Otherwise as `advance`."""
+        return self.advance(())
+
+    def _end_oldest(self, ahead: Collection[Place]) -> GivenUp | None:
+        """Bring the oldest batch to its end; None where it was committed."""
+        one = self._in_hand[0]
+        outcomes = self._written(one, ahead)
+        if outcomes is None or one.publishing is None:
+            return self._give_up()
         try:
-            with metrics.BATCH_SECONDS.labels("publish").time():
-                self._events.publish(outcomes, flight.metadata)
+            self._publisher.end_of(one.publishing, "kafka")
         except PublishError as failure:
-            return outcomes, failure
-        # At once: who sees the committed offsets shall find the records counted.
-        self._observer.count(outcomes)
-        return outcomes, None
+            return self._give_up(failure, outcomes)
+        self._in_hand.popleft()
+        self._offsets.published(one.extent)
+        self._limit.committed()
+        self._health.progressed()
+        return None
 
-    def end(self, ahead: Sequence[Record] = ()) -> GivenUp | None:
-        """Bring the batch in hand to its end; None where it was committed, or there is none.
-
-        `ahead` are records that were read meanwhile. Raises what does not heal.
-        """
-        flight, self._flight = self._flight, None
-        if flight is None:
-            return None
+    def _written(self, one: _InHand, ahead: Collection[Place]) -> list[Outcome] | None:
+        """Wait until the oldest batch is written; None where it is to be given up."""
         for attempt in itertools.count(1):
-            committing = self._committing or self._commit(flight)
             try:
-                outcomes, failure = self._worker.end_of(committing, lambda: self._step)
-                break
+                return self._writer.end_of(one.writing)
             except LedgerError as error:
                 if not heals(error):
                     raise
                 self._waiting.out("postgresql", error, attempt)
             except LedgerBehindError:
                 self._offsets.doubted = True
-                self._placement.ensure(first_offsets([*flight.records, *ahead]))
-                flight = replace(flight, published=self._offsets.positions(flight.records))
-            finally:
-                self._committing = None
-            if self._waiting.to_stop or flight.revocations != self._assignment.revocations:
-                return GivenUp(flight.records, flight.revocations)
-        if failure is not None:
-            return GivenUp(flight.records, flight.revocations, failure=failure, outcomes=outcomes)
-        self._offsets.published(flight.records)
-        self._health.progressed()
-        return None
+                self._placement.ensure(self.places.union(ahead))
+            if self._waiting.to_stop or one.revocations != self._assignment.revocations:
+                return None
+            self._write_again()
+        raise AssertionError
+
+    def _write_again(self) -> None:
+        for other in list(self._in_hand)[1:]:
+            other.writing.wait()
+        self._writing.resume()
+        for one in self._in_hand:
+            self._begin_writing(one)
+
+    def _give_up(
+        self, failure: PublishError | None = None, outcomes: Sequence[Outcome] = ()
+    ) -> GivenUp:
+        """Give up all batches in hand. Nothing is done for any of them afterwards."""
+        oldest, *others = self._in_hand
+        for other in others:
+            self._wait_for(other)
+        given_up = GivenUp(oldest.extent, oldest.revocations, len(self._in_hand), failure, outcomes)
+        self._in_hand.clear()
+        self._writing.resume()
+        self._publishing.resume()
+        return given_up
+
+    def _wait_for(self, one: _InHand) -> None:
+        """Wait until nothing is done for a batch; its records are read again, whatever it meets."""
+        try:
+            self._writer.end_of(one.writing)
+            if one.publishing is not None:
+                self._publisher.end_of(one.publishing, "kafka")
+        except FollowsFailureError:
+            return
+        except LedgerError as error:
+            if not heals(error):
+                raise
+            RETRIES.labels("postgresql").inc()
+        except LedgerBehindError:
+            self._offsets.doubted = True
 
     def took_effect(self, given_up: GivenUp) -> bool:
-        """Say whether the transaction of a batch took effect, and count the batch if it did.
+        """Say whether the oldest transaction took effect, and count its batch if it did.
 
         After the group's offsets were asked for anew. False where partitions were taken away since,
         whose next owner counts what it finds.
         """
         if not given_up.outcomes or given_up.revocations != self._assignment.revocations:
             return False
-        for place, begun in first_offsets(given_up.records).items():
+        for place, begun in given_up.extent.first.items():
             committed = self._offsets.committed_at(place)
             if committed is None or committed <= begun:
                 return False
-        self._observer.count(given_up.outcomes)
+        self._observer.count(given_up.outcomes, given_up.extent)
+        self._limit.committed()
         return True
 
     def before_revocation(self) -> None:
-        """Give the batch in hand time: what is committed before partitions go is this member's."""
-        if self._committing is not None:
-            self._waiting.before_revocation(self._committing)
+        """Give batches in hand time: what is committed before partitions go is this member's."""
+        self._waiting.before_revocation(self._works())
+
+    def _works(self) -> Iterator[Work[Any]]:
+        for one in self._in_hand:
+            yield one.writing
+            if one.publishing is not None:
+                yield one.publishing
+
+    # In the writer's thread
+
+    def _write(self, one: _InHand, published: Sequence[Published]) -> list[Outcome]:
+        with metrics.BATCH_SECONDS.labels("write").time():
+            outcomes = self._ledger.write(one.decided, published)
+        self._limit.check_written(outcomes)
+        one.publishing = self._publishing.begin(partial(self._publish, one, outcomes))
+        return outcomes
+
+    # In the publisher's thread
+
+    def _publish(self, one: _InHand, outcomes: Sequence[Outcome]) -> None:
+        with metrics.BATCH_SECONDS.labels("publish").time():
+            _drop_values(outcomes)
+            self._events.publish(outcomes, one.extent, one.metadata)
+        # At once: who sees the committed offsets shall find the records counted.
+        self._observer.count(outcomes, one.extent)
+
+
+def _drop_values(outcomes: Sequence[Outcome]) -> None:
+    """Free the bytes of what is written, as a third batch is read; dead letters keep theirs."""
+    for outcome in outcomes:
+        if not isinstance(outcome.decided.decision, Parked):
+            outcome.decided.record.drop_value()

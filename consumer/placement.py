@@ -16,8 +16,9 @@ from consumer.health import Health
 from consumer.start import Place
 from consumer.waiting import Waiting
 from consumer.worker import Worker
-from ledger.gap import Gap
+from ledger.gap import Gap, LedgerBehindError
 from ledger.healing import LedgerError, heals
+from runtime.metrics import RETRIES
 
 log = structlog.get_logger("consumer")
 
@@ -108,5 +109,10 @@ class Placement:
         self._health.missing = "ledger"
         self._continuity.resume()
         closing = self._worker.begin(partial(self._continuity.close, gaps))
-        self._worker.end_of(closing, self._continuity.waits_for)
+        try:
+            self._worker.end_of(closing, self._continuity.waits_for)
+        except LedgerBehindError as error:
+            # Put back once more while it was repaired: what it lacks is asked for again.
+            RETRIES.labels("postgresql").inc()
+            log.warning("the ledger was put back during its repair", detail=str(error))
         self._health.missing = None

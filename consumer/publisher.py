@@ -6,14 +6,14 @@ called after PostgreSQL has committed.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
 from charging.outcomes import Outcome, Parked
+from consumer.extent import Extent
 from consumer.letter import letters
-from consumer.offsets import next_offsets
 from schemas.headers import FoundHeaders
 from schemas.receipt import to_kafka
 from schemas.topics import Topics
@@ -52,12 +52,12 @@ class Publisher:
         self._producer.purge()
         self._producer = self._new()
 
-    def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
+    def publish(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
-        `metadata` is the consumer's group metadata: the broker refuses offsets of a member that is
-        of an older generation. Raises `PublishError`, within the transaction's timeout; then comes
-        `renew`.
+        `extent` is where its records begin and end; `metadata` is the consumer's group metadata:
+        the broker refuses offsets of a member that is of an older generation. Raises
+        `PublishError`, within the transaction's timeout; then comes `renew`.
         """
         # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
         # is given. So the transaction has a thread of its own, which is left behind in that case:
@@ -66,7 +66,7 @@ class Publisher:
 
         def transact() -> None:
             try:
-                self._transact(self._producer, outcomes, metadata)
+                self._transact(self._producer, outcomes, extent, metadata)
             except Exception as error:  # noqa: BLE001 - handed to the thread that waits
                 failures.append(error)
 
@@ -80,29 +80,27 @@ class Publisher:
                 raise PublishError(failure.args[0].str()) from failure
             raise failure
 
-    def _transact(self, producer: Producer, outcomes: Sequence[Outcome], metadata: object) -> None:
+    def _transact(
+        self, producer: Producer, outcomes: Sequence[Outcome], extent: Extent, metadata: object
+    ) -> None:
         producer.begin_transaction()
         for outcome in outcomes:
             self._send(producer, outcome)
         # Serves what the client has to say, its errors and log lines.
         producer.poll(0)
-        producer.send_offsets_to_transaction(
-            next_offsets([outcome.decided.record for outcome in outcomes]),
-            metadata,
-            _COMMIT_SECONDS,
-        )
+        producer.send_offsets_to_transaction(extent.next_offsets, metadata, _COMMIT_SECONDS)
         self._commit(producer)
 
     def _send(self, producer: Producer, outcome: Outcome) -> None:
         if outcome.receipt is not None:
             message = to_kafka(outcome.receipt)
-            headers = list(message.headers.items())
-            _produce(producer, self._topics.receipts.name, message.key, message.value, headers)
+            topic = self._topics.receipts.name
+            _produce(producer, topic, message.key, message.value, message.headers)
         elif isinstance(outcome.decided.decision, Parked):
-            topic, decided = self._topics.dead_letters, outcome.decided
-            limit = topic.max_message_bytes
+            dead, decided = self._topics.dead_letters, outcome.decided
+            limit = dead.max_message_bytes
             for letter in letters(decided.record, outcome.decided.decision, self._group, limit):
-                _produce(producer, topic.name, letter.key, letter.value, letter.headers)
+                _produce(producer, dead.name, letter.key, letter.value, letter.headers)
 
     def _commit(self, producer: Producer) -> None:
         deadline = time.monotonic() + _COMMIT_SECONDS
@@ -122,11 +120,11 @@ def _produce(
     topic: str,
     key: bytes | str | None,
     value: bytes | None,
-    headers: FoundHeaders,
+    headers: FoundHeaders | Mapping[str, bytes],
 ) -> None:
     while True:
         try:
-            # Headers may repeat a name, so they are pairs and not a mapping.
+            # A dead letter's may repeat a name, so they are pairs and not a mapping.
             producer.produce(topic, value=value, key=key, headers=headers)  # type: ignore[arg-type]
         except BufferError:
             # The local queue is full: the broker has to take some of it first.

@@ -5,7 +5,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -30,7 +30,7 @@ _SAID_EVERY_SECONDS: Final = 60.0
 _STOPPING_SECONDS: Final = 10.0
 """How long a batch that hangs keeps a loop that is to stop."""
 _REVOKED_SECONDS: Final = 10.0
-"""How long a batch keeps partitions that the group wants to give to somebody else."""
+"""How long batches keep partitions that the group wants to give to somebody else."""
 
 
 def reach(ledger: ReceiptWriter) -> None:
@@ -196,8 +196,13 @@ class Waiting:
         self._hangs = False
         self._reader.resume()
 
-    def before_revocation(self, work: Work[Any]) -> None:
-        """Wait for `work`, not for long; afterwards the group refuses what it has not committed."""
+    def before_revocation(self, works: Iterable[Work[Any]]) -> None:
+        """Wait for `works`, one after the other, and not for long in all.
+
+        Afterwards the group refuses what they have not committed.
+        """
         self._health.turned()
-        if not self._hangs:
-            work.wait(_REVOKED_SECONDS)
+        until = self._now() + _REVOKED_SECONDS
+        for work in works:
+            if self._hangs or not work.wait(max(until - self._now(), 0.0)):
+                return

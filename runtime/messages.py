@@ -7,7 +7,7 @@ is whole, except that the pair of each such header lacks its name.
 
 import gc
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from confluent_kafka import Message
 
@@ -16,6 +16,9 @@ from schemas.headers import LOST_NAME, FoundHeaders
 from schemas.record import ALL_LOST, Record
 
 _Pair: TypeAlias = tuple[str, bytes | None]
+Found: TypeAlias = tuple[FoundHeaders, int]
+"""The headers in their order; so many of them stand under `LOST_NAME`, their values whole."""
+_NONE: Final[Found] = ((), ALL_LOST)
 _WHOLE: Final = 2
 """Parts of a pair that has its name."""
 _REFUSALS: Final = (SystemError, UnicodeDecodeError)
@@ -26,38 +29,31 @@ def record_of(message: Message, taken_ms: int = 0) -> Record:
 
     `taken_ms` is when this process took it, milliseconds since the epoch; 0 where nobody asks.
     """
-    headers = read_headers(message)
+    headers, names_lost = read_headers(message) or _NONE
     return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp_ms=message.timestamp()[1],
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=headers.pairs if headers else (),
-        taken_ms=taken_ms,
-        names_lost=headers.names_lost if headers else ALL_LOST,
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers,
+        taken_ms,
+        names_lost,
     )
 
 
 def _bytes(value: object) -> bytes | None:
-    if isinstance(value, str):
-        return value.encode()
-    return value if isinstance(value, bytes) else None
-
-
-class Found(NamedTuple):
-    """The headers in their order; `names_lost` of them stand under `LOST_NAME`, values whole."""
-
-    pairs: FoundHeaders
-    names_lost: int
+    if isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else None
 
 
 def read_headers(message: Message) -> Found | None:
     """Return the headers of `message`; None where the client hands out none of those it has."""
     try:
         # Names are texts and values bytes or None, whatever the client's stubs allow for.
-        return Found(cast("FoundHeaders", message.headers() or ()), 0)
+        return cast("FoundHeaders", message.headers() or ()), 0
     except _REFUSALS:
         HEADERS_UNREADABLE.inc()
     try:
@@ -78,4 +74,4 @@ def _salvaged(left: Sequence[_Pair]) -> Found:
             continue
         lost += 1
         pairs.append((LOST_NAME, parts[0] if parts else None))
-    return Found(pairs, lost)
+    return pairs, lost

@@ -41,6 +41,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """Bytes of the value."""
         return len(self.value or b"")
 
+    def drop_value(self) -> None:
+        """Free the value's memory, the one thing that ever changes: it is needed no more."""
+        msgspec.structs.force_setattr(self, "value", None)
+
     @property
     def headers_unreadable(self) -> bool:
         """Whether the client could not hand out a single header of the record."""

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 
 from charging.outcomes import Outcome
 from consumer.commands import app
+from consumer.extent import Extent
 from consumer.publisher import Publisher, PublishError
 
 publish = Publisher.publish
 failed: list[int] = []
 
 
-def fail_once(self: Publisher, outcomes: Sequence[Outcome], metadata: object) -> None:
+def fail_once(
+    self: Publisher, outcomes: Sequence[Outcome], extent: Extent, metadata: object
+) -> None:
     """Publish nothing of the first batch, as where the broker goes away."""
     if not failed:
         failed.append(len(outcomes))
         raise PublishError("not this time")
-    publish(self, outcomes, metadata)
+    publish(self, outcomes, extent, metadata)
 
 
 def main() -> None:

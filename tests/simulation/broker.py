@@ -13,6 +13,9 @@ from tests.simulation.world import World
 SESSION_SECONDS: Final = 15.0
 TRANSACTION_SECONDS: Final = 15.0
 NO_OFFSET: Final = -1001
+QUICK_SECONDS: Final = (0.0, 0.001)
+SLOW_SECONDS: Final = (0.02, 1.0)
+"""Long enough that the next batch is written before this one is published."""
 
 
 def refusal(code: int, why: str) -> KafkaException:
@@ -70,13 +73,19 @@ class Broker:
         self.generation = 0
         self.preparing = False
         self.away_until = 0.0
-        self.commits: list[dict[Place, int]] = []
+        self.slow_until = 0.0
+        self.went_back: list[Place] = []
         self.silent_since: dict[str, float] = {}
 
     @property
     def away(self) -> bool:
         """Whether no broker answers."""
         return self._world.now < self.away_until
+
+    def answers(self) -> None:
+        """Take the time that an answer of a transaction's coordinator takes."""
+        slow = self._world.now < self.slow_until
+        self._world.pause(self._world.chance.choice(SLOW_SECONDS if slow else QUICK_SECONDS))
 
     # The group
 
@@ -138,8 +147,10 @@ class Broker:
         if one in self.open:
             self.open.remove(one)
             self.events += one.events
+            self.went_back += [
+                place for place, at in one.offsets.items() if at < self.committed.get(place, 0)
+            ]
             self.committed |= one.offsets
-            self.commits.append(one.offsets)
 
     def fence(self, member: str) -> None:
         """Finish or roll back whatever a member's former producer has left."""

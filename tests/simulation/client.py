@@ -4,7 +4,7 @@ A pause outlives a revocation. What a partition has to say waits over a revocati
 assignment. Without an offset the client asks once, by itself, for what the group has committed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -63,6 +63,8 @@ class Client:
         self._paused: set[Place] = set()
         self._said: list[Message] = []
         self._answered = False
+        self.revoked: Callable[[float], None] = lambda _: None
+        """Is told how long a revocation has taken."""
 
     def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
         self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
@@ -125,7 +127,9 @@ class Client:
         broker = self._broker
         session = broker.sessions[self.name]
         if gone := session.owned - target:
+            began = self._world.now
             self._on_revoke(self, _parts(gone))
+            self.revoked(self._world.now - began)
             self._drop(gone)
             session.owned -= gone
             broker.trigger()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from charging.outcomes import Outcome, Parked
-from consumer.offsets import next_offsets
+from consumer.extent import Extent
 from consumer.publisher import PublishError
 from consumer.start import Place
 from schemas.record import Record
@@ -18,6 +18,11 @@ from tests.simulation.client import TIMED_OUT
 from tests.simulation.world import World
 
 
+def letter(record: Record) -> object:
+    """The dead letter of a record: its bytes, and where they stood."""
+    return (record.provenance, record.value)
+
+
 class SimulatedEvents:
     """One member's transactional producer."""
 
@@ -27,42 +32,47 @@ class SimulatedEvents:
         self._name = name
         self.fails: Callable[[], str | None] = lambda: None
         self._failed = False
+        self.publishing_since: float | None = None
 
-    def publish(self, outcomes: Sequence[Outcome], metadata: object) -> None:
+    def publish(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
         """Commit, or fail: with nothing done, or with everything done, or who knows."""
         if self._failed:
             raise PublishError("a producer that has failed takes nothing")
         self._failed = True
-        self._transact(outcomes, metadata)
+        self.publishing_since = self._world.now
+        try:
+            self._transact(outcomes, extent, metadata)
+        finally:
+            self.publishing_since = None
         self._failed = False
 
-    def _transact(self, outcomes: Sequence[Outcome], metadata: object) -> None:
+    def _transact(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
         broker, fails = self._broker, self.fails()
         events: list[object] = [
-            one.receipt.id if one.receipt else one.decided.record.provenance
+            one.receipt.id if one.receipt else letter(one.decided.record)
             for one in outcomes
             if one.receipt or isinstance(one.decided.decision, Parked)
         ]
-        self._world.pause(self._world.chance.choice((0.0, 0.001, 0.02)))
+        broker.answers()
+        if fails == "before":
+            # What it had not begun leaves it as it was: it would take the next transaction.
+            self._failed = False
         if broker.away or fails == "before":
             raise PublishError("not begun")
         one = Transaction(self._name, events, deadline=self._world.now + TRANSACTION_SECONDS)
         broker.open.append(one)
-        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        broker.answers()
         assert isinstance(metadata, Metadata)
         if not broker.accepts(metadata):
             raise PublishError("Specified group generation id is not valid")
-        one.offsets = {
-            (part.topic, part.partition): part.offset
-            for part in next_offsets([each.decided.record for each in outcomes])
-        }
-        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        one.offsets = dict(extent.end)
+        broker.answers()
         if broker.away or fails == "lost" or one not in broker.open:
             raise PublishError("lost")
         one.deciding = True
         if fails == "unknown":
             raise PublishError("nobody knows")
-        self._world.pause(self._world.chance.choice((0.0, 0.001)))
+        broker.answers()
         broker.commit(one)
         if fails == "after":
             raise PublishError("the answer was lost")

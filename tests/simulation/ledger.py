@@ -1,7 +1,9 @@
 """The simulated ledger: what PostgreSQL commits, and how it fails before, during and after that."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +20,8 @@ from tests.simulation.world import World
 QUICK_SECONDS: Final = (0.0, 0.001, 0.02)
 SLOW_SECONDS: Final = (0.02, 3.0)
 """Long enough that the loop polls beside the question, and partitions come and leave."""
+STANDBY_IS_BEHIND: Final = 3
+"""Commits at most."""
 
 
 @dataclass
@@ -28,6 +32,20 @@ class Books:
     positions: dict[Place, Known] = field(default_factory=dict)
     away_until: float = 0.0
     slow_until: float = 0.0
+    before: deque[tuple[dict[UUID, Provenance], dict[Place, Known]]] = field(
+        default_factory=lambda: deque(maxlen=STANDBY_IS_BEHIND)
+    )
+    """What they were before each of the latest commits."""
+
+    def keep(self) -> None:
+        """Remember what they are, before they change."""
+        self.before.append((dict(self.receipts), dict(self.positions)))
+
+    def fail_over(self, chance: Random) -> None:
+        """Lose the latest commits: a standby that was behind becomes the primary."""
+        if self.before:
+            self.receipts, self.positions = chance.choice(self.before)
+            self.before.clear()
 
 
 class SimulatedLedger:
@@ -36,13 +54,15 @@ class SimulatedLedger:
     def __init__(self, world: World, books: Books) -> None:
         self._world = world
         self._books = books
+        self.fails_before: Callable[[], bool] = lambda: False
         self.fails_after: Callable[[], bool] = lambda: False
+        self.writing_since: float | None = None
         self._abandoned = False
 
     def _reach(self) -> None:
         slow = self._world.now < self._books.slow_until
         self._world.pause(self._world.chance.choice(SLOW_SECONDS if slow else QUICK_SECONDS))
-        if self._abandoned or self._world.now < self._books.away_until:
+        if self._abandoned or self._world.now < self._books.away_until or self.fails_before():
             raise OperationalError("away")
 
     def _committed(self) -> None:
@@ -53,10 +73,15 @@ class SimulatedLedger:
 
     def write(self, batch: Sequence[Decided], published: Sequence[Published] = ()) -> list[Outcome]:
         """All or nothing."""
-        self._reach()
-        self._remember(published)
-        outcomes = [self._outcome(decided) for decided in batch]
-        self._committed()
+        self.writing_since = self._world.now
+        try:
+            self._reach()
+            self._books.keep()
+            self._remember(published)
+            outcomes = [self._outcome(decided) for decided in batch]
+            self._committed()
+        finally:
+            self.writing_since = None
         return outcomes
 
     def _outcome(self, decided: Decided) -> Outcome:
@@ -72,6 +97,7 @@ class SimulatedLedger:
     def remember(self, published: Sequence[Published]) -> None:
         """Positions alone."""
         self._reach()
+        self._books.keep()
         self._remember(published)
         self._committed()
 
@@ -104,6 +130,7 @@ class SimulatedLedger:
     def move(self, group: str, moves: Sequence[Move]) -> list[Move]:
         """Positions that nobody has changed since."""
         self._reach()
+        self._books.keep()
         moved = []
         for one in moves:
             place = (one.topic, one.partition)

@@ -1,6 +1,6 @@
-"""The simulated machine: the world's clock, and another thread of the same process."""
+"""The simulated machine: the world's clock, and other threads of the same process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tests.simulation.world import ENDLESS, Actor, World
@@ -9,7 +9,7 @@ _Answer = TypeVar("_Answer")
 
 
 class SimulatedWork:
-    """Something that the other thread does."""
+    """Something that another thread does."""
 
     def __init__(self, world: World, work: Callable[[], Any]) -> None:
         self._world = world
@@ -42,23 +42,27 @@ class SimulatedWork:
         return self._answer
 
 
-class SimulatedMachine:
-    """The world's clock, and a second actor of the same owner."""
+class SimulatedThread:
+    """One more actor of the same owner, which does one thing after the other."""
 
     def __init__(self, world: World, owner: str) -> None:
         self._world = world
         self._left: list[SimulatedWork] = []
         self._closed = False
-        self.now = world.time
         self._actor = world.begin(owner, self._run)
 
     def _run(self) -> None:
         while not (self._closed and not self._left):
             if self._left:
-                self._left[0].run()
-                self._left.pop(0)
+                one = self.next(self._left)
+                one.run()
+                self._left.remove(one)
             else:
                 self._world.pause(ENDLESS)
+
+    def next(self, left: Sequence[SimulatedWork]) -> SimulatedWork:
+        """What is done next."""
+        return left[0]
 
     def begin(self, work: Callable[[], _Answer]) -> Any:
         """After all that was begun before."""
@@ -72,3 +76,16 @@ class SimulatedMachine:
         self._closed = True
         self._world.wake(self._actor)
         self._world.wait(lambda: not self._left, look=0.05)
+
+
+class SimulatedMachine:
+    """The world's clock, and more actors of the same owner."""
+
+    def __init__(self, world: World, owner: str) -> None:
+        self._world = world
+        self._owner = owner
+        self.now = world.time
+
+    def thread(self, _: str) -> SimulatedThread:
+        """One more."""
+        return SimulatedThread(self._world, self._owner)

@@ -16,9 +16,11 @@ from tests.simulation.client import Client
 from tests.simulation.cluster import SimulatedEvents, SimulatedTopics
 from tests.simulation.ledger import Books, SimulatedLedger
 from tests.simulation.machine import SimulatedMachine
-from tests.simulation.world import World
+from tests.simulation.world import BrokenError, World
 
 TOPIC: Final = "callbacks"
+HANGS_SECONDS: Final = 4.0
+"""Less than what the loop takes for something that hangs."""
 
 
 class Member:
@@ -40,8 +42,12 @@ class Member:
         self.events = SimulatedEvents(world, broker, name)
         self.machine = SimulatedMachine(world, name)
         offsets = Offsets(SimulatedTopics(world, broker), "group", self.ledger)
-        continuity = Continuity(decide, self.ledger, offsets, self.stop, world.time)
+        # What it writes again may go on while partitions leave.
+        self.repairs = SimulatedLedger(world, books)
+        continuity = Continuity(decide, self.repairs, offsets, self.stop, world.time)
         self.client = Client(world, broker, name)
+        self.client.revoked = self._revoked
+        self._world = world
         foreign: Any = self.client
         self._broker = broker
         self._loop = Loop(
@@ -61,3 +67,11 @@ class Member:
     def _run(self) -> None:
         self._loop.run([TOPIC])
         self._broker.leave(self.name)
+
+    def _revoked(self, seconds: float) -> None:
+        """What is in hand was waited for, unless that takes long or something hangs."""
+        begun = (self.ledger.writing_since, self.events.publishing_since)
+        under_way = [since for since in begun if since is not None]
+        hangs = any(self._world.now - since > HANGS_SECONDS for since in under_way)
+        if under_way and not hangs and seconds < HANGS_SECONDS:
+            raise BrokenError("partitions were given away while a batch of theirs was in hand")

@@ -20,9 +20,10 @@ from schemas.record import Record
 from tests.inputs.callbacks import RECEIVED_MS, charged, element
 from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
+from tests.simulation.cluster import letter
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member
-from tests.simulation.world import World
+from tests.simulation.world import BrokenError, World
 
 FAULTY_SECONDS: Final = 40.0
 """After that everything heals, and the group has to come to the end of every partition."""
@@ -38,10 +39,6 @@ class Shape:
     partitions: int = 4
     records: int = 8
     faults: int = 6
-
-
-class BrokenError(AssertionError):
-    """A schedule ended with something that must never be."""
 
 
 @cache
@@ -132,7 +129,9 @@ class Schedule:
             decide=self._decide,
         )
         member.events.fails = self._failure
-        member.ledger.fails_after = lambda: self._happens(1 / 30)
+        for ledger in (member.ledger, member.repairs):
+            ledger.fails_before = lambda: self._happens(1 / 30)
+            ledger.fails_after = lambda: self._happens(1 / 30)
         self._members.append(member)
 
     def _failure(self) -> str | None:
@@ -169,6 +168,12 @@ class Schedule:
         def ledger_slow() -> None:
             self._books.slow_until = world.now + world.chance.choice((3.0, 20.0))
 
+        def kafka_slow() -> None:
+            self._broker.slow_until = world.now + world.chance.choice((3.0, 20.0))
+
+        def failed_over() -> None:
+            self._books.fail_over(world.chance)
+
         def killed() -> None:
             world.kill(member.name)
             self._broker.silent_since[member.name] = world.now
@@ -184,7 +189,7 @@ class Schedule:
             self._broker.trigger()
 
         return [
-            *(kafka_away, ledger_away, ledger_slow, killed, frozen),
+            *(kafka_away, kafka_slow, ledger_away, ledger_slow, failed_over, killed, frozen),
             *(rebalanced, rebalanced, rebalanced, self._start, member.stop.set),
         ]
 
@@ -193,6 +198,13 @@ class Schedule:
         if not self._calm:
             return False
         if self._broker.committed != self._ends:
+            return False
+        # What a fail-over has lost is found out within seconds.
+        positions = self._books.positions
+        if any(
+            place not in positions or positions[place].next_offset < end
+            for place, end in self._ends.items()
+        ):
             return False
         self._broker.end_transactions()
         return not self._broker.open
@@ -208,13 +220,15 @@ class Schedule:
                     if decision.receipt.id not in self._books.receipts:
                         raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
                 else:
-                    expected[record.provenance] = 1
+                    expected[letter(record)] = 1
         published = Counter(self._broker.events)
         if published != expected:
             twice, never = published - expected, expected - published
             raise BrokenError(
                 f"RECEIPTS_PUBLISHED_EXACTLY_ONCE: twice {list(twice)}, never {list(never)}"
             )
+        if self._broker.went_back:
+            raise BrokenError(f"transactions took effect out of order: {self._broker.went_back}")
         for place, at in self._broker.committed.items():
             if self._books.positions[place].next_offset < at:
                 raise BrokenError(f"COMMIT_AFTER_WRITE: {place}")

@@ -18,8 +18,12 @@ class StuckError(AssertionError):
     """Nothing can happen any more, or too much has happened, and the end is not reached."""
 
 
+class BrokenError(AssertionError):
+    """Something happened that must never be."""
+
+
 class Actor:
-    """Something that runs by itself: a member's loop, or its other thread."""
+    """Something that runs by itself: a member's loop, or another thread of it."""
 
     def __init__(self, owner: str, run: Callable[[], None], hub: greenlet, now: float) -> None:
         self.owner = owner

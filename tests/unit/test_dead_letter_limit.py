@@ -66,8 +66,9 @@ def test_a_batch_that_is_read_again_counts_once() -> None:
     limit = DeadLetterLimit(longest_run=4, share=0.5, window=10)
     limit.count(batch("ooooop"))
     for _ in range(5):
+        before = limit.state()
         limit.count(batch("ppoopp"))
-        limit.withdraw()
+        limit.go_back_to(before)
     limit.count(batch("pp"))
     with pytest.raises(DeadLetterLimitError, match="4 records in a row"):
         limit.count(batch("p"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.offsets import first_offsets, next_offsets
+from consumer.extent import Extent
 from consumer.start import Start, start
 from ledger.gap import Known
 from tests.inputs.callbacks import record
@@ -97,6 +97,8 @@ def test_nothing_that_kafka_has_and_nobody_published_is_passed_over(
 def test_a_batch_begins_and_ends_by_partition() -> None:
     places = [("a", 0, 7), ("a", 1, 3), ("a", 0, 8), ("b", 0, 1)]
     batch = [record(b"", topic=topic, partition=part, offset=at) for topic, part, at in places]
-    assert first_offsets(batch) == {("a", 0): 7, ("a", 1): 3, ("b", 0): 1}
-    ends = {(part.topic, part.partition): part.offset for part in next_offsets(batch)}
-    assert ends == {("a", 0): 9, ("a", 1): 4, ("b", 0): 2}
+    extent = Extent.of(batch)
+    assert extent.first == {("a", 0): 7, ("a", 1): 3, ("b", 0): 1}
+    ends = {(part.topic, part.partition): part.offset for part in extent.next_offsets}
+    assert ends == extent.end == {("a", 0): 9, ("a", 1): 4, ("b", 0): 2}
+    assert extent.records == 4

@@ -113,7 +113,7 @@ def test_partitions_are_given_away_at_once_where_work_hangs() -> None:
     def each(turn: int) -> None:
         # In a rebalance callback, which the poll of this turn serves.
         if turn == 2:
-            tried.before_revocation(Threaded(hangs))
+            tried.before_revocation([Threaded(hangs)])
             hangs.set_result(None)
 
     reader.each = each

@@ -98,7 +98,7 @@ def placed(group: Group, gaps: Gaps, health: Health | None = None) -> Placement:
         lacking,
         judge,
         stop=stop,
-        worker=Worker(waiting, stop.set, RealMachine()),
+        worker=Worker(waiting, stop.set, RealMachine().thread("worker")),
         waiting=waiting,
     )
 

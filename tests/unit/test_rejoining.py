@@ -121,7 +121,7 @@ class Member:
         self.assignment = Assignment(Offsets(ledger, "group", ledger), self.health)
         self.reader = Reader(foreign, self.assignment, settings(consumer_batch_records=1))
         patience = Waiting(self.reader, self.health, self.stop, 0.01)
-        self.worker = Worker(patience, self.stop.set, RealMachine())
+        self.worker = Worker(patience, self.stop.set, RealMachine().thread("worker"))
         self.placement = Placement(
             foreign,
             self.assignment,

@@ -1,28 +1,39 @@
 """The consumer's loops between simulated brokers and ledger, in the orders of many seeds.
 
-Each of the faults that the loop once had is put back and must be found.
+Each of the faults that the loop once had, or could have, is put back and must be found.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from msgspec.structs import replace
 
-from charging.outcomes import Decided
+from charging.outcomes import Outcome
+from consumer import pipeline
 from consumer.asking import Ask
 from consumer.assignment import Assignment
+from consumer.continuity import Continuity
+from consumer.extent import Extent
 from consumer.limit import ReleaseCheck
 from consumer.loop import Loop
 from consumer.observer import Observer
 from consumer.offsets import Offsets
-from consumer.pipeline import GivenUp
+from consumer.outside import Work
+from consumer.pipeline import Pipeline
 from consumer.placement import Placement
+from consumer.reading import Reader
 from consumer.start import Place
+from consumer.worker import Stage
+from ledger.gap import Gap, Published
+from schemas.record import Record
+from tests.simulation.machine import SimulatedThread, SimulatedWork
 from tests.simulation.schedule import Shape, broken, shrunk, silence
 from tests.waiting import NET_SECONDS
 
@@ -86,19 +97,16 @@ def a_first_transaction_that_fails_is_passed_over(patch: pytest.MonkeyPatch) -> 
 
 def a_revocation_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     """A partition left and came back while the batch was collected; it is begun all the same."""
-    rewind = Loop._rewind  # noqa: SLF001 - what is broken on purpose
+    batch = Reader.batch
 
-    def begun(self: Loop, given_up: GivenUp) -> None:
-        if given_up.begun:
-            rewind(self, given_up)
-            return
-        mine: dict[str, Any] = vars(self)
-        decided = [Decided(record, mine["_decide"](record)) for record in given_up.records]
-        mine["_limit"].check(decided)
-        metadata = mine["_consumer"].consumer_group_metadata()
-        mine["_pipeline"].begin(given_up.records, decided, metadata)
+    def collected(self: Reader) -> list[Record]:
+        assignment: Assignment = vars(self)["_assignment"]
+        before = assignment.revocations
+        records = batch(self)
+        assignment.revocations = before
+        return records
 
-    patch.setattr(Loop, "_rewind", begun)
+    patch.setattr(Reader, "batch", collected)
 
 
 def dead_letters_count_twice(patch: pytest.MonkeyPatch) -> None:
@@ -149,6 +157,100 @@ def a_batch_is_begun_long_after_its_place_is_sure(patch: pytest.MonkeyPatch) -> 
     patch.setattr(Placement, "ensure", ensured)
 
 
+def dead_letters_of_all_batches_but_the_last_count_twice(patch: pytest.MonkeyPatch) -> None:
+    """Two batches were in hand, and the limit knows of one."""
+
+    def withdrawn(self: ReleaseCheck) -> None:
+        before = vars(self)["_before"]
+        if before:
+            vars(self)["_unread"].go_back_to(before[-1])
+        before.clear()
+
+    patch.setattr(ReleaseCheck, "withdraw", withdrawn)
+
+
+def what_follows_a_failure_is_done(patch: pytest.MonkeyPatch) -> None:
+    """Its offsets are committed, and those of the batch before, whose transaction failed."""
+    patch.setattr(Stage, "_do", lambda _, work: work())
+
+
+def the_latest_is_done_first(patch: pytest.MonkeyPatch) -> None:
+    """Where two batches wait to be published, the second one goes first."""
+
+    def latest(_: SimulatedThread, left: Sequence[SimulatedWork]) -> SimulatedWork:
+        return left[-1]
+
+    patch.setattr(SimulatedThread, "next", latest)
+
+
+def nothing_waits_for_what_follows_a_failure(patch: pytest.MonkeyPatch) -> None:
+    """The group's offsets are asked for while the second batch is still written, then published."""
+    patch.setattr(Pipeline, "_wait_for", lambda *_: None)
+
+
+def a_revocation_waits_until_batches_are_written(patch: pytest.MonkeyPatch) -> None:
+    """They are published afterwards, or rather refused."""
+
+    def written(self: Pipeline) -> Iterator[Work[Any]]:
+        for one in vars(self)["_in_hand"]:
+            yield one.writing
+
+    patch.setattr(Pipeline, "_works", written)
+
+
+def a_revocation_waits_for_the_oldest_batch(patch: pytest.MonkeyPatch) -> None:
+    """The second one is under way when the partitions are another member's."""
+    works = Pipeline._works  # noqa: SLF001 - what is broken on purpose
+    patch.setattr(Pipeline, "_works", lambda self: islice(works(self), 2))
+
+
+def what_is_written_counts_as_published(patch: pytest.MonkeyPatch) -> None:
+    """The ledger remembers that a batch was published as soon as the next one is written."""
+    positions = Offsets.positions
+
+    def claimed(self: Offsets, batch: Extent, before: Sequence[Extent] = ()) -> list[Published]:
+        return [
+            replace(one, published_offset=batch.first[one.topic, one.partition])
+            for one in positions(self, batch, before)
+        ]
+
+    patch.setattr(Offsets, "positions", claimed)
+
+
+def a_batch_hides_that_the_one_before_is_lost(patch: pytest.MonkeyPatch) -> None:
+    """The ledger was put back between the two; it is compared with what is committed only."""
+    positions = Offsets.positions
+
+    def claimed(self: Offsets, batch: Extent, before: Sequence[Extent] = ()) -> list[Published]:
+        known = {(one.topic, one.partition): one.committed for one in positions(self, batch)}
+        return [
+            replace(one, committed=known[one.topic, one.partition])
+            for one in positions(self, batch, before)
+        ]
+
+    patch.setattr(Offsets, "positions", claimed)
+
+
+def a_repair_hides_that_its_beginning_is_lost(patch: pytest.MonkeyPatch) -> None:
+    """The ledger was put back once more while it was repaired."""
+    published = Continuity._published  # noqa: SLF001 - what is broken on purpose
+
+    def claimed(self: Continuity, one: Gap, offset: int, _: int) -> Published:
+        return published(self, one, offset, 0)
+
+    patch.setattr(Continuity, "_published", claimed)
+
+
+def dead_letters_lose_their_bytes(patch: pytest.MonkeyPatch) -> None:
+    """What is written is freed, whatever is still to be made of it."""
+
+    def dropped(outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            outcome.decided.record.drop_value()
+
+    patch.setattr(pipeline, "_drop_values", dropped)
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
@@ -158,6 +260,16 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_stale_report_is_believed,
     a_failed_producer_is_kept,
     a_batch_is_begun_long_after_its_place_is_sure,
+    dead_letters_of_all_batches_but_the_last_count_twice,
+    what_follows_a_failure_is_done,
+    the_latest_is_done_first,
+    nothing_waits_for_what_follows_a_failure,
+    a_revocation_waits_until_batches_are_written,
+    a_revocation_waits_for_the_oldest_batch,
+    what_is_written_counts_as_published,
+    a_batch_hides_that_the_one_before_is_lost,
+    a_repair_hides_that_its_beginning_is_lost,
+    dead_letters_lose_their_bytes,
 )
 
 

@@ -1,0 +1,41 @@
+"""The extent of a batch: from where to where it goes. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from confluent_kafka import TopicPartition
+
+from consumer.start import Place
+from schemas.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """From where to where records go: in each partition the first offset, and that after the last.
+
+    Looked for once a batch: it is asked for at every step of the batch's way.
+    """
+
+    first: Mapping[Place, int]
+    end: Mapping[Place, int]
+    records: int
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Self:
+        """Return where records begin and end."""
+        first, end = dict[Place, int](), dict[Place, int]()
+        for record in records:
+            place, offset = (record.topic, record.partition), record.offset
+            if place not in first:
+                first[place], end[place] = offset, offset + 1
+            elif offset >= end[place]:
+                end[place] = offset + 1
+            elif offset < first[place]:
+                first[place] = offset
+        return cls(first, end, len(records))
+
+    @property
+    def next_offsets(self) -> list[TopicPartition]:
+        """Where the group reads on in each partition."""
+        return [TopicPartition(*place, offset) for place, offset in self.end.items()]
