@@ -1,4 +1,4 @@
-"""Memory that a body leaves free is there for the next one, unless the environment says otherwise."""
+"""Memory that a body leaves free is there for the next one, unless the environment forbids it."""
 
 import os
 import platform
