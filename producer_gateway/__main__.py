@@ -8,6 +8,7 @@ from typing import Final
 import typer
 import uvloop
 
+from producer_gateway.heap import keep_freed_memory
 from producer_gateway.operations import spool
 from producer_gateway.routes import openapi as describe
 from producer_gateway.service import FatalError, serve
@@ -45,6 +46,7 @@ def run() -> None:
         typer.echo(f"wrong configuration: {error}", err=True)
         sys.exit(_WRONG_CONFIGURATION)
     logs.configure(settings.log_level)
+    keep_freed_memory()
     # Its meaning is given when there is something to give it to; until then it ends nothing.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

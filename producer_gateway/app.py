@@ -74,6 +74,10 @@ class Gateway:
         self._thread_bytes = _THREAD_BYTES_DROPPING if dropping else _THREAD_BYTES
         self._deadline = Deadline(settings.body_timeout_s)
         self._usage_units_topic = topics.usage_units.name
+        self._accepted = metrics.callbacks.labels("accepted")
+        self._taken = {
+            route: metrics.requests.labels(route, "202") for route in ("callbacks", "usage_units")
+        }
         self._heard = dict[str, float]()
         """When each source's last callbacks became durable."""
         self._limits = dict[str, float]()
@@ -147,7 +151,7 @@ class Gateway:
             raise
         finally:
             self._metrics.request_seconds.observe(perf_counter() - started)
-        self._metrics.requests.labels(route, str(response.status_code)).inc()
+        self._taken[route].inc()
         return response
 
     async def _take_callbacks(self, envelope: Envelope, body: bytes) -> Response:
@@ -156,14 +160,7 @@ class Gateway:
         self._count(prepared)
         if prepared.records:
             self._hear(envelope.source)
-        return _json(
-            {
-                "accepted": prepared.accepted,
-                "parked": sum(prepared.parked.values()),
-                "spooled": stored.spooled,
-            },
-            202,
-        )
+        return _Accepted(prepared.accepted, sum(prepared.parked.values()), stored.spooled)
 
     async def _prepared(self, body: bytes, envelope: Envelope) -> Prepared:
         if len(body) < self._fast_bytes and (prepared := self._preparer.fast(body, envelope)):
@@ -189,11 +186,14 @@ class Gateway:
             ]
         )
         self._metrics.usage_units.inc(len(units))
-        return _json({"accepted": len(units), "parked": 0, "spooled": stored.spooled}, 202)
+        return _Accepted(len(units), 0, stored.spooled)
 
     async def _stored(self, records: list[Record]) -> Stored:
-        with self._metrics.store_seconds.time():
+        started = perf_counter()
+        try:
             return await self._store.store(records)
+        finally:
+            self._metrics.store_seconds.observe(perf_counter() - started)
 
     def _hear(self, source: str) -> None:
         new = source not in self._heard
@@ -203,8 +203,8 @@ class Gateway:
             gauge.set_function(partial(self._heard.__getitem__, source))
 
     def _count(self, prepared: Prepared) -> None:
+        self._accepted.inc(prepared.accepted)
         callbacks = self._metrics.callbacks
-        callbacks.labels("accepted").inc(prepared.accepted)
         if prepared.nulls:
             callbacks.labels("null").inc(prepared.nulls)
         if prepared.lenient:
@@ -232,5 +232,18 @@ def _envelope(headers: Headers, source: str) -> Envelope:
     )
 
 
-def _json(content: object, status: int) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+class _Accepted(Response):
+    """The answer that everything is durable."""
+
+    def __init__(self, accepted: int, parked: int, spooled: int) -> None:
+        said = {"accepted": accepted, "parked": parked, "spooled": spooled}
+        super().__init__(msgspec.json.encode(said), 202)
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set what each such answer has, and no others."""
+        if headers is not None:
+            raise ValueError("such an answer has no headers of its own")
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from starlette.requests import ClientDisconnect, Request
 
 from producer_gateway.deadline import Deadline
+from producer_gateway.exchange import EXCHANGE, Arriving, Parts
 from producer_gateway.metrics import Metrics
 from producer_gateway.request import Headers, RefusedError, raise_refusal
 
@@ -155,19 +156,31 @@ class Body:
         declared = self._headers.get(b"content-length")
         if declared is not None and int(declared) > self._limit:
             raise self._too_large()
+        arriving: Arriving | None = self._request.scope.get("state", {}).get(EXCHANGE)
+        body = arriving.whole() if arriving is not None else None
+        if body is None:
+            body = await self._later(arriving)
+        else:
+            self._reserve(len(body))
+        if declared is not None and len(body) != int(declared):
+            raise RefusedError(400, "incomplete_body", "the body's length is not the declared one")
+        if _is_blank(body):
+            raise RefusedError(400, "empty_body", "the body is empty; an empty list is `[]`")
+        return body
+
+    async def _later(self, arriving: Arriving | None) -> bytes:
+        """Return a body that has to be waited for."""
         try:
-            body = await self._deadline.within(self._chunks())
+            return await self._deadline.within(self._chunks(arriving))
         except TimeoutError:
             if self._gave_way:
                 raise RefusedError(503, "inflight", "other sources need room; send again") from None
             raise RefusedError(408, "slow_body", "the body did not arrive in time") from None
         except ClientDisconnect:
             raise RefusedError(503, "abandoned", "the body did not arrive completely") from None
-        if declared is not None and len(body) != int(declared):
-            raise RefusedError(400, "incomplete_body", "the body's length is not the declared one")
-        if _is_blank(body):
-            raise RefusedError(400, "empty_body", "the body is empty; an empty list is `[]`")
-        return body
+        finally:
+            if arriving is not None:
+                arriving.pour(None)
 
     def give_way(self) -> None:
         """End the reading: others want in. Its bytes are free at once."""
@@ -176,8 +189,17 @@ class Body:
         if self._task is not None:
             self._deadline.end(self._task)
 
-    async def _chunks(self) -> bytes:
-        chunks, more, receive = list[bytes](), True, self._request.receive
+    async def _chunks(self, arriving: Arriving | None) -> bytes:
+        parts, more, receive = Parts(), True, self._request.receive
+
+        def take(part: bytes) -> bool:
+            try:
+                self._reserve(len(part))
+            except RefusedError:
+                return False
+            parts.add(part)
+            return True
+
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -188,10 +210,12 @@ class Body:
                 self._more_comes()
             if chunk:
                 self._reserve(len(chunk))
-                chunks.append(chunk)
+                parts.add(chunk)
+            if more and arriving is not None:
+                arriving.pour(take)
         if self._task is not None:
             self._in_flight.arrived(self)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return parts.joined()
 
     def _more_comes(self) -> None:
         if self._task is None:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from producer_gateway.exchange import Exchange, begun
 from producer_gateway.request import KNOWN, REFUSAL, RefusedError
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -71,6 +71,8 @@ class Connection(HttpToolsProtocol):
     * Heads, framing and the requests that wait for their turn are bounded; trailers are no headers.
     * It has no timers: `producer_gateway.connections` looks at all of them once a second.
     """
+
+    cycle: Exchange
 
     def __init__(
         self,
@@ -178,9 +180,12 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._bound_head()
-        queued = len(self.pipeline)
-        super().on_headers_complete()
-        if len(self.pipeline) > queued:
+        before, self.cycle = self.cycle, begun(self)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
             self._queue()
         self.requests += 1
         self.headers, self._trailers.size = self._trailers, 0
@@ -219,13 +224,8 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; one that is answered already is thrown away."""
         self.body_bytes += len(body)
-        cycle = self.cycle
-        if cycle.response_complete:
-            return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        cycle.message_event.set()
+        if not self.cycle.response_complete:
+            self.cycle.arrive(body)
 
     def on_message_complete(self) -> None:
         """End a body: its framing was read to the end."""

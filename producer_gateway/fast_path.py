@@ -46,23 +46,31 @@ def _read(callbacks: list[bytes] | None) -> list[Identified] | None:
 
 
 def _callbacks(body: bytes, tail: int) -> list[bytes]:
-    """Cut where an object ends as the last one does and another begins as the first one does."""
-    first = _BEGINNING.match(body, 1)
-    if first is None:
+    """Cut where an object ends as the last one does and another begins as the first one does.
+
+    A long end is hardly ever an inner object's; behind a short one the second name counts, too.
+    """
+    names = _names(body, 1)
+    if names is None:
         return [body[1:-1]]
-    names, boundary = first.groups(), body[-1 - tail : -1] + b", {" + first[1]
+    boundary = body[-1 - tail : -1] + b", {" + names[0]
     callbacks, start = list[bytes](), 1
     found = body.find(boundary)
     while found >= 0 and len(callbacks) <= MAX_CALLBACKS:
         end = found + tail
         begin = end + len(b", ")
-        following = _BEGINNING.match(body, begin)
-        if following is not None and following.groups() == names:
+        if tail == _TAIL or _names(body, begin) == names:
             callbacks.append(body[start:end])
             start = begin
         found = body.find(boundary, end)
     callbacks.append(body[start:-1])
     return callbacks
+
+
+def _names(body: bytes, position: int) -> tuple[bytes, bytes] | None:
+    """Return the first two names of the object that begins here, where it begins as usual."""
+    beginning = _BEGINNING.match(body, position)
+    return (beginning[1], beginning[2]) if beginning is not None else None
 
 
 def _lines(body: bytes) -> list[bytes] | None:

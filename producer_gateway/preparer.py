@@ -22,6 +22,7 @@ from schemas.topics import Topic, Topics
 HEADROOM_BYTES: Final = 64 * 1024
 """Of a topic's `max.message.bytes`, left for key, headers and batch overhead."""
 
+_VERSION: Final = VERSION.encode()
 _EMPTY_LIST: Final = re.compile(rb"(\xef\xbb\xbf)?\s*+(\[\s*+\]\s*+)?")
 """What says that there is nothing. Brackets and commas that say it otherwise are torn lists."""
 
@@ -42,7 +43,7 @@ class Envelope:
             (names.SOURCE, self.source.encode()),
             (names.RECEIVED_AT, received.encode()),
             (names.CONTENT_TYPE, self.content_type.encode("utf-8", "replace")),
-            (names.GATEWAY_VERSION, VERSION.encode()),
+            (names.GATEWAY_VERSION, _VERSION),
         ]
         if self.traceparent:
             headers.append((names.TRACEPARENT, self.traceparent.encode()))
@@ -86,8 +87,16 @@ class Preparer:
         if callbacks is None:
             return None
         prepared, base = Prepared(), envelope.headers()
+        records = prepared.records
+        whole = 0 if self._drop_content else self._limit
         for callback, identity in callbacks:
-            self._callback(prepared, base.copy(), callback, identity)
+            if len(callback) <= whole:
+                headers = [*base, (names.CALL_KEY, identity.call_key.encode())]
+                key = identity.run_id.encode()
+                records.append(Record(self._callbacks, key, callback, headers))
+                prepared.accepted += 1
+            else:
+                self._callback(prepared, base.copy(), callback, identity)
         return prepared
 
     def thoroughly(self, body: bytes, envelope: Envelope) -> Prepared:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from producer_gateway.deadline import Deadline
+from producer_gateway.delivery import Deliveries, Delivery
 from producer_gateway.metrics import Metrics
 from producer_gateway.settings import Settings
 from producer_gateway.store import NotStoredError, Record, Stored
@@ -40,31 +40,6 @@ REFUSED: Final = frozenset({
 """Kafka refuses the record itself: it will do so again, and says nothing about the others."""
 
 
-class _Delivery:
-    """Counts the delivery reports of one request: one future a request, none a record."""
-
-    __slots__ = ("abandoned", "error", "future", "remaining")
-
-    def __init__(self, count: int) -> None:
-        self.future: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
-        self.remaining = count
-        self.error: KafkaError | None = None
-        self.abandoned = False
-
-    def report(self, error: KafkaError | None, _message: Message) -> None:
-        """Take one delivery report."""
-        if error is not None:
-            self.error = error
-        self.remaining -= 1
-        if not self.remaining:
-            self.end()
-
-    def end(self) -> None:
-        """Wake the request. After that, reports may also come in another thread."""
-        if not self.future.done():
-            self.future.set_result(self.error)
-
-
 class KafkaStore:
     """Produces with `acks=all` and idempotence; done when every delivery report is good.
 
@@ -81,14 +56,13 @@ class KafkaStore:
         """What the client said last about its connections, such as a refused login."""
         self._lost = float("-inf"), ""
         self._renewal: asyncio.TimerHandle | None = None
-        self._deadline = Deadline(settings.delivery_timeout_ms / 1000)
         self._names = frozenset(
             topic.name for topic in (topics.callbacks, topics.dead_letters, topics.usage_units)
         )
         self._configuration = _configuration(settings, topics)
         self._generation = 0
         self._producer = self._connect()
-        self._deliveries = set[_Delivery]()
+        self._deliveries = Deliveries(settings.delivery_timeout_ms / 1000)
         self._missing: frozenset[str] | None = None
         self._polling = self._loop.call_soon(self._poll)
         self._hurried = False
@@ -113,8 +87,7 @@ class KafkaStore:
         if not records:
             return Stored(0, 0)
         self._refuse_without_topics()
-        delivery = _Delivery(len(records))
-        self._deliveries.add(delivery)
+        delivery = self._deliveries.begin(len(records))
         if not self._hurried:
             self._poll_in(_POLL_S)
         try:
@@ -122,11 +95,11 @@ class KafkaStore:
                 self._enqueue(records, delivery)
             else:
                 await asyncio.to_thread(self._enqueue, records, delivery)
-            error = await self._deadline.within(delivery.future)
-        except TimeoutError:
-            raise NotStoredError("timeout", "no delivery report in time") from None
+            error = await delivery.future
         finally:
-            self._deliveries.discard(delivery)
+            self._deliveries.forget(delivery)
+        if delivery.late:
+            raise NotStoredError("timeout", "no delivery report in time")
         if delivery.abandoned:
             raise NotStoredError("abandoned", "the broker went away meanwhile")
         if error is not None:
@@ -148,7 +121,7 @@ class KafkaStore:
         if self._missing:
             raise NotStoredError("topics_missing", f"missing: {', '.join(sorted(self._missing))}")
 
-    def _enqueue(self, records: Sequence[Record], delivery: _Delivery) -> None:
+    def _enqueue(self, records: Sequence[Record], delivery: Delivery) -> None:
         produce, report = self._producer.produce, delivery.report
         try:
             for topic, key, value, headers in records:
@@ -173,6 +146,7 @@ class KafkaStore:
             # The client tells fatal errors this way, and not to `error_cb`.
             self._fatal.inc()
             self._replace_lost(producer, error.args[0].str())
+        self._deliveries.end_late()
 
     def _poll_in(self, seconds: float) -> None:
         self._polling.cancel()

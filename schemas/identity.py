@@ -39,9 +39,9 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 def _escaped(part: str) -> str:
     """Escape the separator, and NUL, which PostgreSQL refuses, so that no two pairs meet."""
-    if part.isalnum():
-        return part
-    return part.replace("\\", "\\\\").replace("|", "\\|").replace("\x00", "\\0")
+    if "|" in part or "\\" in part or "\x00" in part:
+        return part.replace("\\", "\\\\").replace("|", "\\|").replace("\x00", "\\0")
+    return part
 
 
 def call_key(litellm_call_id: object, response_id: object, call_type: object) -> str:
@@ -49,16 +49,17 @@ def call_key(litellm_call_id: object, response_id: object, call_type: object) ->
 
     Raises `ContractError` (`no_usable_id`) where neither can be used.
     """
-    return _key(text_of(litellm_call_id), text_of(response_id), call_type)
+    retrieves = _retrieves(call_type)
+    return _key(text_of(litellm_call_id), text_of(response_id), retrieves=retrieves)
 
 
 def _retrieves(call_type: object) -> bool:
     return isinstance(call_type, str) and call_type in BATCH_RETRIEVES
 
 
-def _key(first: str | None, second: str | None, call_type: object) -> str:
+def _key(first: str | None, second: str | None, *, retrieves: bool) -> str:
     # Each retrieve of a batch has a call id of its own, and repeats the whole cost.
-    if first is None or _retrieves(call_type):
+    if first is None or retrieves:
         if second is None:
             raise ContractError(
                 Reason.NO_USABLE_ID, "neither `id` nor `litellm_call_id` names the call"
@@ -76,7 +77,7 @@ def read_key(litellm_call_id: object, response_id: object) -> str:
     (`no_usable_id`).
     """
     thing = text_of(response_id)
-    return f"read||{_key(None if thing else text_of(litellm_call_id), thing, None)}"
+    return f"read||{_key(None if thing else text_of(litellm_call_id), thing, retrieves=False)}"
 
 
 def run_attempt(end_user: object) -> tuple[str, int] | None:
@@ -100,8 +101,9 @@ def attempt_of(value: object) -> int | None:
 def identity_of(call: NamedCall) -> Identity:
     """Return the identity of a call. Raises `ContractError` (`no_usable_id`)."""
     first, second = text_of(call.litellm_call_id), text_of(call.id)
-    key = _key(first, second, call.call_type)
-    half = (first is None or second is None) and not _retrieves(call.call_type)
+    retrieves = _retrieves(call.call_type)
+    key = _key(first, second, retrieves=retrieves)
+    half = (first is None or second is None) and not retrieves
     spend = object_of(call.metadata.spend_logs_metadata) if call.metadata else None
     attempt = run = None
     if spend:
