@@ -1,5 +1,6 @@
 """The operator's command line: `billing --help`, or `python -m operator_cli --help`."""
 
+import gc
 import os
 import sys
 from typing import Annotated
@@ -117,6 +118,9 @@ app.command(
 
 def main() -> None:
     """Run the command line under its name, however it was started."""
+    # What is imported stays: else the interpreter looks through all of it for garbage as it ends,
+    # which takes a quarter of the command's processor time.
+    gc.freeze()
     app(prog_name="billing")
 
 

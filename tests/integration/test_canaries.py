@@ -6,18 +6,17 @@ in their output, in metrics, probes, error answers, receipt events or the tables
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from schemas.topics import Topics
 from tests.clients import fetching
 from tests.inputs import captures
 from tests.inputs.callbacks import element, payload, usage_unit
+from tests.processes import room
 from tests.processes.consuming import RECEIPTS, Consuming
 from tests.processes.gateway import CALLBACKS_PATH, Gateway
 from tests.processes.process import free_port
-from tests.waiting import NET_SECONDS, eventually
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-8d1f"
@@ -107,15 +106,7 @@ def ways() -> dict[str, tuple[str, dict[str, str], bytes, int]]:
 
 def shown(environment: dict[str, str], *command: str) -> str:
     """What a command of the consumer prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", *command],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run({**os.environ, **environment}, *command)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest
@@ -13,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from operator_cli.cluster import Cluster, Difference
 from schemas.topics import Topic, Topics, load_topics
+from tests.processes import room
 from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 SECONDS = 20
@@ -26,18 +25,12 @@ NAMES = (
 
 def run(kafka: str, prefix: str, *arguments: str) -> tuple[int, str]:
     """Run `python -m consumer topics`; its exit code, and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", "topics", *arguments],
-        env={
-            **{k: v for k, v in os.environ.items() if not k.startswith("BILLING_")},
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "BILLING_TOPIC_PREFIX": prefix,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("BILLING_")},
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "BILLING_TOPIC_PREFIX": prefix,
+    }
+    done = room.run(environment, "topics", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -1,8 +1,6 @@
 """Deferrals and the receipts that close them: the same whoever comes first, and at once too."""
 
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +17,7 @@ from schemas.headers import SETTLED_BY, SETTLED_NOTE
 from tests.databases.writing import ROLE, write
 from tests.inputs.callbacks import decided, element, policy, record
 from tests.observers.ledger import Ledger as Tables
+from tests.processes import room
 from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -85,15 +84,7 @@ def waits(url: str, application: str = "billing-consumer") -> bool:
 
 def command(url: str, *arguments: str) -> str:
     """What one of the consumer's commands prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run({**os.environ, "DATABASE_URL": url}, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.topics import Topics
 from tests.inputs import captures
 from tests.inputs.callbacks import element
+from tests.processes import room
 from tests.processes.gateway import TOKEN, Gateway
 from tests.processes.process import free_port
 from tests.waiting import NET_SECONDS, eventually
@@ -135,22 +134,15 @@ def test_without_a_broker_it_lives_and_answers_503(topic_prefix: str, tmp_path: 
 
 def ended(**settings: str) -> tuple[int, str]:
     """Exit code and standard error of a gateway that cannot run."""
-    done = subprocess.run(
-        [sys.executable, "-m", "producer_gateway", "run"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "BILLING_INGEST_TOKEN": TOKEN,
-            "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-            "GATEWAY_PORT": "0",
-            "GATEWAY_METRICS_PORT": "0",
-            **settings,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    environment = {
+        **os.environ,
+        "BILLING_INGEST_TOKEN": TOKEN,
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "GATEWAY_PORT": "0",
+        "GATEWAY_METRICS_PORT": "0",
+        **settings,
+    }
+    done = room.run(environment, "run", room="producer_gateway")
     return done.returncode, done.stderr
 
 

@@ -5,8 +5,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from tests.clients.wire import converse
 from tests.inputs import captures
 from tests.inputs.callbacks import element
+from tests.processes import room
 from tests.processes.gateway import CALLBACKS_PATH, TOKEN, Gateway
 from tests.processes.process import free_port
 from tests.waiting import NET_SECONDS, eventually
@@ -193,11 +192,8 @@ def test_a_damaged_spool_stops_nothing_and_a_command_brings_it_back(tmp_path: Pa
         assert process.metric("billing_gateway_spool_damaged_files") == 1
         assert process.metric("billing_gateway_spool_records") == 0
         assert process.post(ONE).json()["spooled"] == 1
-        command = [sys.executable, "-m", "producer_gateway", "spool", "salvage"]
         environment = {**os.environ, "GATEWAY_SPOOL_DIR": str(spool)}
-        done = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = room.run(environment, "spool", "salvage", room="producer_gateway")
         assert (done.returncode, done.stderr) == (0, "")
         assert "1 records brought back" in done.stdout
         name = "billing_gateway_spool_records"

@@ -3,8 +3,6 @@
 import os
 import re
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,9 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.clients import fetching
-from tests.processes.process import Server, free_port
+from tests.processes import room
+from tests.processes.process import free_port
+from tests.processes.room import RoomServer
 from tests.waiting import NET_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -32,15 +32,7 @@ Environment = dict[str, str]
 
 def run(environment: Environment, *arguments: str) -> str:
     """A command of ours that must succeed; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run(environment, *arguments[1:], room=arguments[0])
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -61,8 +53,7 @@ def environment(kafka: str, topic_prefix: str) -> Environment:
 @contextmanager
 def running(environment: Environment, log: Path, *arguments: str) -> Iterator[None]:
     """A process of ours, stopped in order at the end."""
-    command = [sys.executable, "-m", *arguments]
-    server = Server(arguments[0], command, log, env=environment, cwd=ROOT)
+    server = RoomServer(arguments, log, environment)
     server.start()
     try:
         yield

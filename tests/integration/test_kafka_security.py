@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,9 +19,11 @@ from tests.brokers.secured_kafka import Grant, SecuredKafka
 from tests.inputs import captures
 from tests.inputs.callbacks import element
 from tests.observers.ledger import Ledger
+from tests.processes import room
 from tests.processes.gateway import TOKEN, Gateway
 from tests.processes.process import Server, free_port
-from tests.waiting import NET_SECONDS, eventually
+from tests.processes.room import RoomServer
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
@@ -88,21 +89,12 @@ def environment(prefix: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def consumer(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the consumer to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "consumer", *arguments],
-        cwd=ROOT,
-        env={**environment("", {}), **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    return room.run({**environment("", {}), **settings}, *arguments)
 
 
 def running_consumer(log: Path, settings: Mapping[str, str]) -> Server:
     """A member of the group, still to be started."""
-    command = [sys.executable, "-m", "consumer", "run"]
-    return Server("consumer", command, log, env=settings, cwd=ROOT)
+    return RoomServer(["consumer", "run"], log, settings)
 
 
 def test_a_call_becomes_a_receipt_over_tls_with_a_login(
@@ -245,15 +237,7 @@ def test_a_certificate_file_that_is_not_there_is_a_message(topic_prefix: str) ->
         "GATEWAY_PORT": "0",
         "GATEWAY_METRICS_PORT": "0",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "producer_gateway", "run"],
-        cwd=ROOT,
-        env=environment(topic_prefix, settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run(environment(topic_prefix, settings), "run", room="producer_gateway")
     assert done.returncode == 1
     assert "stopped: " in done.stderr
     assert "ssl.ca.location" in done.stderr

@@ -4,8 +4,6 @@ import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,6 +21,7 @@ from tests.databases import database
 from tests.databases.former_schema import NEEDED, take_back
 from tests.inputs.callbacks import decided, element
 from tests.observers.ledger import TABLES
+from tests.processes import room
 from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -47,14 +46,7 @@ def migrated_template(database_server: str) -> Iterator[str]:
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run `python -m consumer`; its exit code, and what it said, but for lines of progress."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", *arguments],
-        env={**kept, "DATABASE_URL": url, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run({**kept, "DATABASE_URL": url, **environment}, *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     said = [line for line in done.stderr.splitlines() if '"level": "info"' not in line]
     return done.returncode, " ".join("\n".join([done.stdout, *said]).split())

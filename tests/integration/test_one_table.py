@@ -1,8 +1,6 @@
 """From two tables of receipts to one: the same is told of all calls, and nobody is held up."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +22,7 @@ from tests.databases.former_member import former_release
 from tests.databases.writing import ROLE, outcomes, write_to
 from tests.inputs import background, captures
 from tests.inputs.callbacks import costing, decided, element, policy
-from tests.waiting import NET_SECONDS
+from tests.processes import room
 
 ROOT = Path(__file__).parents[2]
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
@@ -263,15 +261,7 @@ def test_all_deferrals_are_told_in_parts(former_url: str, monkeypatch: pytest.Mo
 
 
 def test_a_member_on_the_schema_of_the_release_before_says_what_to_do(former_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", "run"],
-        cwd=ROOT,
-        env={"DATABASE_URL": former_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NET_SECONDS,
-    )
+    done = room.run({"DATABASE_URL": former_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "run")
     assert done.returncode == 1
     assert "the ledger is of an earlier release than this one: run" in done.stderr
 

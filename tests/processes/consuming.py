@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from tests.clients import fetching
 from tests.observers.deployment import Deployment
 from tests.observers.ledger import Ledger
 from tests.observers.topics import TopicRecord, Topics, committed_offsets
+from tests.processes import forked, room
+from tests.processes.forked import Process
 from tests.processes.process import exit_code, free_port, whole_lines
 from tests.waiting import NET_SECONDS, eventually
 
@@ -42,7 +43,7 @@ QUICK = {
 class Member:
     """One `python -m consumer run`."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     metrics_url: str
 
@@ -150,13 +151,7 @@ class Consuming:
         environment = self.environment(CONSUMER_METRICS_PORT=str(port), **settings)
         path = self.directory / f"member-{len(self.members)}.log"
         with path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *program],
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            process = forked.start(program, environment=environment, stdout=log)
         member = Member(process, path, f"http://127.0.0.1:{port}")
         self.members.append(member)
         if ready:
@@ -177,15 +172,7 @@ class Consuming:
     def _run(
         self, arguments: Sequence[str], settings: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "consumer", *arguments],
-            cwd=ROOT,
-            env=self.environment(**settings),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=NET_SECONDS,
-        )
+        return room.run(self.environment(**settings), *arguments)
 
     def make_anew(self) -> None:
         """Delete the callbacks topic and make it again: its offsets mean other records then."""

@@ -11,6 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.processes.process import Server, free_port
+from tests.processes.room import RoomServer
 from tests.waiting import NET_SECONDS, eventually
 
 TOKEN = "t" * 32
@@ -40,9 +41,8 @@ class Gateway:
             "GATEWAY_METRICS_PORT": str(self.metrics_port),
             **settings,
         }
-        command = [sys.executable, "-m", "producer_gateway", "run"]
         self._log, self._environment = directory / "gateway.log", environment
-        self.server = self._server(command)
+        self.server: Server = RoomServer(["producer_gateway", "run"], self._log, environment)
         # A connection for each request: an idle one may be closed, by the server or by another
         # thread of the tests, just as a thread that had to wait for a processor takes it.
         each = httpx.Limits(max_keepalive_connections=0)
@@ -50,14 +50,12 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}"
 
-    def _server(self, command: list[str]) -> Server:
-        return Server("gateway", command, self._log, env=self._environment, cwd=ROOT)
-
     def limit_descriptors(self, soft: int, hard: int) -> None:
         """Give the process these limits when it is started."""
         command = [sys.executable, "-m", "producer_gateway", "run"]
         limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
-        self.server = self._server(["bash", "-c", f'{limits} && exec "$@"', "-", *command])
+        limited = ["bash", "-c", f'{limits} && exec "$@"', "-", *command]
+        self.server = Server("gateway", limited, self._log, env=self._environment, cwd=ROOT)
 
     def start(self) -> None:
         """Start it and wait until its probes answer."""

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from tests.processes.forked import Process
 from tests.waiting import DEADLINE_SECONDS, NET_SECONDS, eventually
 
 TETHER = Path(__file__).with_name("tether.py")
@@ -51,9 +53,7 @@ def whole_lines(log: Path) -> list[str]:
     return log.read_text(errors="replace").split("\n")[:-1]
 
 
-def exit_code(
-    process: subprocess.Popen[bytes], name: str, deadline_seconds: float = DEADLINE_SECONDS
-) -> int:
+def exit_code(process: Process, name: str, deadline_seconds: float = DEADLINE_SECONDS) -> int:
     """Wait for the end of a process and give its exit code.
 
     Args:
@@ -102,7 +102,7 @@ class Server:
         self._user = user
         self._stop_signal = stop_signal
         self._orphan_signal = orphan_signal or stop_signal
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -119,18 +119,21 @@ class Server:
         """Start the process; returns before it is ready to serve."""
         if self._process is not None:
             raise ServerError(f"{self.name} runs already as process {self.pid}")
+        with self.log.open("ab") as log:
+            self._process = self._begun(log)
+
+    def _begun(self, log: IO[bytes]) -> Process:
         tether = [sys.executable, "-I", "-S", str(TETHER)]
         tether += [str(os.getpid()), str(int(self._orphan_signal)), self._user or "-"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*tether, *self._command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-            )
+        return subprocess.Popen(
+            [*tether, *self._command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self._env,
+            cwd=self._cwd,
+            start_new_session=True,
+        )
 
     def check(self) -> None:
         """Raise ServerError, with the end of the log, when the process has ended by itself."""
