@@ -8,8 +8,8 @@ from starlette.types import Message, Receive, Scope, Send
 from producer_gateway.exchange import Parts
 from producer_gateway.routes import CALLBACKS_PATH, application
 from tests.clients.wire import answers
-from tests.doubles.memory_connection import Line, settled, talk
-from tests.doubles.memory_gateway import TOKEN, House
+from tests.doubles.memory_connection import Line, talk, turned
+from tests.doubles.memory_gateway import TOKEN, MemoryGateway
 from tests.inputs import captures
 from tests.inputs.callbacks import element
 
@@ -47,10 +47,10 @@ def test_small_parts_take_hardly_more_memory_than_what_is_in_them() -> None:
 
 
 def test_of_a_body_that_is_refused_nothing_stays_in_hand_whatever_still_comes() -> None:
-    house = House(GATEWAY_MAX_BODY_BYTES="50000", GATEWAY_MAX_INFLIGHT_BYTES="50000")
+    memory = MemoryGateway(GATEWAY_MAX_BODY_BYTES="50000", GATEWAY_MAX_INFLIGHT_BYTES="50000")
 
     async def use() -> None:
-        line = Line(application(house.gateway))
+        line = Line(application(memory.gateway))
         # Without a length, so that the bound is met in the middle.
         await line.send((HEAD.partition("Content-Length")[0]).encode())
         await line.send(b"Transfer-Encoding: chunked\r\n\r\n")
@@ -58,9 +58,9 @@ def test_of_a_body_that_is_refused_nothing_stays_in_hand_whatever_still_comes() 
             await line.send(b"fa0\r\n" + b" " * 4000 + b"\r\n")
         assert line.statuses() == [413]
         await line.send(b"0\r\n\r\n" + request(ONE))
-        await settled()
+        await turned()
         assert line.statuses() == [413, 202]
-        assert house.metric("billing_gateway_inflight_bytes") == 0
+        assert memory.metric("billing_gateway_inflight_bytes") == 0
         await line.lose()
 
     asyncio.run(use())
@@ -98,21 +98,21 @@ def test_other_answers_are_sent_as_ever() -> None:
 
 
 def test_a_client_that_waits_to_be_told_to_go_on_is_told() -> None:
-    house = House()
+    memory = MemoryGateway()
     asked = request(ONE).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
     at = asked.index(b"\r\n\r\n") + 4
     for segments in ([asked[:at], asked[at:]], [asked]):
-        written = talk(application(house.gateway), segments).written
+        written = talk(application(memory.gateway), segments).written
         assert written.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\n")
         assert [one.status for one in answers(written)] == [202]
 
 
 def test_a_connection_that_waits_for_its_next_request_keeps_nothing_of_the_last_one() -> None:
-    house, count, size = House(), 20, 90_000
+    memory, count, size = MemoryGateway(), 20, 90_000
     raw = request(ONE.ljust(size))
 
     async def use() -> None:
-        app, lines = application(house.gateway), list[Line]()
+        app, lines = application(memory.gateway), list[Line]()
         tracemalloc.start()
         try:
             for _ in range(count):
@@ -120,7 +120,7 @@ def test_a_connection_that_waits_for_its_next_request_keeps_nothing_of_the_last_
                 lines.append(line)
                 for at in range(0, len(raw), size // 4):
                     await line.send(raw[at : at + size // 4])
-                await settled()
+                await turned()
             assert [line.statuses() for line in lines] == [[202]] * count
             assert tracemalloc.get_traced_memory()[0] < count * size // 2
         finally:
