@@ -27,9 +27,13 @@ def measured() -> dict[str, set[str]]:
         *vars(Metrics()).values(),
     ]
     return {
-        family.name + ("_total" if family.type == "counter" else ""): set(collector._labelnames)  # noqa: SLF001 - the only place that knows
+        family.name + ("_total" if family.type == "counter" else ""): set(
+            getattr(collector, "_labelnames", ())  # the only place that knows
+        )
         for collector in collectors
-        if isinstance(collector, prometheus_client.metrics.MetricWrapperBase)
+        if isinstance(
+            collector, prometheus_client.metrics.MetricWrapperBase | runtime.metrics.BulkHistogram
+        )
         for family in collector.describe()
     }
 
