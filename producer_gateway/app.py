@@ -83,6 +83,10 @@ class Gateway:
         self._limits = dict[str, float]()
         self._limit_silence(settings.silence_limits())
 
+    def received(self) -> int:
+        """Return how many bytes of bodies have come since the start."""
+        return self._in_flight.received
+
     def replace_tokens(self, settings: Settings) -> None:
         """From now on take the tokens of `settings` and no others; requests in hand go on."""
         self._authenticator.replace(settings.tokens())

@@ -33,6 +33,8 @@ class InFlight:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.used = 0
+        self.received = 0
+        """In all, since the start."""
         self._limit = limit
         self._share = share
         self._clock = clock
@@ -54,6 +56,7 @@ class InFlight:
             raise RefusedError(503, "inflight", "the gateway holds too many bytes; send again")
         held[source] = own
         self.used += count
+        self.received += count
 
     def give_back(self, source: str, count: int) -> None:
         """Release what was reserved."""

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from producer_gateway.app import Gateway
 from producer_gateway.connections import Connections, Patience
+from producer_gateway.heap import FreedMemory
 from producer_gateway.journal import SpoolError
 from producer_gateway.listener import Reserve, raise_descriptor_limit, room_for_callers
 from producer_gateway.metrics import Metrics
@@ -63,6 +64,7 @@ async def serve(settings: Settings) -> None:
     gateway = Gateway(settings, topics, metrics, storage.store)
     loop.add_signal_handler(signal.SIGHUP, read_tokens, gateway, metrics)
     callers, probing = _connections(settings, metrics)
+    callers.on_second.append(FreedMemory(gateway.received).look)
     timeout_s = settings.shutdown_timeout_s
     front = Server(
         application(gateway),
