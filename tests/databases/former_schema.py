@@ -18,6 +18,11 @@ _DETAILS: Final = (
 _DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
 
 UNDO: Final = {
+    "0012": """
+DROP TABLE billing.reconciler_cursors, billing.reconciler_findings;
+REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_reconciler;
+REVOKE ALL ON SCHEMA billing FROM billing_reconciler;
+""",
     "0011": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);

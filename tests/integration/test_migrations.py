@@ -27,7 +27,8 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011"
+ROLES = ("billing_consumer", "billing_reader", "billing_reconciler")
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012"
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said
     assert "deadlock" in said
-    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011" in said
+    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012" in said
     assert schema(migrated_database_url) == whole
 
 
@@ -212,7 +213,7 @@ def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_ur
     whole = schema(migrated_database_url)
     take_back(migrated_database_url, max(NEEDED), kept=NEEDED)
     assert writes(migrated_database_url)
-    assert run(migrated_database_url, "migrate") == (0, "applied: 0010, 0011")
+    assert run(migrated_database_url, "migrate") == (0, "applied: 0010, 0011, 0012")
     assert schema(migrated_database_url) == whole
 
 
@@ -310,11 +311,11 @@ def owner_url(database_url: str) -> Iterator[str]:
 def without_roles(database_server: str) -> Iterator[None]:
     """A server on which nobody has made our roles yet; other databases keep their rights."""
     with psycopg.connect(database_server, autocommit=True) as admin:
-        rename(admin, {"billing_consumer": "kept_consumer", "billing_reader": "kept_reader"})
+        rename(admin, {role: role.replace("billing", "kept") for role in ROLES})
         yield
         # The database in which they had rights is gone by now.
-        admin.execute("DROP ROLE IF EXISTS billing_consumer, billing_reader")
-        rename(admin, {"kept_consumer": "billing_consumer", "kept_reader": "billing_reader"})
+        admin.execute(f"DROP ROLE IF EXISTS {', '.join(ROLES)}".encode())
+        rename(admin, {role.replace("billing", "kept"): role for role in ROLES})
 
 
 def rename(admin: psycopg.Connection[tuple[object, ...]], roles: dict[str, str]) -> None:
@@ -349,7 +350,9 @@ def test_an_owner_whom_an_administrator_gave_the_roles_may_migrate_and_consume(
     with psycopg.connect(database_url, autocommit=True) as admin:
         name = sql.Identifier(owner)
         admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(name))
-        admin.execute(sql.SQL("GRANT billing_consumer, billing_reader TO {}").format(name))
+        admin.execute(
+            sql.SQL("GRANT billing_consumer, billing_reader, billing_reconciler TO {}").format(name)
+        )
     assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
     assert writes(owner_url)
 
@@ -389,7 +392,8 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         granted = connection.execute(
             "SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
             " FROM information_schema.role_table_grants WHERE table_schema = 'billing'"
-            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') GROUP BY 1, 2"
+            " AND grantee = ANY(%s) GROUP BY 1, 2",
+            [[*ROLES, "PUBLIC"]],
         ).fetchall()
         columns = connection.execute(
             "SELECT grantee, table_name, column_name FROM information_schema.column_privileges"
@@ -413,6 +417,14 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         for role in ("billing_consumer", "billing_reader")
         for view in ("open_deferrals", "detailed_receipts")
     }
+    expected |= {
+        ("billing_reconciler", table, "SELECT")
+        for table in ("schema_migrations", "charge_receipts", "detailed_receipts",
+                      "deferred_calls", "receipt_conflicts", "usage_units")
+    }  # fmt: skip
+    for table in ("reconciler_cursors", "reconciler_findings"):
+        expected |= {("billing_reader", table, "SELECT")}
+        expected |= {("billing_reconciler", table, "INSERT SELECT UPDATE")}
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
@@ -453,6 +465,11 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "ALTER TABLE billing.charge_receipts DISABLE TRIGGER ALL"),
         ("billing_consumer", "DROP TRIGGER append_only ON billing.charge_receipts"),
         ("billing_consumer", "UPDATE billing.schema_migrations SET version_num = '0'"),
+        ("billing_consumer", "INSERT INTO billing.reconciler_cursors DEFAULT VALUES"),
+        ("billing_reconciler", "INSERT INTO billing.charge_receipts DEFAULT VALUES"),
+        ("billing_reconciler", "INSERT INTO billing.usage_units DEFAULT VALUES"),
+        ("billing_reconciler", "UPDATE billing.deferred_calls SET resolution = 'x'"),
+        ("billing_reconciler", "DELETE FROM billing.reconciler_findings"),
     ],
 )
 def test_ONE_LEDGER_WRITER_who_may_not_do_more(
@@ -471,6 +488,8 @@ AMOUNTS = (
     ("former_charge_details", "saved_cache_cost"),
     ("deferred_calls", "suggested_cost_usd"),
     ("receipt_conflicts", "response_cost_usd"),
+    ("reconciler_findings", "spend_usd"),
+    ("reconciler_findings", "receipt_cost_usd"),
 )
 
 
