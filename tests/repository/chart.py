@@ -21,6 +21,11 @@ REQUIRED: Values = {
     "database": {"existingSecret": "billing-database"},
     "ingestTokens": {"existingSecret": "billing-tokens"},
 }
+RECONCILER: Values = {
+    "enabled": True,
+    "litellm": {"url": "http://litellm.example:4000", "existingSecret": "litellm-admin"},
+    "source": "eu",
+}
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
@@ -58,13 +63,18 @@ EVERYTHING: Values = {
                 }
             ],
         }
-        for room, extra in (("gateway", {"spool": {"storageClass": "fast"}}), ("consumer", {}))
+        for room, extra in (
+            ("gateway", {"spool": {"storageClass": "fast"}}),
+            ("consumer", {}),
+            ("reconciler", RECONCILER),
+        )
     },
 }
 NO_SPOOL: Values = {"gateway": {"spool": {"enabled": False}}}
 ALL_OFF: Values = {
     "gateway": {"enabled": False},
     "consumer": {"enabled": False},
+    "reconciler": {"enabled": False},
     "topics": {"enabled": False},
     "migrations": {"enabled": False},
 }

@@ -96,7 +96,7 @@ def test_a_login_without_what_it_takes_is_refused(lacking: str) -> None:
 def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     reserved = schema["definitions"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
-    components = ("gateway", "consumer", "topics", "migrate")
+    components = ("gateway", "consumer", "reconciler", "topics", "migrate")
     ours = set().union(*(environment(component, EVERYTHING) for component in components))
     assert ours - {"LOG_LEVEL", "A_TOKEN"} == set(reserved)
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import consumer.metrics
+import reconciler.metrics
 import runtime.metrics
 from producer_gateway.metrics import Metrics
 from tests.repository.chart import MAKES_PODS, manifests
@@ -23,6 +24,7 @@ def measured() -> dict[str, set[str]]:
     """Every metric of the rooms, by the name that Prometheus sees, with its labels."""
     collectors = [
         *vars(consumer.metrics).values(),
+        *vars(reconciler.metrics).values(),
         *vars(runtime.metrics).values(),
         *vars(Metrics()).values(),
     ]
