@@ -131,7 +131,7 @@ class Gateway:
                         "content-type": "application/json",
                     },
                 )
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 fault = f"{type(error).__name__}: {error}"
             else:
                 if answer.is_success:

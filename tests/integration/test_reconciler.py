@@ -1,6 +1,7 @@
 """The reconciler between a spend log that stands in for LiteLLM's and a real gateway and ledger."""
 
 import json
+import os
 import random
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.processes.reconciling import Reconciling
 from tests.waiting import eventually
 
 HOUR = timedelta(hours=1)
+CALLS = int(os.environ.get("TEST_CALLS", "500"))
+"""Whose callbacks are mangled at random; `TEST_CALLS=10000` takes minutes."""
 
 
 @pytest.fixture
@@ -234,7 +237,7 @@ def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(house: Reconciling) 
     """Dropped, delayed, repeated and altered at random; afterwards the audit names the altered."""
     dice = random.Random(20_261_127)  # noqa: S311 - a seed makes calls, no secret
     house.table.version = "1.109.1"  # Amounts of 16 digits, where callbacks have 17.
-    made = list(calls(500, HOUR))
+    made = list(calls(CALLS, HOUR))
     for one in made:
         one["response_cost"] = dice.random() / 100
     house.table.accept(made)
@@ -261,8 +264,8 @@ def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(house: Reconciling) 
     assert sorted(by_what.pop("receipt, contradicted by another callback")) == names(*contradicted)
     assert by_what == {}
     lines = {line["what"]: line for line in told["lines"]}
-    assert lines["LiteLLM log rows"]["calls"] == 500
-    assert lines["receipts"]["calls"] == 500 - len(dearer)
+    assert lines["LiteLLM log rows"]["calls"] == CALLS
+    assert lines["receipts"]["calls"] == CALLS - len(dearer)
     dearer_by = Decimal(lines["receipts of another amount"]["difference_usd"])
     assert abs(dearer_by + len(dearer)) < Decimal("1e-12")
 
