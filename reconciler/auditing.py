@@ -11,7 +11,7 @@ from reconciler.audit import Audit
 from reconciler.comparison import Compared
 from reconciler.findings import OPEN
 from reconciler.judging import Judge
-from reconciler.spend_logs import Page, SpendLogs, Window, windows
+from reconciler.spend_logs import Page, SpendLogs, Window, ahead, windows
 from reconciler.units import UnmatchedUnits
 from schemas.text import identifier
 
@@ -63,7 +63,7 @@ class Auditor:
         )
         wider = Window(day.start - _MARGIN, day.end + _MARGIN)
         rows = 0
-        for number, page in enumerate(self._logs.pages(wider), 1):
+        for number, page in enumerate(ahead(self._logs.pages(wider)), 1):
             self._turned()
             rows += len(page.rows)
             units.seen(page.rows)

@@ -20,7 +20,7 @@ from reconciler.findings import ANSWERED, OPEN, UNREADABLE, finding_of, unreadab
 from reconciler.gateway import Gateway
 from reconciler.judging import Judge
 from reconciler.reposting import callback_of
-from reconciler.spend_logs import Page, SpendLogs, Window
+from reconciler.spend_logs import Page, SpendLogs, Window, ahead
 from reconciler.units import UnmatchedUnits
 from schemas.text import identifier
 
@@ -89,7 +89,7 @@ class Reconciler:
         `GatewayError` and `LedgerError`; what was done before stands.
         """
         tally = Tally()
-        for number, page in enumerate(self._logs.pages(window), 1):
+        for number, page in enumerate(ahead(self._logs.pages(window)), 1):
             self._turned()
             if units is not None:
                 units.seen(page.rows)
