@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,11 +15,13 @@ from consumer.outside import Work
 from consumer.reading import Reader
 from ledger.healing import LedgerError, answered
 from ledger.receipts import ReceiptWriter
+from runtime.backoff import BackOff
 from runtime.metrics import RETRIES
 
 log = structlog.get_logger("consumer")
 
 _Made = TypeVar("_Made")
+_FIRST_PAUSE_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 0.1
 _QUIET_SECONDS: Final = 2.0
 """How long a batch may take before the loop goes on polling beside it."""
@@ -55,7 +56,7 @@ def first_answer(
         except LedgerError as error:
             if not answered(error):
                 raise
-            pause = _pause(attempt, longest_pause_seconds)
+            pause = BackOff(_FIRST_PAUSE_SECONDS, longest_pause_seconds).pause(attempt)
             health.missing = "postgresql"
             _tell("the database is not ready", "postgresql", error, attempt, pause)
         else:
@@ -84,7 +85,7 @@ def first_clients(
         except KafkaException as error:
             if not (error.args[0].retriable() and answers()):
                 raise
-            pause = _pause(attempt, longest_pause_seconds)
+            pause = BackOff(_FIRST_PAUSE_SECONDS, longest_pause_seconds).pause(attempt)
             health.missing = "kafka"
             _tell("the brokers are not ready", "kafka", error, attempt, pause)
         else:
@@ -102,11 +103,6 @@ def _stopped_within(seconds: float, health: Health, stop: threading.Event) -> bo
         if stop.wait(_TURN_SECONDS):
             return True
     return False
-
-
-def _pause(attempt: int, longest_seconds: float) -> float:
-    ceiling = min(0.1 * 2 ** min(attempt, 16), longest_seconds)
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
 
 
 def _tell(
@@ -147,7 +143,7 @@ class Waiting:
         self._reader = reader
         self._health = health
         self._stop = stop
-        self._longest = longest_pause_seconds
+        self._back_off = BackOff(_FIRST_PAUSE_SECONDS, longest_pause_seconds)
         self._hangs = False
 
     @property
@@ -157,7 +153,7 @@ class Waiting:
 
     def out(self, dependency: str, error: Exception, attempt: int) -> None:
         """Wait out a failure that may heal; `attempt` says how often it came, from 1."""
-        pause = _pause(attempt, self._longest)
+        pause = self._back_off.pause(attempt)
         self._health.missing = dependency
         _tell("batch will be tried again", dependency, error, attempt, pause)
         until = self._now() + pause

@@ -23,6 +23,7 @@ import consumer.settings
 import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
+import reconciler.settings
 from charging.call_shape import Shape, shape_of
 from docs.asyncapi import asyncapi
 from docs.call_types import committed
@@ -40,6 +41,7 @@ _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
     "Consumer": ("python -m consumer run", consumer.settings.Settings),
+    "Reconciler": ("python -m reconciler", reconciler.settings.Settings),
     "By hand": ("billing", operator_cli.settings.Settings),
     "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
 }

@@ -114,8 +114,8 @@ def _existing(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[Call, Existing]:
     """Return the receipts of these ids, by their calls."""
     found = cursor.execute(query("find_receipts"), {"ids": _listed(ids)})
     return {
-        (source, key): Existing((topic, partition, offset), content_hash, cost_source)
-        for source, key, topic, partition, offset, content_hash, cost_source in found
+        (source, key): Existing((topic, partition, offset), *said)
+        for source, key, topic, partition, offset, *said in found
     }
 
 

@@ -52,10 +52,10 @@ def answered(error: Error) -> bool:
     return any(words in str(error) for words in _FULL + _STARTING)
 
 
-def advice(error: LedgerError, role: str = "") -> str:
+def advice(error: LedgerError, role: str = "", setting: str = "CONSUMER_DATABASE_ROLE") -> str:
     """Return what is wrong and what to do about it, a sentence for an operator.
 
-    `role` is the one that was to be acted as, where there is one.
+    `role` is the one that was to be acted as, where there is one, and `setting` what names it.
     """
     match error:
         case errors.UndefinedTable() | errors.InvalidSchemaName():
@@ -70,5 +70,5 @@ def advice(error: LedgerError, role: str = "") -> str:
                 f"PostgreSQL: {str(error).strip()}. Run `billing migrate`; if "
                 f"DATABASE_URL names another user here, run `GRANT {role} TO` that user"
             )
-    what = "DATABASE_URL and CONSUMER_DATABASE_ROLE" if role else "DATABASE_URL"
+    what = f"DATABASE_URL and {setting}" if role else "DATABASE_URL"
     return f"PostgreSQL: {str(error).strip()}. Check {what}"

@@ -7,6 +7,7 @@ Each takes the answer to what the one before has the ledger asked; `apply` asks 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from charging.outcomes import (
     Usage,
 )
 from charging.pairing import Closing
+from charging.repeats import repeats
 from ledger.links import Paired
 from ledger.rows import conflict_row
 from schemas.receipt import Receipt
@@ -49,6 +51,7 @@ class Existing(msgspec.Struct, frozen=True, gc=False):
 
     provenance: Provenance
     content_hash: str
+    response_cost_usd: Decimal
     cost_source: str
 
 
@@ -176,7 +179,8 @@ def plan(compared: Compared, successes: Sequence[Success]) -> Plan:
     for call, ordinal in new.items():
         one, charge = batch[ordinal], charges[ordinal]
         receipt = charge.receipt
-        known[call] = Existing(one.record.provenance, charge.content_hash, receipt.cost_source)
+        said = (charge.content_hash, receipt.response_cost_usd, receipt.cost_source)
+        known[call] = Existing(one.record.provenance, *said)
         outcomes[ordinal] = Outcome(one, OutcomeKind.CREATED, receipt.charge_reason, receipt)
     conflicts: list[dict[str, Any]] = []
     replays: dict[int, UUID] = {}
@@ -216,7 +220,7 @@ def _judge_repeats(
         one, existing = compared.draft.batch[ordinal], known[compared.calls[ordinal]]
         if existing.provenance == one.record.provenance:
             replays[ordinal] = charge.receipt.id
-        elif existing.content_hash == charge.content_hash:
+        elif repeats(charge, existing.content_hash, existing.response_cost_usd):
             outcomes[ordinal] = Outcome(one, OutcomeKind.DUPLICATE, DuplicateReason.RECEIPT)
         else:
             outcomes[ordinal] = Outcome(one, OutcomeKind.CONFLICT, ConflictReason.CONTENT)

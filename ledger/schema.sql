@@ -1,7 +1,7 @@
 -- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
 -- from a migrated database, and a test holds it equal. Databases are made by
 -- `billing migrate`.
--- The roles billing_consumer and billing_reader belong to the server.
+-- The roles billing_consumer, billing_reader and billing_reconciler belong to the server.
 
 CREATE SCHEMA billing;
 
@@ -263,6 +263,42 @@ CREATE TABLE billing.lost_records (
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.lost_records FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 COMMENT ON TABLE billing.lost_records IS 'Records without an outcome that nobody can read any more. Append-only.';
 
+CREATE TABLE billing.reconciler_cursors (
+    source_system text NOT NULL,
+    reconciled_until timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT reconciler_cursors_pkey PRIMARY KEY (source_system)
+);
+COMMENT ON TABLE billing.reconciler_cursors IS 'Up to when LiteLLM''s spend log is compared with the books.';
+
+CREATE TABLE billing.reconciler_findings (
+    source_system text NOT NULL,
+    request_id text NOT NULL,
+    litellm_call_id text,
+    call_key text,
+    verdict text NOT NULL,
+    reason text,
+    spend_usd numeric,
+    receipt_cost_usd numeric,
+    started_at timestamp with time zone,
+    end_user text,
+    first_seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    last_seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    reposted_at timestamp with time zone,
+    tries integer NOT NULL DEFAULT 0,
+    closed_at timestamp with time zone,
+    CONSTRAINT one_finding_per_row PRIMARY KEY (source_system, request_id),
+    CONSTRAINT receipt_cost_usd_is_finite CHECK (receipt_cost_usd < 'Infinity'::numeric AND receipt_cost_usd > '-Infinity'::numeric),
+    CONSTRAINT reconciler_findings_tries_check CHECK (tries >= 0),
+    CONSTRAINT reconciler_findings_verdict_check CHECK (verdict = ANY (ARRAY['missing'::text, 'differs'::text, 'unidentified'::text, 'elsewhere'::text, 'unreadable'::text])),
+    CONSTRAINT spend_usd_is_finite CHECK (spend_usd < 'Infinity'::numeric AND spend_usd > '-Infinity'::numeric)
+);
+CREATE INDEX reconciler_findings_open ON billing.reconciler_findings USING btree (source_system, verdict, request_id) WHERE closed_at IS NULL;
+COMMENT ON TABLE billing.reconciler_findings IS 'Rows of the spend log that the books had no answer to, open and closed.';
+COMMENT ON COLUMN billing.reconciler_findings.request_id IS 'The row''s primary key in LiteLLM.';
+COMMENT ON COLUMN billing.reconciler_findings.started_at IS 'When the call began; NULL where the row cannot be read.';
+COMMENT ON COLUMN billing.reconciler_findings.reposted_at IS 'When the gateway last took the callback made of the row.';
+
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
     reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
@@ -330,12 +366,12 @@ CREATE TRIGGER append_only_rows INSTEAD OF DELETE OR UPDATE ON billing.llm_charg
 CREATE TRIGGER keep_former_details INSTEAD OF INSERT ON billing.llm_charge_details FOR EACH ROW EXECUTE FUNCTION billing.keep_former_details();
 COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
 
-GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
+GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
-GRANT SELECT ON billing.charge_receipts TO billing_reader;
+GRANT SELECT ON billing.charge_receipts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
-GRANT SELECT ON billing.deferred_calls TO billing_reader;
-GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader;
+GRANT SELECT ON billing.deferred_calls TO billing_reader, billing_reconciler;
+GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.former_charge_details TO billing_consumer;
 GRANT SELECT ON billing.former_charge_details TO billing_reader;
 GRANT INSERT, SELECT ON billing.llm_charge_details TO billing_consumer;
@@ -347,7 +383,11 @@ GRANT SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by) ON 
 GRANT INSERT, SELECT, UPDATE (after_batch_at, next_offset, published_offset, topic_id, topic_since, written_at) ON billing.published_offsets TO billing_consumer;
 GRANT SELECT ON billing.published_offsets TO billing_reader;
 GRANT INSERT, SELECT ON billing.receipt_conflicts TO billing_consumer;
-GRANT SELECT ON billing.receipt_conflicts TO billing_reader;
-GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader;
+GRANT SELECT ON billing.receipt_conflicts TO billing_reader, billing_reconciler;
+GRANT INSERT, SELECT, UPDATE ON billing.reconciler_cursors TO billing_reconciler;
+GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
+GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
+GRANT SELECT ON billing.reconciler_findings TO billing_reader;
+GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
-GRANT SELECT ON billing.usage_units TO billing_reader;
+GRANT SELECT ON billing.usage_units TO billing_reader, billing_reconciler;

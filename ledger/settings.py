@@ -6,17 +6,12 @@ from pydantic_settings import BaseSettings
 from ledger.address import fault
 
 
-class LedgerConnection(BaseSettings):
-    """Where the ledger is, and as whom it is written."""
+class LedgerAddress(BaseSettings):
+    """Where the ledger is."""
 
     database_url: SecretStr = Field(
         alias="DATABASE_URL",
         description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret.",
-    )
-    consumer_database_role: str = Field(
-        default="billing_consumer",
-        description="Database role to use after connecting. The default may add receipts, never "
-        "change or delete them. Empty: the user of the URL.",
     )
 
     @field_validator("database_url")
@@ -26,3 +21,13 @@ class LedgerConnection(BaseSettings):
         if text and (wrong := fault(text)):
             raise ValueError(wrong)
         return value
+
+
+class LedgerConnection(LedgerAddress):
+    """Where the ledger is, and as whom it is written."""
+
+    consumer_database_role: str = Field(
+        default="billing_consumer",
+        description="Database role to use after connecting. The default may add receipts, never "
+        "change or delete them. Empty: the user of the URL.",
+    )

@@ -98,6 +98,18 @@ def spool(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, *passed_on])  # noqa: S606
 
 
+@app.command(
+    short_help="Compare LiteLLM's spend log with the books, to the call.",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+    epilog=examples("audit --from 2026-11-01 --to 2026-12-01"),
+)
+def audit(context: typer.Context) -> None:
+    """Compare LiteLLM's spend log with the books: as `python -m reconciler audit`."""
+    # The log is the reconciler's, whose room this one does not import.
+    os.execv(sys.executable, [sys.executable, "-m", "reconciler", "audit", *context.args])  # noqa: S606
+
+
 app.command(
     short_help="Compare Kafka's topics with their declaration.",
     epilog=examples("topics", "topics --apply --replication-factor 3"),

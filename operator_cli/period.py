@@ -1,20 +1,14 @@
-"""Moments and periods that people write: one rule for every command.
-
-A moment is in UTC unless a zone is written with it, whatever the machine's own zone is; a day alone
-is its midnight.
-"""
+"""Moments and periods that people write: one rule for every command (`runtime.moments`)."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import typer
 
 from operator_cli.terminal import fail
+from runtime.moments import RULE, moment_of
 from runtime.rows import cell
-
-RULE: Final = "UTC unless a zone is written"
-_FORMS: Final = "2026-11-01, 2026-11-01T09:30 or 2026-11-01T09:30+01:00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +27,6 @@ class Period:
 
 ALWAYS: Final = Period()
 """All of time."""
-
-
-def moment_of(text: str) -> datetime:
-    """Return the moment that `text` means. Raises `ValueError` where it is none."""
-    try:
-        read = datetime.fromisoformat(text.strip())
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no day and no time: write {_FORMS}; {RULE}") from None
 
 
 def moment_option(says: str, *names: str) -> Any:  # noqa: ANN401 - what an annotation takes

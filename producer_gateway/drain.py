@@ -1,7 +1,6 @@
 """The drain: brings what is spooled to Kafka, in order, when Kafka is back."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,12 +11,13 @@ from producer_gateway.journal import Spooled, SpoolError
 from producer_gateway.metrics import Metrics
 from producer_gateway.spool import Spool
 from producer_gateway.store import NotStoredError
+from runtime.backoff import BackOff
 
 _LOG: Final = structlog.get_logger(__name__)
 _BATCH_RECORDS: Final = 1_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 5.0
+BACK_OFF: Final = BackOff(first=0.1, longest=5.0)
+"""How long Kafka and the disk are left alone after a failure, seconds."""
 
 
 class Drain:
@@ -48,7 +48,7 @@ class Drain:
                 failures += 1
             if failures:
                 self._metrics.drain_failures.inc()
-                await asyncio.sleep(pause(failures))
+                await asyncio.sleep(BACK_OFF.pause(failures))
             elif not self._store.away:
                 await self._spool.filled.wait()
 
@@ -101,7 +101,7 @@ class Drain:
                 failures += 1
                 self._metrics.drain_failures.inc()
                 _LOG.error("spool_failed", detail=str(error))
-                await asyncio.sleep(pause(failures))
+                await asyncio.sleep(BACK_OFF.pause(failures))
             else:
                 self._metrics.drained.inc(len(batch))
                 return
@@ -110,9 +110,3 @@ class Drain:
         await self._spool.refuse(spooled, reason)
         self._metrics.spool_refused.inc()
         _LOG.error("spool_refused", topic=spooled.record.topic, reason=reason)
-
-
-def pause(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row: doubled, capped, with jitter."""
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures - 1, 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing

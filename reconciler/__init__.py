@@ -1,5 +1,4 @@
 """The reconciler: what LiteLLM's spend log has and the ledger does not, put through the gateway.
 
-Here so far: reading the spend log, comparing its rows with what the ledger knows of their calls,
-and making callbacks of rows whose own were lost. Nothing here speaks to a database.
+It compares, posts and audits; it writes no receipt (ONE_BILLING_PATH, ONE_LEDGER_WRITER).
 """

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -36,7 +37,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     """What the books know of one call.
 
     `cost` is what its receipt says LiteLLM said; None for what is no receipt, and for a receipt
-    whose cost a person has set.
+    whose cost a person has set. `billed` is the receipt's cost, whoever has set it, `receipt` its
+    id, and `contradicted` says that a callback of the call said otherwise.
     """
 
     call_key: str
@@ -44,6 +46,9 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     response_id: str
     standing: Standing
     cost: Decimal | None = None
+    billed: Decimal | None = None
+    receipt: UUID | None = None
+    contradicted: bool = False
 
 
 class Verdict(StrEnum):
@@ -66,6 +71,8 @@ class Verdict(StrEnum):
     UNIDENTIFIED = "unidentified"
     """Nothing is known of it, and the row does not tell the key of its call: it is for a person.
     Posted under another key it could be charged twice."""
+    ELSEWHERE = "elsewhere"
+    """Its call has a receipt of another source: posted under this one it would be charged twice."""
 
 
 class Compared(msgspec.Struct, frozen=True, gc=False):

@@ -19,8 +19,9 @@ from reconciler.answers import (
     meaning,
     retry_after,
 )
-from reconciler.retrying import pause
+from runtime.backoff import BackOff
 
+FIRST_PAUSE_SECONDS: Final = 0.5
 _CHUNK: Final = 64 * 1024
 _HIDDEN: Final = b"***"
 _Read = TypeVar("_Read")
@@ -67,6 +68,7 @@ class Proxy:
         self._url = url.rstrip("/")
         self._key = key
         self._patience = patience
+        self._back_off = BackOff(FIRST_PAUSE_SECONDS, patience.longest_pause)
         self._wait = wait
         self._failed = failed
         self._client = httpx.Client(
@@ -111,7 +113,7 @@ class Proxy:
                 fault = f"{type(error).__name__}: {error}"
             self._failed(fault)
             if attempt < self._patience.tries:
-                self._wait(pause(attempt, self._patience.longest_pause, asked))
+                self._wait(self._back_off.pause(attempt, asked))
         raise UnavailableError(
             f"{self._url}{path} could not be read in {self._patience.tries} tries, at last: {fault}"
         )

@@ -7,6 +7,7 @@ find it later.
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -65,6 +66,18 @@ def windows(start: datetime, end: datetime, length: timedelta) -> Iterator[Windo
         until = min(end, start + length)
         yield Window(start, until)
         start = until
+
+
+def ahead(pages: Iterator[Page]) -> Iterator[Page]:
+    """Yield `pages`, and read the next one meanwhile: two are held at most.
+
+    Raises what reading raises, when it is the turn of the page that could not be read.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        coming = reader.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = reader.submit(next, pages, None)
+            yield page
 
 
 class SpendLogs:

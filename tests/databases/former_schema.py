@@ -18,11 +18,16 @@ _DETAILS: Final = (
 _DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
 
 UNDO: Final = {
-    "0012": """
+    "0014": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0013": """
+DROP TABLE billing.reconciler_cursors, billing.reconciler_findings;
+REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_reconciler;
+REVOKE ALL ON SCHEMA billing FROM billing_reconciler;
 """,
     "0011": """
 DROP INDEX billing.charge_receipts_litellm_call_hash, billing.charge_receipts_response_hash,

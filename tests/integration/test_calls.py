@@ -22,6 +22,13 @@ BY_INDEX = (
     *("explain_sources", "explain_receipts", "explain_deferrals", "explain_conflicts"),
     *("explain_units", "explain_positions", "explain_deferral_keys", "find_deferred"),
     *("find_receipts", "find_successes", "read_receipts", "find_links"),
+    *(
+        "find_known_calls",
+        "find_open_findings",
+        "note_reposted",
+        "find_states_of_findings",
+        "find_run",
+    ),
 )
 ID = "6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11"
 ASKED: dict[str, Any] = {
@@ -39,8 +46,17 @@ ASKED: dict[str, Any] = {
 LISTED: dict[str, dict[str, Any]] = {
     "find_receipts": {"ids": json.dumps([ID])},
     "find_successes": {"calls": json.dumps(["call-1"])},
+    "find_known_calls": {
+        **dict.fromkeys(("keys", "calls", "responses"), json.dumps(["call-1"])),
+        "ids": json.dumps([ID]),
+        "source": "litellm",
+    },
+    "find_open_findings": {"source": "litellm", "after": ""},
+    "note_reposted": {"source": "litellm", "requests": json.dumps(["call-1"])},
+    "find_states_of_findings": {"source": "litellm", "requests": json.dumps(["call-1"])},
+    "find_run": {"source": "litellm", "run": "run-1", "attempt": 0},
 }
-"""What a batch hands over as JSON."""
+"""What a batch or a page hands over as JSON."""
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:

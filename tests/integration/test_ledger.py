@@ -98,6 +98,18 @@ def test_of_duplicates_in_one_batch_the_first_wins(ledger: ReceiptWriter, tables
     assert sorted(row["response_cost_usd"] for row in tables.conflicts()) == [5, 6]
 
 
+def test_a_callback_that_comes_after_its_row_and_has_a_17th_digit_is_a_duplicate(
+    ledger: ReceiptWriter, tables: Tables
+) -> None:
+    row, callback = "0.0003300000000000001", "0.00033000000000000005"
+    assert write(ledger, decided(costing(row))) == ["created usage"]
+    before = tables.snapshot()
+    assert write(ledger, decided(costing(callback))) == ["duplicate receipt"]
+    assert tables.snapshot() == before
+    assert tables.receipt(response_id="chatcmpl-1")["cost_text"] == row
+    assert write(ledger, decided(costing("0.00034"))) == ["conflict content"]
+
+
 def test_a_conflict_is_kept_aside_once_and_overwrites_nothing(
     ledger: ReceiptWriter, tables: Tables
 ) -> None:

@@ -26,6 +26,7 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
+ROLES = ("billing_consumer", "billing_reader", "billing_reconciler")
 REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012"
 
 
@@ -302,11 +303,11 @@ def owner_url(database_url: str) -> Iterator[str]:
 def without_roles(database_server: str) -> Iterator[None]:
     """A server on which nobody has made our roles yet; other databases keep their rights."""
     with psycopg.connect(database_server, autocommit=True) as admin:
-        rename(admin, {"billing_consumer": "kept_consumer", "billing_reader": "kept_reader"})
+        rename(admin, {role: role.replace("billing", "kept") for role in ROLES})
         yield
         # The database in which they had rights is gone by now.
-        admin.execute("DROP ROLE IF EXISTS billing_consumer, billing_reader")
-        rename(admin, {"kept_consumer": "billing_consumer", "kept_reader": "billing_reader"})
+        admin.execute(f"DROP ROLE IF EXISTS {', '.join(ROLES)}".encode())
+        rename(admin, {role.replace("billing", "kept"): role for role in ROLES})
 
 
 def rename(admin: psycopg.Connection[tuple[object, ...]], roles: dict[str, str]) -> None:
@@ -341,7 +342,9 @@ def test_an_owner_whom_an_administrator_gave_the_roles_may_migrate_and_consume(
     with psycopg.connect(database_url, autocommit=True) as admin:
         name = sql.Identifier(owner)
         admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(name))
-        admin.execute(sql.SQL("GRANT billing_consumer, billing_reader TO {}").format(name))
+        admin.execute(
+            sql.SQL("GRANT billing_consumer, billing_reader, billing_reconciler TO {}").format(name)
+        )
     assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
     assert writes(owner_url)
 
@@ -393,7 +396,8 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         granted = connection.execute(
             "SELECT grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
             " FROM information_schema.role_table_grants WHERE table_schema = 'billing'"
-            " AND grantee IN ('billing_consumer', 'billing_reader', 'PUBLIC') GROUP BY 1, 2"
+            " AND grantee = ANY(%s) GROUP BY 1, 2",
+            [[*ROLES, "PUBLIC"]],
         ).fetchall()
         columns = connection.execute(
             "SELECT grantee, table_name, column_name FROM information_schema.column_privileges"
@@ -417,6 +421,14 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         for role in ("billing_consumer", "billing_reader")
         for view in ("open_deferrals", "detailed_receipts")
     }
+    expected |= {
+        ("billing_reconciler", table, "SELECT")
+        for table in ("schema_migrations", "charge_receipts", "detailed_receipts",
+                      "deferred_calls", "receipt_conflicts", "usage_units")
+    }  # fmt: skip
+    for table in ("reconciler_cursors", "reconciler_findings"):
+        expected |= {("billing_reader", table, "SELECT")}
+        expected |= {("billing_reconciler", table, "INSERT SELECT UPDATE")}
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "deferred_calls", name)
@@ -457,6 +469,11 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "ALTER TABLE billing.charge_receipts DISABLE TRIGGER ALL"),
         ("billing_consumer", "DROP TRIGGER append_only ON billing.charge_receipts"),
         ("billing_consumer", "UPDATE billing.schema_migrations SET version_num = '0'"),
+        ("billing_consumer", "INSERT INTO billing.reconciler_cursors DEFAULT VALUES"),
+        ("billing_reconciler", "INSERT INTO billing.charge_receipts DEFAULT VALUES"),
+        ("billing_reconciler", "INSERT INTO billing.usage_units DEFAULT VALUES"),
+        ("billing_reconciler", "UPDATE billing.deferred_calls SET resolution = 'x'"),
+        ("billing_reconciler", "DELETE FROM billing.reconciler_findings"),
     ],
 )
 def test_ONE_LEDGER_WRITER_who_may_not_do_more(
@@ -475,6 +492,8 @@ AMOUNTS = (
     ("former_charge_details", "saved_cache_cost"),
     ("deferred_calls", "suggested_cost_usd"),
     ("receipt_conflicts", "response_cost_usd"),
+    ("reconciler_findings", "spend_usd"),
+    ("reconciler_findings", "receipt_cost_usd"),
 )
 
 

@@ -37,6 +37,11 @@ PLACED: Values = {
     "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
 }
 """What every pod may have."""
+RECONCILER: Values = {
+    "enabled": True,
+    "litellm": {"url": "http://litellm.example:4000", "existingSecret": "litellm-admin"},
+    "source": "eu",
+}
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
@@ -57,6 +62,8 @@ EVERYTHING: Values = {
         "kafkaPorts": [9092, 9093],
         "databaseTo": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
         "databasePort": 6432,
+        "litellmTo": [{"namespaceSelector": {"matchLabels": {"team": "models"}}}],
+        "litellmPorts": [4000],
         "extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
     },
     "monitoring": {
@@ -114,6 +121,7 @@ EVERYTHING: Values = {
                 "consumer",
                 {"autoscaling": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}},
             ),
+            ("reconciler", RECONCILER),
         )
     },
 }
@@ -121,6 +129,7 @@ NO_SPOOL: Values = {"gateway": {"spool": {"enabled": False}}}
 ALL_OFF: Values = {
     "gateway": {"enabled": False},
     "consumer": {"enabled": False},
+    "reconciler": {"enabled": False},
     "topics": {"enabled": False},
     "migrations": {"enabled": False},
 }

@@ -11,6 +11,7 @@ from schemas.topics import load_topics
 from tests.repository.chart import (
     EVERYTHING,
     NO_SPOOL,
+    RECONCILER,
     ROOT,
     Manifest,
     Values,
@@ -20,7 +21,8 @@ from tests.repository.chart import (
     workloads,
 )
 
-ROOMS = ("gateway", "consumer")
+ROOMS = ("gateway", "consumer", "reconciler")
+SCALED = ("gateway", "consumer")
 
 
 def kinds(kind: str, *layers: Values) -> dict[str, Manifest]:
@@ -34,6 +36,7 @@ def kinds(kind: str, *layers: Values) -> dict[str, Manifest]:
 
 def rooms(*layers: Values) -> dict[str, Manifest]:
     """What makes the pods of gateway and consumer."""
+    layers = ({"reconciler": RECONCILER}, *layers)
     found = kinds("Deployment", *layers) | kinds("StatefulSet", *layers)
     assert set(found) == set(ROOMS)
     return found
@@ -44,7 +47,7 @@ def scaled(room: str, **more: Any) -> Values:  # noqa: ANN401 - also wrong types
     return {room: {"autoscaling": {"enabled": True, **more}}}
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", SCALED)
 @pytest.mark.parametrize(
     "values", [{"autoscaling": {"enabled": True}}, {"replicas": None}], ids=["scaler", "null"]
 )
@@ -53,7 +56,9 @@ def test_the_number_of_pods_is_left_to_whoever_keeps_it(room: str, values: Value
     prometheus = {"consumer": {"autoscaling": {"prometheusAddress": "http://prometheus"}}}
     found = rooms({room: values}, prometheus)
     assert "replicas" not in found[room]["spec"]
-    assert [m["spec"].get("replicas") for name, m in found.items() if name != room] == [2]
+    (other,) = {*SCALED} - {room}
+    assert found[other]["spec"]["replicas"] == 2
+    assert "replicas" not in rooms({"reconciler": {"replicas": None}})["reconciler"]["spec"]
 
 
 def test_a_number_of_pods_that_is_given_is_kept_also_where_it_is_none() -> None:
@@ -71,7 +76,7 @@ def test_a_scaler_names_what_it_scales(spool: Values) -> None:
             "kind": made["kind"],
             "name": made["metadata"]["name"],
         }
-    assert set(kinds("HorizontalPodAutoscaler", *layers)) == set(ROOMS)
+    assert set(kinds("HorizontalPodAutoscaler", *layers)) == set(SCALED)
 
 
 def test_keda_asks_for_a_metric_that_the_consumer_has_and_stops_at_the_partitions() -> None:
@@ -136,6 +141,7 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
     assert reached == {
         "gateway": [53, 53, 443, 9092, 9093],
         "consumer": [53, 53, 443, 6432, 9092, 9093],
+        "reconciler": [53, 53, 443, 4000, 6432, 8080],
         "topics": [53, 53, 443, 9092, 9093],
         "migrate": [53, 53, 443, 6432],
     }
@@ -152,6 +158,7 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
     assert taken == {
         "gateway": {8080: given["callersFrom"], 9090: metrics},
         "consumer": {9091: metrics},
+        "reconciler": {9095: metrics},
         "topics": {},
         "migrate": {},
     }
@@ -196,7 +203,9 @@ def test_each_room_has_an_account_of_its_own_unless_one_is_named() -> None:
     used = {
         room: m["spec"]["template"]["spec"]["serviceAccountName"] for room, m in rooms().items()
     }
-    made = {m["metadata"]["name"] for m in kinds("ServiceAccount").values()}
+    made = {
+        m["metadata"]["name"] for m in kinds("ServiceAccount", {"reconciler": RECONCILER}).values()
+    }
     assert set(used.values()) == made
     assert len(made) == len(ROOMS)
     for create in (True, False):

@@ -96,7 +96,7 @@ def test_a_login_without_what_it_takes_is_refused(lacking: str) -> None:
 def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     reserved = schema["definitions"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
-    components = ("gateway", "consumer", "topics", "migrate")
+    components = ("gateway", "consumer", "reconciler", "topics", "migrate")
     ours = set().union(*(environment(component, EVERYTHING) for component in components))
     assert ours - {"LOG_LEVEL", "A_TOKEN"} == set(reserved)
 
@@ -154,3 +154,23 @@ def test_every_value_is_documented() -> None:
         known = schema["properties"][key].get("properties")
         if known is not None:
             assert set(known) == set(value), key
+
+
+def test_the_reconciler_is_off_unless_it_is_wanted_and_has_the_token_of_its_source() -> None:
+    assert "reconciler" not in dict(workloads())
+    proxy = {"url": "http://litellm:4000", "existingSecret": "litellm-admin"}
+    wanted = {"reconciler": {"enabled": True, "litellm": proxy}}
+    env = environment("reconciler", wanted)
+    assert env["GATEWAY_URL"] == "http://live-billing-stream-gateway.money:8080"
+    assert env["LITELLM_API_KEY"]["secretKeyRef"]["name"] == "litellm-admin"
+    assert env["BILLING_INGEST_TOKEN"]["secretKeyRef"]["key"] == "BILLING_INGEST_TOKEN"
+    assert "BILLING_INGEST_TOKENS" not in env
+    eu = environment("reconciler", wanted, {"reconciler": {"source": "eu"}})
+    assert (eu["RECONCILER_SOURCE"], "BILLING_INGEST_TOKEN" in eu) == ("eu", False)
+    assert eu["BILLING_INGEST_TOKENS"]["secretKeyRef"]["name"] == "billing-tokens"
+    rules = {name for name in environment("consumer", wanted) if name.startswith("BILLING_")}
+    assert rules <= set(env)
+    for missing in ("url", "existingSecret"):
+        half = {"reconciler": {"enabled": True, "litellm": {**proxy, missing: ""}}}
+        with pytest.raises(helm.HelmRenderError, match=rf"reconciler\.litellm\.{missing}"):
+            texts(half)

@@ -60,6 +60,7 @@ def test_a_plain_up_starts_the_stream_and_nothing_else(services: dict[str, Servi
     profiles = {name: s["profiles"] for name, s in services.items() if s.get("profiles")}
     assert profiles == {
         "litellm": ["litellm"],
+        "reconciler": ["reconciler"],
         "prometheus": ["observability"],
         "grafana": ["observability"],
     }
@@ -69,6 +70,8 @@ def test_rooms_wait_for_their_jobs(services: dict[str, Service]) -> None:
     done = {"condition": "service_completed_successfully"}
     assert services["gateway"]["depends_on"] == {"topics": done}
     assert services["consumer"]["depends_on"] == {"topics": done, "migrate": done}
+    healthy = {"condition": "service_healthy"}
+    assert services["reconciler"]["depends_on"] == {"migrate": done, "gateway": healthy}
     assert [services[job]["restart"] for job in JOBS] == ["no", "no"]
     for job, waits_for in (("topics", "kafka"), ("migrate", "postgres")):
         assert services[job]["depends_on"] == {waits_for: {"condition": "service_healthy"}}
@@ -76,7 +79,7 @@ def test_rooms_wait_for_their_jobs(services: dict[str, Service]) -> None:
 
 
 def test_every_room_is_the_one_image_locked_down(services: dict[str, Service]) -> None:
-    for name in (*ROOMS, *JOBS):
+    for name in (*ROOMS, "reconciler", *JOBS):
         service = services[name]
         assert service["build"] == {"context": ".", "target": "rooms"}, name
         assert service["read_only"] is True
@@ -85,7 +88,8 @@ def test_every_room_is_the_one_image_locked_down(services: dict[str, Service]) -
 
 
 def test_commands_are_the_rooms_own(services: dict[str, Service]) -> None:
-    assert {name: services[name]["command"] for name in (*ROOMS, *JOBS)} == {
+    assert {name: services[name]["command"] for name in (*ROOMS, "reconciler", *JOBS)} == {
+        "reconciler": ["reconciler", "run"],
         "gateway": ["producer_gateway", "run"],
         "consumer": ["consumer", "run"],
         "topics": ["consumer", "topics", "--apply"],
@@ -94,7 +98,7 @@ def test_commands_are_the_rooms_own(services: dict[str, Service]) -> None:
 
 
 def test_health_is_readiness_on_the_metrics_port(services: dict[str, Service]) -> None:
-    for room, port in (("gateway", 9090), ("consumer", 9091)):
+    for room, port in (("gateway", 9090), ("consumer", 9091), ("reconciler", 9095)):
         assert f"http://127.0.0.1:{port}/readyz" in services[room]["healthcheck"]["test"][-1]
         assert f"127.0.0.1:{port}:{port}" in services[room]["ports"]
 
@@ -108,7 +112,7 @@ def test_the_ingest_token_has_no_default(services: dict[str, Service]) -> None:
 
 def test_settings_without_a_value_stay_unset(services: dict[str, Service]) -> None:
     # An empty text is not the same as no text: BILLING_MARKUP="" is no number.
-    for room in ROOMS:
+    for room in (*ROOMS, "reconciler"):
         for name, value in services[room]["environment"].items():
             assert value != "", name
             assert value is None or ":-}" not in value, name
@@ -175,7 +179,9 @@ def test_prometheus_scrapes_the_ports_of_the_rooms() -> None:
     targets = [
         target
         for job in config["scrape_configs"]
-        for static in job["static_configs"]
+        for static in job.get("static_configs", ())
         for target in static["targets"]
     ]
     assert targets == ["gateway:9090", "consumer:9091"]
+    [found] = [job["dns_sd_configs"] for job in config["scrape_configs"] if "dns_sd_configs" in job]
+    assert found == [{"names": ["reconciler"], "type": "A", "port": 9095}]

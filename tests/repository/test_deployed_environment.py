@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 import consumer.settings
 import operator_cli.settings
 import producer_gateway.settings
+import reconciler.settings
 from tests.repository.chart import EVERYTHING, environment
 
 ROOT = Path(__file__).parents[2]
@@ -35,20 +36,22 @@ def names(settings: type[BaseSettings]) -> set[str]:
 GATEWAY = names(producer_gateway.settings.Settings)
 CONSUMER = names(consumer.settings.Settings)
 BY_HAND = names(operator_cli.settings.Settings)
+RECONCILER = names(reconciler.settings.Settings)
+ROOMS = [
+    ("gateway", GATEWAY),
+    ("consumer", CONSUMER),
+    ("reconciler", RECONCILER),
+    ("topics", BY_HAND),
+    ("migrate", BY_HAND),
+]
 
 
-@pytest.mark.parametrize(
-    ("component", "read"),
-    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", BY_HAND), ("migrate", BY_HAND)],
-)
+@pytest.mark.parametrize(("component", "read"), ROOMS)
 def test_the_chart_sets_what_the_room_reads(component: str, read: set[str]) -> None:
     assert set(environment(component, EVERYTHING)) - FOREIGN <= read
 
 
-@pytest.mark.parametrize(
-    ("service", "read"),
-    [("gateway", GATEWAY), ("consumer", CONSUMER), ("topics", BY_HAND), ("migrate", BY_HAND)],
-)
+@pytest.mark.parametrize(("service", "read"), ROOMS)
 def test_the_compose_file_sets_what_the_room_reads(service: str, read: set[str]) -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert set(compose["services"][service]["environment"]) <= read
@@ -56,9 +59,14 @@ def test_the_compose_file_sets_what_the_room_reads(service: str, read: set[str])
 
 def test_the_image_sets_what_the_rooms_read() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    ours = set(re.findall(r"\b((?:GATEWAY|CONSUMER|BILLING|KAFKA)_[A-Z_]+)=", dockerfile))
-    assert ours == {"GATEWAY_HOST", "GATEWAY_METRICS_HOST", "CONSUMER_METRICS_HOST"}
-    assert ours <= GATEWAY | CONSUMER
+    ours = set(
+        re.findall(r"\b((?:GATEWAY|CONSUMER|RECONCILER|BILLING|KAFKA)_[A-Z_]+)=", dockerfile)
+    )
+    assert ours == {
+        *("GATEWAY_HOST", "GATEWAY_METRICS_HOST"),
+        *("CONSUMER_METRICS_HOST", "RECONCILER_METRICS_HOST"),
+    }
+    assert ours <= GATEWAY | CONSUMER | RECONCILER
 
 
 def test_the_ports_are_the_rooms_defaults() -> None:
@@ -66,6 +74,7 @@ def test_the_ports_are_the_rooms_defaults() -> None:
     gateway = producer_gateway.settings.Settings.model_fields
     ports = [gateway["port"].default, gateway["metrics_port"].default]
     ports.append(consumer.settings.Settings.model_fields["consumer_metrics_port"].default)
+    ports.append(reconciler.settings.Settings.model_fields["reconciler_metrics_port"].default)
     expose = re.search(r"^EXPOSE (8.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert expose is not None
     assert expose[1] == " ".join(map(str, ports))

@@ -21,6 +21,7 @@ ROOMS = (
     "producer_gateway",
     "consumer",
     "operator_cli",
+    "reconciler",
 )
 
 

@@ -14,6 +14,7 @@ import consumer.settings
 import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
+import reconciler.settings
 from docs.generate import DOCUMENTS
 from runtime.environment import BILLING_VARIABLES, FILE_SUFFIX, variables
 from runtime.kafka import KafkaConnection
@@ -63,14 +64,18 @@ INVARIANTS: Final = (
 ARCHITECTURE: Final = "docs/architecture.md"
 CODE: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-VARIABLE: Final = re.compile(r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|KAFKA)_[A-Z][A-Z_]*[A-Z]\b")
-METRIC: Final = re.compile(r"\bbilling_(?:gateway|consumer|ledger|missing|deferred)_[a-z_]*[a-z]\b")
+VARIABLE: Final = re.compile(
+    r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|RECONCILER|KAFKA)_[A-Z][A-Z_]*[A-Z]\b"
+)
+METRIC: Final = re.compile(
+    r"\bbilling_(?:gateway|consumer|ledger|reconciler|missing|deferred)_[a-z_]*[a-z]\b"
+)
 FOREIGN: Final = {
     *("GATEWAY_URL", "GATEWAY_METRICS_URL", "CONSUMER_METRICS_URL"),  # left by `make up`
     *("BILLING_CALLBACK_URL", "BILLING_CALLBACK_AUTHORIZATION"),  # of the sample proxy
     "KAFKA_PORT",  # what Kubernetes would invent
 }
-TABLES: Final = {"billing_consumer", "billing_reader", "deferred_calls"}
+TABLES: Final = {"billing_consumer", "billing_reader", "billing_reconciler", "deferred_calls"}
 
 
 def short(page: Path) -> str:
@@ -109,6 +114,7 @@ def settings() -> list[type[BaseSettings]]:
     return [
         producer_gateway.settings.Settings,
         consumer.settings.Settings,
+        reconciler.settings.Settings,
         operator_cli.settings.Settings,
         demo.settings.StackSettings,
     ]

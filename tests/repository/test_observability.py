@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 import consumer.metrics
+import reconciler.metrics
 import runtime.metrics
 from producer_gateway.metrics import Metrics
-from tests.repository.chart import MAKES_PODS, manifests
+from tests.repository.chart import EVERYTHING, MAKES_PODS, manifests
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TARGET_LABELS = {"job", "instance", "le"}
@@ -23,6 +24,7 @@ def measured() -> dict[str, set[str]]:
     """Every metric of the rooms, by the name that Prometheus sees, with its labels."""
     collectors = [
         *vars(consumer.metrics).values(),
+        *vars(reconciler.metrics).values(),
         *vars(runtime.metrics).values(),
         *vars(Metrics()).values(),
     ]
@@ -148,7 +150,7 @@ def test_the_jobs_for_kubernetes_keep_the_pods_of_the_chart() -> None:
         kept[job["job_name"]] = (keep["source_labels"], keep["regex"])
     assert list(kept) == [job["job_name"] for job in plain["scrape_configs"]]
     found = {}
-    for manifest in manifests():
+    for manifest in manifests(EVERYTHING):
         if manifest["kind"] in MAKES_PODS:
             pod = manifest["spec"]["template"]
             for port in pod["spec"]["containers"][0].get("ports", []):
@@ -164,6 +166,7 @@ def test_the_jobs_for_kubernetes_keep_the_pods_of_the_chart() -> None:
     assert found == {
         "billing-gateway": ("gateway", "metrics"),
         "billing-consumer": ("consumer", "metrics"),
+        "billing-reconciler": ("reconciler", "metrics"),
     }
 
 

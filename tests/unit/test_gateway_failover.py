@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer_gateway import drain
-from producer_gateway.drain import pause
+from producer_gateway.drain import BACK_OFF
 from producer_gateway.store import NotStoredError, Record, Stored
 from tests.doubles.memory_kafka import TOO_LARGE, MemoryDelivery, MemoryKafka, record, until, within
 from tests.waiting import NET_SECONDS
@@ -164,9 +164,9 @@ def test_the_drain_wakes_by_itself(tmp_path: Path) -> None:
 
 
 def test_the_pause_grows_to_its_cap_and_varies() -> None:
-    assert 0.05 <= pause(1) <= 0.1
-    assert all(2.5 <= pause(many) <= 5.0 for many in (10, 100, 10_000))
-    assert len({pause(5) for _ in range(10)}) > 1
+    assert 0.05 <= BACK_OFF.pause(1) <= 0.1
+    assert all(2.5 <= BACK_OFF.pause(many) <= 5.0 for many in (10, 100, 10_000))
+    assert len({BACK_OFF.pause(5) for _ in range(10)}) > 1
 
 
 Event = tuple[str, list[str]]

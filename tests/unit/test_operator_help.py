@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from operator_cli.__main__ import app
 from producer_gateway.operations import spool
+from reconciler.__main__ import app as reconciler
 
 LINES, COLUMNS = 24, 80
 Shown: TypeAlias = TyperCommand | TyperGroup
@@ -28,7 +29,9 @@ def walk(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], Shown]]
             yield from walk(below, *path, name)
 
 
-COMMANDS = dict([*walk(ROOT), *walk(SPOOL, "spool")])
+RECONCILER = typer.main.get_command(reconciler)
+AUDIT = [(path, command) for path, command in walk(RECONCILER) if path == ("audit",)]
+COMMANDS = dict([*walk(ROOT), *walk(SPOOL, "spool"), *AUDIT])
 LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, TyperGroup)]
 """The commands that do something, and no group of them."""
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from operator_cli.__main__ import app
-from operator_cli.period import ALWAYS, RULE, Period, moment_of
+from operator_cli.period import ALWAYS, Period
+from runtime.moments import RULE, moment_of
 from tests.unit.test_operator_help import COMMANDS
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)

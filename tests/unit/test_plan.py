@@ -65,6 +65,7 @@ def existing(*written: Decided) -> dict[Call, Existing]:
         call_of(one): Existing(
             one.record.provenance,
             charge_of(one).content_hash,
+            charge_of(one).receipt.response_cost_usd,
             charge_of(one).receipt.cost_source,
         )
         for one in written
@@ -147,6 +148,38 @@ def test_another_content_is_a_conflict_that_is_kept_aside() -> None:
     assert row["receipt_content_hash"] == charge_of(first).content_hash
     assert row["conflict_content_hash"] == charge_of(other).content_hash
     assert row["charge_receipt_id"] == charge_of(first).receipt.id
+
+
+@pytest.mark.parametrize(
+    ("written", "late"),
+    [
+        ("0.0003300000000000001", "0.00033000000000000005"),
+        ("0.00033000000000000005", "0.0003300000000000001"),
+    ],
+    ids=["the row first", "the callback first"],
+)
+def test_the_same_amount_with_a_digit_more_or_less_is_a_duplicate(written: str, late: str) -> None:
+    first, other = decided(costing(written)), decided(costing(late))
+    made = planned([other], existing(first))
+    assert became(made) == ["duplicate receipt"]
+    assert (made.receipts, made.conflicts) == ([], [])
+    assert became(planned([first, other])) == ["created usage", "duplicate receipt"]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        costing("0.000330000000001"),
+        costing("0.00033000000000000005", prompt_tokens=121),
+        costing("0.00033000000000000005", end_user="another"),
+    ],
+    ids=["dearer", "other tokens", "another account"],
+)
+def test_what_says_more_than_another_digit_is_a_conflict(late: bytes) -> None:
+    first = decided(costing("0.0003300000000000001"))
+    made = planned([decided(late)], existing(first))
+    assert became(made) == ["conflict content"]
+    assert len(made.conflicts) == 1
 
 
 def test_conflicts_are_written_in_the_order_of_their_calls() -> None:

@@ -12,7 +12,6 @@ from reconciler.answers import (
     UnknownShapeError,
     retry_after,
 )
-from reconciler.retrying import pause
 from tests.doubles.spend_log_server import (
     KEY,
     NO_DATABASE,
@@ -103,12 +102,6 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert retry_after({"retry-after": "Thu, 26 Nov 2026 11:00:00 GMT"}, now) == 0
     for nothing in ({}, {"retry-after": "soon"}, {"retry-after": "-3"}, {"retry-after": "1.5"}):
         assert retry_after(nothing, now) is None
-
-
-def test_pauses_grow_to_a_bound_and_two_that_fail_together_part() -> None:
-    assert [pause(tries, 4.0, dice=lambda: 1.0) for tries in range(1, 7)] == [0.5, 1, 2, 4, 4, 4]
-    assert [pause(tries, 4.0, dice=lambda: 0.0) for tries in (1, 4, 9_999)] == [0.25, 2, 2]
-    assert pause(1, 4.0, 3.0, dice=lambda: 0.0) == 3.0
 
 
 def test_an_answer_that_is_too_long_is_not_read_to_its_end() -> None:

@@ -1,7 +1,9 @@
 """The spend log is read to its end, whatever the proxy does meanwhile, or it is said why not."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,11 +15,12 @@ from reconciler.answers import (
     TruncatedError,
     UnknownShapeError,
 )
-from reconciler.spend_logs import SpendLogs, Window, windows
+from reconciler.spend_logs import Page, SpendLogs, Window, ahead, windows
 from tests.doubles.spend_log_server import Fault
 from tests.doubles.spend_log_table import Answer, SpendLogTable
 from tests.inputs import spend_log_captures as captures
 from tests.unit.spend_log_reading import DAY, IDS, LISTED, PAGED, VERSION, TableProxy, reading
+from tests.waiting import eventually
 
 
 def test_every_row_of_a_window_comes_once_the_oldest_first_in_pages() -> None:
@@ -248,3 +251,26 @@ def test_whatever_is_inserted_meanwhile_what_was_there_comes_once(
     ids = [row.request_id for page in pages for row in page.rows]
     assert len(ids) == len(set(ids))
     assert {row["request_id"] for row in first} <= set(ids)
+
+
+def test_the_next_page_is_read_while_one_is_worked_on_and_no_further() -> None:
+    asked = list[int]()
+
+    def pages() -> Iterator[Page]:
+        for number in range(4):
+            asked.append(number)
+            yield Page([], [], repeated=number, outside=0)
+        raise RouteMissingError("gone")
+
+    reading = ahead(pages())
+    for number in range(4):
+        assert next(reading).repeated == number
+        read = min(4, number + 2)
+        eventually(partial(_reaches, asked, read), "the next page")
+        assert len(asked) == read
+    with pytest.raises(RouteMissingError, match="gone"):
+        next(reading)
+
+
+def _reaches(asked: list[int], count: int) -> bool:
+    return len(asked) >= count

@@ -5,7 +5,7 @@
 
 {{/*
 Prefix of every name: the release, with the chart's name unless the release has it already.
-44 characters leave room for -consumer-metrics in a DNS label of 63, and for -gateway in the 52 of a StatefulSet: its
+44 characters leave room for -reconciler-metrics in a DNS label of 63, and for -gateway in the 52 of a StatefulSet: its
 pods carry a label of its name and a hash.
 */}}
 {{- define "billing-stream.fullname" -}}
@@ -243,4 +243,22 @@ Argument: the values of gateway.spool.
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What costs how much, and whom: the same for everybody who decides. */}}
+{{- define "billing-stream.rulesEnv" -}}
+- name: BILLING_MARKUP
+  value: {{ .Values.billing.markup | quote }}
+{{- with .Values.billing.freeModels }}
+- name: BILLING_FREE_MODELS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.billing.accountFrom }}
+- name: BILLING_ACCOUNT_FROM
+  value: {{ join "," . | quote }}
+{{- end }}
+- name: BILLING_INTERNAL_ACCOUNT
+  value: {{ .Values.billing.internalAccount | quote }}
+- name: BILLING_UNATTRIBUTED_ACCOUNT
+  value: {{ .Values.billing.unattributedAccount | quote }}
 {{- end }}

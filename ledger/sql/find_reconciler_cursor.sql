@@ -1,0 +1,1 @@
+SELECT reconciled_until FROM billing.reconciler_cursors WHERE source_system = %(source)s
