@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from charging.account import Accounts, internal_reason, payer
+from charging.caller import caller_of
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
@@ -67,11 +68,18 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None, int | None, bool]:
-    """Return when a call ended, milliseconds to its end and first token, and whether one is odd.
+class _Times(NamedTuple):
+    """When a call was, as far as that is believed; `odd` where it says a time that cannot be."""
 
-    Odd is a time that cannot be. An end that cannot be is when the call was received.
-    """
+    ended: datetime
+    started: datetime | None
+    latency_ms: int | None
+    ttft_ms: int | None
+    odd: bool
+
+
+def _times(callback: Callback, terms: ChargeTerms) -> _Times:
+    """Return when a call was. An end that cannot be is when the call was received."""
     received = terms.origin.received_ms / 1_000
     latest, dropped = received + _DAY, terms.reading.dropped
     start = _believed(callback.startTime, latest)
@@ -85,8 +93,9 @@ def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None
     )
     no_end = callback.endTime is None and "endTime" not in dropped
     occurred = end or (start if no_end else None) or received
-    return (
+    return _Times(
         datetime.fromtimestamp(occurred, UTC),
+        datetime.fromtimestamp(start, UTC) if start else None,
         _milliseconds(start, end),
         _milliseconds(start, first) if callback.stream else None,
         odd or (bool(dropped) and not TIMES.isdisjoint(dropped)),
@@ -150,13 +159,14 @@ def build_charge(
     clean = texts.clean
     named = accounts.internal if internal else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
+    caller = caller_of(metadata, clean)
     call_id = _call_id(callback)
     provider_call_id = clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
     model = clean(callback.model)
-    tags = callback.request_tags or []
+    tags = _tags(callback, clean)
     cost = _amount(callback.response_cost) or _ZERO
-    occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
+    times = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
@@ -174,7 +184,7 @@ def build_charge(
         charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
         charge_reason=internal or reason,
-        occurred_at=occurred_at,
+        occurred_at=times.ended,
         model=clean(callback.model_group) or model,
         provider_model=model,
         provider=clean(callback.custom_llm_provider),
@@ -184,27 +194,44 @@ def build_charge(
         tokens_out=_count(callback.completion_tokens),
         tokens_cached_in=cached,
         tokens_reasoning=reasoning,
-        latency_ms=latency_ms,
-        ttft_ms=ttft_ms,
+        latency_ms=times.latency_ms,
+        ttft_ms=times.ttft_ms,
         graph_id=clean(said("graph_id")),
         sub_agent_id=clean(said("sub_agent_id")),
         parent_sub_agent_id=clean(said("parent_sub_agent_id")),
         tool_call_id=clean(said("tool_call_id")),
-        tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
+        tags=tags,
+        team_id=caller.team_id,
+        team_alias=caller.team_alias,
+        key_alias=caller.key_alias,
+        organization_id=caller.organization_id,
         # Last, when all texts have been cleaned.
         marks=marks(
             reading,
             internal or reason,
             ("unattributed_account", named is None),
             ("text_replaced", texts.replaced),
-            ("tags_cut", len(tags) > _MAX_TAGS),
-            ("odd_time", odd_time),
+            ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
+            ("odd_time", times.odd),
             ("attribution_unreadable", spend.unreadable),
             ("attribution_misspelt", bool(spend.misspelt)),
         ),
     )
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None
-    return Charge(receipt, content_hash(receipt), provider_call_id, saved, settlement)
+    return Charge(
+        receipt,
+        content_hash(receipt),
+        provider_call_id,
+        saved,
+        settlement,
+        key_hash=caller.key_hash,
+        user_id=caller.user_id,
+        started_at=times.started,
+    )
+
+
+def _tags(callback: Callback, clean: Callable[[object], str | None]) -> list[str]:
+    return [kept for tag in (callback.request_tags or ())[:_MAX_TAGS] if (kept := clean(tag))]
 
 
 def _call_id(callback: Callback) -> str | None:
@@ -222,9 +249,16 @@ def _provider_call_id(callback: Callback) -> str | None:
     return headers.request_id if headers else None
 
 
-def build_deferred(callback: Callback, terms: ChargeTerms, reason: DeferredReason) -> Deferred:
+def build_deferred(
+    callback: Callback, terms: ChargeTerms, accounts: Accounts, reason: DeferredReason
+) -> Deferred:
     """Return the deferral; a positive `cost_breakdown.total_cost` becomes a suggestion."""
     texts = _Texts()
+    metadata = callback.metadata or _NO_METADATA
+    internal = internal_reason(metadata)
+    named = accounts.internal if internal else payer(callback, metadata, accounts)
+    said = spend_of(metadata).names.get
+    times = _times(callback, terms)
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
     return Deferred(
         reason=reason,
@@ -238,6 +272,12 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: DeferredReaso
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
         suggested_cost_usd=_amount(suggested) or None,
-        occurred_at=_times(callback, terms)[0],
+        occurred_at=times.ended,
         sent_cost=terms.reading.sent_cost,
+        billing_account_id=texts.clean(named) or accounts.unattributed,
+        caller=caller_of(metadata, texts.clean),
+        started_at=times.started,
+        sub_agent_id=texts.clean(said("sub_agent_id")),
+        parent_sub_agent_id=texts.clean(said("parent_sub_agent_id")),
+        tags=_tags(callback, texts.clean),
     )

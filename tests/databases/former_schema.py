@@ -15,9 +15,22 @@ _DETAILS: Final = (
     " tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,"
     " parent_sub_agent_id, tool_call_id, tags, saved_cache_cost"
 )
-_DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
+_OF_CALLERS: Final = (
+    "started_at, team_id, team_alias, key_alias, key_hash, user_id, organization_id"
+)
+_OF_DEFERRED: Final = f"{_OF_CALLERS}, billing_account_id, sub_agent_id, parent_sub_agent_id, tags"
+
+
+def _dropped(columns: str) -> str:
+    return ", ".join(f"DROP COLUMN {one}" for one in columns.split(", "))
+
 
 UNDO: Final = {
+    "0012": """
+DROP VIEW billing.spend;
+DROP INDEX billing.charge_receipts_account_day, billing.charge_receipts_team_day,
+    billing.charge_receipts_days;
+""",
     "0011": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
@@ -46,8 +59,8 @@ BEGIN
 END $$;
 ALTER TABLE billing.llm_charge_details ADD CONSTRAINT llm_charge_details_charge_receipt_id_fkey
     FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts (id);
-ALTER TABLE billing.charge_receipts {_DROPPED};
-ALTER TABLE billing.deferred_calls DROP COLUMN receipt_id;
+ALTER TABLE billing.charge_receipts {_dropped(f"{_DETAILS}, {_OF_CALLERS}")};
+ALTER TABLE billing.deferred_calls DROP COLUMN receipt_id, {_dropped(_OF_DEFERRED)};
 {migrations()["0009"]}
 """,  # noqa: S608 - our names
     "0009": """

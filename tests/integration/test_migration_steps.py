@@ -23,22 +23,27 @@ ROOT = Path(__file__).parents[2]
 STEPS = "0011"
 
 
-@pytest.mark.parametrize("taken", range(10))
-def test_an_interrupted_migration_goes_on(former_url: str, migrated_whole: str, taken: int) -> None:
+@pytest.mark.parametrize(
+    ("revision", "taken"),
+    [*((STEPS, taken) for taken in range(10)), *(("0012", taken) for taken in (1, 3, 5, 9, 11))],
+)
+def test_an_interrupted_migration_goes_on(
+    former_url: str, migrated_whole: str, revision: str, taken: int
+) -> None:
     """After whichever step it ended, and with an index that it left half made."""
     with former_release():
         write_to(former_url, [decided(element()), decided(element(id="2"))])
-    migrate(former_url, "0010")
+    migrate(former_url, f"{int(revision) - 1:04}")
     with psycopg.connect(former_url, autocommit=True) as connection:
-        for step in itertools.islice(run(connection, migrations()[STEPS]), taken):
+        for step in itertools.islice(run(connection, migrations()[revision]), taken):
             step.take()
-        if taken == 2:
+        if (revision, taken) == (STEPS, 2):
             with pytest.raises(psycopg.errors.UniqueViolation):
                 connection.execute(
                     "CREATE UNIQUE INDEX CONCURRENTLY charge_receipts_response_hash"
                     " ON billing.charge_receipts (stream) NULLS NOT DISTINCT"
                 )
-    assert migrate(former_url) == ["0011"]
+    assert migrate(former_url) == [one for one in (STEPS, "0012") if one >= revision]
     assert described(former_url) == migrated_whole
     with psycopg.connect(former_url) as connection:
         invalid = connection.execute("SELECT FROM pg_index WHERE NOT indisvalid").fetchall()
@@ -67,7 +72,7 @@ def test_a_migration_that_is_killed_while_it_makes_an_index_is_finished_by_the_n
             process.wait(NET_SECONDS)
         # Nobody is held up by what it left.
         assert write_to(former_url, [decided(element(id="meanwhile"))]) == ["created usage"]
-    assert migrate(former_url) == ["0011"]
+    assert migrate(former_url) == ["0011", "0012"]
     assert described(former_url) == migrated_whole
 
 
@@ -98,7 +103,7 @@ def test_two_that_migrate_at_once_do_it_together(former_url: str, migrated_whole
     with ThreadPoolExecutor() as pool:
         found = [pool.submit(migrate, former_url) for _ in range(3)]
         applied = [revision for one in found for revision in one.result(NET_SECONDS)]
-    assert sorted(applied) == ["0010", "0011"]
+    assert sorted(applied) == ["0010", "0011", "0012"]
     assert described(former_url) == migrated_whole
 
 
@@ -146,4 +151,4 @@ def test_a_long_report_makes_a_migration_give_up_and_holds_no_writer_up(
         thread.join(NET_SECONDS)
     assert set(written) == {"created usage"}
     reader.rollback()
-    assert migrate(former_url)[-1] == "0011"
+    assert migrate(former_url)[-1] == "0012"

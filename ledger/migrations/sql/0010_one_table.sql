@@ -57,6 +57,30 @@ BEGIN
     END IF;
 END $$;
 
+-- Whose call it was, and when it began. 0012 says the same once more, for ledgers that had this
+-- migration before these columns were in it: members of this release write them.
+ALTER TABLE billing.charge_receipts
+    ADD COLUMN IF NOT EXISTS started_at      timestamptz,
+    ADD COLUMN IF NOT EXISTS team_id         text,
+    ADD COLUMN IF NOT EXISTS team_alias      text,
+    ADD COLUMN IF NOT EXISTS key_alias       text,
+    ADD COLUMN IF NOT EXISTS key_hash        text,
+    ADD COLUMN IF NOT EXISTS user_id         text,
+    ADD COLUMN IF NOT EXISTS organization_id text;
+
+ALTER TABLE billing.deferred_calls
+    ADD COLUMN IF NOT EXISTS started_at          timestamptz,
+    ADD COLUMN IF NOT EXISTS billing_account_id  text,
+    ADD COLUMN IF NOT EXISTS team_id             text,
+    ADD COLUMN IF NOT EXISTS team_alias          text,
+    ADD COLUMN IF NOT EXISTS key_alias           text,
+    ADD COLUMN IF NOT EXISTS key_hash            text,
+    ADD COLUMN IF NOT EXISTS user_id             text,
+    ADD COLUMN IF NOT EXISTS organization_id     text,
+    ADD COLUMN IF NOT EXISTS sub_agent_id        text,
+    ADD COLUMN IF NOT EXISTS parent_sub_agent_id text,
+    ADD COLUMN IF NOT EXISTS tags                text[];
+
 -- The one place for receipts of all ages. `stream` is in every row that has its own details.
 CREATE OR REPLACE VIEW billing.detailed_receipts AS
 SELECT
@@ -83,7 +107,9 @@ SELECT
     coalesce(receipt.parent_sub_agent_id, former.parent_sub_agent_id) AS parent_sub_agent_id,
     coalesce(receipt.tool_call_id, former.tool_call_id) AS tool_call_id,
     coalesce(receipt.tags, former.tags) AS tags,
-    coalesce(receipt.saved_cache_cost, former.saved_cache_cost) AS saved_cache_cost
+    coalesce(receipt.saved_cache_cost, former.saved_cache_cost) AS saved_cache_cost,
+    receipt.started_at, receipt.team_id, receipt.team_alias, receipt.key_alias, receipt.key_hash,
+    receipt.user_id, receipt.organization_id
 FROM billing.charge_receipts AS receipt
 LEFT JOIN billing.former_charge_details AS former
     ON former.charge_receipt_id = receipt.id AND receipt.stream IS NULL;
@@ -134,7 +160,10 @@ SELECT
     deferred.provider, deferred.tokens_in, deferred.tokens_out, deferred.kafka_topic,
     deferred.kafka_topic_id, deferred.kafka_partition, deferred.kafka_offset, deferred.occurred_at,
     deferred.deferred_at, deferred.resolved_at, deferred.resolution, deferred.resolved_by,
-    deferred.resolution_note
+    deferred.resolution_note,
+    deferred.started_at, deferred.billing_account_id, deferred.team_id, deferred.team_alias,
+    deferred.key_alias, deferred.key_hash, deferred.user_id, deferred.organization_id,
+    deferred.sub_agent_id, deferred.parent_sub_agent_id, deferred.tags
 FROM billing.deferred_calls AS deferred
 WHERE deferred.resolved_at IS NULL
     AND NOT EXISTS (
@@ -146,3 +175,5 @@ COMMENT ON TABLE billing.former_charge_details IS 'Details of receipts from befo
 COMMENT ON VIEW billing.detailed_receipts IS 'Receipts with their details, wherever these stand.';
 COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
 COMMENT ON COLUMN billing.deferred_calls.receipt_id IS 'Which id the receipt of the call has or would have; NULL until migrate fills it in.';
+COMMENT ON COLUMN billing.charge_receipts.started_at IS 'When the call began; occurred_at is its end. NULL where nothing said it, and in receipts from before 0012.';
+COMMENT ON COLUMN billing.charge_receipts.key_hash IS 'LiteLLM''s hash of the key that called, never the key.';
