@@ -4,6 +4,7 @@ A moment is in UTC unless a zone is written with it, whatever the machine's own 
 is its midnight.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +15,7 @@ from operator_cli.terminal import fail
 from runtime.rows import cell
 
 RULE: Final = "UTC unless a zone is written"
+_MONTH: Final = re.compile(r"(20|2[1-9]|[3-8][0-9])\d\d-(0[1-9]|1[0-2])")
 _FORMS: Final = "2026-11-01, 2026-11-01T09:30 or 2026-11-01T09:30+01:00"
 
 
@@ -54,6 +56,15 @@ def period_of(since: datetime | None, until: datetime | None) -> Period:
     if since and until and until <= since:
         fail(f"the period ends at {cell(until)} and begins at {cell(since)}: nothing is in it", 2)
     return Period(since, until)
+
+
+def month_of(text: str) -> tuple[datetime, datetime]:
+    """Return the beginning and the end of a month of UTC; ends the command with 2 for none."""
+    if not _MONTH.fullmatch(text):
+        fail(f"{text!r} is no month: write 2026-10; it is a month of UTC", 2)
+    year, month = int(text[:4]), int(text[5:])
+    end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    return datetime(year, month, 1, tzinfo=UTC), end
 
 
 def _parsed(text: str) -> datetime:
