@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import msgspec
 
 from charging.account import Accounts, internal_reason, payer
-from charging.caller import caller_of
+from charging.caller import Caller, caller_of
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
@@ -68,18 +68,15 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-class _Times(NamedTuple):
-    """When a call was, as far as that is believed; `odd` where it says a time that cannot be."""
-
-    ended: datetime
-    started: datetime | None
-    latency_ms: int | None
-    ttft_ms: int | None
-    odd: bool
+_Times: TypeAlias = tuple[datetime, datetime | None, int | None, int | None, bool]
+"""Its end and start, milliseconds to its end and first token, and whether one of them is odd."""
 
 
 def _times(callback: Callback, terms: ChargeTerms) -> _Times:
-    """Return when a call was. An end that cannot be is when the call was received."""
+    """Return when a call was, as far as that is believed.
+
+    Odd is a time that cannot be. An end that cannot be is when the call was received.
+    """
     received = terms.origin.received_ms / 1_000
     latest, dropped = received + _DAY, terms.reading.dropped
     start = _believed(callback.startTime, latest)
@@ -93,7 +90,7 @@ def _times(callback: Callback, terms: ChargeTerms) -> _Times:
     )
     no_end = callback.endTime is None and "endTime" not in dropped
     occurred = end or (start if no_end else None) or received
-    return _Times(
+    return (
         datetime.fromtimestamp(occurred, UTC),
         datetime.fromtimestamp(start, UTC) if start else None,
         _milliseconds(start, end),
@@ -159,14 +156,14 @@ def build_charge(
     clean = texts.clean
     named = accounts.internal if internal else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
-    caller = caller_of(metadata, clean)
+    team, team_alias, key_alias, key_hash, user, organization = caller_of(metadata, clean)
     call_id = _call_id(callback)
     provider_call_id = clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
     model = clean(callback.model)
     tags = _tags(callback, clean)
     cost = _amount(callback.response_cost) or _ZERO
-    times = _times(callback, terms)
+    ended, started, latency_ms, ttft_ms, odd_time = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
@@ -184,7 +181,7 @@ def build_charge(
         charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
         charge_reason=internal or reason,
-        occurred_at=times.ended,
+        occurred_at=ended,
         model=clean(callback.model_group) or model,
         provider_model=model,
         provider=clean(callback.custom_llm_provider),
@@ -194,17 +191,17 @@ def build_charge(
         tokens_out=_count(callback.completion_tokens),
         tokens_cached_in=cached,
         tokens_reasoning=reasoning,
-        latency_ms=times.latency_ms,
-        ttft_ms=times.ttft_ms,
+        latency_ms=latency_ms,
+        ttft_ms=ttft_ms,
         graph_id=clean(said("graph_id")),
         sub_agent_id=clean(said("sub_agent_id")),
         parent_sub_agent_id=clean(said("parent_sub_agent_id")),
         tool_call_id=clean(said("tool_call_id")),
         tags=tags,
-        team_id=caller.team_id,
-        team_alias=caller.team_alias,
-        key_alias=caller.key_alias,
-        organization_id=caller.organization_id,
+        team_id=team,
+        team_alias=team_alias,
+        key_alias=key_alias,
+        organization_id=organization,
         # Last, when all texts have been cleaned.
         marks=marks(
             reading,
@@ -212,7 +209,7 @@ def build_charge(
             ("unattributed_account", named is None),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
-            ("odd_time", times.odd),
+            ("odd_time", odd_time),
             ("attribution_unreadable", spend.unreadable),
             ("attribution_misspelt", bool(spend.misspelt)),
         ),
@@ -224,9 +221,9 @@ def build_charge(
         provider_call_id,
         saved,
         settlement,
-        key_hash=caller.key_hash,
-        user_id=caller.user_id,
-        started_at=times.started,
+        key_hash=key_hash,
+        user_id=user,
+        started_at=started,
     )
 
 
@@ -258,7 +255,7 @@ def build_deferred(
     internal = internal_reason(metadata)
     named = accounts.internal if internal else payer(callback, metadata, accounts)
     said = spend_of(metadata).names.get
-    times = _times(callback, terms)
+    ended, started, *_ = _times(callback, terms)
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
     return Deferred(
         reason=reason,
@@ -272,11 +269,11 @@ def build_deferred(
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
         suggested_cost_usd=_amount(suggested) or None,
-        occurred_at=times.ended,
+        occurred_at=ended,
         sent_cost=terms.reading.sent_cost,
         billing_account_id=texts.clean(named) or accounts.unattributed,
-        caller=caller_of(metadata, texts.clean),
-        started_at=times.started,
+        caller=Caller(*caller_of(metadata, texts.clean)),
+        started_at=started,
         sub_agent_id=texts.clean(said("sub_agent_id")),
         parent_sub_agent_id=texts.clean(said("parent_sub_agent_id")),
         tags=_tags(callback, texts.clean),

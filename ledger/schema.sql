@@ -361,19 +361,15 @@ CREATE VIEW billing.spend AS
  SELECT (COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date AS day,
     COALESCE(started_at, occurred_at) AS started_at, occurred_at AS ended_at,
     billing_account_id AS account, team_id, team_alias, key_hash, key_alias, user_id,
-    organization_id, model, provider, call_type,
-        CASE
-            WHEN NOT ('unattributed_run'::text = ANY (marks)) THEN run_id
-            ELSE NULL::text
-        END AS run_id,
-    attempt, graph_id, sub_agent_id, parent_sub_agent_id, tool_call_id, tags,
-    charge_reason, cost_source, marks, tokens_in, tokens_out, tokens_cached_in,
-    tokens_reasoning, response_cost_usd, charged_usd, charged_credits, id AS receipt_id,
-    source_system, call_key, litellm_call_id, response_id, created_at
+    organization_id, model, provider, call_type, run_id, attempt, graph_id, sub_agent_id,
+    parent_sub_agent_id, tool_call_id, tags, charge_reason, cost_source, marks, tokens_in,
+    tokens_out, tokens_cached_in, tokens_reasoning, response_cost_usd, charged_usd,
+    charged_credits, id AS receipt_id, source_system, call_key, litellm_call_id,
+    response_id, created_at
    FROM billing.detailed_receipts receipt;
 COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billing spend: docs/finance.md says what each column is.';
 COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
-COMMENT ON COLUMN billing.spend.run_id IS 'NULL where the call names no run.';
+COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
 
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;

@@ -7,7 +7,7 @@ does not know that, as those from before migration 0012, when it ended.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from psycopg import Connection
@@ -20,6 +20,9 @@ from runtime.rows import Row
 NAMES: Final = ("account", "team", "key", "model", "provider", "day", "run", "agent")
 """By what spending can be told apart."""
 
+_BOUNDS: Final = (
+    "first_day", "before_day", "started_since", "started_until", "ended_since", "ended_until",
+)  # fmt: skip
 _ROWS: Final = 2_000
 """How many receipts of a statement are held at a time."""
 
@@ -52,12 +55,37 @@ class Spent:
 
 def spent(database_url: str, question: Question) -> Spent:
     """Return what was spent. Raises `LedgerError`."""
-    asked = asdict(question) | {name: name in question.by for name in NAMES}
-    with _moment(database_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with _moment(database_url) as connection:
+        return ask(connection, question)
+
+
+def ask(connection: Connection[Any], question: Question) -> Spent:
+    """Return what was spent, asked in a transaction of the caller's. Raises `LedgerError`."""
+    asked = asdict(question) | _bounds(question) | {name: name in question.by for name in NAMES}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        [hashes] = cursor.execute(query("hash_names"), asked).fetchall()
         return Spent(
-            cursor.execute(query("spend_receipts"), asked).fetchall(),
+            cursor.execute(query("spend_receipts"), asked | hashes).fetchall(),
             cursor.execute(query("spend_deferrals"), asked).fetchall(),
         )
+
+
+def _bounds(question: Question) -> dict[str, date | None]:
+    """Return the period as days, and as times where these say more than the days."""
+    since = question.since and question.since.astimezone(UTC)
+    until = question.until and question.until.astimezone(UTC)
+    if question.by_end:
+        times = {"ended_since": since, "ended_until": until}
+        return {**dict.fromkeys(_BOUNDS), **times}
+    starts = since is None or since.time() == time.min
+    ends = until is None or until.time() == time.min
+    return {
+        **dict.fromkeys(_BOUNDS),
+        "first_day": since and since.date(),
+        "before_day": until and (until.date() if ends else until.date() + timedelta(days=1)),
+        "started_since": None if starts else since,
+        "started_until": None if ends else until,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +101,12 @@ class Statement:
 
 
 @contextmanager
-def statement(
-    database_url: str, account: str, since: datetime, until: datetime
-) -> Iterator[Statement]:
-    """Yield what an account owes for calls from `since` on and before `until`.
+def statement(database_url: str, account: str, first: date, before: date) -> Iterator[Statement]:
+    """Yield what an account owes for calls that began on the day `first` or later, before `before`.
 
     Holds a few receipts at a time, however many there are. Raises `LedgerError`.
     """
-    asked = {"account": account, "since": since, "until": until}
+    asked = {"account": account, "first_day": first, "before_day": before}
     with _moment(database_url) as connection:
         with connection.cursor(row_factory=dict_row) as cursor:
             [found] = cursor.execute(query("statement_open"), asked).fetchall()

@@ -73,7 +73,7 @@ def statement(
     url = found.database_url.get_secret_value()
     if form is not Form.JSON:
         remark(f"statement of {cell(account)}: calls that began {Period(since, until)}", form)
-    with explained(found), taken(url, account, since, until) as one:
+    with explained(found), taken(url, account, since.date(), until.date()) as one:
         receipts = _added(one.receipts, sums)
         match form:
             case Form.JSON:

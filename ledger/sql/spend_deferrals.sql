@@ -32,5 +32,5 @@ WHERE (
     AND (cardinality(%(accounts)s::text[]) = 0 OR billing_account_id = ANY(%(accounts)s))
     AND (cardinality(%(teams)s::text[]) = 0 OR team_id = ANY(%(teams)s))
     AND (cardinality(%(models)s::text[]) = 0 OR model = ANY(%(models)s))
-    AND (cardinality(%(runs)s::text[]) = 0 OR nullif(run_id, call_key) = ANY(%(runs)s))
+    AND (cardinality(%(runs)s::text[]) = 0 OR run_id = ANY(%(runs)s))
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -1,7 +1,8 @@
--- The receipts of an account whose calls began in a period, in the order of their checksum.
+-- The receipts of an account whose calls began on the days of a period, in the order of their checksum.
 SELECT
     spent.started_at AS started, spent.receipt_id AS receipt, spent.litellm_call_id AS call,
-    spent.team_id AS team, spent.key_alias AS key, spent.model, spent.run_id AS run,
+    spent.team_id AS team, spent.key_alias AS key, spent.model,
+    CASE WHEN NOT 'unattributed_run' = ANY(spent.marks) THEN spent.run_id END AS run,
     spent.sub_agent_id AS agent, spent.charge_reason AS reason,
     trim_scale(spent.response_cost_usd) AS "cost USD",
     trim_scale(spent.charged_usd) AS "charged USD",
@@ -9,8 +10,6 @@ SELECT
 FROM billing.spend AS spent
 WHERE spent.account = %(account)s
     AND hashtextextended(spent.account, 0) = hashtextextended(%(account)s::text, 0)
-    AND spent.day >= (%(since)s::timestamptz AT TIME ZONE 'UTC')::date
-    AND spent.day <= (%(until)s::timestamptz AT TIME ZONE 'UTC')::date
-    AND spent.started_at >= %(since)s
-    AND spent.started_at < %(until)s
+    AND spent.day >= %(first_day)s
+    AND spent.day < %(before_day)s
 ORDER BY spent.started_at, spent.receipt_id

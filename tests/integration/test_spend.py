@@ -1,26 +1,33 @@
 """A month closes: `billing spend` and `billing statement` against figures computed beside them."""
 
 import csv
-import hashlib
 import io
 import json
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from ledger.queries import query
+from ledger.spend import Question, ask
 from operator_cli.__main__ import app
 from tests.databases.former_member import former_release
 from tests.databases.writing import write_to
 from tests.inputs.callbacks import costing, decided, element, policy
 from tests.inputs.months import NOVEMBER, OCTOBER, TEAMS, Call, Sums, calls
 
+PAGE = Path(__file__).parents[2] / "docs" / "finance.md"
 OF_OCTOBER = ("--from", "2026-10-01", "--to", "2026-11-01")
+SINCE, UNTIL = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
 COUNT = 3_000
 MARKUP = "1.25"
 Rows = list[dict[str, Any]]
@@ -147,7 +154,7 @@ def test_the_last_row_people_see_is_the_sum_of_the_others(month: tuple[str, list
 
 
 def test_a_statement_has_every_receipt_and_a_checksum_that_anybody_can_compute(
-    month: tuple[str, list[Call]],
+    month: tuple[str, list[Call]], tmp_path: Path
 ) -> None:
     url, made = month
     wanted = expected(made, lambda call: call.account, lambda call: call.started)["team-b"]
@@ -160,14 +167,17 @@ def test_a_statement_has_every_receipt_and_a_checksum_that_anybody_can_compute(
     assert total["open deferrals"] == wanted.deferred > 0
     printed, beside = run(url, "statement", "team-b", "2026-10", "--csv")
     rows = table(printed)
-    # As docs/finance.md tells it.
-    digest = hashlib.sha256(b'["billing statement v1","team-b","2026-10"]\n')
-    for row in rows:
-        values = [
-            row[name] for name in ("receipt", "started", "cost USD", "charged USD", "credits")
-        ]
-        digest.update(json.dumps(values, separators=(",", ":")).encode() + b"\n")
-    assert total["checksum"] == f"sha256:{digest.hexdigest()}"
+    kept = tmp_path / "team-b.csv"
+    kept.write_text(printed, "utf-8", newline="")
+    # By the program of docs/finance.md, which has none of our code.
+    program = PAGE.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    computed = subprocess.run(
+        [sys.executable, "-I", "-c", program, "team-b", "2026-10", kept],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert total["checksum"] == computed.stdout.strip()
     assert total["checksum"] in beside
     assert sum(int(row["credits"]) for row in rows) == wanted.credits
     people, _ = run(url, "statement", "team-b", "2026-10")
@@ -309,3 +319,36 @@ def test_the_view_for_peoples_own_tools_says_what_the_command_says(
         ).fetchall()
     said = said_by(url, "team")
     assert sorted(rows) == sorted((row["team"], row["calls"], row["credits"]) for row in said)
+
+
+@pytest.mark.parametrize(
+    ("index", "asked"),
+    [
+        ("charge_receipts_team_day", {"teams": ["team-a"]}),
+        ("charge_receipts_account_day", {"accounts": ["user-3"]}),
+        ("_day", {}),
+        ("charge_receipts_days", {"by_end": True}),
+        ("charge_receipts_run_id", {"runs": ["run-1"], "since": None, "until": None}),
+        ("charge_receipts_team_day", {"teams": ["team-a"], "since": SINCE.replace(hour=9)}),
+    ],
+)
+def test_no_question_of_a_month_reads_the_whole_ledger(
+    migrated_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    index: str,
+    asked: dict[str, Any],
+) -> None:
+    """Whatever it asks by: a plan that can do without reading all of it has an index for it."""
+    plans = list[str]()
+
+    def explained(name: str) -> LiteralString:
+        return f"EXPLAIN {query(name)}" if name == "spend_receipts" else query(name)
+
+    monkeypatch.setattr("ledger.spend.query", explained)
+    with psycopg.connect(migrated_database_url) as connection:
+        connection.execute("SET enable_seqscan = off")
+        question = Question(("model",), **{"since": SINCE, "until": UNTIL, **asked})
+        plans += [row["QUERY PLAN"] for row in ask(connection, question).receipts]
+    plan = "\n".join(plans)
+    assert "Seq Scan on charge_receipts" not in plan
+    assert index in plan, plan

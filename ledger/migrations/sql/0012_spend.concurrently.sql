@@ -88,9 +88,7 @@ SELECT
     receipt.occurred_at AS ended_at,
     receipt.billing_account_id AS account, receipt.team_id, receipt.team_alias, receipt.key_hash,
     receipt.key_alias, receipt.user_id, receipt.organization_id, receipt.model, receipt.provider,
-    receipt.call_type,
-    CASE WHEN NOT 'unattributed_run' = ANY(receipt.marks) THEN receipt.run_id END AS run_id,
-    receipt.attempt, receipt.graph_id, receipt.sub_agent_id, receipt.parent_sub_agent_id,
+    receipt.call_type, receipt.run_id, receipt.attempt, receipt.graph_id, receipt.sub_agent_id, receipt.parent_sub_agent_id,
     receipt.tool_call_id, receipt.tags, receipt.charge_reason, receipt.cost_source, receipt.marks,
     receipt.tokens_in, receipt.tokens_out, receipt.tokens_cached_in, receipt.tokens_reasoning,
     receipt.response_cost_usd, receipt.charged_usd, receipt.charged_credits,
@@ -104,7 +102,7 @@ COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billin
 
 COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
 
-COMMENT ON COLUMN billing.spend.run_id IS 'NULL where the call names no run.';
+COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
 
 -- The calls of an account or of a team in a month. All calls of one day share a key, so that their
 -- entries become lists of a few bytes each; a question names the hash, the day and the name itself.
