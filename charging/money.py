@@ -37,11 +37,14 @@ def charge(response_cost_usd: Decimal, markup: Decimal) -> tuple[Decimal, int]:
 
 
 def summed(amounts: Iterable[Decimal]) -> Decimal:
-    """Return the exact sum. Raises a `decimal` signal rather than return an inexact one."""
+    """Return the exact sum, without zeros at its end.
+
+    Raises a `decimal` signal rather than return an inexact one.
+    """
     total = Decimal(0)
     for amount in amounts:
         total = _EXACT.add(total, amount)
-    return total
+    return Decimal(trimmed(total))
 
 
 def trimmed(amount: Decimal) -> str:

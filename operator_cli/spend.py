@@ -64,7 +64,7 @@ def spend(
     if form is Form.JSON:
         show_json(_for_programs(names, period, counted, listing, total))
         return
-    remark(f"calls that {counted} {period or 'at any time'}; days are days of UTC", form)
+    remark(f"calls that {counted} {str(period) or 'at any time'}; days are days of UTC", form)
     if form is Form.CSV:
         show("", listing if names else Listing(tuple(total), [total]), form)
     else:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from demo.spending import spending
 from ledger.queries import query
 from ledger.spend import Question, ask
 from operator_cli.__main__ import app
@@ -145,6 +146,7 @@ def test_every_combination_of_names_adds_up_to_the_same(month: tuple[str, list[C
 
 def test_the_last_row_people_see_is_the_sum_of_the_others(month: tuple[str, list[Call]]) -> None:
     url, _ = month
+    assert "calls that began at any time; days are days of UTC" in run(url, "spend")[0]
     printed, _ = run(url, "spend", *OF_OCTOBER, "--by", "team")
     lines = [line.split() for line in printed.splitlines() if line.strip()]
     rows = [line for line in lines if line[0] in TEAMS]
@@ -352,3 +354,39 @@ def test_no_question_of_a_month_reads_the_whole_ledger(
     plan = "\n".join(plans)
     assert "Seq Scan on charge_receipts" not in plan
     assert index in plan, plan
+
+
+def test_the_demo_tells_what_the_command_says(migrated_database_url: str) -> None:
+    url = migrated_database_url
+    agents = [("planner", None), ("writer", "planner"), ("checker", "writer"), (None, None)]
+    values = [
+        element(
+            id=f"{number}",
+            litellm_call_id=f"{number}",
+            metadata={
+                "spend_logs_metadata": {
+                    "run_id": "trip",
+                    "sub_agent_id": agent,
+                    "parent_sub_agent_id": under,
+                }
+            },
+        )
+        for number, (agent, under) in enumerate(agents)
+    ]
+    alone = element(id="alone", litellm_call_id="alone", metadata={}, end_user='o\'brien, "x"')
+    others = element(id="other", litellm_call_id="other", end_user="others")
+    write_to(url, [decided(value) for value in (*values, alone, others)])
+    found = spending(url, SINCE, ["acct-1", 'o\'brien, "x"'])
+    assert [(run.run_id, run.calls, run.charged_credits) for run in found.runs] == [
+        ("trip", 4, 1440),
+        (None, 1, 360),
+    ]
+    tree = [
+        (one.depth, one.sub_agent_id, one.credits_below) for one in found.sub_agents if one.run_id
+    ]
+    assert tree == [
+        (0, None, 360),
+        (0, "planner", 1080),
+        (1, "writer", 720),
+        (2, "checker", 360),
+    ]

@@ -45,6 +45,7 @@ def deferrals(count: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - of
 @given(st.lists(AMOUNTS))
 def test_MONEY_IS_EXACT_in_every_sum(amounts: Sequence[Decimal]) -> None:
     assert Fraction(summed(amounts)) == sum(map(Fraction, amounts))
+    assert str(summed([Decimal("0.4"), Decimal("1.60")])) == "2"
 
 
 ROWS = st.lists(
