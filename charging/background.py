@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from charging.call_shape import priced_later, reads
+from charging.caller import Caller
 from charging.money import trimmed
 from charging.outcomes import Charge, Deferred, DeferredReason, Link, Role
 from schemas.background import ResponseState, read_response
@@ -153,6 +154,10 @@ def inherit(charge: Charge, create: Receipt) -> Charge:
         parent_sub_agent_id=create.parent_sub_agent_id,
         tool_call_id=create.tool_call_id,
         tags=create.tags,
+        team_id=create.team_id,
+        team_alias=create.team_alias,
+        key_alias=create.key_alias,
+        organization_id=create.organization_id,
         marks=sorted(marks),
     )
     return under(replace(charge, receipt=inherited), receipt.call_key)
@@ -183,4 +188,12 @@ def deferred_of(charge: Charge, reason: DeferredReason, call_key: str) -> Deferr
         occurred_at=r.occurred_at,
         link=charge.link,
         held=replace(charge, link=None),
+        billing_account_id=r.billing_account_id,
+        caller=Caller(
+            r.team_id, r.team_alias, r.key_alias, charge.key_hash, charge.user_id, r.organization_id
+        ),
+        started_at=charge.started_at,
+        sub_agent_id=r.sub_agent_id,
+        parent_sub_agent_id=r.parent_sub_agent_id,
+        tags=r.tags,
     )

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from charging.account import Accounts, internal_reason, payer
+from charging.caller import Caller, caller_of
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
@@ -67,8 +68,12 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
 
 
-def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None, int | None, bool]:
-    """Return when a call ended, milliseconds to its end and first token, and whether one is odd.
+_Times: TypeAlias = tuple[datetime, datetime | None, int | None, int | None, bool]
+"""Its end and start, milliseconds to its end and first token, and whether one of them is odd."""
+
+
+def _times(callback: Callback, terms: ChargeTerms) -> _Times:
+    """Return when a call was, as far as that is believed.
 
     Odd is a time that cannot be. An end that cannot be is when the call was received.
     """
@@ -87,6 +92,7 @@ def _times(callback: Callback, terms: ChargeTerms) -> tuple[datetime, int | None
     occurred = end or (start if no_end else None) or received
     return (
         datetime.fromtimestamp(occurred, UTC),
+        datetime.fromtimestamp(start, UTC) if start else None,
         _milliseconds(start, end),
         _milliseconds(start, first) if callback.stream else None,
         odd or (bool(dropped) and not TIMES.isdisjoint(dropped)),
@@ -150,13 +156,14 @@ def build_charge(
     clean = texts.clean
     named = accounts.internal if internal else payer(callback, metadata, accounts)
     account = clean(named) or accounts.unattributed
+    team, team_alias, key_alias, key_hash, user, organization = caller_of(metadata, clean)
     call_id = _call_id(callback)
     provider_call_id = clean(_provider_call_id(callback))
     clean(said("run_id"))  # Its identity made it storable; only the remark is missing.
     model = clean(callback.model)
-    tags = callback.request_tags or []
+    tags = _tags(callback, clean)
     cost = _amount(callback.response_cost) or _ZERO
-    occurred_at, latency_ms, ttft_ms, odd_time = _times(callback, terms)
+    ended, started, latency_ms, ttft_ms, odd_time = _times(callback, terms)
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
@@ -174,7 +181,7 @@ def build_charge(
         charged_credits=charged_credits,
         cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
         charge_reason=internal or reason,
-        occurred_at=occurred_at,
+        occurred_at=ended,
         model=clean(callback.model_group) or model,
         provider_model=model,
         provider=clean(callback.custom_llm_provider),
@@ -190,21 +197,38 @@ def build_charge(
         sub_agent_id=clean(said("sub_agent_id")),
         parent_sub_agent_id=clean(said("parent_sub_agent_id")),
         tool_call_id=clean(said("tool_call_id")),
-        tags=[kept for tag in tags[:_MAX_TAGS] if (kept := clean(tag))],
+        tags=tags,
+        team_id=team,
+        team_alias=team_alias,
+        key_alias=key_alias,
+        organization_id=organization,
         # Last, when all texts have been cleaned.
         marks=marks(
             reading,
             internal or reason,
             ("unattributed_account", named is None),
             ("text_replaced", texts.replaced),
-            ("tags_cut", len(tags) > _MAX_TAGS),
+            ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
             ("odd_time", odd_time),
             ("attribution_unreadable", spend.unreadable),
             ("attribution_misspelt", bool(spend.misspelt)),
         ),
     )
     saved = _amount(callback.saved_cache_cost) if callback.cache_hit else None
-    return Charge(receipt, content_hash(receipt), provider_call_id, saved, settlement)
+    return Charge(
+        receipt,
+        content_hash(receipt),
+        provider_call_id,
+        saved,
+        settlement,
+        key_hash=key_hash,
+        user_id=user,
+        started_at=started,
+    )
+
+
+def _tags(callback: Callback, clean: Callable[[object], str | None]) -> list[str]:
+    return [kept for tag in (callback.request_tags or ())[:_MAX_TAGS] if (kept := clean(tag))]
 
 
 def _call_id(callback: Callback) -> str | None:
@@ -222,9 +246,16 @@ def _provider_call_id(callback: Callback) -> str | None:
     return headers.request_id if headers else None
 
 
-def build_deferred(callback: Callback, terms: ChargeTerms, reason: DeferredReason) -> Deferred:
+def build_deferred(
+    callback: Callback, terms: ChargeTerms, accounts: Accounts, reason: DeferredReason
+) -> Deferred:
     """Return the deferral; a positive `cost_breakdown.total_cost` becomes a suggestion."""
     texts = _Texts()
+    metadata = callback.metadata or _NO_METADATA
+    internal = internal_reason(metadata)
+    named = accounts.internal if internal else payer(callback, metadata, accounts)
+    said = spend_of(metadata).names.get
+    ended, started, *_ = _times(callback, terms)
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
     return Deferred(
         reason=reason,
@@ -238,6 +269,12 @@ def build_deferred(callback: Callback, terms: ChargeTerms, reason: DeferredReaso
         tokens_in=_count(callback.prompt_tokens),
         tokens_out=_count(callback.completion_tokens),
         suggested_cost_usd=_amount(suggested) or None,
-        occurred_at=_times(callback, terms)[0],
+        occurred_at=ended,
         sent_cost=terms.reading.sent_cost,
+        billing_account_id=texts.clean(named) or accounts.unattributed,
+        caller=Caller(*caller_of(metadata, texts.clean)),
+        started_at=started,
+        sub_agent_id=texts.clean(said("sub_agent_id")),
+        parent_sub_agent_id=texts.clean(said("parent_sub_agent_id")),
+        tags=_tags(callback, texts.clean),
     )

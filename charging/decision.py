@@ -103,7 +103,7 @@ def _judge_cost(
     if link := link_of(terms.reading, value, terms.origin.source_system):
         return linked(charge, link)
     if reads(callback.call_type) and callback.call_type not in BATCH_RETRIEVES:
-        deferred = build_deferred(callback, terms, DeferredReason.AMBIGUOUS_READ)
+        deferred = build_deferred(callback, terms, policy.accounts, DeferredReason.AMBIGUOUS_READ)
         return replace(
             deferred,
             call_key=read_key(callback.litellm_call_id, callback.id),
@@ -123,10 +123,10 @@ def _judge_zero(
         ended = link and link.role is Role.ENDED and verdict.reason is SkippedReason.NOT_BILLABLE
         return Skipped(verdict.reason, link) if ended else verdict
     if not is_ordered(terms.reading, value):
-        return build_deferred(callback, terms, verdict)
+        return build_deferred(callback, terms, policy.accounts, verdict)
     # Its receipt, were there one: whose it is, for the receipt of its result.
     ordered = build_charge(callback, terms, policy.accounts, policy.markup, ChargeReason.USAGE)
-    deferred = build_deferred(callback, terms, DeferredReason.AWAITING_RESULT)
+    deferred = build_deferred(callback, terms, policy.accounts, DeferredReason.AWAITING_RESULT)
     link = link_of(terms.reading, value, terms.origin.source_system)
     return replace(deferred, link=link, held=ordered) if link else deferred
 
@@ -152,7 +152,7 @@ def _decide_callback(value: bytes, record: Record, policy: Policy) -> Charge | D
         return Skipped(SkippedReason.SELF_TEST)
     terms = ChargeTerms(origin_of(record), reading)
     if reading.sent_cost is not None:
-        return build_deferred(callback, terms, DeferredReason.UNUSABLE_COST)
+        return build_deferred(callback, terms, policy.accounts, DeferredReason.UNUSABLE_COST)
     if callback.response_cost:
         return _judge_cost(callback, terms, policy, value)
     return _judge_zero(callback, terms, policy, value)

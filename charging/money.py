@@ -1,5 +1,6 @@
 """Money: exact decimals from the JSON text to the ledger (MONEY_IS_EXACT)."""
 
+from collections.abc import Iterable
 from decimal import (
     ROUND_CEILING,
     Clamped,
@@ -33,6 +34,17 @@ def charge(response_cost_usd: Decimal, markup: Decimal) -> tuple[Decimal, int]:
     charged_usd = _EXACT.multiply(response_cost_usd, markup)
     credits_ = _EXACT.multiply(charged_usd, CREDITS_PER_USD).to_integral_value(ROUND_CEILING)
     return charged_usd, int(credits_)
+
+
+def summed(amounts: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum, without zeros at its end.
+
+    Raises a `decimal` signal rather than return an inexact one.
+    """
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return Decimal(trimmed(total))
 
 
 def trimmed(amount: Decimal) -> str:

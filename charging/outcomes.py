@@ -3,6 +3,7 @@
 `gc=False`: none of these refers back to what holds it, so a garbage collector finds nothing.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from charging.caller import Caller
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, Receipt
 from schemas.record import Record
@@ -140,7 +142,10 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
-    """A receipt to write, with what the table keeps beside the event."""
+    """A receipt to write, with what the table keeps beside the event.
+
+    `started_at` is None where nothing that is believed says when the call began.
+    """
 
     receipt: Receipt
     content_hash: str
@@ -148,13 +153,17 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     saved_cache_cost: Decimal | None
     settlement: Settlement | None = None
     link: Link | None = None
+    key_hash: str | None = None
+    user_id: str | None = None
+    started_at: datetime | None = None
 
 
 class Deferred(msgspec.Struct, frozen=True, gc=False):
     """A call that should have cost something and says zero, nothing, or what is no money.
 
     `sent_cost` is what the sender wrote in the last case. `held` is what becomes a receipt, or what
-    a receipt takes over, when the other callbacks of `link` have come.
+    a receipt takes over, when the other callbacks of `link` have come. `billing_account_id` is whom
+    its receipt would charge.
     """
 
     reason: DeferredReason
@@ -172,6 +181,12 @@ class Deferred(msgspec.Struct, frozen=True, gc=False):
     sent_cost: str | None = None
     link: Link | None = None
     held: Charge | None = None
+    billing_account_id: str | None = None
+    caller: Caller = Caller()
+    started_at: datetime | None = None
+    sub_agent_id: str | None = None
+    parent_sub_agent_id: str | None = None
+    tags: Sequence[str] = ()
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False):

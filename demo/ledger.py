@@ -48,25 +48,6 @@ class Deferred:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """The sum of a run, or of all calls that name none; money in USD."""
-
-    run_id: str | None
-    calls: int
-    response_cost_usd: Decimal
-    charged_usd: Decimal
-    charged_credits: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubAgent(Run):
-    """The sum of a sub-agent in a run; without a name, of the run's own calls."""
-
-    sub_agent_id: str | None
-    parent_sub_agent_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Ledger:
     """Everything the ledger says about the demo's calls.
 
@@ -75,8 +56,6 @@ class Ledger:
 
     receipts: tuple[Receipt, ...]
     deferred: tuple[Deferred, ...]
-    runs: tuple[Run, ...]
-    sub_agents: tuple[SubAgent, ...]
     records: dict[tuple[str, str], int]
 
 
@@ -121,8 +100,6 @@ def _read(connection: psycopg.Connection, answers: tuple[Answer, ...], metrics_u
         return Ledger(
             receipts=_rows(connection, "receipts", Receipt, ids),
             deferred=_rows(connection, "deferred", Deferred, ids),
-            runs=_rows(connection, "runs", Run, ids),
-            sub_agents=_rows(connection, "sub_agents", SubAgent, ids),
             records=_records(metrics_url),
         )
 

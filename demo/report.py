@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.calls import Answer
-from demo.ledger import Ledger, Run, SubAgent
+from demo.ledger import Ledger
+from demo.spending import Run, Spending, SubAgent
 from demo.verdict import Check
 
 _WIDE = 106  # columns that all of a receipt takes; the tables after it name the runs as well
@@ -39,7 +40,7 @@ def add_call(table: Table, answer: Answer) -> None:
     )
 
 
-def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger) -> None:
+def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger, spent: Spending) -> None:
     """Print what became of the calls."""
     console.print()
     console.print(_receipts(answers, ledger, wide=console.width >= _WIDE))
@@ -50,9 +51,9 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger) -> None:
         if outcome not in ("created", "deferred"):
             console.print(f"{count} call(s) {outcome}: {reason}")
     console.print()
-    console.print(_runs(ledger.runs))
+    console.print(_runs(spent.runs))
     console.print()
-    console.print(_sub_agents(ledger.sub_agents))
+    console.print(_sub_agents(spent.sub_agents))
 
 
 def show_checks(console: Console, checks: Sequence[Check]) -> None:
@@ -70,6 +71,7 @@ def show_next(console: Console) -> None:
     table = Table(title="Where to look next", title_justify="left", box=None, show_header=False)
     table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
     table.add_row("report", "set -a; . .run/env; set +a; ./billing report")
+    table.add_row("spending", "./billing spend --by account,model; ./billing spend --by run,agent")
     table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
     table.add_row("tables", "charge_receipts, deferred_calls, receipt_conflicts")
     table.add_row(
@@ -143,12 +145,13 @@ def _runs(rows: Sequence[Run]) -> Table:
 
 
 def _sub_agents(rows: Sequence[SubAgent]) -> Table:
-    columns = ("run", "sub-agent", "under", "calls>", "charged, USD>", "credits>")
+    columns = ("run", "sub-agent", "calls>", "charged, USD>", "credits>", "with its sub-agents>")
     table = _table("Cost per sub-agent", *columns)
     for row in rows:
         if row.run_id is not None:
-            names = (row.sub_agent_id or "(itself)", row.parent_sub_agent_id or "")
-            table.add_row(row.run_id, *names, str(row.calls), *_sums(row)[1:])
+            name = f"{'  ' * row.depth}{row.sub_agent_id or '(itself)'}"
+            below = f"{row.credits_below:,}"
+            table.add_row(row.run_id, Text(name), str(row.calls), *_sums(row)[1:], below)
     return table
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import httpx
 import psycopg
@@ -11,6 +12,7 @@ from rich.live import Live
 from demo import calls, control, ledger, report
 from demo.process import StackError
 from demo.settings import CONSUMER_GROUP
+from demo.spending import spending
 from demo.state import RunDirectory
 from demo.verdict import judge
 
@@ -81,7 +83,7 @@ def _show(directory: RunDirectory, console: Console) -> bool:
     reach = directory.read_environment()
     console.print()
     table = report.calls_table()
-    answers = []
+    answers, began = [], datetime.now(UTC)
     with Live(table, console=console, auto_refresh=False) as live:
         for answer in calls.make(calls.plan(), reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]):
             answers.append(answer)
@@ -93,8 +95,10 @@ def _show(directory: RunDirectory, console: Console) -> bool:
         found = ledger.wait_for(
             made, reach["DATABASE_URL"], reach["CONSUMER_METRICS_URL"], _OUTCOME_SECONDS
         )
-    report.show(console, made, found)
-    checks = judge(made, found)
+        accounts = {answer.call.account for answer in made}
+        spent = spending(reach["DATABASE_URL"], began, accounts)
+    report.show(console, made, found, spent)
+    checks = judge(made, found, spent)
     report.show_checks(console, checks)
     report.show_next(console)
     return all(check.holds for check in checks)

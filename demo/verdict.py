@@ -8,7 +8,8 @@ from decimal import ROUND_CEILING, Decimal
 import httpx
 
 from demo.calls import Answer
-from demo.ledger import Ledger, Run
+from demo.ledger import Ledger
+from demo.spending import Run, Spending
 
 _CREDITS_PER_USD = 10_000_000
 _TINY_USD = Decimal("0.00000125")
@@ -23,7 +24,7 @@ class Check:
     seen: str = ""
 
 
-def judge(answers: tuple[Answer, ...], ledger: Ledger) -> tuple[Check, ...]:
+def judge(answers: tuple[Answer, ...], ledger: Ledger, spent: Spending) -> tuple[Check, ...]:
     """Compare what the clients saw with what the ledger says.
 
     Returns:
@@ -36,7 +37,7 @@ def judge(answers: tuple[Answer, ...], ledger: Ledger) -> tuple[Check, ...]:
         _exact(answers, ledger),
         _tiny(ledger),
         _credits(ledger),
-        _sums(ledger),
+        _sums(ledger, spent),
     )
 
 
@@ -106,7 +107,7 @@ def _credits(ledger: Ledger) -> Check:
     return _check("credits are the charge times 10,000,000, rounded up once", wrong)
 
 
-def _sums(ledger: Ledger) -> Check:
+def _sums(ledger: Ledger, spent: Spending) -> Check:
     def total(rows: Sequence[Run]) -> tuple[Decimal, Decimal, int]:
         return (
             sum((row.response_cost_usd for row in rows), Decimal(0)),
@@ -119,7 +120,7 @@ def _sums(ledger: Ledger) -> Check:
         sum((row.charged_usd for row in ledger.receipts), Decimal(0)),
         sum(row.charged_credits for row in ledger.receipts),
     )
-    sums = {"runs": total(ledger.runs), "sub-agents": total(ledger.sub_agents)}
+    sums = {"runs": total(spent.runs), "sub-agents": total(spent.sub_agents)}
     wrong = [
         f"{name}: {value}, receipts: {receipts}"
         for name, value in sums.items()

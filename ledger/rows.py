@@ -18,12 +18,15 @@ RECEIPT_TYPES: Final = (
     "text", "text", "text", "text", "text", "bool",
     "int8", "int8", "int8", "int8", "int4", "int4", "text",
     "text", "text", "text", "text[]", "numeric",
+    "timestamptz", "text", "text", "text", "text", "text", "text",
 )  # fmt: skip
 
 DEFERRED_TYPES: Final = (
     "int4", "text", "text", "text", "text", "text", "numeric",
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
     "timestamptz", "text", "text", "jsonb", "text", "text", "uuid",
+    "timestamptz", "text", "text", "text", "text", "text", "text", "text",
+    "text", "text", "text[]",
 )  # fmt: skip
 
 
@@ -69,6 +72,13 @@ def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
         r.tool_call_id,
         r.tags,
         charge.saved_cache_cost,
+        charge.started_at,
+        r.team_id,
+        r.team_alias,
+        r.key_alias,
+        charge.key_hash,
+        charge.user_id,
+        r.organization_id,
     )
 
 
@@ -100,6 +110,17 @@ def deferred_row(
         settlement and settlement.by,
         settlement and settlement.note,
         receipt_id(d.source_system, d.call_key),
+        d.started_at,
+        d.billing_account_id,
+        d.caller.team_id,
+        d.caller.team_alias,
+        d.caller.key_alias,
+        d.caller.key_hash,
+        d.caller.user_id,
+        d.caller.organization_id,
+        d.sub_agent_id,
+        d.parent_sub_agent_id,
+        list(d.tags),
     )
 
 

@@ -79,6 +79,13 @@ CREATE TABLE billing.charge_receipts (
     tool_call_id text,
     tags text[],
     saved_cache_cost numeric,
+    started_at timestamp with time zone,
+    team_id text,
+    team_alias text,
+    key_alias text,
+    key_hash text,
+    user_id text,
+    organization_id text,
     CONSTRAINT charge_receipts_pkey PRIMARY KEY (id),
     CONSTRAINT charge_receipts_attempt_check CHECK (attempt >= 0),
     CONSTRAINT charge_receipts_charge_reason_check CHECK (charge_reason = ANY (ARRAY['usage'::text, 'partial'::text, 'cache_hit'::text, 'free_model'::text, 'health_probe'::text, 'silent_experiment'::text])),
@@ -90,16 +97,21 @@ CREATE TABLE billing.charge_receipts (
     CONSTRAINT saved_cache_cost_is_finite CHECK (saved_cache_cost < 'Infinity'::numeric AND saved_cache_cost > '-Infinity'::numeric),
     CONSTRAINT zero_has_a_reason CHECK (response_cost_usd > 0::numeric OR (charge_reason <> ALL (ARRAY['usage'::text, 'partial'::text])))
 );
+CREATE INDEX charge_receipts_account_day ON billing.charge_receipts USING btree (hashtextextended(billing_account_id, 0::bigint), ((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date));
+CREATE INDEX charge_receipts_days ON billing.charge_receipts USING brin (((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date), occurred_at) WITH (autosummarize='on');
 CREATE INDEX charge_receipts_litellm_call_hash ON billing.charge_receipts USING btree (hashtextextended(litellm_call_id, 0::bigint));
 CREATE INDEX charge_receipts_other_sources ON billing.charge_receipts USING btree (source_system) WHERE source_system <> 'litellm'::text;
 CREATE INDEX charge_receipts_response_hash ON billing.charge_receipts USING btree (hashtextextended(response_id, 0::bigint));
 CREATE INDEX charge_receipts_run_id ON billing.charge_receipts USING btree (run_id);
+CREATE INDEX charge_receipts_team_day ON billing.charge_receipts USING btree (hashtextextended(team_id, 0::bigint), ((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date)) WHERE team_id IS NOT NULL;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.charge_receipts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 COMMENT ON TABLE billing.charge_receipts IS 'This call was charged this much. Append-only.';
 COMMENT ON COLUMN billing.charge_receipts.response_cost_usd IS 'LiteLLM''s figure, untouched.';
 COMMENT ON COLUMN billing.charge_receipts.charged_credits IS 'charged_usd times 10,000,000, rounded up once.';
 COMMENT ON COLUMN billing.charge_receipts.kafka_offset IS 'With topic and partition: the record that it was written from.';
 COMMENT ON COLUMN billing.charge_receipts.stream IS 'NULL where the details stand in former_charge_details.';
+COMMENT ON COLUMN billing.charge_receipts.started_at IS 'When the call began; occurred_at is its end. NULL where nothing said it, and in receipts from before 0012.';
+COMMENT ON COLUMN billing.charge_receipts.key_hash IS 'LiteLLM''s hash of the key that called, never the key.';
 
 CREATE TABLE billing.former_charge_details (
     charge_receipt_id uuid NOT NULL,
@@ -155,6 +167,17 @@ CREATE TABLE billing.deferred_calls (
     result_key text,
     kafka_topic_id text,
     receipt_id uuid,
+    started_at timestamp with time zone,
+    billing_account_id text,
+    team_id text,
+    team_alias text,
+    key_alias text,
+    key_hash text,
+    user_id text,
+    organization_id text,
+    sub_agent_id text,
+    parent_sub_agent_id text,
+    tags text[],
     CONSTRAINT deferred_calls_pkey PRIMARY KEY (id),
     CONSTRAINT one_deferral_per_call UNIQUE (source_system, call_key),
     CONSTRAINT deferred_calls_check CHECK ((resolved_at IS NULL) = (resolution IS NULL)),
@@ -304,7 +327,9 @@ CREATE VIEW billing.open_deferrals AS
     reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
     suggested_cost_usd, sent_cost, run_id, model, provider, tokens_in, tokens_out,
     kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, occurred_at, deferred_at,
-    resolved_at, resolution, resolved_by, resolution_note
+    resolved_at, resolution, resolved_by, resolution_note, started_at, billing_account_id,
+    team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
+    parent_sub_agent_id, tags
    FROM billing.deferred_calls deferred
   WHERE resolved_at IS NULL AND NOT (EXISTS ( SELECT
            FROM billing.charge_receipts receipt
@@ -350,7 +375,9 @@ CREATE VIEW billing.detailed_receipts AS
     COALESCE(receipt.parent_sub_agent_id, former.parent_sub_agent_id) AS parent_sub_agent_id,
     COALESCE(receipt.tool_call_id, former.tool_call_id) AS tool_call_id,
     COALESCE(receipt.tags, former.tags) AS tags,
-    COALESCE(receipt.saved_cache_cost, former.saved_cache_cost) AS saved_cache_cost
+    COALESCE(receipt.saved_cache_cost, former.saved_cache_cost) AS saved_cache_cost,
+    receipt.started_at, receipt.team_id, receipt.team_alias, receipt.key_alias,
+    receipt.key_hash, receipt.user_id, receipt.organization_id
    FROM billing.charge_receipts receipt
      LEFT JOIN billing.former_charge_details former ON former.charge_receipt_id = receipt.id AND receipt.stream IS NULL;
 COMMENT ON VIEW billing.detailed_receipts IS 'Receipts with their details, wherever these stand.';
@@ -367,6 +394,21 @@ CREATE TRIGGER keep_former_details INSTEAD OF INSERT ON billing.llm_charge_detai
 COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
 
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader, billing_reconciler;
+CREATE VIEW billing.spend AS
+ SELECT (COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date AS day,
+    COALESCE(started_at, occurred_at) AS started_at, occurred_at AS ended_at,
+    billing_account_id AS account, team_id, team_alias, key_hash, key_alias, user_id,
+    organization_id, model, provider, call_type, run_id, attempt, graph_id, sub_agent_id,
+    parent_sub_agent_id, tool_call_id, tags, charge_reason, cost_source, marks, tokens_in,
+    tokens_out, tokens_cached_in, tokens_reasoning, response_cost_usd, charged_usd,
+    charged_credits, id AS receipt_id, source_system, call_key, litellm_call_id,
+    response_id, created_at
+   FROM billing.detailed_receipts receipt;
+COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billing spend: docs/finance.md says what each column is.';
+COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
+COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
+
+GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
@@ -389,5 +431,8 @@ GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_findings TO billing_reader;
 GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader, billing_reconciler;
+GRANT SELECT ON billing.receipt_conflicts TO billing_reader;
+GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader;
+GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
 GRANT SELECT ON billing.usage_units TO billing_reader, billing_reconciler;

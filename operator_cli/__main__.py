@@ -14,6 +14,8 @@ from operator_cli.explain import explain
 from operator_cli.migrate import migrate
 from operator_cli.replay import replay
 from operator_cli.report import report
+from operator_cli.spend import spend
+from operator_cli.statement import statement
 from operator_cli.terminal import examples
 from operator_cli.topics import topics
 from runtime import VERSION
@@ -56,6 +58,23 @@ app.command(
         "report --table receipts --account team-a --limit 1000 --csv > receipts.csv",
     ),
 )(report)
+app.command(
+    short_help="Show what was spent, by account, team, key, day, run ...",
+    epilog=examples(
+        "spend --from 2026-10-01 --to 2026-11-01 --by team",
+        "spend --from 2026-10-01 --to 2026-11-01 --by account,model --csv > october.csv",
+        "spend --from 2026-10-01 --to 2026-11-01 --team team-a --by key,day --json",
+        "spend --run run-7f3a --by agent",
+    ),
+)(spend)
+app.command(
+    short_help="Show what an account owes for a month.",
+    epilog=examples(
+        "statement acme 2026-10",
+        "statement acme 2026-10 --csv > acme-2026-10.csv",
+        "statement acme 2026-10 --json",
+    ),
+)(statement)
 app.command(
     short_help="Show what became of a call, and why.",
     epilog=examples(

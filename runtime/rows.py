@@ -24,7 +24,7 @@ class Listing:
     rows: Sequence[Row]
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What a spreadsheet takes for the beginning of a formula."""
 _NUMBER: Final = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
@@ -35,6 +35,11 @@ def json_text(told: object) -> str:
     A length of time is its seconds. All of it is ASCII: nothing acts on a terminal.
     """
     return json.dumps(told, default=_for_programs, indent=2)
+
+
+def json_line(told: object) -> str:
+    """Return the same on one line."""
+    return json.dumps(told, default=_for_programs)
 
 
 def csv_text(listing: Listing) -> str:

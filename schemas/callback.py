@@ -122,6 +122,7 @@ class Metadata(RunMetadata, frozen=True):
     user_api_key_hash: Name | None = None
     user_api_key_alias: Name | None = None
     user_api_key_team_id: Name | None = None
+    user_api_key_team_alias: Name | None = None
     user_api_key_org_id: Name | None = None
     user_api_key_project_id: Name | None = None
     user_api_key_user_id: Name | None = None

@@ -105,6 +105,16 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     parent_sub_agent_id: str | None
     tool_call_id: str | None
     tags: list[str]
+    team_id: Annotated[
+        str | None, Meta(description="The proxy's team of the key, which no client can choose.")
+    ] = None
+    team_alias: str | None = None
+    key_alias: Annotated[
+        str | None, Meta(description="The name of the proxy's key, never the key.")
+    ] = None
+    organization_id: Annotated[
+        str | None, Meta(description="The proxy's organisation of the key.")
+    ] = None
 
 
 _encoder: Final = msgspec.json.Encoder()

@@ -6,5 +6,6 @@ COPY billing.charge_receipts (
     marks, content_hash, kafka_topic, kafka_partition, kafka_offset, occurred_at,
     provider_call_id, model, provider_model, provider, call_type, stream, tokens_in, tokens_out,
     tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,
-    parent_sub_agent_id, tool_call_id, tags, saved_cache_cost
+    parent_sub_agent_id, tool_call_id, tags, saved_cache_cost, started_at, team_id, team_alias, key_alias, key_hash, user_id,
+    organization_id
 ) FROM STDIN (FORMAT binary)

@@ -21,13 +21,18 @@ opened AS (
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
         occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note,
-        receipt_id, kafka_topic_id
+        receipt_id, started_at, billing_account_id,
+        team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
+        parent_sub_agent_id, tags,
+        kafka_topic_id
     )
     SELECT
         source_system, call_key, litellm_call_id, response_id, reason, suggested_cost_usd, run_id,
         model, provider, tokens_in, tokens_out, kafka_topic, kafka_partition, kafka_offset,
         occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
-        resolved_by, resolution_note, receipt_id,
+        resolved_by, resolution_note, receipt_id, started_at, billing_account_id,
+        team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
+        parent_sub_agent_id, tags,
         -- Written in this transaction, or in one before it where the batch goes in parts.
         (
             SELECT known.topic_id

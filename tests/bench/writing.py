@@ -34,10 +34,7 @@ FROM billing.charge_receipts AS receipt
 ORDER BY receipt.kafka_partition, receipt.kafka_offset
 """
 _DETAILS: Final[LiteralString] = """
-SELECT charge_receipt_id, provider_call_id, model, provider_model, provider, call_type, stream,
-    tokens_in, tokens_out, tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id,
-    sub_agent_id, parent_sub_agent_id, tool_call_id, tags, saved_cache_cost
-FROM billing.charge_receipts AS receipt
+SELECT detail.* FROM billing.charge_receipts AS receipt
 JOIN billing.llm_charge_details AS detail ON detail.charge_receipt_id = receipt.id
 ORDER BY receipt.kafka_partition, receipt.kafka_offset
 """

@@ -18,7 +18,11 @@ _FORMER: Final[dict[str, LiteralString]] = {
     for file in (Path(__file__).parent / "former_sql").glob("*.sql")
 }
 _OF_RECEIPT: Final = 20
-"""How many columns a receipt had; the others were its details."""
+"""How many columns a receipt had; those behind them were its details."""
+_OF_DETAILS: Final = 38
+"""Up to where they were; what stands behind that was not kept yet."""
+_OF_DEFERRED: Final = 21
+"""How many columns a deferred call had."""
 
 
 @contextmanager
@@ -41,8 +45,8 @@ def _create(cursor: Cursor[Any], planned: Plan) -> None:
     rows = [receipt_row(record, charge) for record, charge in planned.receipts]
     receipts = (row[:_OF_RECEIPT] for row in rows)
     _copy(cursor, "copy_receipts", RECEIPT_TYPES[:_OF_RECEIPT], receipts)
-    details = ((row[0], *row[_OF_RECEIPT:]) for row in rows)
-    _copy(cursor, "copy_details", ("uuid", *RECEIPT_TYPES[_OF_RECEIPT:]), details)
+    details = ((row[0], *row[_OF_RECEIPT:_OF_DETAILS]) for row in rows)
+    _copy(cursor, "copy_details", ("uuid", *RECEIPT_TYPES[_OF_RECEIPT:_OF_DETAILS]), details)
 
 
 def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
@@ -52,9 +56,9 @@ def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
             planned.batch[ordinal].record,
             deferred,
             planned.settlements.get((deferred.source_system, deferred.call_key)),
-        )[:-1]
+        )[:_OF_DEFERRED]
         for ordinal, deferred in planned.deferrals.items()
     )
     cursor.execute(_query("create_incoming"))
-    _copy(cursor, "copy_deferred", DEFERRED_TYPES[:-1], rows)
+    _copy(cursor, "copy_deferred", DEFERRED_TYPES[:_OF_DEFERRED], rows)
     return {ordinal for (ordinal,) in cursor.execute(_query("insert_deferred"))}

@@ -15,7 +15,15 @@ _DETAILS: Final = (
     " tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,"
     " parent_sub_agent_id, tool_call_id, tags, saved_cache_cost"
 )
-_DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
+_OF_CALLERS: Final = (
+    "started_at, team_id, team_alias, key_alias, key_hash, user_id, organization_id"
+)
+_OF_DEFERRED: Final = f"{_OF_CALLERS}, billing_account_id, sub_agent_id, parent_sub_agent_id, tags"
+
+
+def _dropped(columns: str) -> str:
+    return ", ".join(f"DROP COLUMN {one}" for one in columns.split(", "))
+
 
 UNDO: Final = {
     "0014": """
@@ -28,6 +36,15 @@ CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id
 DROP TABLE billing.reconciler_cursors, billing.reconciler_findings;
 REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_reconciler;
 REVOKE ALL ON SCHEMA billing FROM billing_reconciler;
+""",
+    "0012": f"""
+DROP VIEW billing.spend, billing.llm_charge_details, billing.detailed_receipts,
+    billing.open_deferrals;
+DROP INDEX billing.charge_receipts_account_day, billing.charge_receipts_team_day,
+    billing.charge_receipts_days;
+ALTER TABLE billing.charge_receipts {_dropped(_OF_CALLERS)};
+ALTER TABLE billing.deferred_calls {_dropped(_OF_DEFERRED)};
+{migrations()["0010"]}
 """,
     "0011": """
 DROP INDEX billing.charge_receipts_litellm_call_hash, billing.charge_receipts_response_hash,
@@ -53,7 +70,7 @@ BEGIN
 END $$;
 ALTER TABLE billing.llm_charge_details ADD CONSTRAINT llm_charge_details_charge_receipt_id_fkey
     FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts (id);
-ALTER TABLE billing.charge_receipts {_DROPPED};
+ALTER TABLE billing.charge_receipts {_dropped(_DETAILS)};
 ALTER TABLE billing.deferred_calls DROP COLUMN receipt_id;
 {migrations()["0009"]}
 """,  # noqa: S608 - our names
@@ -89,7 +106,7 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 SINCE_RELEASE: Final = "0010"
 """The first migration that the last release, 0.2.0, does not know."""
 
-NEEDED: Final = frozenset({"0009", "0010"})
+NEEDED: Final = frozenset({"0009", "0010", "0012"})
 """Those without which members of this release do not write. The last may be applied over itself."""
 
 

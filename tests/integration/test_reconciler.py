@@ -66,7 +66,7 @@ def test_ONE_CALL_ONE_RECEIPT_WHICHEVER_PATH_a_lost_call_is_posted_once_and_then
     made = list(calls(20, HOUR))
     arrived, lost = made[:15], made[15:]
     house.called(arrived, lost)
-    house.consuming.settled()
+    house.consuming.all_committed()
     first = house.told("once")
     assert (first["rows"], first["reposted"]) == (20, 5)
     assert first["verdicts"] == {"matched": 15, "missing": 5}
@@ -76,7 +76,7 @@ def test_ONE_CALL_ONE_RECEIPT_WHICHEVER_PATH_a_lost_call_is_posted_once_and_then
     assert findings(house, still_open=True) == []
     # The callbacks come all the same, a day late.
     house.called(lost)
-    house.consuming.settled()
+    house.consuming.all_committed()
     assert call_ids(house) == names(*made)
     assert house.consuming.tables.conflicts() == []
     marks = {row["litellm_call_id"]: row["marks"] for row in house.consuming.tables.receipts()}
@@ -110,7 +110,7 @@ def test_a_reconciler_that_is_killed_within_a_window_goes_on_and_each_call_has_o
 ) -> None:
     made = list(calls(300, timedelta(minutes=50)))
     house.called(made[:100], made[100:])
-    house.consuming.settled()
+    house.consuming.all_committed()
     # Three pages are answered, and the fourth never.
     house.log.faults.extend([Fault(), Fault(), Fault(), Fault(silent=True)])
     pages = {"RECONCILER_PAGE_ROWS": "60", "RECONCILER_WINDOW_S": "86400"}
@@ -174,7 +174,7 @@ def test_while_the_gateway_is_away_the_cursor_stands_still_and_then_all_is_caugh
         consuming.member()
         made = list(calls(50, HOUR))
         house.called(made[:10], made[10:])
-        consuming.settled()
+        consuming.all_committed()
         running = house.start(RECONCILER_TRIES="2", RECONCILER_RETRY_MAX_MS="50")
         failed = "the pass failed and is made again"
         eventually(lambda: running.said(failed, 3), "three passes to fail")
@@ -199,7 +199,7 @@ def test_a_call_that_another_source_was_charged_for_is_told_and_not_posted(
     made = list(calls(3, HOUR))
     house.table.accept(made)
     house.consuming.send(*(json.dumps(one).encode() for one in made), source="litellm/eu")
-    house.consuming.settled()
+    house.consuming.all_committed()
     told = house.told("once")
     assert (told["verdicts"], told["reposted"]) == ({"elsewhere": 3}, 0)
     assert {row["source_system"] for row in house.consuming.tables.receipts()} == {"litellm/eu"}
@@ -243,12 +243,12 @@ def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(house: Reconciling) 
     house.table.accept(made)
     sent, late, dearer, contradicted = mangled(made, dice)
     house.consuming.send(*(json.dumps(one).encode() for one in sent))
-    house.consuming.settled()
+    house.consuming.all_committed()
     house.told("once")
-    house.consuming.settled()
+    house.consuming.all_committed()
     assert call_ids(house) == names(*made)
     house.consuming.send(*(json.dumps(one).encode() for one in late))
-    house.consuming.settled()
+    house.consuming.all_committed()
     assert call_ids(house) == names(*made)
     assert len(house.consuming.tables.conflicts()) == len(contradicted)
     again = house.told("once")
@@ -291,7 +291,7 @@ def test_what_has_no_row_and_what_nothing_explains_is_told(house: Reconciling) -
         answer = house.gateway.post(json.dumps(one).encode(), "/v1/usage-units")
         assert answer.is_success, answer.text
     eventually(lambda: len(house.consuming.tables.usage_units()) == 2, "both units")
-    house.consuming.settled()
+    house.consuming.all_committed()
     assert [one["unit_id"] for one in house.told("once")["unmatched_units"]] == [unit["unit_id"]]
     told = house.told("audit", *period())
     assert told["balanced"]

@@ -144,7 +144,11 @@ def test_the_receipt_example_is_an_event_as_it_is_published() -> None:
                     "attempt": 2,
                     "graph_id": "langgraph:poet",
                     "sub_agent_id": "writer",
-                }
+                },
+                "user_api_key_team_id": "team-poets",
+                "user_api_key_team_alias": "Poets",
+                "user_api_key_alias": "poets-production",
+                "user_api_key_org_id": "org-1",
             }
         )
     ).receipt

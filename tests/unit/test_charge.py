@@ -37,6 +37,14 @@ SPEND = {
     "parent_sub_agent_id": "editor",
     "tool_call_id": "tool-1",
 }
+CALLER = {
+    "user_api_key_team_id": "team-a",
+    "user_api_key_team_alias": "Team A",
+    "user_api_key_alias": "team-a-gateway",
+    "user_api_key_hash": "0a" * 32,
+    "user_api_key_user_id": "user-alice",
+    "user_api_key_org_id": "org-1",
+}
 USAGE = {
     "prompt_tokens_details": {"cached_tokens": 64},
     "completion_tokens_details": {"reasoning_tokens": 7},
@@ -46,12 +54,14 @@ USAGE = {
 def test_every_field_that_the_payload_has_is_on_the_receipt() -> None:
     charge = charged(
         element(
-            metadata={"spend_logs_metadata": SPEND, "usage_object": USAGE},
+            metadata={"spend_logs_metadata": SPEND, "usage_object": USAGE, **CALLER},
             hidden_params={"additional_headers": {"llm_provider-x-request-id": "req-1"}},
             request_tags=["blue", "User-Agent: x"],
         )
     )
     assert charge.provider_call_id == "req-1"
+    assert (charge.key_hash, charge.user_id) == ("0a" * 32, "user-alice")
+    assert charge.started_at == datetime.fromtimestamp(ENDED - 1.5, UTC)
     found = msgspec.structs.asdict(charge.receipt)
     assert isinstance(found.pop("id"), UUID)
     assert found == {
@@ -86,6 +96,10 @@ def test_every_field_that_the_payload_has_is_on_the_receipt() -> None:
         "parent_sub_agent_id": "editor",
         "tool_call_id": "tool-1",
         "tags": ["blue", "User-Agent: x"],
+        "team_id": "team-a",
+        "team_alias": "Team A",
+        "key_alias": "team-a-gateway",
+        "organization_id": "org-1",
     }
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from demo.calls import Answer, Call, plan
-from demo.ledger import Deferred, Ledger, Receipt, Run, SubAgent
+from demo.ledger import Deferred, Ledger, Receipt
+from demo.spending import Run, Spending, SubAgent
 from demo.verdict import judge
 
 TINY = Call(kind="tiny", model="real-tiny", account="acme")
@@ -64,14 +65,18 @@ WAITING = Deferred(
 LEDGER = Ledger(
     receipts=(receipt("a"), receipt("b")),
     deferred=(WAITING,),
-    runs=(RUN,),
-    sub_agents=(SUB_AGENT,),
     records={("created", "usage"): 2, ("deferred", "suspicious_zero"): 1, ("skipped", "failed"): 1},
 )
 
 
-def broken(answers: tuple[Answer, ...] = ANSWERS, ledger: Ledger = LEDGER) -> str:
-    return "\n".join(f"{c.sentence}: {c.seen}" for c in judge(answers, ledger) if not c.holds)
+SPENT = Spending((RUN,), (SUB_AGENT,))
+
+
+def broken(
+    answers: tuple[Answer, ...] = ANSWERS, ledger: Ledger = LEDGER, spent: Spending = SPENT
+) -> str:
+    checks = judge(answers, ledger, spent)
+    return "\n".join(f"{c.sentence}: {c.seen}" for c in checks if not c.holds)
 
 
 def test_everything_holds() -> None:
@@ -115,7 +120,7 @@ def test_credits_rounded_down_are_named() -> None:
 
 def test_sums_that_differ_are_named() -> None:
     more = replace(RUN, charged_usd=Decimal("0.0000025000000001"))
-    assert "add up" in broken(ledger=replace(LEDGER, runs=(more,)))
+    assert "add up" in broken(spent=replace(SPENT, runs=(more,)))
 
 
 def test_an_error_for_a_client_that_should_have_had_an_answer_is_named() -> None:

@@ -40,6 +40,7 @@ BILLED_TEXTS = {
 """Top-level fields that are copied to the receipt on purpose."""
 BILLED_METADATA = {
     "spend_logs_metadata", "user_api_key_team_id", "user_api_key_user_id", "user_api_key_alias",
+    "user_api_key_team_alias", "user_api_key_org_id",
 }  # fmt: skip
 BILLED_HEADERS = {"llm_provider-x-request-id", "x-litellm-end-user-id"}
 

@@ -47,6 +47,8 @@ def test_json_shows_nothing_that_a_terminal_would_act_on() -> None:
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'\\t=1"),
         ("\r=1", "'\\r=1"),
+        ("\n=1", "'\n=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
         ("team-a", "team-a"),
         ("-0.0123", "-0.0123"),
         ("1e-5", "1e-5"),
