@@ -393,7 +393,6 @@ CREATE TRIGGER append_only_rows INSTEAD OF DELETE OR UPDATE ON billing.llm_charg
 CREATE TRIGGER keep_former_details INSTEAD OF INSERT ON billing.llm_charge_details FOR EACH ROW EXECUTE FUNCTION billing.keep_former_details();
 COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
 
-GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader, billing_reconciler;
 CREATE VIEW billing.spend AS
  SELECT (COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date AS day,
     COALESCE(started_at, occurred_at) AS started_at, occurred_at AS ended_at,
@@ -408,7 +407,7 @@ COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billin
 COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
 COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
 
-GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader;
+GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
@@ -431,8 +430,6 @@ GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_findings TO billing_reader;
 GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader, billing_reconciler;
-GRANT SELECT ON billing.receipt_conflicts TO billing_reader;
-GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader;
 GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
 GRANT SELECT ON billing.usage_units TO billing_reader, billing_reconciler;
