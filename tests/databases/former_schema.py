@@ -18,6 +18,8 @@ _DETAILS: Final = (
 _OF_CALLERS: Final = (
     "started_at, team_id, team_alias, key_alias, key_hash, user_id, organization_id"
 )
+_VIEWS: Final = migrations()["0010"].partition("END $$;\n")[2]
+"""The views that 0010 makes, behind its change of the tables."""
 _OF_DEFERRED: Final = f"{_OF_CALLERS}, billing_account_id, sub_agent_id, parent_sub_agent_id, tags"
 
 
@@ -44,7 +46,7 @@ DROP INDEX billing.charge_receipts_account_day, billing.charge_receipts_team_day
     billing.charge_receipts_days;
 ALTER TABLE billing.charge_receipts {_dropped(_OF_CALLERS)};
 ALTER TABLE billing.deferred_calls {_dropped(_OF_DEFERRED)};
-{migrations()["0010"]}
+{_VIEWS}
 """,
     "0011": """
 DROP INDEX billing.charge_receipts_litellm_call_hash, billing.charge_receipts_response_hash,

@@ -77,7 +77,8 @@ def test_a_migration_that_is_killed_while_it_makes_an_index_is_finished_by_the_n
             process.kill()
             process.wait(NET_SECONDS)
         # Nobody is held up by what it left.
-        assert write_to(former_url, [decided(element(id="meanwhile"))]) == ["created usage"]
+        with former_release():
+            assert write_to(former_url, [decided(element(id="meanwhile"))]) == ["created usage"]
     assert migrate(former_url) == LATER
     assert described(former_url) == migrated_whole
 
