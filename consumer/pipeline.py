@@ -189,7 +189,7 @@ class Pipeline:
         raise AssertionError
 
     def _write_again(self) -> None:
-        """Have all batches in hand written, in their order; the oldest failed, so none of them is."""
+        """Have all batches in hand written, in order: the oldest failed, so none of them is."""
         for other in list(self._in_hand)[1:]:
             other.writing.wait()
         self._writing.resume()
