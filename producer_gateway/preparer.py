@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
@@ -58,8 +57,8 @@ class Prepared:
     accepted: int = 0
     nulls: int = 0
     lenient: int = 0
-    parked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    content_dropped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    parked: dict[str, int] = field(default_factory=dict)
+    content_dropped: dict[str, int] = field(default_factory=dict)
 
 
 class Preparer:
@@ -139,7 +138,8 @@ class Preparer:
             headers += _original(callback)
         if dropped:
             headers.append((names.CONTENT_DROPPED, dropped.encode()))
-            prepared.content_dropped[dropped] += 1
+            known = prepared.content_dropped.get(dropped, 0)
+            prepared.content_dropped[dropped] = known + 1
         prepared.records.append(Record(self._callbacks, key, value, headers))
         prepared.accepted += 1
         return True
@@ -165,7 +165,7 @@ class Preparer:
         self, prepared: Prepared, headers: Headers, value: bytes, reason: str, key: bytes = b""
     ) -> None:
         """Add dead letters that hold `value`: one, or numbered parts where it is too long."""
-        prepared.parked[reason] += 1
+        prepared.parked[reason] = prepared.parked.get(reason, 0) + 1
         digest = hashlib.sha256(value).hexdigest().encode()
         headers = [*headers, (names.REASON, reason.encode())]
         size = self._part_bytes
