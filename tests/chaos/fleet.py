@@ -146,6 +146,8 @@ class Fleet:
             f"{room.upper()}_METRICS_PORT": str(port),
             **(settings or {}),
         }
+        # What is loaded before an interpreter needs one of its own.
+        forks = tree == ROOT and "LD_PRELOAD" not in own
         made = Process(
             room,
             name,
@@ -154,6 +156,7 @@ class Fleet:
             env=self.environment | own,
             cwd=tree,
             metrics_port=port,
+            module=program if forks else (),
         )
         self._made.append(made)
         return made

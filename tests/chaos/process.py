@@ -5,10 +5,12 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
 from tests.clients import fetching
+from tests.processes import forked
 from tests.processes.process import Server
 
 
@@ -36,6 +38,7 @@ class Process(Server):
         env: its whole environment.
         cwd: its working directory: the tree whose code it runs.
         metrics_port: as its environment says.
+        module: with its arguments, where the command only runs it in this tree: it is forked then.
     """
 
     def __init__(
@@ -48,11 +51,24 @@ class Process(Server):
         env: Mapping[str, str],
         cwd: Path,
         metrics_port: int,
+        module: Sequence[str] = (),
     ) -> None:
         super().__init__(name, command, log, env=env, cwd=cwd)
+        self._environment, self._module = env, module
         self.room = room
         self.metrics_port = metrics_port
         self.exits: list[Exit] = []
+
+    def _begun(self, log: IO[bytes]) -> forked.Process:
+        if not self._module:
+            return super()._begun(log)
+        return forked.start(
+            self._module,
+            environment=self._environment,
+            stdout=log,
+            session=True,
+            orphan_signal=signal.SIGTERM,
+        )
 
     def is_ready(self) -> bool:
         """Whether `/readyz` is good; a consumer has partitions then."""

@@ -24,7 +24,7 @@ NAMES = (
 
 
 def run(kafka: str, prefix: str, *arguments: str) -> tuple[int, str]:
-    """Run `python -m consumer topics`; its exit code, and what it said."""
+    """Run `billing topics`; its exit code, and what it said."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("BILLING_")},
         "KAFKA_BOOTSTRAP_SERVERS": kafka,

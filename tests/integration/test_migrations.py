@@ -45,7 +45,7 @@ def migrated_template(database_server: str) -> Iterator[str]:
 
 
 def run(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Run `python -m consumer`; its exit code, and what it said, but for lines of progress."""
+    """Run a command; its exit code, and what it said, but for lines of progress."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
     done = room.run({**kept, "DATABASE_URL": url, **environment}, *arguments)
     assert "Traceback" not in done.stderr, done.stderr

@@ -91,6 +91,7 @@ def become(request: dict[str, Any], files: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])
+    time.tzset()
     os.chdir(request["directory"])
     sys.argv = list(request["arguments"])
     sys.path[0] = os.getcwd()  # noqa: PTH109 - as `python -m` does
