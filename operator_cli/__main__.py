@@ -23,9 +23,9 @@ from runtime import VERSION
 # Plain help: a page of text that fits a screen and goes through a pipe as it is.
 app = typer.Typer(
     name="billing",
-    help="Shows what became of LLM calls and what they were charged; settles, replays and repairs.",
-    epilog="Settings come from the environment: docs/configuration.md lists them all. "
-    "Exit codes: 0 fine, 1 a failure that the message explains, 2 wrong usage or configuration.",
+    help="What became of LLM calls and what they cost; settles, replays and repairs.",
+    epilog="Settings: docs/configuration.md. Exit codes: 0 fine, 1 a failure that the message "
+    "explains, 2 wrong usage or configuration.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ def billing(
         typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
     ] = False,
 ) -> None:
-    """Shows what became of LLM calls and what they were charged; settles, replays and repairs."""
+    """What became of LLM calls and what they cost; settles, replays and repairs."""
 
 
 app.command(

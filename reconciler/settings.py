@@ -4,12 +4,13 @@ import re
 from datetime import timedelta
 from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from charging.origin import DEFAULT_SOURCE
 from charging.settings import ChargingRules
 from ledger.settings import LedgerAddress
 from reconciler.proxy import Patience
+from runtime.address import HttpAddress
 from runtime.environment import STRICT, read
 
 _NAME: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,62})?")
@@ -23,8 +24,9 @@ class Settings(ChargingRules, LedgerAddress):
 
     model_config = STRICT
 
-    litellm_url: str = Field(
+    litellm_url: HttpAddress = Field(
         alias="LITELLM_URL",
+        min_length=1,
         description="Address of the LiteLLM proxy whose spend log is read, `https://host`, with "
         "the path that it is mounted under, if any.",
     )
@@ -34,7 +36,7 @@ class Settings(ChargingRules, LedgerAddress):
         description="The master key, or a key of an administrator: LiteLLM shows any other key its "
         "own rows only, and says nothing of the rest.",
     )
-    gateway_url: str = Field(
+    gateway_url: HttpAddress = Field(
         default="",
         alias="GATEWAY_URL",
         description="Address of a gateway, `http://host:8080`: lost calls are posted to it. "
@@ -145,21 +147,6 @@ class Settings(ChargingRules, LedgerAddress):
         description="How long after its end a call may be without a receipt before it counts as "
         "missing, seconds: callbacks are retried, spooled and read with a lag.",
     )
-
-    @field_validator("litellm_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// or http://")
-        if not {"@", "?", "#"}.isdisjoint(value):
-            # It is shown where the proxy cannot be reached.
-            raise ValueError("must hold no password and no query; the key is LITELLM_API_KEY")
-        return value.rstrip("/")
-
-    @field_validator("gateway_url")
-    @classmethod
-    def _of_a_gateway(cls, value: str) -> str:
-        return cls._address(value) if value else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

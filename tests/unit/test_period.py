@@ -66,7 +66,10 @@ def test_every_command_reads_moments_by_the_one_rule(path: tuple[str, ...]) -> N
         if parameter.name not in BOUNDS:
             continue
         assert RULE in (getattr(parameter, "help", None) or "")
-        words = [parameter.opts[0], "2026-11-01"]
+        required = [other.opts[0] for other in command.params if other.required]
+        given = {parameter.opts[0], *required}
+        words = [word for name in given if name.startswith("-") for word in (name, "2026-11-01")]
+        words += ["anything" for name in given if not name.startswith("-")]
         assert command.make_context("", words).params[parameter.name] == NOVEMBER
 
 
