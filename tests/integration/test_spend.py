@@ -324,20 +324,20 @@ def test_the_view_for_peoples_own_tools_says_what_the_command_says(
 
 
 @pytest.mark.parametrize(
-    ("index", "asked"),
+    ("by", "asked"),
     [
-        ("charge_receipts_team_day", {"teams": ["team-a"]}),
-        ("charge_receipts_account_day", {"accounts": ["user-3"]}),
+        ("hashtextextended(team_id", {"teams": ["team-a"]}),
+        ("hashtextextended(billing_account_id", {"accounts": ["user-3"]}),
         ("_day", {}),
         ("charge_receipts_days", {"by_end": True}),
         ("charge_receipts_run_id", {"runs": ["run-1"], "since": None, "until": None}),
-        ("charge_receipts_team_day", {"teams": ["team-a"], "since": SINCE.replace(hour=9)}),
+        ("hashtextextended(team_id", {"teams": ["team-a"], "since": SINCE.replace(hour=9)}),
     ],
 )
 def test_no_question_of_a_month_reads_the_whole_ledger(
     migrated_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    index: str,
+    by: str,
     asked: dict[str, Any],
 ) -> None:
     """Whatever it asks by: a plan that can do without reading all of it has an index for it."""
@@ -353,7 +353,7 @@ def test_no_question_of_a_month_reads_the_whole_ledger(
         plans += [row["QUERY PLAN"] for row in ask(connection, question).receipts]
     plan = "\n".join(plans)
     assert "Seq Scan on charge_receipts" not in plan
-    assert index in plan, plan
+    assert any(by in line for line in plan.splitlines() if "Index" in line), plan
 
 
 def test_the_demo_tells_what_the_command_says(migrated_database_url: str) -> None:
