@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: JSON Schemas, the OpenAPI document, two pages.
+"""Writes what is generated from the code: JSON Schemas, OpenAPI and AsyncAPI, two pages.
 
 `make schemas` runs it; a test fails when a committed file differs from what it would write.
 """
@@ -24,6 +24,7 @@ import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
 from charging.call_shape import Shape, shape_of
+from docs.asyncapi import asyncapi
 from docs.call_types import committed
 from schemas.callback import ALSO, Callback, Cost
 from schemas.receipt import Receipt
@@ -120,10 +121,10 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     default = field.default
-    if default is None or default in ("", ()):
-        return ""
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
+    if default is None or default in ("", ()):
+        return ""
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, tuple):
@@ -203,6 +204,7 @@ def openapi() -> str:
 DOCUMENTS: Final[Mapping[Path, Callable[[], str]]] = {
     **{Path(f"schemas/json/{n}.schema.json"): partial(schema, m) for n, m in MODELS.items()},
     Path("schemas/openapi/gateway.json"): openapi,
+    Path("schemas/asyncapi.json"): asyncapi,
     Path("docs/configuration.md"): configuration,
     Path("docs/call-types.md"): shapes,
 }

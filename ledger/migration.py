@@ -3,7 +3,9 @@
 A migration is a file of SQL, `migrations/sql/<revision>_<name>.sql`; the order of the names is the
 order in which they are applied, all that are pending in one transaction. One that ends in
 `.concurrently.sql` is applied step by step instead (`steps`), beside members that write; a ledger
-that is new has none, and gets it in the transaction. The table `billing.schema_migrations` holds
+that is new has none, and gets it in the transaction. One that ends in `.contract.sql` takes away
+what members of the release before ask by: in steps too, and not while one of them is connected.
+The table `billing.schema_migrations` holds
 the last revision, as Alembic writes it, which earlier releases use.
 """
 
@@ -30,7 +32,10 @@ _REFUSALS: Final = 50
 """How often it may wait in vain for a table that somebody holds."""
 _PAUSE_SECONDS: Final = 5.0
 """At most so long between two of them, so that whoever waits behind it comes through."""
-_STEPWISE: Final = ".concurrently.sql"
+_CONTRACT: Final = ".contract.sql"
+_LOOKS: Final = 5
+_LOOK_SECONDS: Final = 0.5
+_STEPWISE: Final = (".concurrently.sql", _CONTRACT)
 _IDENTIFIES: Final = "0010"
 """From this revision on, deferred calls say which receipt would be theirs."""
 
@@ -43,6 +48,10 @@ class UnknownRevisionError(Exception):
     """There is no such migration in this release."""
 
 
+class FormerMemberError(Exception):
+    """A consumer is connected that is too old for what is pending; the text says which."""
+
+
 class TableHeldError(Exception):
     """Somebody holds a table for so long that the migration gave up; the text says who."""
 
@@ -51,16 +60,27 @@ def migrations() -> dict[str, LiteralString]:
     """Return the SQL of each migration by its revision, in the order in which they are applied."""
     # They are part of the release, so their text is as trusted as a literal.
     return {
-        name.partition("_")[0]: files("ledger")
-        .joinpath("migrations", "sql", name)
-        .read_text("utf-8")
+        _revision(name): files("ledger").joinpath("migrations", "sql", name).read_text("utf-8")
         for name in _names()
     }
 
 
 def stepwise() -> frozenset[str]:
     """Return the revisions that are applied step by step where there is a ledger already."""
-    return frozenset(name.partition("_")[0] for name in _names() if name.endswith(_STEPWISE))
+    return frozenset(_revision(name) for name in _names() if name.endswith(_STEPWISE))
+
+
+def newest() -> str:
+    """Return the last migration that this release knows."""
+    return _revision(_names()[-1])
+
+
+def _revision(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _contracts(revision: str) -> bool:
+    return any(_revision(name) == revision and name.endswith(_CONTRACT) for name in _names())
 
 
 def _names() -> list[str]:
@@ -77,9 +97,11 @@ def migrate(database_url: str, to: str | None = None) -> Sequence[str]:
     the tables in another order than migrations do, so that a deadlock may undo a transaction, and
     then it is tried again; so it is where a table is not to be had within two seconds, which is
     how long a consumer may wait for a migration. In the end deferrals that former releases wrote
-    are `identified`. `to` is the last revision to apply; none: all.
+    are `identified`. `to` is the last revision to apply; none: all. The last one stays pending
+    where it is `held_back`.
 
-    Raises `NewerSchemaError`, `UnknownRevisionError`, `TableHeldError` and `psycopg.Error`.
+    Raises `NewerSchemaError`, `UnknownRevisionError`, `FormerMemberError`, `TableHeldError` and
+    `psycopg.Error`.
     """
     if to is not None and to not in migrations():
         raise UnknownRevisionError(f"this release knows no migration {to}")
@@ -87,10 +109,41 @@ def migrate(database_url: str, to: str | None = None) -> Sequence[str]:
     while True:
         applied += _patiently(database_url, partial(_in_transaction, database_url, to))
         identified(database_url)
+        if (member := held_back(database_url, to)) is not None:
+            if len(pending(database_url)) > 1:
+                raise FormerMemberError(member)
+            return applied
         stepped = _step_by_step(database_url, to)
         if stepped is None:
             return applied
         applied.append(stepped)
+
+
+def held_back(database_url: str, to: str | None = None) -> str | None:
+    """Return which consumer the next migration waits for; None where it waits for none.
+
+    A consumer that is not connected at this moment is not seen. Raises as `pending`.
+    """
+    revision = _next_stepwise(database_url, to)
+    if revision is None or not _contracts(revision):
+        return None
+    looks = 0
+    with _connect(database_url, autocommit=True) as connection:
+        # The server lists a session for a moment after it has ended.
+        while row := connection.execute(
+            query("find_former_member"), {"revision": revision}
+        ).fetchone():
+            looks += 1
+            if looks == _LOOKS:
+                break
+            time.sleep(_LOOK_SECONDS)
+    if row is None:
+        return None
+    pid, application, address, since = row
+    # Another user's address and time are shown to who may see all sessions.
+    where = f" at {address}" if address else ""
+    when = f", connected since {since:%Y-%m-%d %H:%M:%S %Z}" if since else ""
+    return f"process {pid} ({application}{where}{when}) is a consumer of an earlier release"
 
 
 def identified(database_url: str) -> int:

@@ -31,6 +31,7 @@ from ledger.address import connect
 from ledger.apply import apply
 from ledger.gap import Known, Published
 from ledger.healing import heals
+from ledger.migration import newest
 from ledger.queries import query
 from runtime.metrics import RETRIES
 from schemas.headers import Reason
@@ -220,10 +221,15 @@ class ReceiptWriter:
         if self._abandoned:
             raise OperationalError("the consumer stops")
         if self._connection is None:
-            self._connection = connect(self._url, "billing-consumer", autocommit=True)
+            self._connection = connect(self._url, _application(), autocommit=True)
         return self._connection
 
 
 def _refused(decided: Decided, error: DataError | IntegrityError | ProgramLimitExceeded) -> Outcome:
     parked = Parked(Reason.UNSTORABLE, f"PostgreSQL refused the row: {error.sqlstate}")
     return Outcome(Decided(decided.record, parked), OutcomeKind.PARKED, parked.reason)
+
+
+def _application() -> str:
+    """Say which migrations this member knows: what it asks by stays while it is connected."""
+    return f"billing-consumer-{newest()}"

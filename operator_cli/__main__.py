@@ -9,6 +9,7 @@ import typer
 
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
+from operator_cli.doctor import doctor
 from operator_cli.explain import explain
 from operator_cli.migrate import migrate
 from operator_cli.replay import replay
@@ -107,6 +108,12 @@ app.command(
     short_help="Bring the database's schema up to date.",
     epilog=examples("migrate", "migrate --check", "migrate --to 0010", "migrate --check --json"),
 )(migrate)
+
+
+app.command(
+    short_help="Ask every part whether it is set up right.",
+    epilog=examples("doctor", "doctor --json"),
+)(doctor)
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from schemas.headers import header
 from schemas.record import Record
 from schemas.topics import Topics
 
-REPLAYED_FROM: Final = "replayed-from"
 _ADDED: Final = frozenset({
     names.REASON,
     names.REASON_DETAIL,
@@ -31,7 +30,7 @@ _ADDED: Final = frozenset({
     names.HEADER_NAMES_LOST,
     names.HEADERS_CUT,
     names.KEY_CUT,
-    REPLAYED_FROM,
+    names.REPLAYED_FROM,
 })  # fmt: skip
 _FLUSH_SECONDS: Final = 60.0
 
@@ -76,7 +75,7 @@ class Resender:
         record = letter.record
         origin = f"{record.topic}/{record.partition}/{record.offset}"
         kept = [(name, value) for name, value in record.headers if name not in _ADDED]
-        headers: Any = [*kept, (REPLAYED_FROM, origin.encode())]
+        headers: Any = [*kept, (names.REPLAYED_FROM, origin.encode())]
         units = self._topics.usage_units.name
         is_unit = header(record.headers, names.ORIGINAL_TOPIC) == units
         while True:

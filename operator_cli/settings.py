@@ -4,6 +4,7 @@ from pydantic import Field, SecretStr
 
 from charging.settings import ChargingRules
 from ledger.settings import LedgerConnection
+from runtime.address import HttpAddress
 from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
 from runtime.logs import LogLevel
@@ -31,6 +32,26 @@ class Settings(
         alias="DATABASE_URL",
         description="PostgreSQL, a libpq URL. May hold a password: keep it in a secret. `topics` "
         "and `dead-letters` do not need it.",
+    )
+    litellm_url: HttpAddress = Field(
+        default="",
+        alias="LITELLM_URL",
+        description="Address of a LiteLLM proxy, `https://host`: `doctor` asks it.",
+    )
+    litellm_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        alias="LITELLM_API_KEY",
+        description="The proxy's master key, or a key of an administrator.",
+    )
+    gateway_url: HttpAddress = Field(
+        default="",
+        alias="GATEWAY_URL",
+        description="Address of a gateway, `http://host:8080`: `doctor` asks it.",
+    )
+    ingest_token: SecretStr = Field(
+        default=SecretStr(""),
+        alias="BILLING_INGEST_TOKEN",
+        description="The gateway's token: with it, `doctor` posts a self-test callback.",
     )
     billing_topic_replication_factor: int = Field(
         default=-1,

@@ -34,6 +34,9 @@ SETTLED_NOTE: Final = "settled-note"
 SETTLED_CALL_KEY: Final = "settled-call-key"
 """The call key of the deferral: that of a read is not the one its value has."""
 
+REPLAYED_FROM: Final = "replayed-from"
+"""The dead letter that this record was: topic/partition/offset."""
+
 REASON: Final = "reason"
 REASON_DETAIL: Final = "reason-detail"
 ORIGINAL_TOPIC: Final = "original-topic"

@@ -124,7 +124,7 @@ def receipt_cost(url: str, seed: str, count: int) -> str:
         connection.execute("VACUUM ANALYZE")
         parts = list(batches(seed, count, _BATCH))
         [[pid]] = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'billing-consumer'"
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
             " AND datname = current_database()"
         ).fetchall()
         server = psutil.Process(pid)

@@ -27,6 +27,7 @@ def former_release() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ledger.apply.query", _query)
         patch.setattr("ledger.receipts.query", _query)
+        patch.setattr("ledger.receipts._application", lambda: "billing-consumer")
         patch.setattr("ledger.apply._create", _create)
         patch.setattr("ledger.apply._defer", _defer)
         yield

@@ -18,11 +18,13 @@ _DETAILS: Final = (
 _DROPPED: Final = ", ".join(f"DROP COLUMN {one}" for one in _DETAILS.split(", "))
 
 UNDO: Final = {
-    "0011": """
+    "0012": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0011": """
 DROP INDEX billing.charge_receipts_litellm_call_hash, billing.charge_receipts_response_hash,
     billing.charge_receipts_other_sources, billing.deferred_calls_litellm_call_id,
     billing.deferred_calls_response_id;

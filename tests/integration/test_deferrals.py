@@ -75,7 +75,7 @@ def waits(url: str, application: str = "billing-consumer") -> bool:
     """Whether a session of the consumer, or of `application`, waits for another transaction."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+            "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
             " AND datname = current_database() AND wait_event_type = 'Lock'",
             [application],
         ).fetchone()

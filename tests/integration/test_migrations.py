@@ -26,7 +26,7 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011"
+REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012"
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said
     assert "deadlock" in said
-    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011" in said
+    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012" in said
     assert schema(migrated_database_url) == whole
 
 
@@ -204,7 +204,7 @@ def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_ur
     whole = schema(migrated_database_url)
     take_back(migrated_database_url, max(NEEDED), kept=NEEDED)
     assert writes(migrated_database_url)
-    assert run(migrated_database_url, "migrate") == (0, "applied: 0010, 0011")
+    assert run(migrated_database_url, "migrate") == (0, "applied: 0010, 0011, 0012")
     assert schema(migrated_database_url) == whole
 
 
@@ -344,6 +344,18 @@ def test_an_owner_whom_an_administrator_gave_the_roles_may_migrate_and_consume(
         admin.execute(sql.SQL("GRANT billing_consumer, billing_reader TO {}").format(name))
     assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
     assert writes(owner_url)
+
+
+def test_an_owner_sees_consumers_of_the_release_before_whoever_runs_them(
+    owner_url: str, database_url: str
+) -> None:
+    assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
+    take_back(owner_url, REVISIONS[-4:])
+    with psycopg.connect(database_url, application_name="billing-consumer"):
+        code, said = run(owner_url, "migrate")
+        assert code == 0
+        assert "(billing-consumer) is a consumer of an earlier release" in said
+    assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS[-4:]}")
 
 
 @pytest.mark.usefixtures("without_roles")

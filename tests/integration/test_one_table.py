@@ -26,7 +26,7 @@ from tests.processes import room
 
 ROOT = Path(__file__).parents[2]
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
-FIRST_STEP = "0011"
+LATER = ["0011", "0012"]
 ZERO = {"id": "zero", "litellm_call_id": "zero"}
 RACED = {"id": "raced", "litellm_call_id": "raced"}
 EU = "litellm/eu"
@@ -130,7 +130,7 @@ def test_what_is_told_of_a_call_is_the_same_whichever_release_wrote_it(
     assert write_to(database_url, batch()) == said
     for url in (former_url, database_url):
         race(url)
-    assert migrate(former_url) == ["0010", "0011"]
+    assert migrate(former_url) == ["0010", *LATER]
     assert told(former_url) == told(database_url)
     assert [row["call_key"] for row in books_of(former_url, "zero", "", 9, 9).deferrals] == [
         "zero|zero"
@@ -181,7 +181,7 @@ def test_the_event_of_a_receipt_that_is_replayed_is_the_one_that_was_lost(former
     assert {key: again[key] for key in first} == first
 
 
-@pytest.mark.parametrize("last", ["0010", "0011"])
+@pytest.mark.parametrize("last", ["0010", *LATER])
 def test_members_of_the_release_before_go_on_beside_new_ones(former_url: str, last: str) -> None:
     records = [
         decided(element(id=f"{n}", litellm_call_id=f"{n // 4}"), offset=n) for n in range(40)
@@ -208,7 +208,7 @@ def test_members_of_the_release_before_go_on_beside_new_ones(former_url: str, la
         *["duplicate deferred"] * 2,
         *["deferred suspicious_zero"] * 2,
     ]
-    assert migrate(former_url) == [one for one in ("0011",) if one > last]
+    assert migrate(former_url) == [one for one in LATER if one > last]
     assert events(former_url, records[:30]) == read_back
     with psycopg.connect(former_url) as connection:
         row = connection.execute(
@@ -270,3 +270,46 @@ def test_only_known_migrations_can_be_named(database_url: str) -> None:
     done = CliRunner().invoke(app, ["migrate", "--to", "0010a"], env={"DATABASE_URL": database_url})
     assert done.exit_code == 2
     assert "knows no migration 0010a" in done.stderr
+
+
+def test_what_members_of_the_release_before_ask_by_stays_while_one_is_connected(
+    former_url: str,
+) -> None:
+    """So the migration before an upgrade slows nobody down, and the next one finishes it."""
+    with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
+        ledger.write([decided(element())])
+        done = CliRunner().invoke(app, ["migrate"], env={"DATABASE_URL": former_url})
+        assert (done.exit_code, done.stdout) == (0, "applied: 0010, 0011\n")
+        assert "(billing-consumer at 127.0.0.1, connected since 20" in done.stderr
+        assert "is a consumer of an earlier release. Run `billing migrate` again" in done.stderr
+        # Not held up, and asked by the index that it knows.
+        assert looked_up_by(former_url) == {"charge_receipts_litellm_call_id"}
+        done = CliRunner().invoke(app, ["migrate", "--check"], env={"DATABASE_URL": former_url})
+        assert (done.exit_code, done.stdout) == (1, "pending: 0012\n")
+    with closing(ReceiptWriter(former_url, ROLE)) as ledger:
+        # A member of this release waits for nobody and is not waited for.
+        ledger.write([decided(element(id="2"))])
+        assert migrate(former_url) == ["0012"]
+        assert outcomes(ledger.write([decided(element(id="3"))])) == ["created usage"]
+    assert looked_up_by(former_url) == set()
+
+
+def looked_up_by(url: str) -> set[str]:
+    """The indexes of receipts that the release before looks into."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT indexname FROM pg_indexes WHERE tablename = 'charge_receipts'"
+            " AND indexdef LIKE '%(litellm_call_id)'"
+        ).fetchall()
+    return {name for (name,) in found}
+
+
+def test_members_from_two_releases_ago_are_named_where_more_than_one_migration_waits(
+    former_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {**migration.migrations(), "0013": "SELECT"}
+    with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
+        ledger.write([decided(element())])
+        monkeypatch.setattr(migration, "migrations", lambda: known)
+        with pytest.raises(migration.FormerMemberError, match="consumer of an earlier release"):
+            migrate(former_url)

@@ -15,12 +15,28 @@ MAKES_PODS = {"Deployment", "StatefulSet", "Job"}
 Values = dict[str, Any]
 Manifest = dict[str, Any]
 
+FOREIGN_APIS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1"}
+"""What a cluster has only with the operator that brings it; Kubernetes has no schema of these."""
+
 REQUIRED: Values = {
     "image": {"repository": "registry.example/billing-stream"},
     "kafka": {"bootstrapServers": "kafka.example:9092"},
     "database": {"existingSecret": "billing-database"},
     "ingestTokens": {"existingSecret": "billing-tokens"},
 }
+PLACED: Values = {
+    "envFrom": [{"configMapRef": {"name": "settings"}}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "initContainers": [{"name": "first", "image": "registry.example/first"}],
+    "nodeSelector": {"kubernetes.io/arch": "amd64"},
+    "tolerations": [{"key": "billing", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "priorityClassName": "high",
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka"]}],
+    "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+}
+"""What every pod may have."""
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
@@ -30,7 +46,24 @@ EVERYTHING: Values = {
         "sasl": {"mechanism": "SCRAM-SHA-512", "existingSecret": "billing-kafka"},
         "tls": {"existingSecret": "kafka-authority", "clientCertificate": True},
     },
-    "migrations": {"existingSecret": "billing-owner"},
+    "database": {"tls": {"existingSecret": "database-authority", "clientCertificate": True}},
+    "migrations": {"existingSecret": "billing-owner", **PLACED},
+    "topics": PLACED,
+    "networkPolicy": {
+        "enabled": True,
+        "callersFrom": [{"namespaceSelector": {"matchLabels": {"team": "models"}}}],
+        "metricsFrom": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+        "kafkaTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        "kafkaPorts": [9092, 9093],
+        "databaseTo": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
+        "databasePort": 6432,
+        "extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
+    },
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboards": {"enabled": True},
+    },
     "billing": {
         "markup": "1.25",
         "freeModels": ["local-*", "llama"],
@@ -47,9 +80,8 @@ EVERYTHING: Values = {
             ],
             "podAnnotations": {"example.com/note": "true"},
             "podLabels": {"team": "billing"},
-            "nodeSelector": {"kubernetes.io/arch": "amd64"},
-            "tolerations": [{"key": "billing", "operator": "Exists"}],
-            "affinity": {"podAntiAffinity": {}},
+            **PLACED,
+            "extraContainers": [{"name": "proxy", "image": "registry.example/proxy"}],
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -58,7 +90,31 @@ EVERYTHING: Values = {
                 }
             ],
         }
-        for room, extra in (("gateway", {"spool": {"storageClass": "fast"}}), ("consumer", {}))
+        for room, extra in (
+            (
+                "gateway",
+                {
+                    "spool": {"storageClass": "fast"},
+                    "autoscaling": {"enabled": True},
+                    "ingress": {
+                        "enabled": True,
+                        "className": "nginx",
+                        "annotations": {"example.com/issuer": "ours"},
+                        "hosts": ["billing.example"],
+                        "tls": [{"secretName": "billing-tls", "hosts": ["billing.example"]}],
+                    },
+                    "httpRoute": {
+                        "enabled": True,
+                        "parentRefs": [{"name": "public"}],
+                        "hostnames": ["billing.example"],
+                    },
+                },
+            ),
+            (
+                "consumer",
+                {"autoscaling": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}},
+            ),
+        )
     },
 }
 NO_SPOOL: Values = {"gateway": {"spool": {"enabled": False}}}

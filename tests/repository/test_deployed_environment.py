@@ -14,7 +14,10 @@ import producer_gateway.settings
 from tests.repository.chart import EVERYTHING, environment
 
 ROOT = Path(__file__).parents[2]
-FOREIGN = {"A_TOKEN", "LOG_LEVEL"}  # the chart's extraEnv, as the tests fill it
+FOREIGN = {
+    *("A_TOKEN", "LOG_LEVEL"),  # the chart's extraEnv, as the tests fill it
+    *("PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"),  # libpq's own
+}
 
 
 def names(settings: type[BaseSettings]) -> set[str]:

@@ -22,6 +22,7 @@ def toml(name: str) -> dict[str, Any]:
 def test_the_version_is_the_same_wherever_it_stands() -> None:
     chart = yaml.safe_load((ROOT / "charts/billing-stream/Chart.yaml").read_text())
     document = json.loads((ROOT / "schemas/openapi/gateway.json").read_text())
+    topics = json.loads((ROOT / "schemas/asyncapi.json").read_text())
     [locked] = [one for one in toml("uv.lock")["package"] if one["name"] == "billing-stream"]
     found = {
         "pyproject.toml": toml("pyproject.toml")["project"]["version"],
@@ -30,6 +31,7 @@ def test_the_version_is_the_same_wherever_it_stands() -> None:
         "version of the chart": chart["version"],
         "appVersion of the chart": chart["appVersion"],
         "gateway.json": document["info"]["version"],
+        "asyncapi.json": topics["info"]["version"],
         "newest release of CHANGELOG.md": RELEASE.findall((ROOT / "CHANGELOG.md").read_text())[0][
             0
         ],

@@ -18,6 +18,7 @@ GROUPS: Final = {
     "tests/chaos/": "chaos",
     f"{SYSTEM}bad_input": "deployment",
     f"{SYSTEM}client_examples": "deployment",
+    f"{SYSTEM}doctor": "deployment",
     f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
     f"{SYSTEM}identity": "deployment",

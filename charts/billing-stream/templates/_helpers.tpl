@@ -38,12 +38,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
+{{/* An account for each room, unless one is named for all. Argument: dict root, component. */}}
 {{- define "billing-stream.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create }}
-{{- default (include "billing-stream.fullname" .) .Values.serviceAccount.name }}
-{{- else }}
-{{- default "default" .Values.serviceAccount.name }}
-{{- end }}
+{{- $own := printf "%s-%s" (include "billing-stream.fullname" .root) .component }}
+{{- default (.root.Values.serviceAccount.create | ternary $own "default") .root.Values.serviceAccount.name }}
 {{- end }}
 
 {{/* Hooks run before the chart's own ServiceAccount exists. */}}
@@ -54,43 +52,98 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/*
 What every pod shares. Service links are off because Kubernetes would otherwise invent variables such as
 GATEWAY_PORT=tcp://10.0.0.1:8080 for a Service named "gateway" or "kafka" in the namespace.
+Argument: dict root, values (the component's), kafka and database (whether it speaks to them).
 */}}
 {{- define "billing-stream.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with .Values.podSecurityContext }}
+{{- with .root.Values.podSecurityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.imagePullSecrets }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" "priorityClassName" "initContainers" }}
+{{- with get $.values $key }}
+{{ $key }}: {{- kindIs "string" . | ternary (printf " %s" (toJson .)) (toYaml . | nindent 2) }}
+{{- end }}
+{{- end }}
 volumes:
   - name: tmp
-    emptyDir: {}
+    emptyDir: {sizeLimit: 256Mi}
+{{- if and .kafka .root.Values.kafka.tls.existingSecret }}
+  - name: kafka-tls
+    secret: {secretName: {{ .root.Values.kafka.tls.existingSecret | quote }}}
+{{- end }}
+{{- if and .database .root.Values.database.tls.existingSecret }}
+  # libpq refuses a key that others may read.
+  - name: database-tls
+    secret: {secretName: {{ .root.Values.database.tls.existingSecret | quote }}, defaultMode: 0440}
+{{- end }}
+{{- with .values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
-{{/* What every container shares. */}}
+{{/* What every container shares; the same argument. */}}
 {{- define "billing-stream.container" -}}
-image: {{ include "billing-stream.image" . | quote }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-{{- with .Values.securityContext }}
+image: {{ include "billing-stream.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- with .root.Values.securityContext }}
 securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.envFrom }}
+envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+{{- if and .kafka .root.Values.kafka.tls.existingSecret }}
+  - name: kafka-tls
+    mountPath: /etc/kafka-tls
+    readOnly: true
 {{- end }}
-
-{{/* Where pods of a component may run. Argument: the component's values. */}}
-{{- define "billing-stream.scheduling" -}}
-{{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" }}
-{{- with get $ $key }}
-{{ $key }}:
+{{- if and .database .root.Values.database.tls.existingSecret }}
+  - name: database-tls
+    mountPath: /etc/database-tls
+    readOnly: true
+{{- end }}
+{{- with .values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Over nodes where that is possible, unless the values say otherwise. Argument: dict root, component, values. */}}
+{{- define "billing-stream.spread" -}}
+topologySpreadConstraints:
+{{- with .values.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "billing-stream.selectorLabels" . | nindent 8 }}
+{{- end }}
+{{- end }}
+
+{{/*
+The number of pods, unless a scaler keeps it or the value is null. Helm 4 applies on the server, where a field that
+somebody else has set is a conflict: rendered beside a scaler, it would make each later upgrade fail.
+Argument: the component's values.
+*/}}
+{{- define "billing-stream.replicas" -}}
+{{- if not (or .autoscaling.enabled (kindIs "invalid" .replicas)) -}}
+replicas: {{ .replicas }}
 {{- end }}
 {{- end }}
 
@@ -168,22 +221,6 @@ Argument: the values of gateway.spool.
 {{- end }}
 {{- end }}
 
-{{/* Certificates, behind the volumes of "billing-stream.pod" and the mounts of "billing-stream.container". */}}
-{{- define "billing-stream.kafkaVolume" -}}
-{{- with .Values.kafka.tls.existingSecret }}
-- name: kafka-tls
-  secret: {secretName: {{ . | quote }}}
-{{- end }}
-{{- end }}
-
-{{- define "billing-stream.kafkaMount" -}}
-{{- if .Values.kafka.tls.existingSecret }}
-- name: kafka-tls
-  mountPath: /etc/kafka-tls
-  readOnly: true
-{{- end }}
-{{- end }}
-
 {{/* Argument: dict root, secret (its name wins over database.existingSecret). */}}
 {{- define "billing-stream.databaseEnv" -}}
 {{- $secret := default .root.Values.database.existingSecret .secret -}}
@@ -192,87 +229,18 @@ Argument: the values of gateway.spool.
     secretKeyRef:
       name: {{ required "database.existingSecret: name a Secret that holds the libpq URL" $secret | quote }}
       key: {{ .root.Values.database.urlKey | quote }}
+{{- with .root.Values.database.tls }}
+{{- if .existingSecret }}
+- name: PGSSLMODE
+  value: verify-full
+- name: PGSSLROOTCERT
+  value: /etc/database-tls/ca.crt
+{{- if .clientCertificate }}
+- name: PGSSLCERT
+  value: /etc/database-tls/tls.crt
+- name: PGSSLKEY
+  value: /etc/database-tls/tls.key
 {{- end }}
-
-{{/* Headless: Prometheus wants every pod, not one of them. Argument: dict root, component. */}}
-{{- define "billing-stream.metricsService" -}}
-apiVersion: v1
-kind: Service
-metadata:
-  name: {{ include "billing-stream.fullname" .root }}-{{ .component }}-metrics
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "billing-stream.labels" . | nindent 4 }}
-spec:
-  clusterIP: None
-  # A pod that is not ready is the one whose metrics matter.
-  publishNotReadyAddresses: true
-  selector:
-    {{- include "billing-stream.selectorLabels" . | nindent 4 }}
-  ports:
-    - name: metrics
-      port: {{ eq .component "gateway" | ternary 9090 9091 }}
-      targetPort: metrics
 {{- end }}
-
-{{/* Argument: dict root, component, budget. */}}
-{{- define "billing-stream.podDisruptionBudget" -}}
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {{ include "billing-stream.fullname" .root }}-{{ .component }}
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "billing-stream.labels" . | nindent 4 }}
-spec:
-  maxUnavailable: {{ .budget.maxUnavailable }}
-  selector:
-    matchLabels:
-      {{- include "billing-stream.selectorLabels" . | nindent 6 }}
 {{- end }}
-
-{{/*
-A Job before each install and upgrade. The last one stays until the next, so that its log can be read.
-Argument: dict root, component, args (list), env (text), kafka (whether it speaks to Kafka), weight, job (its values).
-*/}}
-{{- define "billing-stream.job" -}}
-apiVersion: batch/v1
-kind: Job
-metadata:
-  name: {{ include "billing-stream.fullname" .root }}-{{ .component }}
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "billing-stream.labels" . | nindent 4 }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    helm.sh/hook-weight: {{ .weight | quote }}
-    helm.sh/hook-delete-policy: before-hook-creation
-spec:
-  backoffLimit: {{ .job.backoffLimit }}
-  activeDeadlineSeconds: {{ .job.activeDeadlineSeconds }}
-  template:
-    metadata:
-      labels:
-        {{- include "billing-stream.labels" . | nindent 8 }}
-    spec:
-      restartPolicy: Never
-      serviceAccountName: {{ include "billing-stream.jobServiceAccountName" .root }}
-      {{- include "billing-stream.pod" .root | nindent 6 }}
-      {{- with .kafka | ternary (include "billing-stream.kafkaVolume" .root) "" | trim }}
-        {{- . | nindent 8 }}
-      {{- end }}
-      containers:
-        - name: {{ .component }}
-          args:
-            {{- toYaml .args | nindent 12 }}
-          {{- include "billing-stream.container" .root | nindent 10 }}
-          {{- with .kafka | ternary (include "billing-stream.kafkaMount" .root) "" | trim }}
-            {{- . | nindent 12 }}
-          {{- end }}
-          env:
-            {{- .env | nindent 12 }}
-          {{- with .job.resources }}
-          resources:
-            {{- toYaml . | nindent 12 }}
-          {{- end }}
 {{- end }}

@@ -1,6 +1,6 @@
 -- Which indexes receipts and deferred calls have. Each statement by itself, outside of a transaction,
 -- beside members that write; after an interruption all of them once more, so each may be run again.
--- What the release before asks by goes last.
+-- What the release before asks by stays until 0012.
 
 -- Rows from before have nothing there.
 ALTER TABLE billing.charge_receipts VALIDATE CONSTRAINT saved_cache_cost_is_finite;
@@ -23,12 +23,3 @@ ON billing.deferred_calls (litellm_call_id);
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS deferred_calls_response_id
 ON billing.deferred_calls (response_id);
-
-DROP INDEX CONCURRENTLY IF EXISTS billing.charge_receipts_response_id;
-
--- CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: the primary key is a UUID of the same two columns. It takes
--- the table for a moment, which members that have to scan it, as behind the last step, would not let it.
-ALTER TABLE billing.charge_receipts DROP CONSTRAINT IF EXISTS one_receipt_per_call;
-
--- Each batch of the release before looks here.
-DROP INDEX CONCURRENTLY IF EXISTS billing.charge_receipts_litellm_call_id;
