@@ -24,7 +24,7 @@ from schemas.headers import Reason
 from schemas.record import Record
 
 
-class Standing(StrEnum):
+class Entry(StrEnum):
     """What the books have of a call."""
 
     RECEIPT = "receipt"
@@ -44,7 +44,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     call_key: str
     litellm_call_id: str | None
     response_id: str
-    standing: Standing
+    entry: Entry
     cost: Decimal | None = None
     billed: Decimal | None = None
     receipt: UUID | None = None
@@ -105,7 +105,7 @@ class Books:
         self._by_response: Mapping[str, list[Known]] = defaultdict(list)
         for one in known:
             # A receipt says more than the deferral that it has closed.
-            if one.standing is Standing.RECEIPT or one.call_key not in self._by_key:
+            if one.entry is Entry.RECEIPT or one.call_key not in self._by_key:
                 self._by_key[one.call_key] = one
             if one.litellm_call_id is not None:
                 self._by_call[one.litellm_call_id].append(one)
@@ -122,7 +122,7 @@ class Books:
             return _best(row, [one for one in calls if _answers(row, one)])
         # A result is under a key of its own; its receipt has the ids of its create.
         own = [one for one in calls if one.response_id == row.request_id]
-        return max(own, key=lambda one: one.standing is Standing.RECEIPT, default=None)
+        return max(own, key=lambda one: one.entry is Entry.RECEIPT, default=None)
 
 
 def _answers(row: SpendLog, one: Known) -> bool:
@@ -140,14 +140,14 @@ def _best(row: SpendLog, found: Sequence[Known]) -> Known | None:
 
 def _agrees(row: SpendLog, known: Known) -> bool:
     # A cost that a person has set is the answer to LiteLLM's, not another writing of it.
-    if known.standing is not Standing.RECEIPT or known.cost is None:
+    if known.entry is not Entry.RECEIPT or known.cost is None:
         return True
     return same_amount(row.spend or Decimal(0), known.cost)
 
 
-_OF_STANDING: Final = {
-    Standing.DEFERRAL: Verdict.DEFERRED,
-    Standing.DEAD_LETTER: Verdict.DEAD_LETTER,
+_OF_ENTRY: Final = {
+    Entry.DEFERRAL: Verdict.DEFERRED,
+    Entry.DEAD_LETTER: Verdict.DEAD_LETTER,
 }
 
 
@@ -183,7 +183,7 @@ def _found(row: SpendLog, key: str | Unidentified, known: Known) -> Verdict:
     # The row of a create says 0, and the receipt that has its ids says what its result cost.
     if key is not Unidentified.BACKGROUND and not _agrees(row, known):
         return Verdict.DIFFERS
-    return _OF_STANDING.get(known.standing, Verdict.MATCHED)
+    return _OF_ENTRY.get(known.entry, Verdict.MATCHED)
 
 
 def _record(row: SpendLog, policy: Policy) -> Record:

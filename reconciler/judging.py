@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from charging.charge import SETTLED_COST_SOURCE
 from charging.decision import Policy
 from ledger.reconciliation import KnownCall, Reconciliation
-from reconciler.comparison import Books, Compared, Known, Standing, Verdict, compare
+from reconciler.comparison import Books, Compared, Entry, Known, Verdict, compare
 from reconciler.reposting import Unidentified, key_of, response_id
 from reconciler.row import SpendLog
 from schemas.text import identifier
@@ -45,7 +45,7 @@ def known_of(call: KnownCall) -> Known:
         call.call_key,
         call.litellm_call_id,
         call.response_id,
-        Standing.RECEIPT if receipt else Standing.DEFERRAL,
+        Entry.RECEIPT if receipt else Entry.DEFERRAL,
         None if by_hand else call.cost,
         call.cost,
         call.receipt,

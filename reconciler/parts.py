@@ -13,7 +13,7 @@ from reconciler import metrics
 from reconciler.auditing import Auditor
 from reconciler.gateway import Gateway
 from reconciler.judging import Judge
-from reconciler.passes import Passes, Span
+from reconciler.passes import Durations, Passes
 from reconciler.proxy import Proxy
 from reconciler.reconciling import Reconciler
 from reconciler.settings import Settings
@@ -78,7 +78,7 @@ def parts(
     ):
         logs = SpendLogs(proxy, settings.reconciler_page_rows)
         reconciler = Reconciler(logs, books, judge, gateway, grace=grace, now=now, turned=turned)
-        span = Span(
+        durations = Durations(
             grace,
             timedelta(seconds=settings.reconciler_overlap_s),
             timedelta(seconds=settings.reconciler_look_back_s),
@@ -87,7 +87,7 @@ def parts(
         yield Parts(
             books,
             reconciler,
-            Passes(reconciler, books, span, now=now, held=held),
+            Passes(reconciler, books, durations, now=now, held=held),
             Auditor(logs, books, judge, grace=grace, now=now, turned=turned),
         )
 

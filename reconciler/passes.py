@@ -23,7 +23,7 @@ _MOST_UNITS: Final = 10_000
 _LISTED: Final = 20
 
 
-class Span(msgspec.Struct, frozen=True):
+class Durations(msgspec.Struct, frozen=True):
     """What a pass goes by: the grace, the overlap, the first look back, and a window's length."""
 
     grace: timedelta
@@ -48,14 +48,14 @@ class Passes:
         self,
         reconciler: Reconciler,
         books: Reconciliation,
-        span: Span,
+        durations: Durations,
         *,
         now: Callable[[], datetime],
         held: Callable[[], None] = lambda: None,
     ) -> None:
         self._reconciler = reconciler
         self._books = books
-        self._span = span
+        self._durations = durations
         self._now = now
         self._held = held
         self._units_until: datetime | None = None
@@ -65,13 +65,13 @@ class Passes:
 
         What was finished before stands, and the cursor is behind it.
         """
-        span, tally = self._span, Tally()
-        until = self._now() - span.grace
-        cursor = self._books.cursor() or until - span.look_back
-        since = cursor - span.overlap
+        durations, tally = self._durations, Tally()
+        until = self._now() - durations.grace
+        cursor = self._books.cursor() or until - durations.look_back
+        since = cursor - durations.overlap
         tally.closed += self._reconciler.recheck()
         units = self._units(cursor, until)
-        for window in windows(since, until, span.window):
+        for window in windows(since, until, durations.window):
             self._held()
             tally.add(self._reconciler.window(window, units))
             if window.end > cursor:
@@ -86,7 +86,7 @@ class Passes:
         """Compare a time that was asked for; the cursor stays where it is. Raises as `make`."""
         tally = Tally(closed=self._reconciler.recheck())
         units = self._reconciler.unmatched_units(start, end, _MOST_UNITS)
-        for window in windows(start, end, self._span.window):
+        for window in windows(start, end, self._durations.window):
             tally.add(self._reconciler.window(window, units))
         self._count()
         return Outcome(tally, start, end, units.left)
@@ -97,11 +97,11 @@ class Passes:
         No index has them by time, so they are asked for once in a time of grace only.
         """
         since = self._units_until or cursor
-        if until - since < self._span.grace:
+        if until - since < self._durations.grace:
             return None
         # Calls that began within the overlap have their rows read by this pass.
         return self._reconciler.unmatched_units(
-            max(since, cursor - self._span.overlap), until, _MOST_UNITS
+            max(since, cursor - self._durations.overlap), until, _MOST_UNITS
         )
 
     def _told(self, units: UnmatchedUnits | None, until: datetime) -> list[Unit]:

@@ -114,6 +114,7 @@ def _metadata(row: SpendLog) -> dict[str, Any]:
         "user_api_key_hash": row.key_hash,
         "user_api_key_alias": text_of(metadata.user_api_key_alias),
         "user_api_key_team_id": text_of(metadata.user_api_key_team_id) or row.team,
+        "user_api_key_team_alias": text_of(metadata.user_api_key_team_alias),
         "user_api_key_org_id": text_of(metadata.user_api_key_org_id) or row.organization,
         "user_api_key_project_id": text_of(metadata.user_api_key_project_id),
         "user_api_key_user_id": text_of(metadata.user_api_key_user_id) or row.user,

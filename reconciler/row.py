@@ -30,6 +30,7 @@ class RowMetadata(msgspec.Struct, frozen=True, gc=False):
     user_api_key_alias: Any = None
     user_api_key_org_id: Any = None
     user_api_key_project_id: Any = None
+    user_api_key_team_alias: Any = None
     user_api_key_team_id: Any = None
     user_api_key_user_id: Any = None
 

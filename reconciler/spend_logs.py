@@ -197,8 +197,8 @@ class _Sieve:
         rows: list[SpendLog] = []
         odd: list[OddRow] = []
         repeated = outside = 0
-        for raw in sent:
-            row = read_row(raw)
+        for text in sent:
+            row = read_row(text)
             if isinstance(row, OddRow):
                 odd.append(row)
             elif not self._wanted(row):

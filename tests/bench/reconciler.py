@@ -92,9 +92,9 @@ def main(count: Annotated[int, typer.Argument(help="Lost calls.")] = 100_000) ->
         eventually(lambda: receipts(url) == count, "a receipt of each call", _SECONDS)
         print(f"the last receipt {time.monotonic() - began:.1f} s later")
         now = datetime.now(UTC)
-        span = ["--from", (now - timedelta(days=2)).isoformat(), "--to", now.isoformat()]
-        say("compared again, all of them matched", count, ran(environment, "once", *span))
-        audited = ran(environment, "audit", *span)
+        took = ["--from", (now - timedelta(days=2)).isoformat(), "--to", now.isoformat()]
+        say("compared again, all of them matched", count, ran(environment, "once", *took))
+        audited = ran(environment, "audit", *took)
         assert audited.told["balanced"], audited.told["lines"]
         say("audited", count, audited)
 

@@ -25,7 +25,7 @@ CALLS = int(os.environ.get("TEST_CALLS", "500"))
 
 
 @pytest.fixture
-def house(consuming: Consuming) -> Iterator[Reconciling]:
+def installation(consuming: Consuming) -> Iterator[Reconciling]:
     """A spend log, a gateway and a consumer."""
     with closing(Reconciling(consuming)) as made:
         made.start_gateway()
@@ -33,9 +33,9 @@ def house(consuming: Consuming) -> Iterator[Reconciling]:
         yield made
 
 
-def call_ids(house: Reconciling) -> list[str]:
+def call_ids(installation: Reconciling) -> list[str]:
     """The calls that have a receipt, one for each receipt."""
-    return sorted(row["litellm_call_id"] for row in house.consuming.tables.receipts())
+    return sorted(row["litellm_call_id"] for row in installation.consuming.tables.receipts())
 
 
 def names(*made: dict[str, Any]) -> list[str]:
@@ -43,9 +43,9 @@ def names(*made: dict[str, Any]) -> list[str]:
     return sorted(one["litellm_call_id"] for one in made)
 
 
-def findings(house: Reconciling, *, still_open: bool) -> list[str]:
+def findings(installation: Reconciling, *, still_open: bool) -> list[str]:
     """Verdict and call of each finding that is open, or closed."""
-    with psycopg.connect(house.consuming.database_url) as connection:
+    with psycopg.connect(installation.consuming.database_url) as connection:
         rows = connection.execute(
             "SELECT verdict || ' ' || litellm_call_id FROM billing.reconciler_findings"
             " WHERE (closed_at IS NULL) = %s ORDER BY 1",
@@ -61,77 +61,79 @@ def period(since: timedelta = 3 * HOUR) -> list[str]:
 
 
 def test_ONE_CALL_ONE_RECEIPT_WHICHEVER_PATH_a_lost_call_is_posted_once_and_then_closed(
-    house: Reconciling,
+    installation: Reconciling,
 ) -> None:
     made = list(calls(20, HOUR))
     arrived, lost = made[:15], made[15:]
-    house.called(arrived, lost)
-    house.consuming.all_committed()
-    first = house.told("once")
+    installation.called(arrived, lost)
+    installation.consuming.all_committed()
+    first = installation.told("once")
     assert (first["rows"], first["reposted"]) == (20, 5)
     assert first["verdicts"] == {"matched": 15, "missing": 5}
-    eventually(lambda: call_ids(house) == names(*made), "a receipt of each call")
-    second = house.told("once")
+    eventually(lambda: call_ids(installation) == names(*made), "a receipt of each call")
+    second = installation.told("once")
     assert (second["verdicts"], second["reposted"], second["closed"]) == ({"matched": 20}, 0, 5)
-    assert findings(house, still_open=True) == []
+    assert findings(installation, still_open=True) == []
     # The callbacks come all the same, a day late.
-    house.called(lost)
-    house.consuming.all_committed()
-    assert call_ids(house) == names(*made)
-    assert house.consuming.tables.conflicts() == []
-    marks = {row["litellm_call_id"]: row["marks"] for row in house.consuming.tables.receipts()}
+    installation.called(lost)
+    installation.consuming.all_committed()
+    assert call_ids(installation) == names(*made)
+    assert installation.consuming.tables.conflicts() == []
+    marks = {
+        row["litellm_call_id"]: row["marks"] for row in installation.consuming.tables.receipts()
+    }
     assert {name for name, all_ in marks.items() if "reconciler" in all_} == set(names(*lost))
-    told = house.told("audit", *period())
+    told = installation.told("audit", *period())
     assert told["balanced"]
     assert told["lines"][0]["calls"] == 20
     assert told["lines"][0]["difference_usd"] == "0"
 
 
-def test_a_run_that_has_ended_is_looked_for_at_once(house: Reconciling) -> None:
+def test_a_run_that_has_ended_is_looked_for_at_once(installation: Reconciling) -> None:
     now = datetime.now(UTC)
     fields = {"end_user": "run-x/2", "metadata": {"user_api_key_team_id": "team-1"}}
     made = [{**call(n, now - timedelta(seconds=2)), **fields} for n in range(3)]
     other = call(9, now - timedelta(seconds=2))
-    house.called(made[:1], [*made[1:], other])
-    found = house.told("run-completed", "run-x/2", RECONCILER_GRACE_S="900")
+    installation.called(made[:1], [*made[1:], other])
+    found = installation.told("run-completed", "run-x/2", RECONCILER_GRACE_S="900")
     assert (found["rows"], found["reposted"], found["receipts"]) == (3, 2, 3)
     assert found["latency_seconds"] > 0
-    assert call_ids(house) == names(*made)
-    assert {(row["run_id"], row["attempt"]) for row in house.consuming.tables.receipts()} == {
-        ("run-x", 2)
-    }
-    code, _, said = house.command("run-completed", "run-y/0", "--seconds", "0")
+    assert call_ids(installation) == names(*made)
+    assert {
+        (row["run_id"], row["attempt"]) for row in installation.consuming.tables.receipts()
+    } == {("run-x", 2)}
+    code, _, said = installation.command("run-completed", "run-y/0", "--seconds", "0")
     assert code == 1, said
-    assert house.command("run-completed", "run-x")[0] == 2
+    assert installation.command("run-completed", "run-x")[0] == 2
 
 
 def test_a_reconciler_that_is_killed_within_a_window_goes_on_and_each_call_has_one_receipt(
-    house: Reconciling,
+    installation: Reconciling,
 ) -> None:
     made = list(calls(300, timedelta(minutes=50)))
-    house.called(made[:100], made[100:])
-    house.consuming.all_committed()
+    installation.called(made[:100], made[100:])
+    installation.consuming.all_committed()
     # Three pages are answered, and the fourth never.
-    house.log.faults.extend([Fault(), Fault(), Fault(), Fault(silent=True)])
+    installation.log.faults.extend([Fault(), Fault(), Fault(), Fault(silent=True)])
     pages = {"RECONCILER_PAGE_ROWS": "60", "RECONCILER_WINDOW_S": "86400"}
-    first = house.start(**pages)
-    eventually(lambda: not house.log.faults, "the first one to wait for a page")
-    assert_before(cursor(house), made[100])
+    first = installation.start(**pages)
+    eventually(lambda: not installation.log.faults, "the first one to wait for a page")
+    assert_before(cursor(installation), made[100])
     first.end(signal.SIGKILL)
-    posted = len(call_ids(house))
+    posted = len(call_ids(installation))
     assert posted < 300
-    house.start(**pages)
-    eventually(lambda: call_ids(house) == names(*made), "a receipt of each call")
-    eventually(lambda: findings(house, still_open=True) == [], "no finding to be open")
-    assert len(findings(house, still_open=False)) == 200
-    assert cursor(house) > moment(made[-1])
-    assert house.told("audit", *period())["balanced"]
-    house.consuming.every_receipt_is_published_once(300)
+    installation.start(**pages)
+    eventually(lambda: call_ids(installation) == names(*made), "a receipt of each call")
+    eventually(lambda: findings(installation, still_open=True) == [], "no finding to be open")
+    assert len(findings(installation, still_open=False)) == 200
+    assert cursor(installation) > moment(made[-1])
+    assert installation.told("audit", *period())["balanced"]
+    installation.consuming.every_receipt_is_published_once(300)
 
 
-def cursor(house: Reconciling) -> datetime:
+def cursor(installation: Reconciling) -> datetime:
     """Up to when the spend log is compared; the beginning of time where it never was."""
-    with psycopg.connect(house.consuming.database_url) as connection:
+    with psycopg.connect(installation.consuming.database_url) as connection:
         row = connection.execute("SELECT reconciled_until FROM billing.reconciler_cursors")
         found = row.fetchone()
     return found[0] if found else datetime.min.replace(tzinfo=UTC)
@@ -147,65 +149,69 @@ def assert_before(until: datetime, made: dict[str, Any]) -> None:
     assert until <= moment(made)
 
 
-def test_of_two_instances_one_is_active_and_the_other_takes_over(house: Reconciling) -> None:
+def test_of_two_instances_one_is_active_and_the_other_takes_over(installation: Reconciling) -> None:
     made = list(calls(4, HOUR))
-    house.called([], made[:2])
-    one = house.start()
+    installation.called([], made[:2])
+    one = installation.start()
     eventually(lambda: one.said("compared"), "the first one to compare")
-    two = house.start()
+    two = installation.start()
     standby = "another instance is the active one: standing by"
     eventually(lambda: two.said(standby), "the second one to stand by")
     assert (one.counted("billing_reconciler_active"), two.probe("/readyz")) == (1, 200)
     assert two.counted("billing_reconciler_active") == 0
     assert not two.said("compared")
-    code, _, said = house.command("once")
+    code, _, said = installation.command("once")
     assert (code, "another instance is active" in said) == (1, True)
     one.end(signal.SIGKILL)
-    house.called([], made[2:])
+    installation.called([], made[2:])
     eventually(lambda: two.said("compared"), "the second one to take over")
-    eventually(lambda: call_ids(house) == names(*made), "a receipt of each call")
+    eventually(lambda: call_ids(installation) == names(*made), "a receipt of each call")
     assert two.end() == 0
 
 
 def test_while_the_gateway_is_away_the_cursor_stands_still_and_then_all_is_caught_up(
     consuming: Consuming,
 ) -> None:
-    with closing(Reconciling(consuming)) as house:
+    with closing(Reconciling(consuming)) as installation:
         consuming.member()
         made = list(calls(50, HOUR))
-        house.called(made[:10], made[10:])
+        installation.called(made[:10], made[10:])
         consuming.all_committed()
-        running = house.start(RECONCILER_TRIES="2", RECONCILER_RETRY_MAX_MS="50")
+        running = installation.start(RECONCILER_TRIES="2", RECONCILER_RETRY_MAX_MS="50")
         failed = "the pass failed and is made again"
         eventually(lambda: running.said(failed, 3), "three passes to fail")
-        assert_before(cursor(house), made[10])
-        assert len(findings(house, still_open=True)) == 40
+        assert_before(cursor(installation), made[10])
+        assert len(findings(installation, still_open=True)) == 40
         assert running.counted("billing_reconciler_failures_in_a_row") >= 3
         assert running.probe("/livez") == 200
         eventually(lambda: running.probe("/readyz") == 503, "it to name the gateway")
-        house.start_gateway()
-        eventually(lambda: call_ids(house) == names(*made), "a receipt of each call")
-        eventually(lambda: cursor(house) > moment(made[-1]), "the cursor to move")
+        installation.start_gateway()
+        eventually(lambda: call_ids(installation) == names(*made), "a receipt of each call")
+        eventually(lambda: cursor(installation) > moment(made[-1]), "the cursor to move")
         eventually(lambda: running.probe("/readyz") == 200, "it to be ready")
         assert running.counted("billing_reconciler_failures_in_a_row") == 0
-        eventually(lambda: findings(house, still_open=True) == [], "no finding to be open")
+        eventually(lambda: findings(installation, still_open=True) == [], "no finding to be open")
         latency = "external_billing_reconcile_latency_seconds_count"
         assert running.counted(latency) > 0
 
 
 def test_a_call_that_another_source_was_charged_for_is_told_and_not_posted(
-    house: Reconciling,
+    installation: Reconciling,
 ) -> None:
     made = list(calls(3, HOUR))
-    house.table.accept(made)
-    house.consuming.send(*(json.dumps(one).encode() for one in made), source="litellm/eu")
-    house.consuming.all_committed()
-    told = house.told("once")
+    installation.table.accept(made)
+    installation.consuming.send(*(json.dumps(one).encode() for one in made), source="litellm/eu")
+    installation.consuming.all_committed()
+    told = installation.told("once")
     assert (told["verdicts"], told["reposted"]) == ({"elsewhere": 3}, 0)
-    assert {row["source_system"] for row in house.consuming.tables.receipts()} == {"litellm/eu"}
-    right = house.told("once", RECONCILER_SOURCE="eu", BILLING_INGEST_TOKENS=f"eu={'e' * 32}")
+    assert {row["source_system"] for row in installation.consuming.tables.receipts()} == {
+        "litellm/eu"
+    }
+    right = installation.told(
+        "once", RECONCILER_SOURCE="eu", BILLING_INGEST_TOKENS=f"eu={'e' * 32}"
+    )
     assert right["verdicts"] == {"matched": 3}
-    assert house.told("audit", *period(), code=1)["faults"] == 3
+    assert installation.told("audit", *period(), code=1)["faults"] == 3
 
 
 Calls = list[dict[str, Any]]
@@ -233,30 +239,30 @@ def mangled(made: Calls, dice: random.Random) -> tuple[Calls, Calls, Calls, Call
     return sent, late, dearer, contradicted
 
 
-def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(house: Reconciling) -> None:
+def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(installation: Reconciling) -> None:
     """Dropped, delayed, repeated and altered at random; afterwards the audit names the altered."""
     dice = random.Random(20_261_127)  # noqa: S311 - a seed makes calls, no secret
-    house.table.version = "1.109.1"  # Amounts of 16 digits, where callbacks have 17.
+    installation.table.version = "1.109.1"  # Amounts of 16 digits, where callbacks have 17.
     made = list(calls(CALLS, HOUR))
     for one in made:
         one["response_cost"] = dice.random() / 100
-    house.table.accept(made)
+    installation.table.accept(made)
     sent, late, dearer, contradicted = mangled(made, dice)
-    house.consuming.send(*(json.dumps(one).encode() for one in sent))
-    house.consuming.all_committed()
-    house.told("once")
-    house.consuming.all_committed()
-    assert call_ids(house) == names(*made)
-    house.consuming.send(*(json.dumps(one).encode() for one in late))
-    house.consuming.all_committed()
-    assert call_ids(house) == names(*made)
-    assert len(house.consuming.tables.conflicts()) == len(contradicted)
-    again = house.told("once")
+    installation.consuming.send(*(json.dumps(one).encode() for one in sent))
+    installation.consuming.all_committed()
+    installation.told("once")
+    installation.consuming.all_committed()
+    assert call_ids(installation) == names(*made)
+    installation.consuming.send(*(json.dumps(one).encode() for one in late))
+    installation.consuming.all_committed()
+    assert call_ids(installation) == names(*made)
+    assert len(installation.consuming.tables.conflicts()) == len(contradicted)
+    again = installation.told("once")
     assert again["reposted"] == 0
-    assert findings(house, still_open=True) == sorted(
+    assert findings(installation, still_open=True) == sorted(
         f"differs {one['litellm_call_id']}" for one in dearer
     )
-    told = house.told("audit", *period(), code=1)
+    told = installation.told("audit", *period(), code=1)
     by_what: dict[str, list[str]] = {}
     for item in told["calls"]:
         by_what.setdefault(item["what"], []).append(item["litellm_call_id"])
@@ -270,11 +276,11 @@ def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(house: Reconciling) 
     assert abs(dearer_by + len(dearer)) < Decimal("1e-12")
 
 
-def test_what_has_no_row_and_what_nothing_explains_is_told(house: Reconciling) -> None:
+def test_what_has_no_row_and_what_nothing_explains_is_told(installation: Reconciling) -> None:
     made = list(calls(6, HOUR))
     free = {**made[5], "response_cost": 0, "status": "failure", "error_str": "refused"}
-    house.called([*made[:4], free], [])
-    house.table.drop(made[3]["id"])
+    installation.called([*made[:4], free], [])
+    installation.table.drop(made[3]["id"])
     unit = {
         "unit_id": "0190c0de-0000-7000-8000-000000000001",
         "run_id": "run-1",
@@ -288,12 +294,14 @@ def test_what_has_no_row_and_what_nothing_explains_is_told(house: Reconciling) -
         "litellm_call_id": free["litellm_call_id"],
     }
     for one in (unit, explained):
-        answer = house.gateway.post(json.dumps(one).encode(), "/v1/usage-units")
+        answer = installation.gateway.post(json.dumps(one).encode(), "/v1/usage-units")
         assert answer.is_success, answer.text
-    eventually(lambda: len(house.consuming.tables.usage_units()) == 2, "both units")
-    house.consuming.all_committed()
-    assert [one["unit_id"] for one in house.told("once")["unmatched_units"]] == [unit["unit_id"]]
-    told = house.told("audit", *period())
+    eventually(lambda: len(installation.consuming.tables.usage_units()) == 2, "both units")
+    installation.consuming.all_committed()
+    assert [one["unit_id"] for one in installation.told("once")["unmatched_units"]] == [
+        unit["unit_id"]
+    ]
+    told = installation.told("audit", *period())
     assert told["balanced"]
     assert {(one["what"], one["litellm_call_id"]) for one in told["calls"]} == {
         ("receipt without a row", made[3]["litellm_call_id"]),
@@ -301,10 +309,10 @@ def test_what_has_no_row_and_what_nothing_explains_is_told(house: Reconciling) -
     }
     lines = {line["what"]: line["calls"] for line in told["lines"]}
     assert (lines["receipts"], lines["skipped"], lines["receipts without a row"]) == (3, 1, 1)
-    code, out, _ = house.command("audit", *period(), "--csv")
+    code, out, _ = installation.command("audit", *period(), "--csv")
     assert (code, out.splitlines()[0]) == (
         0,
         "what,calls,known,log_usd,receipts_usd,difference_usd",
     )
-    code, out, _ = house.command("audit", *period())
+    code, out, _ = installation.command("audit", *period())
     assert (code, "it balances" in out, "judged" in out) == (0, True, True)

@@ -7,7 +7,7 @@ from uuid import UUID
 from charging.outcomes import SkippedReason
 from ledger.reconciliation import State, WrittenReceipt
 from reconciler.audit import Audit, What, what_of
-from reconciler.comparison import Compared, Known, Standing, Verdict
+from reconciler.comparison import Compared, Entry, Known, Verdict
 from reconciler.reposting import Unidentified
 from reconciler.row import OddRow
 from reconciler.units import UnmatchedUnits
@@ -20,7 +20,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 def known(cost: str, *, contradicted: bool = False) -> Known:
     """A receipt of this cost."""
     amount = Decimal(cost)
-    return Known("k", "c", "r", Standing.RECEIPT, amount, amount, UUID(int=1), contradicted)
+    return Known("k", "c", "r", Entry.RECEIPT, amount, amount, UUID(int=1), contradicted)
 
 
 def one(verdict: Verdict, spend: float | None = 0.25, **fields: object) -> Compared:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from charging.outcomes import Charge, Deferred, SkippedReason
-from reconciler.comparison import Books, Compared, Known, Standing, Verdict, compare
+from reconciler.comparison import Books, Compared, Entry, Known, Verdict, compare
 from reconciler.reposting import Unidentified, callback_of
 from reconciler.row import SpendLog, read_row
 from schemas.callback import RECONCILER
@@ -26,10 +26,10 @@ def receipt_of(callback: bytes) -> Known | None:
         case Charge(receipt):
             return Known(
                 receipt.call_key, receipt.litellm_call_id, receipt.response_id,
-                Standing.RECEIPT, receipt.response_cost_usd,
+                Entry.RECEIPT, receipt.response_cost_usd,
             )  # fmt: skip
         case Deferred() as one:
-            return Known(one.call_key, one.litellm_call_id, one.response_id, Standing.DEFERRAL)
+            return Known(one.call_key, one.litellm_call_id, one.response_id, Entry.DEFERRAL)
     return None
 
 
@@ -44,7 +44,7 @@ def compared(*rows: SpendLog, known: tuple[Known, ...] = (), now: datetime = LAT
     return compare(rows, Books(known), now, GRACE, RULES)[-1]
 
 
-KNOWN = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", Standing.RECEIPT, Decimal("0.000036"))
+KNOWN = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", Entry.RECEIPT, Decimal("0.000036"))
 
 
 @pytest.mark.parametrize("version", captures.VERSIONS)
@@ -93,11 +93,11 @@ def test_a_cost_that_a_person_has_set_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "becomes"),
-    [(Standing.DEFERRAL, Verdict.DEFERRED), (Standing.DEAD_LETTER, Verdict.DEAD_LETTER)],
+    ("entry", "becomes"),
+    [(Entry.DEFERRAL, Verdict.DEFERRED), (Entry.DEAD_LETTER, Verdict.DEAD_LETTER)],
 )
-def test_what_waits_in_the_books_is_not_missing(standing: Standing, becomes: Verdict) -> None:
-    waits = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", standing)
+def test_what_waits_in_the_books_is_not_missing(entry: Entry, becomes: Verdict) -> None:
+    waits = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", entry)
     assert compared(row(), known=(waits,)).verdict is becomes
     assert compared(row(), known=(waits, KNOWN)).verdict is Verdict.MATCHED
     assert compared(row(), known=(KNOWN, waits)).verdict is Verdict.MATCHED
@@ -155,7 +155,7 @@ def test_a_cache_hit_is_found_whatever_time_its_id_ends_with() -> None:
     hit = row(request_id="chatcmpl-9_cache_hit1795670736.605", cache_hit="True", spend=0)
     own = Known(
         "call-1|chatcmpl-9_cache_hit1795670736.6008964", "call-1",
-        "chatcmpl-9_cache_hit1795670736.6008964", Standing.RECEIPT, Decimal(0),
+        "chatcmpl-9_cache_hit1795670736.6008964", Entry.RECEIPT, Decimal(0),
     )  # fmt: skip
     assert compared(hit, known=(own,)).verdict is Verdict.MATCHED
     for name in ("call_key", "litellm_call_id", "response_id"):
@@ -169,7 +169,7 @@ def test_a_background_response_is_never_posted_and_found_by_its_create() -> None
     create = row(call_type="aresponses", **nothing)
     one = compared(create)
     assert (one.verdict, one.reason) == (Verdict.UNIDENTIFIED, Unidentified.BACKGROUND)
-    waits = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", Standing.DEFERRAL)
+    waits = Known("call-1|chatcmpl-1", "call-1", "chatcmpl-1", Entry.DEFERRAL)
     assert compared(create, known=(waits,)).verdict is Verdict.DEFERRED
     result = msgspec.structs.replace(KNOWN, call_key="result||abc")
     assert compared(create, known=(waits, result)).verdict is Verdict.MATCHED

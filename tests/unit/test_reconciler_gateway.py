@@ -17,7 +17,7 @@ TOKEN = "token-of-thirty-two-characters-ab"  # noqa: S105 - of a gateway in memo
 CALLS = [json.dumps({"id": str(number)}).encode() for number in range(10)]
 
 
-class House(ThreadingHTTPServer):
+class Installation(ThreadingHTTPServer):
     """A gateway: what it took, and what it answers first; a status of 0 hangs up."""
 
     daemon_threads = True
@@ -59,115 +59,122 @@ class House(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: House
+    server: Installation
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - inherited
         pass
 
     def do_POST(self) -> None:
-        house = self.server
+        installation = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with house.lock:
-            house.at_once += 1
-            house.most_at_once = max(house.most_at_once, house.at_once)
-            house.tokens.add(self.headers["Authorization"])
-            status, headers = house.answers.pop(0) if house.answers else (202, {})
+        with installation.lock:
+            installation.at_once += 1
+            installation.most_at_once = max(installation.most_at_once, installation.at_once)
+            installation.tokens.add(self.headers["Authorization"])
+            status, headers = installation.answers.pop(0) if installation.answers else (202, {})
             if status == 202:
-                house.taken.append(body)
+                installation.taken.append(body)
         if status == 0:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         else:
-            text = json.dumps({"accepted": len(body), "parked": house.parked}).encode()
+            text = json.dumps({"accepted": len(body), "parked": installation.parked}).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(text))}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text)
-        with house.lock:
-            house.at_once -= 1
+        with installation.lock:
+            installation.at_once -= 1
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def installation() -> Iterator[Installation]:
     """A gateway on loopback."""
-    made = House()
+    made = Installation()
     yield made
     made.shutdown()
     made.server_close()
 
 
-def test_calls_are_posted_a_few_at_a_time_under_the_proxys_token(house: House) -> None:
-    with house.posting() as gateway:
+def test_calls_are_posted_a_few_at_a_time_under_the_proxys_token(
+    installation: Installation,
+) -> None:
+    with installation.posting() as gateway:
         taken = gateway.post(CALLS)
     assert (taken.callbacks, taken.parked) == (10, 0)
-    assert house.ids == [str(number) for number in range(10)]
-    assert sorted(map(len, house.taken)) == [2, 4, 4]
-    assert house.most_at_once <= 2
-    assert house.tokens == {f"Bearer {TOKEN}"}
+    assert installation.ids == [str(number) for number in range(10)]
+    assert sorted(map(len, installation.taken)) == [2, 4, 4]
+    assert installation.most_at_once <= 2
+    assert installation.tokens == {f"Bearer {TOKEN}"}
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503])
-def test_what_may_pass_is_posted_again_after_a_pause(house: House, status: int) -> None:
-    house.answers = [(status, {})]
-    with house.posting(posts_at_once=1) as gateway:
+def test_what_may_pass_is_posted_again_after_a_pause(
+    installation: Installation, status: int
+) -> None:
+    installation.answers = [(status, {})]
+    with installation.posting(posts_at_once=1) as gateway:
         assert gateway.post(CALLS).callbacks == 10
-    assert house.ids == [str(number) for number in range(10)]
-    assert len(house.waited) == len(house.faults) == 1
+    assert installation.ids == [str(number) for number in range(10)]
+    assert len(installation.waited) == len(installation.faults) == 1
 
 
-def test_a_retry_after_is_waited_for(house: House) -> None:
-    house.answers = [(503, {"Retry-After": "7"})]
-    with house.posting(posts_at_once=1) as gateway:
+def test_a_retry_after_is_waited_for(installation: Installation) -> None:
+    installation.answers = [(503, {"Retry-After": "7"})]
+    with installation.posting(posts_at_once=1) as gateway:
         gateway.post(CALLS[:1])
-    assert house.waited == [7.0]
+    assert installation.waited == [7.0]
 
 
-def test_what_is_not_taken_in_all_tries_is_an_error(house: House) -> None:
-    house.answers = [(503, {})] * 3
-    with house.posting(posts_at_once=1) as gateway, pytest.raises(GatewayError, match="3 tries"):
+def test_what_is_not_taken_in_all_tries_is_an_error(installation: Installation) -> None:
+    installation.answers = [(503, {})] * 3
+    with (
+        installation.posting(posts_at_once=1) as gateway,
+        pytest.raises(GatewayError, match="3 tries"),
+    ):
         gateway.post(CALLS)
-    assert len(house.waited) == 2
+    assert len(installation.waited) == 2
     # The others were taken all the same: posting them again does no harm.
-    assert len(house.ids) == 6
+    assert len(installation.ids) == 6
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 def test_what_the_gateway_refuses_is_an_error_at_once_and_shows_no_token(
-    house: House, status: int
+    installation: Installation, status: int
 ) -> None:
-    house.answers = [(status, {})]
-    with house.posting(posts_at_once=1) as gateway, pytest.raises(GatewayError) as caught:
+    installation.answers = [(status, {})]
+    with installation.posting(posts_at_once=1) as gateway, pytest.raises(GatewayError) as caught:
         gateway.post(CALLS[:1])
     assert str(status) in str(caught.value)
     assert TOKEN not in str(caught.value)
-    assert house.waited == []
+    assert installation.waited == []
 
 
-def test_a_body_that_is_too_large_is_posted_in_halves(house: House) -> None:
-    house.answers = [(413, {})]
-    with house.posting(posts_at_once=1) as gateway:
+def test_a_body_that_is_too_large_is_posted_in_halves(installation: Installation) -> None:
+    installation.answers = [(413, {})]
+    with installation.posting(posts_at_once=1) as gateway:
         gateway.post(CALLS[:4])
-    assert sorted(map(len, house.taken)) == [2, 2]
+    assert sorted(map(len, installation.taken)) == [2, 2]
 
 
-def test_what_the_gateway_could_not_read_is_told(house: House) -> None:
-    house.parked = 1
-    with house.posting() as gateway:
+def test_what_the_gateway_could_not_read_is_told(installation: Installation) -> None:
+    installation.parked = 1
+    with installation.posting() as gateway:
         taken = gateway.post(CALLS)
     assert (taken.callbacks, taken.parked) == (10, 3)
 
 
-def test_whoever_is_to_stop_waits_for_no_further_try(house: House) -> None:
+def test_whoever_is_to_stop_waits_for_no_further_try(installation: Installation) -> None:
     class StopError(Exception):
         """The process is to end."""
 
     def stop(_: float) -> None:
         raise StopError
 
-    house.answers = [(503, {})]
-    with house.posting(posts_at_once=1) as gateway, pytest.MonkeyPatch.context() as patch:
+    installation.answers = [(503, {})]
+    with installation.posting(posts_at_once=1) as gateway, pytest.MonkeyPatch.context() as patch:
         patch.setattr(gateway, "_wait", stop)
         with pytest.raises(StopError):
             gateway.post(CALLS[:1])

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from ledger.reconciliation import KnownCall
-from reconciler.comparison import Standing
+from reconciler.comparison import Entry
 from reconciler.judging import asked_of, known_of
 from reconciler.reconciling import latencies
 from tests.unit.test_reconciler_reposting import row
@@ -54,9 +54,9 @@ def test_a_cost_that_a_person_has_set_is_billed_and_compared_with_nothing() -> N
     assert known_of(call()).cost == Decimal("0.25")
 
 
-@pytest.mark.parametrize(("receipt", "standing"), [(UUID(int=1), "receipt"), (None, "deferral")])
-def test_what_has_no_receipt_is_a_deferral(receipt: UUID | None, standing: str) -> None:
-    assert known_of(call(receipt=receipt, cost=None)).standing == Standing(standing)
+@pytest.mark.parametrize(("receipt", "entry"), [(UUID(int=1), "receipt"), (None, "deferral")])
+def test_what_has_no_receipt_is_a_deferral(receipt: UUID | None, entry: str) -> None:
+    assert known_of(call(receipt=receipt, cost=None)).entry == Entry(entry)
 
 
 def test_the_latency_of_a_run_is_from_its_last_end_to_its_last_receipt() -> None:
