@@ -137,7 +137,7 @@ class Offsets:
         """Return the topic's id and what the group has committed, where both are known."""
         return {
             place: (topic_id, self._committed[place])
-            for place in places
+            for place in sorted(places)
             if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
         }
 

@@ -46,6 +46,7 @@ class _InHand:
         self.extent = extent
         self.metadata = metadata
         self.revocations = revocations
+        self.published: list[Published] = []
         self.writing: Work[list[Outcome]]
         self.publishing: Work[None] | None = None
 
@@ -128,16 +129,21 @@ class Pipeline:
         """
         one = _InHand(decided, extent, metadata, self._assignment.revocations)
         self._in_hand.append(one)
+        one.published = self._positions(one)
         self._begin_writing(one)
         oldest = self._in_hand[0]
         if oldest is not one and self._written(oldest, ()) is None:
             return self._give_up()
         return None
 
-    def _begin_writing(self, one: _InHand) -> None:
+    def _positions(self, one: _InHand) -> list[Published]:
         before = takewhile(lambda other: other is not one, self._in_hand)
-        published = self._offsets.positions(one.extent, [other.extent for other in before])
-        one.writing = self._writing.begin(partial(self._write, one, published))
+        return self._offsets.positions(one.extent, [other.extent for other in before])
+
+    def _begin_writing(self, one: _InHand) -> None:
+        # With the positions of before at every try: partitions that came meanwhile have made the
+        # ids of topics doubtful, and without an id no position would be compared.
+        one.writing = self._writing.begin(partial(self._write, one))
 
     def advance(self, ahead: Collection[Place]) -> GivenUp | None:
         """Make room for a batch: one at most is in hand then.
@@ -183,6 +189,8 @@ class Pipeline:
             except LedgerBehindError:
                 self._offsets.doubted = True
                 self._placement.ensure(self.places.union(ahead))
+                for each in self._in_hand:
+                    each.published = self._positions(each)
             if self._waiting.to_stop or one.revocations != self._assignment.revocations:
                 return None
             self._write_again()
@@ -252,9 +260,9 @@ class Pipeline:
 
     # In the writer's thread
 
-    def _write(self, one: _InHand, published: Sequence[Published]) -> list[Outcome]:
+    def _write(self, one: _InHand) -> list[Outcome]:
         with metrics.BATCH_SECONDS.labels("write").time():
-            outcomes = self._ledger.write(one.decided, published)
+            outcomes = self._ledger.write(one.decided, one.published)
         self._limit.check_written(outcomes)
         one.publishing = self._publishing.begin(partial(self._publish, one, outcomes))
         return outcomes
