@@ -1,6 +1,5 @@
 """The command line: `python -m reconciler`."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,9 +202,6 @@ def _settings(*, posts: bool) -> Settings:
         )
         _fail(f"{where}: lost calls are posted under the proxy's own token", _WRONG)
     configure(found.reconciler_log_level)
-    if found.reconciler_log_level != "debug":
-        # It tells each request, with whom it was about.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
     return found
 
 

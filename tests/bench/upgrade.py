@@ -124,8 +124,8 @@ def receipt_cost(url: str, seed: str, count: int) -> str:
         connection.execute("VACUUM ANALYZE")
         parts = list(batches(seed, count, _BATCH))
         [[pid]] = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
-            " AND datname = current_database()"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND starts_with(application_name, 'billing-consumer')"
         ).fetchall()
         server = psutil.Process(pid)
         before, began = _ledger(connection), _cpu(server)

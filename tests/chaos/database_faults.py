@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 RECEIPTS: Final = "SELECT count(*) FROM billing.charge_receipts"
 BEHIND_BY: Final = 50
-SESSIONS: Final = "FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
+SESSIONS: Final = "FROM pg_stat_activity WHERE starts_with(application_name, 'billing-consumer')"
 END_SESSIONS: Final = f"SELECT pg_terminate_backend(pid) {SESSIONS}"
 FULL: Final = """
 CREATE TABLE IF NOT EXISTS public.on_the_full_disk (row text);

@@ -263,7 +263,8 @@ def test_terminated_sessions_under_load_cost_nothing(consuming: Consuming) -> No
         with psycopg.connect(consuming.database_url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name LIKE 'billing-consumer%' AND datname = current_database()"
+                " WHERE starts_with(application_name, 'billing-consumer')"
+                " AND datname = current_database()"
             )
     consuming.all_committed()
     consuming.every_receipt_is_published_once(400)

@@ -31,7 +31,7 @@ SETTINGS: Final = {
 }
 SESSIONS: Final = """
 FROM pg_stat_activity
-WHERE application_name LIKE 'billing-consumer%' AND datname = current_database()
+WHERE starts_with(application_name, 'billing-consumer') AND datname = current_database()
 """
 
 

@@ -139,8 +139,8 @@ def test_a_missing_role_stops_and_parks_nothing(migrated_database_url: str) -> N
                 ledger.write([decided(element())])
     with psycopg.connect(migrated_database_url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
-            " AND datname = current_database()"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND starts_with(application_name, 'billing-consumer')"
         ).fetchone()
     assert row == (0,), "a refused connection stays open"
 
@@ -241,8 +241,8 @@ def waiting(url: str) -> bool:
     """Whether a session of the consumer waits for a lock."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
-            " AND datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND starts_with(application_name, 'billing-consumer')"
         ).fetchone()
     return row == (1,)
 
@@ -250,7 +250,7 @@ def waiting(url: str) -> bool:
 def terminate(url: str) -> None:
     """End every session of the consumer in this database, and wait until they are gone."""
     asked = (
-        "FROM pg_stat_activity WHERE application_name LIKE 'billing-consumer%'"
+        "FROM pg_stat_activity WHERE starts_with(application_name, 'billing-consumer')"
         " AND datname = current_database()"
     )
     with psycopg.connect(url, autocommit=True) as connection:

@@ -68,8 +68,8 @@ def image(stack: Shell, command: Command) -> None:
 
 
 def rendered(command: Command) -> list[dict[str, Any]]:
-    """What `helm install` would send to the cluster."""
-    words = shlex.split(command.text)
+    """What `helm install` or `helm upgrade --install` would send to the cluster."""
+    words = shlex.split(command.text.replace("upgrade --install --timeout 15m", "install"))
     assert words[:2] == ["helm", "install"]
     values: dict[str, Any] = {}
     for option, setting in zip(words[4::2], words[5::2], strict=True):
@@ -103,6 +103,6 @@ def secret(_: Shell, command: Command) -> None:
     words = shlex.split(command.text)
     assert words[:4] == ["kubectl", "create", "secret", "generic"]
     key = words[5].removeprefix("--from-literal=").partition("=")[0]
-    (install,) = [c for c in commands("docs/kubernetes.md") if c.text.startswith("helm install")]
+    (install,) = [c for c in commands("docs/kubernetes.md") if c.text.startswith("helm ")]
     reads = re.findall(r"'secretKeyRef': ({[^}]*})", str(rendered(install)))
     assert any(f"'{words[4]}'" in read and f"'{key}'" in read for read in reads), command.text

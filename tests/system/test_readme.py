@@ -39,6 +39,7 @@ PAGES: Final = (
     "docs/finance.md",
     "docs/kubernetes.md",
     "docs/performance.md",
+    "docs/reconciler.md",
     "docs/reliability.md",
     "docs/scaling.md",
     "deploy/litellm/README.md",
@@ -150,6 +151,13 @@ def named_alone(stack: Shell, command: Command) -> None:
     stack.environment["PATH"] = path
 
 
+def audited(stack: Shell, command: Command) -> None:
+    """The command takes the period, and says that no proxy answers at such an address."""
+    asked = "LITELLM_URL=http://127.0.0.1:9 LITELLM_API_KEY=none RECONCILER_TRIES=1"
+    said = stack.run(f'(PATH="$PWD:$PATH"; export {asked}; {command.text} 2>&1 || test $? = 1)')
+    assert ">" in command.text or "http://127.0.0.1:9" in said, said
+
+
 def packaged(_: Shell, command: Command) -> None:
     """The wheel is of this version; `repository/test_wheel.py` shows that it works by itself."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -214,7 +222,8 @@ CHECKS: Final[dict[str, Check]] = {
     r"psql .*": ran_if_installed,
     r"openssl rand -hex 32": ran_if_installed,
     r"echo \"BILLING_INGEST_TOKEN=\$\(openssl rand -hex 32\)\" > \.env": ran,
-    r"\./billing (report|spend|statement|deferred|dead-letters|topics|migrate)\b.*": ran,
+    r"\./billing (report|spend|statement|deferred|dead-letters|topics|migrate|doctor)\b.*": ran,
+    r"(\./)?billing audit .*": audited,
     r"(\./)?billing explain .*": told_of,
     r"billing (spend|statement|deferred|dead-letters|replay|topics)\b.*": named_alone,
     r"billing migrate( --to \d{4})?( +#.*)?": migrated,
@@ -230,9 +239,9 @@ CHECKS: Final[dict[str, Check]] = {
     r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,
     r"TAKING_RECORDS=.* -m pytest .*": offered,
     r"CHAOS_ONLY=.* -m pytest .*": offered,
-    r"(\w+=\S+ )?docker compose .*": composed,
+    r"(\w+=\S+ )*docker compose .*": composed,
     r"docker (build|run) .*": image,
-    r"helm install .*": charted,
+    r"helm (install|upgrade --install) .*": charted,
     r"kubectl create secret generic .*": secret,
 }
 
