@@ -130,8 +130,8 @@ def waiting(url: str) -> int:
     """How many sessions of the consumer wait for a lock."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND starts_with(application_name, 'billing-consumer')"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND starts_with(application_name, 'billing-consumer') AND wait_event_type = 'Lock'"
         ).fetchone()
     return int(row[0]) if row else 0
 

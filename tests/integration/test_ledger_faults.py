@@ -241,8 +241,8 @@ def waiting(url: str) -> bool:
     """Whether a session of the consumer waits for a lock."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND starts_with(application_name, 'billing-consumer')"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND starts_with(application_name, 'billing-consumer') AND wait_event_type = 'Lock'"
         ).fetchone()
     return row == (1,)
 
