@@ -144,7 +144,8 @@ class Waiting:
         self._health = health
         self._stop = stop
         self._back_off = BackOff(_FIRST_PAUSE_SECONDS, longest_pause_seconds)
-        self._hangs = False
+        self._hanging: Work[Any] | None = None
+        """What has not ended for so long that nobody waits for it."""
 
     @property
     def to_stop(self) -> bool:
@@ -179,7 +180,7 @@ class Waiting:
             self._reader.idle()
             now = self._now()
             if now - began > _HANGS_SECONDS - _QUIET_SECONDS:
-                self._hangs = True
+                self._hanging = work
                 self._health.missing = waits_for()
                 if now - said_at > _SAID_EVERY_SECONDS:
                     said_at = now
@@ -189,7 +190,7 @@ class Waiting:
                 if now - stopping_at > _STOPPING_SECONDS:
                     give_up()
                     work.wait()
-        self._hangs = False
+        self._hanging = None
         self._reader.resume()
 
     def before_revocation(self, works: Iterable[Work[Any]]) -> None:
@@ -200,5 +201,9 @@ class Waiting:
         self._health.turned()
         until = self._now() + _REVOKED_SECONDS
         for work in works:
-            if self._hangs or not work.wait(max(until - self._now(), 0.0)):
+            if self._hangs() or not work.wait(max(until - self._now(), 0.0)):
                 return
+
+    def _hangs(self) -> bool:
+        """Whether it hangs still: the loop may be told of a revocation before it sees the end."""
+        return self._hanging is not None and not self._hanging.done()

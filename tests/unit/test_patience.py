@@ -121,6 +121,34 @@ def test_partitions_are_given_away_at_once_where_work_hangs() -> None:
     assert reader.turns == 2
 
 
+def test_what_hung_and_has_ended_keeps_no_batch_from_being_waited_for() -> None:
+    """A revocation may be served in the very poll during which the answer comes."""
+    now, waited = [0.0], list[bool]()
+    reader, hangs, after = Reader(), Future[None](), Future[None]()
+    foreign: Any = reader
+    tried = Waiting(foreign, Health(60), threading.Event(), 1.0, lambda: now[0])
+
+    class Watched(Threaded[None]):
+        """Says that it is waited for."""
+
+        def wait(self, seconds: float | None = None) -> bool:
+            """Wait no longer than for a look."""
+            waited.append(True)
+            return super().wait(min(seconds or 0.0, 0.0))
+
+    def each(turn: int) -> None:
+        now[0] += 50
+        if turn == 2:
+            tried.before_revocation([Watched(after)])
+            assert waited == [], "what hangs is not waited for"
+            hangs.set_result(None)
+            tried.before_revocation([Watched(after)])
+
+    reader.each = each
+    tried.for_end_of(Threaded(hangs), lambda: "postgresql", refuse)
+    assert waited == [True]
+
+
 def test_at_the_start_a_server_that_heals_is_waited_for_and_no_other() -> None:
     full = psycopg.OperationalError("FATAL:  sorry, too many clients already")
     refused = psycopg.OperationalError("Connection refused")
