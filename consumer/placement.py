@@ -81,7 +81,7 @@ class Placement:
     def _try(self, in_hand: Collection[Place]) -> bool:
         """Do the next thing; whether there is none left."""
         self._assignment.place(self._consumer, self.ask)
-        if gaps := self._continuity.gaps(sorted(self._assignment.places), self.ask):
+        if gaps := self._continuity.gaps(set(self._assignment.places), self.ask):
             self._close(gaps)
         elif not self._continuity.doubts:
             self._assignment.position(self._consumer, self.ask, in_hand)

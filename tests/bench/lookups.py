@@ -5,22 +5,14 @@ that are all different, for one id that comes again and again, and for runs. No 
 """
 
 import secrets
-import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, Final, LiteralString, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Final, LiteralString
 from uuid import uuid4
 
-import psutil
-import psycopg
 import typer
-from psycopg import sql
 
-from tests.bench.services import POSTGRESQL
-from tests.databases.database import choose_database, make_database, with_database
+from tests.bench.index_cost import Line, medians, servers, tell
 
-_BATCH: Final = 3_000
-_MICROSECONDS: Final = 1_000_000
 _RUNS: Final = 1_000
 _INDEXES: Final[dict[str, LiteralString]] = {
     "none": "SELECT",
@@ -34,14 +26,6 @@ _OF_RUNS: Final[dict[str, LiteralString]] = {
     'B-tree, COLLATE "C"': 'CREATE INDEX ON {} (name COLLATE "C")',
     "B-tree of their hashes": "CREATE INDEX ON {} (hashtextextended(name, 0))",
 }
-
-
-class Cost(NamedTuple):
-    """Of one row."""
-
-    microseconds: float
-    wal: float
-    entry: float
 
 
 Names = Callable[[int], str]
@@ -62,76 +46,9 @@ def runs(number: int) -> str:
     return f"run-{number % _RUNS:04x}"
 
 
-def cost(url: str, index: LiteralString, names: Names, count: int) -> Cost:
-    """Copy `count` rows with a UUID for a key into a table of their own, in batches."""
-    table = sql.Identifier(f"rows_{secrets.token_hex(4)}")
-    with psycopg.connect(url, autocommit=True) as connection:
-        create = "CREATE TABLE {} (id uuid PRIMARY KEY, name text NOT NULL)"
-        connection.execute(sql.SQL(create).format(table))
-        connection.execute(sql.SQL(index).format(table))
-        connection.execute("CHECKPOINT")
-        server = psutil.Process(connection.info.backend_pid)
-        # The first change of a page after a checkpoint writes the whole page: not counted.
-        _copy(connection, table, names, range(count // 4))
-        before, began = _wal(connection), _cpu(server)
-        _copy(connection, table, names, range(count // 4, count))
-        used, written = _cpu(server) - began, _wal(connection) - before
-        [[size]] = connection.execute(
-            "SELECT pg_indexes_size(%s::regclass) - pg_relation_size((%s || '_pkey')::regclass)",
-            [table.as_string(), table.as_string().strip('"')],
-        ).fetchall()
-        connection.execute(sql.SQL("DROP TABLE {}").format(table))
-    rows = count - count // 4
-    return Cost(used * _MICROSECONDS / rows, written / rows, size / count)
-
-
-def _copy(
-    connection: psycopg.Connection[Any], table: sql.Identifier, names: Names, numbers: range
-) -> None:
-    statement = sql.SQL("COPY {} FROM STDIN").format(table)
-    for first in range(numbers.start, numbers.stop, _BATCH):
-        part = range(first, min(first + _BATCH, numbers.stop))
-        text = "".join(f"{uuid4()}\t{names(number)}\n" for number in part)
-        with connection.cursor().copy(statement) as into:
-            into.write(text)
-
-
-def _wal(connection: psycopg.Connection[Any]) -> float:
-    [[position]] = connection.execute(
-        "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8"
-    ).fetchall()
-    return float(position)
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-@contextmanager
-def servers() -> Iterator[dict[str, str]]:
-    """URLs of databases by their collation: as bytes, and as people sort, where there is one."""
-    database = make_database(choose_database(), POSTGRESQL)
-    database.start()
-    try:
-        with psycopg.connect(database.url, autocommit=True) as admin:
-            admin.execute("CREATE DATABASE bytes TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-            found = {"C": with_database(database.url, "bytes")}
-            try:
-                admin.execute(
-                    "CREATE DATABASE people TEMPLATE template0 LOCALE_PROVIDER libc"
-                    " LC_COLLATE 'en_US.UTF-8' LC_CTYPE 'en_US.UTF-8'"
-                )
-            except psycopg.errors.WrongObjectType:
-                print(
-                    "this machine has no locale en_US.UTF-8: LOCPATH may name a directory with it"
-                )
-            else:
-                found["en_US.UTF-8"] = with_database(database.url, "people")
-        yield found
-    finally:
-        database.stop()
-        database.remove()
+def line_of(names: Names) -> Line:
+    """Rows of a key and such a name."""
+    return lambda number: f"{uuid4()}\t{names(number)}\n"
 
 
 def main(
@@ -147,21 +64,15 @@ def main(
     with servers() as urls:
         for collation, url in urls.items():
             for case, (names, indexes) in cases.items():
-                measured: dict[str, list[Cost]] = {kind: [] for kind in indexes}
-                for _ in range(rounds):
-                    for kind, index in indexes.items():
-                        measured[kind].append(cost(url, index, names, count))
-                median = {
-                    kind: Cost(*map(statistics.median, zip(*some, strict=True)))
-                    for kind, some in measured.items()
-                }
-                bare = median.pop("none")
-                print(f"{case}, collation {collation}")
-                for kind, one in median.items():
-                    print(
-                        f"  {kind:24} {one.microseconds - bare.microseconds:7.2f} µs"
-                        f" {one.wal - bare.wal:7.0f} B of WAL {one.entry:6.0f} B of index"
-                    )
+                costs = medians(
+                    url,
+                    "name text NOT NULL",
+                    indexes,
+                    line_of(names),
+                    count=count,
+                    rounds=rounds,
+                )
+                tell(f"{case}, collation {collation}", costs)
 
 
 if __name__ == "__main__":

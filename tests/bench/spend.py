@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, LiteralString, NamedTuple
+from typing import Annotated, Final, LiteralString, NamedTuple
 from uuid import uuid4
 
 import psutil
@@ -22,7 +22,8 @@ from psycopg import sql
 from ledger.migration import migrate
 from ledger.receipts import ReceiptWriter
 from ledger.spend import Question, ask
-from tests.bench.lookups import Cost, servers
+from tests.bench.index_cost import Line, medians, servers, tell
+from tests.bench.processor import cpu_seconds
 from tests.bench.services import POSTGRESQL
 from tests.bench.upgrade import batches
 from tests.databases.database import choose_database, fresh_database, make_database
@@ -30,8 +31,10 @@ from tests.databases.writing import ROLE
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
-_BATCH: Final = 3_000
-_MICROSECONDS: Final = 1_000_000
+_COLUMNS: Final = (
+    "name text NOT NULL, began timestamptz, ended timestamptz NOT NULL, cost numeric NOT NULL,"
+    " credits bigint NOT NULL"
+)
 _BEGAN: Final = datetime(2026, 10, 1, tzinfo=UTC)
 _DAY: Final = "((coalesce(began, ended) AT TIME ZONE 'UTC')::date)"
 _INDEXES: Final[dict[str, LiteralString]] = {
@@ -56,61 +59,16 @@ def end_users(_: int) -> str:
     return f"user-{secrets.token_hex(12)}"
 
 
-def cost(url: str, index: LiteralString, names: Names, count: int) -> Cost:
-    """Copy `count` rows with a UUID for a key into a table of their own, in batches."""
-    table = sql.Identifier(f"rows_{secrets.token_hex(4)}")
-    with psycopg.connect(url, autocommit=True) as connection:
-        create = (
-            "CREATE TABLE {} (id uuid PRIMARY KEY, name text NOT NULL, began timestamptz,"
-            " ended timestamptz NOT NULL, cost numeric NOT NULL, credits bigint NOT NULL)"
-        )
-        connection.execute(sql.SQL(create).format(table))
-        connection.execute(sql.SQL(index).format(table))
-        connection.execute("CHECKPOINT")
-        server = psutil.Process(connection.info.backend_pid)
-        # The first change of a page after a checkpoint writes the whole page: not counted.
-        _copy(connection, table, names, range(count // 4))
-        before, began = _wal(connection), _cpu(server)
-        _copy(connection, table, names, range(count // 4, count))
-        used, written = _cpu(server) - began, _wal(connection) - before
-        [[size]] = connection.execute(
-            "SELECT pg_indexes_size(%s::regclass) - pg_relation_size((%s || '_pkey')::regclass)",
-            [table.as_string(), table.as_string().strip('"')],
-        ).fetchall()
-        connection.execute(sql.SQL("DROP TABLE {}").format(table))
-    rows = count - count // 4
-    return Cost(used * _MICROSECONDS / rows, written / rows, size / count)
-
-
-def _copy(
-    connection: psycopg.Connection[Any], table: sql.Identifier, names: Names, numbers: range
-) -> None:
-    statement = sql.SQL("COPY {} FROM STDIN").format(table)
-    for first in range(numbers.start, numbers.stop, _BATCH):
-        part = range(first, min(first + _BATCH, numbers.stop))
-        text = "".join(
-            f"{uuid4()}\t{names(number)}\t{_at(number)}\t{_at(number + 9)}\t0.000036\t360\n"
-            for number in part
-        )
-        with connection.cursor().copy(statement) as into:
-            into.write(text)
+def line_of(names: Names) -> Line:
+    """Rows of a key, such a name, start, end and amounts."""
+    return lambda number: (
+        f"{uuid4()}\t{names(number)}\t{_at(number)}\t{_at(number + 9)}\t0.000036\t360\n"
+    )
 
 
 def _at(number: int) -> str:
     """Twenty calls a second."""
     return (_BEGAN + timedelta(seconds=number / 20)).isoformat()
-
-
-def _wal(connection: psycopg.Connection[Any]) -> float:
-    [[position]] = connection.execute(
-        "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8"
-    ).fetchall()
-    return float(position)
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 @app.command()
@@ -122,21 +80,8 @@ def indexes(
     with servers() as urls:
         for collation, url in urls.items():
             for case, names in {"a hundred names": teams, "all different": end_users}.items():
-                measured: dict[str, list[Cost]] = {kind: [] for kind in _INDEXES}
-                for _ in range(rounds):
-                    for kind, index in _INDEXES.items():
-                        measured[kind].append(cost(url, index, names, count))
-                median = {
-                    kind: Cost(*map(statistics.median, zip(*some, strict=True)))
-                    for kind, some in measured.items()
-                }
-                bare = median.pop("none")
-                print(f"{case}, collation {collation}")
-                for kind, one in median.items():
-                    print(
-                        f"  {kind:28} {one.microseconds - bare.microseconds:7.2f} µs"
-                        f" {one.wal - bare.wal:7.0f} B of WAL {one.entry:6.0f} B of index"
-                    )
+                costs = medians(url, _COLUMNS, _INDEXES, line_of(names), count=count, rounds=rounds)
+                tell(f"{case}, collation {collation}", costs)
 
 
 @app.command()
@@ -260,7 +205,7 @@ def _asked(url: str, question: Question, times: int) -> list[Asked]:
         used = 0.0
         for _ in range(times):
             answer = ask(connection, question)
-            took, cpu = time.perf_counter() - began, _cpu(server)
+            took, cpu = time.perf_counter() - began, cpu_seconds(server)
             calls = sum(row["calls"] for row in answer.receipts)
             found.append(Asked(calls, took * 1_000, (cpu - used) * 1_000))
             began, used = time.perf_counter(), cpu

@@ -25,6 +25,7 @@ from ledger.migration import migrate
 from ledger.receipts import ReceiptWriter
 from schemas.record import Record
 from tests.bench.payloads import REDACTED, Payloads
+from tests.bench.processor import cpu_seconds
 from tests.bench.services import POSTGRESQL
 from tests.databases.database import choose_database, fresh_database, make_database
 from tests.databases.former_member import former_release
@@ -128,10 +129,10 @@ def receipt_cost(url: str, seed: str, count: int) -> str:
             " AND starts_with(application_name, 'billing-consumer')"
         ).fetchall()
         server = psutil.Process(pid)
-        before, began = _ledger(connection), _cpu(server)
+        before, began = _ledger(connection), cpu_seconds(server)
         for batch in parts:
             ledger.write(batch)
-        used = _cpu(server) - began
+        used = cpu_seconds(server) - began
         wal, size = (
             (after - was) / count for was, after in zip(before, _ledger(connection), strict=True)
         )
@@ -144,11 +145,6 @@ def receipt_cost(url: str, seed: str, count: int) -> str:
 def _ledger(connection: psycopg.Connection[Any]) -> tuple[float, float]:
     [[wal, size]] = connection.execute(_LEDGER.encode()).fetchall()
     return float(wal), float(size)
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def grow(url: str, count: int) -> None:
