@@ -33,7 +33,7 @@ from schemas import headers as names
 from schemas.callback import ContractError
 from schemas.headers import header
 from schemas.reader import Values, read_values
-from schemas.record import Record
+from schemas.record import Provenance, Record
 from schemas.topics import load_topics
 
 dead_letters = typer.Typer(
@@ -75,10 +75,15 @@ def list_dead_letters(
     found = settings(KAFKA)
     with explained(found), _topic_range(found, period) as topic_range:
         letters = letters_of(topic_range, set(reason or ()))
-        oldest = heapq.nsmallest(limit, letters, key=lambda letter: letter.record.timestamp_ms)
+        oldest = heapq.nsmallest(limit, letters, key=_age)
         rows = [_row(letter) for letter in oldest]
     say_parked(period, form)
     show("Dead letters, the oldest first", Listing(_NAMES, rows), form)
+
+
+def _age(letter: DeadLetter) -> tuple[int, Provenance]:
+    """Those of one batch may be of one millisecond: they stand in the order of their places."""
+    return letter.record.timestamp_ms, letter.record.provenance
 
 
 @dead_letters.command(

@@ -31,5 +31,5 @@ WHERE %(settled)s OR (
         OR open.deferred_at < now() - interval '1 day'
     )
 )
-ORDER BY deferred.deferred_at
+ORDER BY deferred.deferred_at, deferred.id
 LIMIT %(limit)s

@@ -7,5 +7,5 @@ WHERE (NOT waiting OR deferred_at < now() - interval '1 day')
     AND (%(since)s::timestamptz IS NULL OR occurred_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR occurred_at < %(until)s)
     AND (cardinality(%(models)s::text[]) = 0 OR model = ANY(%(models)s))
-ORDER BY deferred_at DESC
+ORDER BY deferred_at DESC, id DESC
 LIMIT %(limit)s
