@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._acl import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+)
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
@@ -23,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.brokers.apache_kafka import ApacheKafka
 from tests.processes.process import free_port
-from tests.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS, eventually
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 ITERATIONS = 4096
@@ -110,7 +116,21 @@ class SecuredKafka(ApacheKafka):
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.alter_user_scram_credentials([wanted]).values():
             future.result(NET_SECONDS)
+        # The controller answers before the broker has it.
+        eventually(lambda: self._knows(admin, name), f"the broker to know {name}")
         return password
+
+    def _knows(self, admin: AdminClient, user: str) -> bool:
+        """Whether the broker would let this user log in."""
+        try:
+            asked = admin.describe_user_scram_credentials([user])
+            assert isinstance(asked, dict)
+            asked[user].result(NET_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.RESOURCE_NOT_FOUND:
+                raise
+            return False
+        return True
 
     def grant(self, user: str, *grants: Grant) -> None:
         """Let a user do more."""
@@ -118,3 +138,17 @@ class SecuredKafka(ApacheKafka):
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.create_acls(rules).values():
             future.result(NET_SECONDS)
+        # The controller answers before the broker goes by them.
+        eventually(lambda: self._lacks(admin, rules) == [], f"the broker to let {user} do it")
+
+    def _lacks(self, admin: AdminClient, rules: Sequence[AclBinding]) -> list[AclBinding]:
+        """Return the rules that the broker does not go by yet."""
+        return [rule for rule in rules if not admin.describe_acls(_same(rule)).result(NET_SECONDS)]
+
+
+def _same(rule: AclBinding) -> AclBindingFilter:
+    """Return what finds this rule and no other."""
+    return AclBindingFilter(
+        *(rule.restype, rule.name, rule.resource_pattern_type, rule.principal, rule.host),
+        *(rule.operation, rule.permission_type),
+    )

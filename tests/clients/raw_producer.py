@@ -26,7 +26,12 @@ _CLIENT: Final = b"raw"
 _ALL_REPLICAS: Final = -1
 _NO_ERROR: Final = "0"
 _LEADER_NOT_AVAILABLE: Final = "5"
-_NO_LEADER: Final = ("3", _LEADER_NOT_AVAILABLE, "6")
+_REFUSES_THE_TIME: Final = "32"
+_NOT_YET: Final = ("3", _LEADER_NOT_AVAILABLE, "6", _REFUSES_THE_TIME)
+"""What a topic answers that is new, or whose settings have just been changed.
+
+The controller says that it is done before each broker goes by it.
+"""
 _correlation = itertools.count(1)
 
 
@@ -68,12 +73,12 @@ class RawProducer:
 
         Raises:
             AssertionError: the broker refused a batch; the text has Kafka's error code.
+            TimeoutError: it is still refused for a reason that passes.
         """
         for partition, records in batches.items():
             batch = _batch(records, compressed=compressed)
-            send = partial(self._produce, topic, partition, batch)
-            code = eventually(lambda: _done(send()), f"a leader of {topic}/{partition}")  # noqa: B023 - called at once
-            assert code == _NO_ERROR, f"Kafka refused {topic}/{partition} with code {code}"
+            taken = partial(self._taken, topic, partition, batch)
+            eventually(taken, f"{topic}/{partition} to take a batch")
 
     def _leader(self, topic: str, partition: int) -> tuple[str, int] | None:
         """The address of the leader; None where a topic that is new is not known everywhere yet."""
@@ -81,6 +86,14 @@ class RawProducer:
         found = metadata.topics[topic].partitions.get(partition)
         leader = metadata.brokers.get(found.leader) if found else None
         return (str(leader.host), int(leader.port)) if leader else None
+
+    def _taken(self, topic: str, partition: int, batch: bytes) -> bool:
+        """Whether the broker has the batch now."""
+        code = self._produce(topic, partition, batch)
+        assert code == _NO_ERROR or code in _NOT_YET, (
+            f"Kafka refused {topic}/{partition} with code {code}"
+        )
+        return code == _NO_ERROR
 
     def _produce(self, topic: str, partition: int, batch: bytes) -> str:
         leader = self._leader(topic, partition)
@@ -99,11 +112,6 @@ class RawProducer:
         at = 4 + 4 + 2 + len(topic.encode()) + 4 + 4
         (code,) = struct.unpack_from(">h", answer, at)
         return str(code)
-
-
-def _done(code: str) -> str | None:
-    """Return the code; None where a topic that is new has no leader yet."""
-    return None if code in _NO_LEADER else code
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
