@@ -9,6 +9,8 @@ import httpx
 
 _CALL_SECONDS = 60
 _COST_HEADER = "x-litellm-response-cost"
+HELD = "callback-held"
+"""The tag of a call whose callback stays in the proxy."""
 
 Outcome = Literal["receipt", "deferred", "skipped"]
 
@@ -17,7 +19,8 @@ Outcome = Literal["receipt", "deferred", "skipped"]
 class Call:
     """One request to the proxy and what has to become of it.
 
-    `metadata` is the value of the header `x-litellm-spend-logs-metadata`, sent as it is.
+    `metadata` is the value of the header `x-litellm-spend-logs-metadata`, sent as it is. The
+    callback of one that is `held` stays in the proxy, which is to be killed.
     """
 
     kind: str
@@ -26,6 +29,7 @@ class Call:
     stream: bool = False
     metadata: str = ""
     cached: bool = False
+    held: bool = False
     outcome: Outcome = "receipt"
 
 
@@ -46,7 +50,7 @@ def _agent(run: str, name: str = "", parent: str = "") -> str:
 
 
 def plan() -> tuple[Call, ...]:
-    """Return the calls of one demo, under run ids of their own.
+    """Return the calls of one demo, under run ids of their own; the last one's callback is held.
 
     Every streamed model is also called without streaming: that answer's cost header is what the
     receipt of the streamed call, which has no such header, is compared with.
@@ -93,6 +97,14 @@ def plan() -> tuple[Call, ...]:
         # LiteLLM posts this one as a bare `Infinity`: the whole body is then no JSON.
         Call(kind="header 1e400", model=tiny, account="mallory", metadata='{"a": 1e400}'),
         Call(kind="its neighbour", model=custom, account="acme"),
+        Call(
+            kind="callback lost",
+            model=custom,
+            account="acme",
+            stream=True,
+            metadata=_agent(trip, "writer", "researcher"),
+            held=True,
+        ),
     )
 
 
@@ -127,6 +139,8 @@ def _make(client: httpx.Client, call: Call) -> Answer:
     if call.cached:
         body["cache"] = {"use-cache": True}
     headers = {"x-litellm-spend-logs-metadata": call.metadata} if call.metadata else {}
+    if call.held:
+        headers["x-litellm-tags"] = HELD
     answer = client.post("/v1/chat/completions", json=body, headers=headers)
     return Answer(
         call=call,

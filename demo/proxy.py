@@ -1,4 +1,4 @@
-"""The LiteLLM proxy as the caller, in an environment of its own, and the provider behind it.
+"""The LiteLLM proxy as the caller, in an environment of its own, with its provider and spend log.
 
 It runs with the configuration that users copy, `deploy/litellm`; only the models, the cache
 and the secrets are the demo's.
@@ -14,12 +14,16 @@ from typing import Any
 
 import yaml
 
+from demo.calls import HELD
 from demo.loopback import Ports, answers
 from demo.process import Service, StackError
 from demo.settings import LOOPBACK, ROOT, StackSettings
+from demo.spend_log import CALLBACKS, PROBE
 from demo.state import RunDirectory
 
 SAMPLE = ROOT / "deploy" / "litellm"
+ROW_WRITER = Path(__file__).with_name("row_writer.py")
+"""What the proxy loads to tell of its calls to what stands in for its spend log."""
 _MODELS = Path(__file__).with_name("models.yaml")
 _VENV = ".venv-litellm"
 _INSTALL_SECONDS = 900
@@ -56,6 +60,7 @@ class Proxy:
         self._stack = stack
         self._port = ports.take(settings.litellm_port)
         self._upstream_port = ports.take(settings.upstream_port)
+        self._spend_log_port = ports.take()
         self._master_key = f"sk-{secrets.token_urlsafe(24)}"
 
     def environment(self) -> dict[str, str]:
@@ -63,12 +68,14 @@ class Proxy:
         return {
             "LITELLM_URL": f"http://{LOOPBACK}:{self._port}",
             "LITELLM_MASTER_KEY": self._master_key,
+            "SPEND_LOG_URL": f"http://{LOOPBACK}:{self._spend_log_port}",
             "UPSTREAM_URL": f"http://{LOOPBACK}:{self._upstream_port}",
         }
 
     def services(self, inherited: Mapping[str, str]) -> tuple[Service, ...]:
-        """Return installation, provider and proxy; writes the merged configuration."""
-        self._configuration.write_text(yaml.safe_dump(configuration(), sort_keys=False))
+        """Return installation, provider, spend log and proxy; writes what the proxy reads."""
+        self._configuration.write_text(yaml.safe_dump(with_rows(configuration()), sort_keys=False))
+        shutil.copy(ROW_WRITER, self._configuration.parent)
         groups = ("--no-default-groups", "--group", "litellm")
         install = Service(
             name="install-litellm",
@@ -87,7 +94,23 @@ class Proxy:
             address=f"{LOOPBACK}:{self._upstream_port}",
             restarts=True,
         )
-        return (install, upstream, self._litellm(inherited))
+        return (install, upstream, self._spend_log(inherited), self._litellm(inherited))
+
+    def _spend_log(self, inherited: Mapping[str, str]) -> Service:
+        address = f"{LOOPBACK}:{self._spend_log_port}"
+        return Service(
+            name="spend-log",
+            command=(sys.executable, "-m", "demo.spend_log"),
+            environment={
+                **inherited,
+                "LITELLM_MASTER_KEY": self._master_key,
+                "SPEND_LOG_PORT": str(self._spend_log_port),
+            },
+            directory=ROOT,
+            ready=answers(f"http://{address}{PROBE}"),
+            address=address,
+            restarts=True,
+        )
 
     def _litellm(self, inherited: Mapping[str, str]) -> Service:
         url = f"http://{LOOPBACK}:{self._port}"
@@ -118,6 +141,8 @@ class Proxy:
             "BILLING_CALLBACK_URL": f"{self._stack['GATEWAY_URL']}/v1/callbacks/litellm",
             "BILLING_CALLBACK_AUTHORIZATION": f"Bearer {self._stack['BILLING_INGEST_TOKEN']}",
             "LITELLM_MASTER_KEY": self._master_key,
+            "SPEND_LOG_CALLBACKS": f"http://{LOOPBACK}:{self._spend_log_port}{CALLBACKS}",
+            "SPEND_LOG_HOLDS": HELD,
             "UPSTREAM_URL": f"http://{LOOPBACK}:{self._upstream_port}",
             "UPSTREAM_API_BASE": f"http://{LOOPBACK}:{self._upstream_port}/v1",
             "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",  # a demo waits for its receipts
@@ -134,6 +159,16 @@ def configuration() -> dict[str, Any]:
     for section, value in yaml.safe_load(_MODELS.read_text()).items():
         merged[section] = merged.get(section, {}) | value if isinstance(value, dict) else value
     return merged
+
+
+def with_rows(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which the row of a call is written before its callback is sent.
+
+    SPEND_LOG_CALLBACKS says where to; `ROW_WRITER` has to stand beside the configuration.
+    """
+    settings = configuration["litellm_settings"]
+    callbacks = [f"{ROW_WRITER.stem}.writer", *settings["callbacks"]]
+    return configuration | {"litellm_settings": settings | {"callbacks": callbacks}}
 
 
 def sample_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the demo prints: calls, receipts, deferred calls, sums, checks, and where to look next."""
+"""What the demo prints: calls, receipts, sums, the audit, checks, and where to look next."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from demo.calls import Answer
 from demo.ledger import Ledger
+from demo.reconciling import Audit, Line
 from demo.spending import Run, Spending, SubAgent
 from demo.verdict import Check
 
@@ -54,6 +55,33 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger, spent: S
     console.print(_runs(spent.runs))
     console.print()
     console.print(_sub_agents(spent.sub_agents))
+
+
+def show_posted(console: Console, count: int) -> None:
+    """Print how many lost calls the reconciler has found."""
+    console.print(
+        f"The reconciler has compared LiteLLM's spend log with the books and posted {count} lost "
+        "call(s).",
+        soft_wrap=True,
+    )
+
+
+def show_audit(console: Console, audit: Audit) -> None:
+    """Print what became of the rows of LiteLLM's log."""
+    table = _table(
+        "Audit: LiteLLM's log against the books", "what", "calls>", "log, USD>", "receipts, USD>"
+    )
+    table.show_footer = True
+    for line in audit.lines:
+        table.add_row(*_audited(line))
+    for column, text in zip(table.columns, _audited(audit.rows), strict=True):
+        column.footer = text
+    console.print()
+    console.print(table)
+
+
+def _audited(line: Line) -> tuple[str, str, str, str]:
+    return line.what, str(line.calls), _usd(line.log_usd), _usd(line.receipts_usd)
 
 
 def show_checks(console: Console, checks: Sequence[Check]) -> None:

@@ -1,19 +1,13 @@
 """What the demo's calls have cost, as `billing spend` tells it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from demo.process import StackError
-
-_ROOT: Final = Path(__file__).resolve().parents[1]
-_SECONDS: Final = 120
+from demo import commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +56,9 @@ def spending(database_url: str, since: datetime, accounts: Iterable[str]) -> Spe
 
 def _rows(database_url: str, since: datetime, accounts: Iterable[str], by: str) -> Any:  # noqa: ANN401 - JSON
     chosen = [f"--account={account}" for account in sorted(accounts)]
-    command = ["spend", "--from", since.isoformat(), *chosen, "--by", by, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "operator_cli", *command],
-        cwd=_ROOT,
-        env={"DATABASE_URL": database_url},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-    )
-    if done.returncode:
-        raise StackError(f"billing {' '.join(command)}: {done.stderr.strip()}")
-    return json.loads(done.stdout)["rows"]
+    command = ("spend", "--from", since.isoformat(), *chosen, "--by", by, "--json")
+    told = commands.run("operator_cli", *command, environment={"DATABASE_URL": database_url})
+    return json.loads(told)["rows"]
 
 
 def _sums(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The demo from start to end: stack, calls, outcomes, checks, stop."""
+"""The demo from start to end: stack, calls, a lost callback, outcomes, checks, stop."""
 
 import os
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ import psycopg
 from rich.console import Console
 from rich.live import Live
 
-from demo import calls, control, ledger, report
+from demo import calls, control, ledger, loss, report
+from demo.calls import Answer
 from demo.process import StackError
+from demo.reconciling import Reconciler
 from demo.settings import CONSUMER_GROUP
 from demo.spending import spending
 from demo.state import RunDirectory
-from demo.verdict import judge
+from demo.verdict import judge, judge_books
 
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
@@ -91,17 +93,32 @@ def _show(directory: RunDirectory, console: Console) -> bool:
             live.refresh()
     made = tuple(answers)
     console.print()
+    sent = tuple(answer for answer in made if not answer.call.held)
     with console.status("waiting for LiteLLM's callbacks to become receipts"):
-        found = ledger.wait_for(
-            made, reach["DATABASE_URL"], reach["CONSUMER_METRICS_URL"], _OUTCOME_SECONDS
-        )
+        _wait_for(sent, reach)
+    *_, lost = (answer for answer in made if answer.call.held)
+    _heading(console, "Killing LiteLLM before it sends the callback of the last call")
+    loss.lose_callback(directory, lost, reach["SPEND_LOG_URL"], reach["LITELLM_MASTER_KEY"])
+    reconciler = Reconciler(reach, _environment(os.environ), began)
+    with console.status("comparing LiteLLM's spend log with the receipts"):
+        posted = reconciler.post_what_is_lost()
+        report.show_posted(console, posted)
+        found = _wait_for(made, reach)
+        audit = reconciler.audit()
         accounts = {answer.call.account for answer in made}
         spent = spending(reach["DATABASE_URL"], began, accounts)
     report.show(console, made, found, spent)
-    checks = judge(made, found, spent)
+    report.show_audit(console, audit)
+    checks = (*judge(made, found, spent), *judge_books(made, posted, audit))
     report.show_checks(console, checks)
     report.show_next(console)
     return all(check.holds for check in checks)
+
+
+def _wait_for(answers: tuple[Answer, ...], reach: Mapping[str, str]) -> ledger.Ledger:
+    return ledger.wait_for(
+        answers, reach["DATABASE_URL"], reach["CONSUMER_METRICS_URL"], _OUTCOME_SECONDS
+    )
 
 
 def _heading(console: Console, text: str) -> None:

@@ -9,6 +9,7 @@ import httpx
 
 from demo.calls import Answer
 from demo.ledger import Ledger
+from demo.reconciling import Audit
 from demo.spending import Run, Spending
 
 _CREDITS_PER_USD = 10_000_000
@@ -38,6 +39,27 @@ def judge(answers: tuple[Answer, ...], ledger: Ledger, spent: Spending) -> tuple
         _tiny(ledger),
         _credits(ledger),
         _sums(ledger, spent),
+    )
+
+
+def judge_books(answers: tuple[Answer, ...], posted: int, audit: Audit) -> tuple[Check, ...]:
+    """Compare what was lost with what the reconciler found, and LiteLLM's log with the books.
+
+    Args:
+        answers: what the clients saw.
+        posted: how many lost calls the reconciler has posted.
+        audit: what it said after their receipts were there.
+    """
+    lost = sum(answer.call.held for answer in answers)
+    found = [] if posted == lost else [f"{posted} calls"]
+    wrong = [] if audit.balanced else [f"{line.calls} {line.what}" for line in audit.lines]
+    if audit.rows.calls != len(answers):
+        wrong.append(f"{audit.rows.calls} rows of {len(answers)} calls")
+    if audit.rows.log_usd != audit.rows.receipts_usd:
+        wrong.append(f"{audit.rows.log_usd} USD, receipts: {audit.rows.receipts_usd} USD")
+    return (
+        _check("the reconciler found the call whose callback was lost, and no other", found),
+        _check("LiteLLM's log and the books balance, to the call and to the last digit", wrong),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from demo.spend_log_table import SpendLogTable
 from reconciler.answers import NoDatabaseError
 from reconciler.proxy import Patience, Proxy
 from reconciler.reposting import Unidentified, callback_of, key_of
@@ -20,7 +21,6 @@ from reconciler.spend_logs import SpendLogs, Window
 from schemas.reader import read_callback
 from tests.clients import fetching
 from tests.doubles.spend_log_server import KEY, SpendLogServer, serving
-from tests.doubles.spend_log_table import SpendLogTable
 from tests.observers.deployment import Deployment
 from tests.processes.proxies import RunningProxy, pinned_versions, running_proxy
 from tests.waiting import NET_SECONDS, eventually

@@ -10,10 +10,11 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -38,10 +39,11 @@ class InstallError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunningProxy:
-    """Where a proxy listens, and its administrator key."""
+    """Where a proxy listens, its administrator key, and its process, if the tests have it."""
 
     url: str
     key: str = field(repr=False)
+    server: Server | None = field(default=None, repr=False)
 
 
 def pinned_versions() -> list[str]:
@@ -89,7 +91,13 @@ def uv(*arguments: str | Path) -> None:
 
 
 @contextmanager
-def running_proxy(version: str, deployment: Deployment, directory: Path) -> Iterator[RunningProxy]:
+def running_proxy(
+    version: str,
+    deployment: Deployment,
+    directory: Path,
+    logger: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[RunningProxy]:
     """A proxy of that version, set up as users are told to, that posts to a deployment.
 
     The demo's loopback provider answers behind it.
@@ -98,11 +106,17 @@ def running_proxy(version: str, deployment: Deployment, directory: Path) -> Iter
         version: one of `pinned_versions`.
         deployment: where its callbacks go.
         directory: takes its configuration and its log.
+        logger: a module whose `writer` is told of each call before its callback is sent.
+        settings: further environment of the proxy.
     """
-    configuration = directory / "litellm.yaml"
-    configuration.write_text(yaml.safe_dump(_configuration()))
+    configuration, configured = directory / "litellm.yaml", _configuration()
+    if logger is not None:
+        shutil.copy(logger, directory)
+        configured["litellm_settings"]["callbacks"].insert(0, f"{logger.stem}.writer")
+    configuration.write_text(yaml.safe_dump(configured))
     proxy_port, provider_port = free_port(), free_port()
-    proxy = RunningProxy(f"http://127.0.0.1:{proxy_port}", f"sk-{secrets.token_urlsafe(24)}")
+    url, key = f"http://127.0.0.1:{proxy_port}", f"sk-{secrets.token_urlsafe(24)}"
+    environment = {**_environment(deployment, key, provider_port), **settings}
     provider = [sys.executable, "-m", "uvicorn", "demo.upstream:app", "--port", str(provider_port)]
     command = [str(installed(version) / "bin" / "litellm"), "--config", str(configuration)]
     command += ["--host", "127.0.0.1", "--port", str(proxy_port)]
@@ -112,10 +126,11 @@ def running_proxy(version: str, deployment: Deployment, directory: Path) -> Iter
             f"LiteLLM {version}",
             command,
             directory / "litellm.log",
-            env=_environment(deployment, proxy.key, provider_port),
+            env=environment,
             cwd=directory,
         ),
     ]
+    proxy = RunningProxy(url, key, servers[-1])
 
     def answers() -> bool:
         for server in servers:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.spend_log_table import SpendLogTable
 from tests.doubles.spend_log_server import KEY, SpendLogServer, serving
-from tests.doubles.spend_log_table import SpendLogTable
 from tests.processes.consuming import Consuming, Member
 from tests.processes.gateway import TOKEN, Gateway
 from tests.processes.process import free_port

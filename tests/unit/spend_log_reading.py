@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from demo.spend_log_table import SpendLogTable
 from reconciler.proxy import Answer, Patience, Proxy
 from reconciler.spend_logs import Page, SpendLogs, Window
 from tests.doubles.spend_log_server import KEY, SpendLogServer, serving
-from tests.doubles.spend_log_table import SpendLogTable
 from tests.inputs import spend_log_captures as captures
 
 _Read = TypeVar("_Read")

@@ -50,7 +50,9 @@ def test_the_proxy_gets_no_database_and_the_stacks_token(
     directory = RunDirectory(tmp_path / "run")
     directory.create()
     proxy = Proxy(StackSettings(uv=Path("/bin/true")), directory, STACK, Ports())
-    install, upstream, litellm = proxy.services({"DATABASE_URL": "postgresql://", "HOME": "/"})
+    install, upstream, spend_log, litellm = proxy.services(
+        {"DATABASE_URL": "postgresql://", "HOME": "/"}
+    )
 
     assert "DATABASE_URL" not in litellm.environment
     assert litellm.environment["BILLING_CALLBACK_AUTHORIZATION"] == f"Bearer {'t' * 32}"
@@ -58,3 +60,8 @@ def test_the_proxy_gets_no_database_and_the_stacks_token(
     assert litellm.environment["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
     assert install.name in litellm.needs
     assert proxy.environment()["UPSTREAM_URL"].endswith(upstream.address)
+    assert proxy.environment()["SPEND_LOG_URL"].endswith(spend_log.address)
+    written = yaml.safe_load((directory.path / "litellm.yaml").read_text())
+    # First: a call's row is there before its callback can be sent.
+    assert written["litellm_settings"]["callbacks"] == ["row_writer.writer", "billing_stream"]
+    assert (directory.path / "row_writer.py").is_file()

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from demo.calls import Answer, Call, plan
 from demo.ledger import Deferred, Ledger, Receipt
+from demo.reconciling import Audit, Line
 from demo.spending import Run, Spending, SubAgent
-from demo.verdict import judge
+from demo.verdict import judge, judge_books
 
 TINY = Call(kind="tiny", model="real-tiny", account="acme")
 STREAM = Call(kind="tiny, streamed", model="real-tiny", account="acme", stream=True)
@@ -125,6 +128,34 @@ def test_sums_that_differ_are_named() -> None:
 
 def test_an_error_for_a_client_that_should_have_had_an_answer_is_named() -> None:
     assert "tiny: 502" in broken((replace(ANSWERS[0], status=502), *ANSWERS[1:]))
+
+
+LOST = Answer(call=replace(STREAM, held=True), status=200, call_id="e", cost=None)
+ROWS = Line(what="rows", calls=5, log_usd=Decimal("0.1"), receipts_usd=Decimal("0.10"))
+MISSING = Line(what="missing", calls=1, log_usd=Decimal("0.1"), receipts_usd=Decimal(0))
+BALANCED = Audit(balanced=True, lines=(), rows=ROWS)
+
+
+@pytest.mark.parametrize(
+    ("posted", "audit", "seen"),
+    [
+        (1, BALANCED, ""),
+        (0, BALANCED, "0 calls"),
+        (2, BALANCED, "2 calls"),
+        (1, replace(BALANCED, balanced=False, lines=(MISSING,)), "1 missing"),
+        (1, replace(BALANCED, rows=replace(ROWS, calls=4)), "4 rows of 5 calls"),
+        (1, replace(BALANCED, rows=replace(ROWS, receipts_usd=Decimal(0))), "0.1 USD, receipts: 0"),
+    ],
+)
+def test_books_that_do_not_balance_are_named(posted: int, audit: Audit, seen: str) -> None:
+    checks = judge_books((*ANSWERS, LOST), posted, audit)
+    wrong = [check.seen for check in checks if not check.holds]
+    assert bool(wrong) is bool(seen)
+    assert seen in "".join(wrong)
+
+
+def test_one_callback_of_the_plan_is_held_and_it_is_the_last() -> None:
+    assert [call.held for call in plan()].index(True) == len(plan()) - 1
 
 
 def test_every_streamed_model_of_the_plan_is_also_called_plainly() -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from demo.spend_log_table import Answer
 from reconciler.answers import (
     KeyRefusedError,
     NoDatabaseError,
@@ -20,7 +21,6 @@ from tests.doubles.spend_log_server import (
     Fault,
     limited,
 )
-from tests.doubles.spend_log_table import Answer
 from tests.unit.spend_log_reading import IDS, PAGED, reading
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charging.charge import content_hash
 from charging.outcomes import Charge, Decision, Deferred, DeferredReason, Skipped
 from charging.repeats import repeats
+from demo.spend_log_rows import paged, row_of
 from reconciler.reposting import Unidentified, callback_of, key_of, response_id
 from reconciler.row import SpendLog, read_row
 from schemas.callback import RECONCILER
@@ -22,7 +23,6 @@ from schemas.receipt import ChargeReason, Receipt
 from tests.inputs import spend_log_captures as captures
 from tests.inputs.background import finished
 from tests.inputs.callbacks import charged, costing, element, payload, verdict
-from tests.inputs.spend_log_rows import paged, row_of
 
 UNKNOWN_TO_A_ROW = {"stream", "ttft_ms", "marks"}
 NEARLY = {"occurred_at", "latency_ms"}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.spend_log_table import Answer, SpendLogTable
 from reconciler.answers import (
     RouteMissingError,
     TruncatedError,
@@ -17,7 +18,6 @@ from reconciler.answers import (
 )
 from reconciler.spend_logs import Page, SpendLogs, Window, ahead, windows
 from tests.doubles.spend_log_server import Fault
-from tests.doubles.spend_log_table import Answer, SpendLogTable
 from tests.inputs import spend_log_captures as captures
 from tests.unit.spend_log_reading import DAY, IDS, LISTED, PAGED, VERSION, TableProxy, reading
 from tests.waiting import eventually

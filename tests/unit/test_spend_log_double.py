@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.spend_log_rows import row_of
+from demo.spend_log_table import SpendLogTable
 from tests.doubles.spend_log_server import KEY, serving
-from tests.doubles.spend_log_table import SpendLogTable
 from tests.inputs import spend_log_captures as captures
 from tests.inputs.spend_log_captures import VERSIONS, Asked
-from tests.inputs.spend_log_rows import row_of
 
 ASKED = [(version, asked) for version in VERSIONS for asked in captures.questions(version)]
 OF_ALL = (

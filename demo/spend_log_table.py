@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from tests.inputs.spend_log_rows import Row, listed, paged, row_of, stored
+from demo.spend_log_rows import Row, listed, paged, row_of, stored
 
 CAP: Final = 10_000
 MOST_ROWS: Final = 1_000
