@@ -310,6 +310,8 @@ CREATE TABLE billing.reconciler_findings (
     reposted_at timestamp with time zone,
     tries integer NOT NULL DEFAULT 0,
     closed_at timestamp with time zone,
+    closed_by text,
+    closed_note text,
     CONSTRAINT one_finding_per_row PRIMARY KEY (source_system, request_id),
     CONSTRAINT receipt_cost_usd_is_finite CHECK (receipt_cost_usd < 'Infinity'::numeric AND receipt_cost_usd > '-Infinity'::numeric),
     CONSTRAINT reconciler_findings_tries_check CHECK (tries >= 0),
@@ -321,6 +323,7 @@ COMMENT ON TABLE billing.reconciler_findings IS 'Rows of the spend log that the 
 COMMENT ON COLUMN billing.reconciler_findings.request_id IS 'The row''s primary key in LiteLLM.';
 COMMENT ON COLUMN billing.reconciler_findings.started_at IS 'When the call began; NULL where the row cannot be read.';
 COMMENT ON COLUMN billing.reconciler_findings.reposted_at IS 'When the gateway last took the callback made of the row.';
+COMMENT ON COLUMN billing.reconciler_findings.closed_by IS 'Who has closed it; NULL where the books have an answer.';
 
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,

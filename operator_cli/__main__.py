@@ -11,6 +11,7 @@ from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
 from operator_cli.doctor import doctor
 from operator_cli.explain import explain
+from operator_cli.findings import findings
 from operator_cli.migrate import migrate
 from operator_cli.replay import replay
 from operator_cli.report import report
@@ -24,8 +25,7 @@ from runtime import VERSION
 app = typer.Typer(
     name="billing",
     help="What became of LLM calls and what they cost; settles, replays and repairs.",
-    epilog="Settings: docs/configuration.md. Exit codes: 0 fine, 1 a failure that the message "
-    "explains, 2 wrong usage or configuration.",
+    epilog="Settings: docs/configuration.md. Exit codes: 0 fine, 1 failed, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -94,6 +94,12 @@ app.add_typer(
     name="dead-letters",
     no_args_is_help=True,
     short_help="Records that could not be billed: list, show, replay.",
+)
+app.add_typer(
+    findings,
+    name="findings",
+    no_args_is_help=True,
+    short_help="What the reconciler has found: list, close.",
 )
 app.command(
     short_help="Decide callbacks again, and write the rows that are missing.",

@@ -24,8 +24,8 @@ class Settings(
         default="",
         alias="KAFKA_BOOTSTRAP_SERVERS",
         description="Kafka brokers to connect to first, `host:port`, comma-separated. `migrate`, "
-        "`report`, `deferred list` and `deferred waive` do not need them; `explain` finds more "
-        "with them.",
+        "`report`, `deferred list`, `deferred waive` and `findings` do not need them; `explain` "
+        "finds more with them.",
     )
     database_url: SecretStr = Field(
         default=SecretStr(""),

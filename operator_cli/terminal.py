@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from ledger.deferrals import SettlementError
+from ledger.findings import FindingError
 from ledger.healing import LedgerError, advice
 from operator_cli.settings import Settings, load
 from runtime import VERSION
@@ -81,7 +82,7 @@ def explained(found: Settings) -> Iterator[None]:
         fail(f"{said}. Check the KAFKA_* variables" if ours else said)
     except LedgerError as error:
         fail(advice(error))
-    except SettlementError as error:
+    except (SettlementError, FindingError) as error:
         fail(str(error))
 
 

@@ -18,5 +18,7 @@ SET verdict = excluded.verdict,
     spend_usd = excluded.spend_usd,
     receipt_cost_usd = excluded.receipt_cost_usd,
     last_seen_at = now(),
-    closed_at = CASE WHEN known.verdict = excluded.verdict THEN known.closed_at END
+    closed_at = CASE WHEN known.verdict = excluded.verdict THEN known.closed_at END,
+    closed_by = CASE WHEN known.verdict = excluded.verdict THEN known.closed_by END,
+    closed_note = CASE WHEN known.verdict = excluded.verdict THEN known.closed_note END
 RETURNING request_id, reposted_at, closed_at

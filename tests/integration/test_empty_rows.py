@@ -23,6 +23,7 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("statement",): [("nobody", "2026-11")],
     ("explain",): [("nobody-knows-it",)],
     ("deferred", "list"): [(), ("--settled",)],
+    ("findings", "list"): [(), ("--closed",)],
     ("dead-letters", "list"): [(), ("--since", "2026-11-01")],
     ("dead-letters", "replay"): [(), ("--until", "2026-11-01")],
     ("replay",): [(), ("--from-offset", "0:0"), ("--from-time", "2026-11-01")],
@@ -38,6 +39,7 @@ ONE_ROW = {
     ("dead-letters", "show"),
     ("deferred", "settle"),
     ("deferred", "waive"),
+    ("findings", "close"),
     ("spool", "drain"),
 }
 """Commands that print one row about what they were told to do, or fail."""

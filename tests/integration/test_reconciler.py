@@ -15,6 +15,7 @@ import pytest
 
 from tests.doubles.spend_log_server import Fault
 from tests.inputs.made_calls import call, calls
+from tests.processes import room
 from tests.processes.consuming import Consuming
 from tests.processes.reconciling import Reconciling
 from tests.waiting import eventually
@@ -52,6 +53,13 @@ def findings(installation: Reconciling, *, still_open: bool) -> list[str]:
             [still_open],
         ).fetchall()
     return [text for (text,) in rows]
+
+
+def by_hand(installation: Reconciling, *arguments: str) -> str:
+    """What a command of `billing` prints."""
+    done = room.run(installation.consuming.environment(), *arguments, room="operator_cli")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def period(since: timedelta = 3 * HOUR) -> list[str]:
@@ -274,6 +282,30 @@ def test_NOTHING_VANISHES_whatever_becomes_of_the_callbacks(installation: Reconc
     assert lines["receipts"]["calls"] == CALLS - len(dearer)
     dearer_by = Decimal(lines["receipts of another amount"]["difference_usd"])
     assert abs(dearer_by + len(dearer)) < Decimal("1e-12")
+
+
+def test_a_call_that_a_person_has_looked_at_is_no_fault_of_the_audit(
+    installation: Reconciling,
+) -> None:
+    [one] = calls(1, HOUR)
+    installation.called([one])
+    installation.consuming.all_committed()
+    [row] = installation.told("once")["verdicts"]
+    assert row == "matched"
+    installation.table.drop(one["id"])
+    installation.table.accept([{**one, "response_cost": 1.5}])
+    assert installation.told("once")["verdicts"] == {"differs": 1}
+    assert not installation.told("audit", *period(), code=1)["balanced"]
+    name = one["litellm_call_id"]
+    done = by_hand(installation, "findings", "close", name, "--note", "credited", "--by", "ada")
+    assert done == f"closed {one['id']}, which was differs\n"
+    assert installation.told("once")["verdicts"] == {"differs": 1}
+    assert findings(installation, still_open=True) == []
+    audit = installation.told("audit", *period())
+    assert audit["balanced"]
+    assert [item["litellm_call_id"] for item in audit["calls"]] == [name]
+    listed = json.loads(by_hand(installation, "findings", "list", "--closed", "--json"))
+    assert [(found["by"], found["note"]) for found in listed] == [("ada", "credited")]
 
 
 def test_what_has_no_row_and_what_nothing_explains_is_told(installation: Reconciling) -> None:

@@ -8,10 +8,12 @@ from decimal import Decimal
 import psycopg
 import pytest
 
+from ledger.findings import FindingError, Findings, FindingVerdict
 from ledger.healing import LedgerError
 from ledger.receipts import ReceiptWriter
 from ledger.reconciler_lock import ReconcilerLock
 from ledger.reconciliation import Finding, Reconciliation
+from reconciler.comparison import Verdict
 from tests.databases.writing import write
 from tests.inputs.callbacks import costing, decided, element
 
@@ -77,6 +79,42 @@ def test_a_finding_is_noted_once_closed_with_its_receipt_and_stays_closed(
     assert books.note([finding("a")])["a"].closed_at is not None
     # Something else is found: it is open again.
     assert books.note([finding("a", "differs")])["a"].closed_at is None
+
+
+def test_a_person_closes_a_finding_and_says_why(
+    books: Reconciliation, migrated_database_url: str
+) -> None:
+    books.note([finding("a", key="k"), finding("b", "differs"), finding("c", "elsewhere", "k")])
+
+    def shown(*verdicts: FindingVerdict, closed: bool = False) -> list[tuple[object, ...]]:
+        rows = findings.listed(verdicts, closed=closed, limit=10).rows
+        return [(row["row"], row["by"], row["note"]) for row in rows]
+
+    with closing(Findings(migrated_database_url)) as findings:
+        assert shown(FindingVerdict.DIFFERS) == [("b", None, None)]
+        findings.close_by_hand(findings.find("b"), "ada", "credited")
+        assert [row for row, *_ in shown()] == ["a", "c"]
+        assert shown(FindingVerdict.DIFFERS, closed=True) == [("b", "ada", "credited")]
+        with pytest.raises(FindingError, match="already closed"):
+            findings.find("b")
+        with pytest.raises(FindingError, match="no finding 'a'"):
+            findings.find("a", "litellm/eu")
+        with pytest.raises(FindingError, match=r"several findings.*a of litellm, c of litellm"):
+            findings.find("k")
+        late = findings.find("a")
+        assert books.close_findings({"a": Decimal("0.25")}) == 1
+        with pytest.raises(FindingError, match="in the meantime"):
+            findings.close_by_hand(late, "ada", "too late")
+        assert shown(FindingVerdict.MISSING, closed=True) == [("a", None, None)]
+        assert books.note([finding("b", "elsewhere")])["b"].closed_at is None
+        assert shown(FindingVerdict.ELSEWHERE) == [("b", None, None), ("c", None, None)]
+
+
+def test_a_finding_has_a_verdict_of_the_reconciler_or_cannot_be_read(
+    books: Reconciliation,
+) -> None:
+    assert set(FindingVerdict) - {"unreadable"} <= set(Verdict)
+    assert len(books.note([finding(one, one) for one in FindingVerdict])) == len(FindingVerdict)
 
 
 def test_units_that_nothing_explains_are_told(

@@ -26,6 +26,8 @@ CREATE TABLE billing.reconciler_findings (
     reposted_at      timestamptz,
     tries            integer     NOT NULL DEFAULT 0 CHECK (tries >= 0),
     closed_at        timestamptz,
+    closed_by        text,
+    closed_note      text,
     CONSTRAINT one_finding_per_row PRIMARY KEY (source_system, request_id)
 );
 -- What is open is little, and asked for in every pass.
@@ -36,6 +38,7 @@ COMMENT ON TABLE billing.reconciler_cursors IS 'Up to when LiteLLM''s spend log 
 COMMENT ON TABLE billing.reconciler_findings IS 'Rows of the spend log that the books had no answer to, open and closed.';
 COMMENT ON COLUMN billing.reconciler_findings.request_id IS 'The row''s primary key in LiteLLM.';
 COMMENT ON COLUMN billing.reconciler_findings.started_at IS 'When the call began; NULL where the row cannot be read.';
+COMMENT ON COLUMN billing.reconciler_findings.closed_by IS 'Who has closed it; NULL where the books have an answer.';
 COMMENT ON COLUMN billing.reconciler_findings.reposted_at IS 'When the gateway last took the callback made of the row.';
 
 -- As in 0002: roles belong to the whole cluster, so it may exist already.
