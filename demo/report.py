@@ -106,7 +106,7 @@ def show_next(console: Console) -> None:
         "topics", "billing.callbacks.v1, its .dlq, billing.receipts.v1 (schemas/topics.yaml)"
     )
     table.add_row("metrics", "$GATEWAY_METRICS_URL/metrics and $CONSUMER_METRICS_URL/metrics")
-    table.add_row("your proxy", "deploy/litellm/README.md: connecting your LiteLLM")
+    table.add_row("your proxy", "docs/litellm.md: connecting your LiteLLM")
     table.add_row("promises", "docs/invariants.md")
     console.print()
     console.print(table)

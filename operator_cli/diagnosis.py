@@ -85,7 +85,7 @@ def _version(said: str) -> Finding:
             "LiteLLM",
             State.FAULT,
             f"version {said} cannot name the callback in callback_settings",
-            "update LiteLLM: deploy/litellm/README.md names the releases that were tried",
+            "update LiteLLM: docs/litellm.md names the releases that were tried",
         )
     if number < _LOSES:
         return Finding(

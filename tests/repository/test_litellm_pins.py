@@ -27,7 +27,7 @@ def test_the_pins_of_a_version_are_exact_and_its_own(version: str) -> None:
 
 
 def test_the_page_names_every_version_that_is_tried_and_the_sample_the_locked_one() -> None:
-    page = (SAMPLE / "README.md").read_text()
+    page = (ROOT / "docs" / "litellm.md").read_text()
     named = re.findall(r"^\| (\d+\.\d+\.\d+) \|", page, re.MULTILINE)
     assert named == [locked_version(), *reversed(pinned_versions())]
     checked = "Checked against LiteLLM (.+)\\."

@@ -38,11 +38,11 @@ PAGES: Final = (
     "docs/executors.md",
     "docs/finance.md",
     "docs/kubernetes.md",
+    "docs/litellm.md",
     "docs/performance.md",
     "docs/reconciler.md",
     "docs/reliability.md",
     "docs/scaling.md",
-    "deploy/litellm/README.md",
     "tests/README.md",
 )
 Check: TypeAlias = Callable[[Shell, Command], None]
