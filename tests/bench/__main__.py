@@ -1,7 +1,7 @@
 """`make bench`: everything against limits of the same run. `python -m tests.bench --help`."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -22,6 +22,7 @@ from tests.bench import (
     other_consumers,
     other_gateways,
     profiling,
+    rent,
     report,
     scale_cost,
     scale_out,
@@ -32,6 +33,7 @@ from tests.bench.draining import warm_up
 from tests.bench.figures import Comparison, Verdict
 from tests.bench.services import Services, running_services
 from tests.bench.sizes import SIZES, Size
+from tests.bench.sizing import Plan, costs_of
 
 Measure: TypeAlias = Callable[[Services, Size], list[Comparison]]
 
@@ -52,7 +54,10 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
 }
 PAGE: Final = Path("docs/performance.md")
 SCALING_PAGE: Final = Path("docs/scaling.md")
+COSTS_PAGE: Final = Path("docs/costs.md")
 RAW: Final = Path("docs/performance.json")
+_SMALL: Final = 4
+"""kB of the smaller callbacks that are measured."""
 _SCRATCH: Final = Path(".cache/bench")
 
 cli = typer.Typer(add_completion=False, help=__doc__)
@@ -102,6 +107,8 @@ def run(
     if whole:
         for page, text in texts.items():
             report.write_page(page, text)
+        months = _months(report.read_json(raw), rent.Prices())
+        report.write_page(COSTS_PAGE, rent.table(months), rent.BEGIN, rent.END)
     else:
         (_SCRATCH / f"{size}.md").write_text("\n\n".join(texts.values()) + "\n", "utf-8")
     console.print(f"every round: {raw}")
@@ -176,6 +183,41 @@ def profile(
             profiled = load(services, seconds)
             for table in profiling.tables(f"{room}, {title}", profiled):
                 console.print(table)
+
+
+@cli.command("rent")
+def what_it_costs(
+    core: Annotated[float, typer.Option(min=0, help="A core for an hour, US dollars.")] = 0.04,
+    disk: Annotated[float, typer.Option(min=0, help="A GB of disk for a month.")] = 0.08,
+    traffic: Annotated[float, typer.Option(min=0, help="A GB between machines.")] = 0.01,
+    calls: Annotated[
+        list[float] | None, typer.Option(help="Millions of calls a month; repeatable.")
+    ] = None,
+    callbacks: Annotated[int, typer.Option(help="kB of a callback: 14 or 4.")] = 14,
+    *,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the table into docs/costs.md.")
+    ] = False,
+) -> None:
+    """Say what a month costs to run, from the last full run's figures and these prices."""
+    if callbacks not in {14, _SMALL}:
+        raise typer.BadParameter("callbacks of 14 and of 4 kB were measured")
+    rows, prices = report.read_json(RAW), rent.Prices(core, disk, traffic)
+    table = rent.table(_months(rows, prices, calls or rent.MONTHS, small=callbacks == _SMALL))
+    typer.echo(table)
+    if write:
+        report.write_page(COSTS_PAGE, table, rent.BEGIN, rent.END)
+
+
+def _months(
+    rows: Sequence[Comparison],
+    prices: rent.Prices,
+    millions: Sequence[float] = rent.MONTHS,
+    *,
+    small: bool = False,
+) -> list[rent.Month]:
+    plan, both = Plan.of_topics(), costs_of(rows)
+    return [rent.month(one, both[small], plan, prices) for one in millions]
 
 
 @cli.command("instead")

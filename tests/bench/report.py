@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import confluent_kafka
 import psutil
@@ -157,6 +157,20 @@ def write_json(
         "rows": [row.as_json() for row in rows],
     }
     file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(file: Path) -> list[Comparison]:
+    """Return the rows that `write_json` wrote, without their targets."""
+
+    def figures(found: dict[str, Any] | None) -> Figures | None:
+        return Figures(found["name"], tuple(found["values"])) if found else None
+
+    rows = json.loads(file.read_text("utf-8"))["rows"]
+    return [
+        Comparison(row["what"], row["unit"], ours, figures(row["limit"]))
+        for row in rows
+        if (ours := figures(row["ours"]))
+    ]
 
 
 def _interpreter() -> str:

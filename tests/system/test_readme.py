@@ -34,6 +34,7 @@ PAGES: Final = (
     "docs/operations.md",
     "docs/subscribers.md",
     "docs/security.md",
+    "docs/costs.md",
     "docs/docker.md",
     "docs/executors.md",
     "docs/finance.md",
