@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: JSON Schemas, OpenAPI and AsyncAPI, two pages.
+"""Writes what is generated: JSON Schemas, OpenAPI and AsyncAPI, two pages, the dashboards.
 
 `make schemas` runs it; a test fails when a committed file differs from what it would write.
 """
@@ -25,6 +25,7 @@ import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
 from charging.call_shape import Shape, shape_of
+from docs import dashboards
 from docs.asyncapi import asyncapi
 from docs.call_types import committed
 from schemas.callback import ALSO, Callback, Cost
@@ -209,6 +210,10 @@ DOCUMENTS: Final[Mapping[Path, Callable[[], str]]] = {
     Path("schemas/asyncapi.json"): asyncapi,
     Path("docs/configuration.md"): configuration,
     Path("docs/call-types.md"): shapes,
+    **{
+        Path(f"deploy/grafana/dashboards/{name}.json"): partial(dashboards.document, name)
+        for name in dashboards.dashboards()
+    },
 }
 """Every generated file, by path relative to the root, with what returns its text."""
 

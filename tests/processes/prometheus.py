@@ -39,7 +39,7 @@ class Prometheus:
         self.address = f"127.0.0.1:{free_port()}"
         self._directory = directory
         (directory / "rules.yml").write_text(hurry(RULES.read_text()))
-        jobs = ("billing-gateway", "billing-consumer")
+        jobs = ("billing-gateway", "billing-consumer", "billing-reconciler")
         for job in jobs:
             self.scrapes(job, [])
         configuration = {
@@ -75,6 +75,10 @@ class Prometheus:
         """The only value of a query; None where there is none."""
         found = self._get("query", query=query)["result"]
         return float(found[0]["value"][1]) if found else None
+
+    def values(self, query: str) -> int:
+        """How many values a query has; fails where it is none."""
+        return len(self._get("query", query=query)["result"])
 
     def firing(self) -> set[Alert]:
         """The alerts that fire now."""

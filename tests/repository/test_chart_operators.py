@@ -95,13 +95,15 @@ def test_fewest_pods_are_no_more_than_most() -> None:
         texts(scaled("gateway", minReplicas=9))
 
 
-def test_the_rules_and_the_dashboard_are_those_of_deploy() -> None:
+def test_the_rules_and_the_dashboards_are_those_of_deploy() -> None:
     found = kinds("PrometheusRule", EVERYTHING)["monitoring"]
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
     assert found["spec"] == yaml.safe_load(rules)
-    board = kinds("ConfigMap", EVERYTHING)["monitoring"]["data"]["billing-stream.json"]
-    deployed = ROOT / "deploy" / "grafana" / "dashboards" / "billing-stream.json"
-    assert json.loads(board) == json.loads(deployed.read_text())
+    boards = kinds("ConfigMap", EVERYTHING)["monitoring"]["data"]
+    deployed = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
+    assert [path.name for path in deployed] == sorted(boards)
+    for path in deployed:
+        assert json.loads(boards[path.name]) == json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("room", ROOMS)

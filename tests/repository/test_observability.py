@@ -17,7 +17,7 @@ from tests.repository.chart import EVERYTHING, MAKES_PODS, manifests
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TARGET_LABELS = {"job", "instance", "le"}
-METRIC = re.compile(r"\b(billing_[a-z_]+?)(?:_bucket|_sum|_count)?\b(?=[\[{\s)]|$)")
+METRIC = re.compile(r"\b((?:external_)?billing_[a-z_]+?)(?:_bucket|_sum|_count)?\b(?=[\[{\s)]|$)")
 
 
 def measured() -> dict[str, set[str]]:
@@ -94,17 +94,22 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def panels() -> list[dict[str, Any]]:
-    """The panels of the dashboard."""
-    path = DEPLOY / "grafana" / "dashboards" / "billing-stream.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())["panels"]
-    return found
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text())
+    for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+}
+
+
+def panels(name: str) -> list[dict[str, Any]]:
+    """The panels of a dashboard that ask for something."""
+    return [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] != "row"]
 
 
 def expressions() -> list[tuple[str, str]]:
-    """Every query, with the alert or panel that asks it."""
+    """Every query of Prometheus, with the alert or panel that asks it."""
     asked = [(rule["alert"], rule["expr"]) for rule in alerts()]
-    return asked + [(p["title"], t["expr"]) for p in panels() for t in p["targets"]]
+    every = [panel for name in DASHBOARDS for panel in panels(name)]
+    return asked + [(p["title"], t["expr"]) for p in every for t in p["targets"] if "expr" in t]
 
 
 @pytest.mark.parametrize(("where", "expression"), expressions())
@@ -181,20 +186,33 @@ def test_lost_usage_has_an_alert() -> None:
     assert "billing_deferred_paid_model_calls_total" in text
 
 
-def test_dashboard_panels_neither_overlap_nor_share_an_id() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboard_panels_neither_overlap_nor_share_an_id(name: str) -> None:
+    every = DASHBOARDS[name]["panels"]
     cells = [
         (x, y)
-        for panel in panels()
+        for panel in every
         for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
         for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
     ]
     assert len(cells) == len(set(cells))
-    assert len({panel["id"] for panel in panels()}) == len(panels())
+    assert len({panel["id"] for panel in every}) == len(every)
 
 
-def test_dashboard_reads_the_provisioned_source() -> None:
-    path = DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml"
-    source = yaml.safe_load(path.read_text())["datasources"][0]["uid"]
-    used = {panel["datasource"]["uid"] for panel in panels()}
-    used |= {target["datasource"]["uid"] for panel in panels() for target in panel["targets"]}
-    assert used == {source}
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_whom_a_dashboard_asks_is_a_choice_of_the_one_who_imports_it(name: str) -> None:
+    """Its variables are of the kinds that its panels need, and nothing names one Grafana's own."""
+    offered = {
+        f"${{{one['name']}}}": one["query"] for one in DASHBOARDS[name]["templating"]["list"]
+    }
+    assert {one["type"] for one in DASHBOARDS[name]["templating"]["list"]} == {"datasource"}
+    asked = [panel["datasource"] for panel in panels(name)]
+    asked += [target["datasource"] for panel in panels(name) for target in panel["targets"]]
+    assert {one["uid"]: one["type"] for one in asked} == offered
+
+
+def test_every_panel_says_why_it_is_there() -> None:
+    every = [panel for name in DASHBOARDS for panel in panels(name)]
+    assert all(panel["description"].endswith(".") for panel in every)
+    titles = [panel["title"] for panel in every]
+    assert len(titles) == len(set(titles))
