@@ -5,7 +5,9 @@ a stranger may do so a thousand times a second.
 """
 
 import asyncio
+import logging
 import re
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from producer_gateway.request import RefusedError
 from producer_gateway.store import NotStoredError
 
 _LOG: Final = structlog.get_logger(__name__)
+_LEVEL: Final = logging.getLogger(__name__)
+"""A line that nobody wants costs more than to find that out, and a stranger sends thousands."""
 _PAUSE_S: Final = 60.0
 NOBODY: Final = "unknown"
 """The source of a request without a valid token."""
@@ -36,6 +40,10 @@ _HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
 _MAX_PATH: Final = 100
 _LONG_SEGMENT: Final = re.compile(r"[^/]{25,}")
 """No segment of ours is so long, and every token is longer."""
+
+_ID_NAME: Final = b"x-request-id"
+_AN_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_ID_BYTES: Final = 8
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9._~/-]")
 
@@ -57,6 +65,7 @@ class _Open:
     path: str = ""
     client: str = ""
     detail: str = ""
+    request_id: str = ""
     unsaid: int = 0
 
 
@@ -76,19 +85,25 @@ class Refusals:
             self._metrics.abandoned.inc()
         elif error.status == 503:  # noqa: PLR2004 - named in the design's table of answers
             self._metrics.not_stored.labels(error.reason).inc()
-        self.note(request, Kind(route, error.status, error.reason, source))
-        return _response(error)
+        id_ = self.note(request, Kind(route, error.status, error.reason, source))
+        return _response(error, id_)
 
     def not_stored(
         self, request: Request, route: str, error: NotStoredError, source: str
     ) -> Response:
         """Return the answer to a request whose records are nowhere."""
         self._metrics.not_stored.labels(error.reason).inc()
-        self.note(request, Kind(route, 503, error.reason, source), str(error))
-        return _response(RefusedError(503, error.reason, str(error)))
+        id_ = self.note(request, Kind(route, 503, error.reason, source), str(error))
+        return _response(RefusedError(503, error.reason, str(error)), id_)
 
-    def note(self, request: Request, kind: Kind, detail: str = "") -> None:
-        """Count an answer that is no 2xx, and say it unless its kind was said within a minute."""
+    def note(self, request: Request, kind: Kind, detail: str = "") -> str:
+        """Count an answer that is no 2xx, and say it unless its kind was said within a minute.
+
+        Where the log takes lines for debugging, each one is said.
+
+        Returns:
+            The id of the request: its sender's own, if it has a plain one, or a new one.
+        """
         self._metrics.requests.labels(kind.route, str(kind.status)).inc()
         self._metrics.refused.labels(kind.source or NOBODY, str(kind.status), kind.reason).inc()
         now = self._clock()
@@ -96,9 +111,13 @@ class Refusals:
         seen.path = shown(request.scope["path"])
         seen.client = (request.scope.get("client") or ("",))[0]
         seen.detail = detail
+        seen.request_id = _request_id(request)
         seen.unsaid += 1
+        if _LEVEL.isEnabledFor(logging.DEBUG):
+            _LOG.debug("refused_one", request_id=seen.request_id, path=seen.path, **kind._asdict())
         if now - seen.since >= _PAUSE_S:
             self._say(kind, seen, now)
+        return seen.request_id
 
     def say_rest(self) -> None:
         """Say what was kept back over a minute ago, and forget the kinds that have ended."""
@@ -127,15 +146,24 @@ class Refusals:
             source=kind.source or NOBODY,
             path=seen.path,
             client=seen.client,
+            request_id=seen.request_id,
             count=seen.unsaid,
             **({"detail": seen.detail} if seen.detail else {}),
         )
         seen.since, seen.unsaid = now, 0
 
 
-def _response(error: RefusedError) -> Response:
-    headers = _HEADERS.get(error.status)
-    return Response(msgspec.json.encode(error.body), error.status, headers, "application/json")
+def _response(error: RefusedError, request_id: str) -> Response:
+    headers = {**_HEADERS.get(error.status, {}), _ID_NAME.decode(): request_id}
+    body = msgspec.json.encode({**error.body, "request_id": request_id})
+    return Response(body, error.status, headers, "application/json")
+
+
+def _request_id(request: Request) -> str:
+    for name, value in request.scope["headers"]:
+        if name == _ID_NAME and _AN_ID.fullmatch(value):
+            return str(value, "ascii")
+    return secrets.token_hex(_ID_BYTES)
 
 
 def shown(path: str) -> str:

@@ -36,6 +36,10 @@ class Refused(BaseModel):
 
     error: str = Field(description="A code.")
     detail: str = Field(description="What to do, in words.")
+    request_id: str = Field(
+        description="The request's `x-request-id`, if it has a plain one, or a new one; also in "
+        "the answer's header and in the gateway's log."
+    )
 
 
 class Lost(Refused):

@@ -1,6 +1,9 @@
 """What is refused is said once a minute a kind, with nothing in it that nobody may see."""
 
 import asyncio
+import json
+import logging
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from structlog.testing import capture_logs
 from producer_gateway.metrics import Metrics
 from producer_gateway.probes import probes
 from producer_gateway.refusals import Kind, Refusals, shown
+from producer_gateway.request import RefusedError
 from tests.doubles.memory_connection import talk
 from tests.doubles.memory_gateway import TOKEN, MemoryGateway
 
@@ -30,9 +34,10 @@ class Clock:
         return self.now
 
 
-def request(path: str = "/v1/callbacks") -> Request:
+def request(path: str = "/v1/callbacks", request_id: bytes = b"a-request") -> Request:
     """A request as far as a refusal looks at it."""
-    return Request({"type": "http", "path": path, "client": ("10.0.0.7", 1), "headers": []})
+    headers = [(b"host", b"x"), (b"x-request-id", request_id)]
+    return Request({"type": "http", "path": path, "client": ("10.0.0.7", 1), "headers": headers})
 
 
 @pytest.fixture
@@ -69,6 +74,7 @@ def test_a_kind_is_said_at_once_and_then_once_a_minute_with_what_came_meanwhile(
         "source": "litellm/eu",
         "path": "/0",
         "client": "10.0.0.7",
+        "request_id": "a-request",
         "count": 1,
     }
 
@@ -122,6 +128,39 @@ def test_no_token_and_no_content_gets_into_the_log(path: str) -> None:
     assert "secret" not in str(lines)
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b"req-7.a_b:c", True),
+        (b"x" * 128, True),
+        (b"", False),
+        (b"x" * 129, False),
+        (b"a b", False),
+        (b"\xff", False),
+        (b"a\nb", False),
+    ],
+)
+def test_every_refusal_has_the_id_of_its_request_in_answer_and_log(
+    sent: bytes,
+    kept: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "producer_gateway.refusals")
+    refusals, error = Refusals(Metrics()), RefusedError(413, "too_large", "send less")
+    with capture_logs() as lines:
+        answers = [refusals.answer(request("/", sent), "callbacks", error) for _ in range(2)]
+    ids = [str(json.loads(bytes(answer.body))["request_id"]) for answer in answers]
+    assert [answer.headers["x-request-id"] for answer in answers] == ids
+    # For debugging each is said, otherwise one a minute of each kind.
+    assert [line["request_id"] for line in lines if line["log_level"] == "debug"] == ids
+    assert [line["request_id"] for line in lines if line["log_level"] != "debug"] == ids[:1]
+    if kept:
+        assert ids == [sent.decode()] * 2
+    else:
+        assert ids[0] != ids[1]
+        assert all(re.fullmatch("[0-9a-f]{16}", id_) for id_ in ids)
+
+
 class Ready:
     """A readiness that is not asked."""
 
@@ -139,9 +178,9 @@ def test_report_16_what_comes_to_the_port_of_the_probes_is_counted_and_told_wher
     lines += [f"{method} {path} HTTP/1.1" for method, path in [("GET", "/x"), ("PUT", "/livez")]]
     head = f"\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     raw = "".join(line + head for line in lines).encode()
-    said = talk(app, [raw + b"GET /livez HTTP/1.1\r\n\r\nGET /readyz HTTP/1.1\r\n\r\n\x00"])
-    assert said.statuses == [404] * 5 + [200, 200, 400]
-    assert b"/v1/callbacks/litellm" in said.answers[0].body
+    told = talk(app, [raw + b"GET /livez HTTP/1.1\r\n\r\nGET /readyz HTTP/1.1\r\n\r\n\x00"])
+    assert told.statuses == [404] * 5 + [200, 200, 400]
+    assert b"/v1/callbacks/litellm" in told.answers[0].body
     assert double.metric("billing_gateway_requests_total", route="probes", status="404") == 5
     assert double.refused("404", "wrong_port", "litellm") == 5
     assert double.metric("billing_gateway_requests_total", route="unreadable", status="400") == 1
