@@ -149,7 +149,7 @@ app.command(
 
 app.command(
     short_help="Ask every part whether it is set up right.",
-    epilog=examples("doctor", "doctor --json"),
+    epilog=examples("doctor", "doctor --receipt", "doctor --json"),
 )(doctor)
 
 

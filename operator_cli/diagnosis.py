@@ -171,6 +171,40 @@ def _self_test(answer: Answer) -> Finding:
     )
 
 
+def of_trial(name: str, status: int, written: bool | None, seconds: float) -> Finding:  # noqa: FBT001
+    """Judge a call that costs nothing: the gateway's answer, and whether its receipt came.
+
+    Args:
+        name: its id.
+        status: what the gateway answered.
+        written: whether its receipt is there; None where it was not looked for.
+        seconds: how long that took.
+    """
+    if status != _STORED:
+        return Finding(
+            "receipt",
+            State.FAULT,
+            f"the gateway answers a call that costs nothing with {status}",
+            "see what is said of the gateway",
+        )
+    if not written:
+        return Finding(
+            "receipt",
+            State.FAULT,
+            f"the call {name} has no receipt after {seconds:.0f} s",
+            f"look at the consumer's /readyz, then: billing explain {name}",
+        )
+    return Finding(
+        "receipt", State.FINE, f"a call that costs nothing has one, after {seconds:.1f} s"
+    )
+
+
+def of_broken_trial(said: str) -> Finding:
+    """Judge a trial that could not be made or looked at."""
+    step = "see what is said of the gateway and of PostgreSQL"
+    return Finding("receipt", State.FAULT, f"not tried: {said}", step)
+
+
 def of_clock(part: str, theirs: datetime | None, ours: datetime) -> Iterator[Finding]:
     """Compare a server's clock with this machine's; says nothing where it tells no time."""
     if theirs is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import httpx
 import typer
@@ -19,7 +19,8 @@ from operator_cli.cluster import Cluster
 from operator_cli.diagnosis import Answer, Finding, State
 from operator_cli.settings import Settings
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show
-from operator_cli.terminal import kafka, settings
+from operator_cli.terminal import fail, kafka, settings
+from operator_cli.trial import ACCOUNT, trial
 from runtime.kafka import ASK_SECONDS, Administrator, committed, reason
 from runtime.rows import Listing
 from schemas.topics import load_topics
@@ -30,21 +31,48 @@ _SECONDS: Final = 10.0
 _UNSET: Final = "not asked: {} is not set"
 
 
-def doctor(*, as_json: Json = False, as_csv: Csv = False) -> None:
+def doctor(
+    *,
+    receipt: Annotated[
+        bool,
+        typer.Option(
+            "--receipt",
+            help=f"Also post a call that costs nothing, of the account {ACCOUNT}, and wait for its "
+            "receipt.",
+        ),
+    ] = False,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds to wait for it.")] = 60,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
     """Ask LiteLLM, gateway, Kafka and PostgreSQL what is wrong. Exit code 1 if there is a fault.
 
     Asks what is set: LITELLM_URL and LITELLM_API_KEY, GATEWAY_URL and BILLING_INGEST_TOKEN,
     KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL. Changes nothing, but posts one self-test callback to the
-    gateway, which the consumer skips.
+    gateway, which the consumer skips. With --receipt the ledger gets a receipt of 0 credits.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     found = settings()
+    if receipt and (missing := _missing(found)):
+        fail(f"--receipt needs {' and '.join(missing)}", 2)
     findings = [*_proxy(found), *_gateway(found), *_kafka(found), *_database(found)]
+    if receipt:
+        findings.append(trial(found, wait))
     show("Findings", Listing(_NAMES, [_row(one) for one in findings]), form)
     faults = sum(one.state is State.FAULT for one in findings)
     if form is Form.TABLE:
         remark(f"{faults} fault(s)" if faults else "no fault found", form)
     raise typer.Exit(1 if faults else 0)
+
+
+def _missing(found: Settings) -> list[str]:
+    """Return the variables that a trial needs and that are not set."""
+    needed = {
+        "GATEWAY_URL": found.gateway_url,
+        "BILLING_INGEST_TOKEN": found.ingest_token.get_secret_value(),
+        "DATABASE_URL": found.database_url.get_secret_value(),
+    }
+    return [name for name, value in needed.items() if not value]
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -54,6 +54,7 @@ EVERYTHING: Values = {
     "database": {"tls": {"existingSecret": "database-authority", "clientCertificate": True}},
     "migrations": {"existingSecret": "billing-owner", **PLACED},
     "topics": PLACED,
+    "selfTest": PLACED,
     "networkPolicy": {
         "enabled": True,
         "callersFrom": [{"namespaceSelector": {"matchLabels": {"team": "models"}}}],

@@ -119,7 +119,7 @@ def test_pods_are_locked_down() -> None:
 def test_kubernetes_invents_no_variables_in_the_pods() -> None:
     # A Service named "gateway" would otherwise set GATEWAY_PORT=tcp://..., one named "kafka"
     # KAFKA_PORT: names that the rooms read or refuse.
-    assert [pod["enableServiceLinks"] for _, pod in workloads()] == [False] * 4
+    assert [pod["enableServiceLinks"] for _, pod in workloads()] == [False] * 5
 
 
 def test_probes_and_ports_agree_with_the_environment() -> None:
@@ -155,6 +155,8 @@ def test_jobs_run_before_the_rooms_topics_first() -> None:
         for m in manifests()
         if m["kind"] == "Job"
     }
+    test = jobs.pop("test")["metadata"]["annotations"]
+    assert test == {"helm.sh/hook": "test", "helm.sh/hook-delete-policy": "before-hook-creation"}
     for job in jobs.values():
         annotations = job["metadata"]["annotations"]
         assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -172,4 +174,5 @@ def test_commands_are_the_rooms_own() -> None:
         "consumer": ["consumer", "run"],
         "topics": ["consumer", "topics", "--apply"],
         "migrate": ["consumer", "migrate"],
+        "test": ["operator_cli", "doctor", "--receipt", "--wait", "60"],
     }

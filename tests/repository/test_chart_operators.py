@@ -146,6 +146,7 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
         "reconciler": [53, 53, 443, 4000, 6432, 8080],
         "topics": [53, 53, 443, 9092, 9093],
         "migrate": [53, 53, 443, 6432],
+        "test": [53, 53, 443, 6432, 8080],
     }
     taken = {
         name: {
@@ -156,20 +157,30 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
         for name, policy in policies.items()
     }
     given = EVERYTHING["networkPolicy"]
-    metrics = given["metricsFrom"]
+    metrics, own = given["metricsFrom"], [component_of(name) for name in ("reconciler", "test")]
     assert taken == {
-        "gateway": {8080: given["callersFrom"], 9090: metrics},
+        "gateway": {8080: [*given["callersFrom"], *own], 9090: metrics},
         "consumer": {9091: metrics},
         "reconciler": {9095: metrics},
         "topics": {},
         "migrate": {},
+        "test": {},
     }
     for policy in policies.values():
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
+def component_of(name: str) -> dict[str, Any]:
+    """How a policy names the pods of a component."""
+    labels = {"name": "billing-stream", "instance": "live", "component": name}
+    matched = {f"app.kubernetes.io/{label}": value for label, value in labels.items()}
+    return {"podSelector": {"matchLabels": matched}}
+
+
 def test_the_policy_of_a_job_is_there_before_the_job() -> None:
     jobs = kinds("Job", EVERYTHING)
+    # It comes when everything is there.
+    assert jobs.pop("test")["metadata"]["annotations"]["helm.sh/hook"] == "test"
     for component, policy in kinds("NetworkPolicy", EVERYTHING).items():
         notes = policy["metadata"].get("annotations", {})
         assert ("helm.sh/hook" in notes) == (component in jobs)
@@ -267,6 +278,23 @@ def test_whoever_speaks_to_the_database_checks_its_certificate(component: str) -
 def test_finished_jobs_go_after_a_week_or_stay() -> None:
     for job in kinds("Job").values():
         assert job["spec"]["ttlSecondsAfterFinished"] == 7 * 24 * 3600
-    forever: Values = {name: {"ttlSecondsAfterFinished": None} for name in ("topics", "migrations")}
+    jobs = ("topics", "migrations", "selfTest")
+    forever: Values = {name: {"ttlSecondsAfterFinished": None} for name in jobs}
     for job in kinds("Job", forever).values():
         assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+def test_the_self_test_asks_the_service_and_reads_with_a_user_that_may() -> None:
+    asked = environment("test")
+    assert asked["GATEWAY_URL"] == "http://live-billing-stream-gateway:8080"
+    secret = asked["DATABASE_URL"]["secretKeyRef"]["name"]
+    owner = environment("test", {"migrations": {"existingSecret": "owner"}})["DATABASE_URL"]
+    reader = environment(
+        "test",
+        {"migrations": {"existingSecret": "owner"}, "selfTest": {"existingSecret": "reader"}},
+    )["DATABASE_URL"]
+    assert secret == environment("consumer")["DATABASE_URL"]["secretKeyRef"]["name"]
+    assert owner["secretKeyRef"]["name"] == "owner"
+    assert reader["secretKeyRef"]["name"] == "reader"
+    assert "test" not in kinds("Job", {"selfTest": {"enabled": False}})
+    assert "test" not in kinds("Job", {"consumer": {"enabled": False}})

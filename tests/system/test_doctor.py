@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.observers.deployment import Deployment
+from tests.observers.ledger import Ledger
 from tests.observers.topics import Topics
 from tests.waiting import NET_SECONDS
 
 ROOT = Path(__file__).parents[2]
+TRIAL = "billing-self-test"
 # As for all calls to a real proxy: its interpreter was seen to crash.
 pytestmark = pytest.mark.flaky(reruns=2, only_rerun=["ProxyAwayError"])
 
@@ -22,7 +24,9 @@ class ProxyAwayError(AssertionError):
     """The proxy does not answer at all."""
 
 
-def doctor(deployment: Deployment, **changed: str) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+def doctor(
+    deployment: Deployment, *options: str, **changed: str
+) -> tuple[int, dict[str, list[tuple[str, str]]]]:
     """Exit code of `billing doctor`, and what it found of each part."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -37,7 +41,7 @@ def doctor(deployment: Deployment, **changed: str) -> tuple[int, dict[str, list[
         **changed,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "operator_cli", "doctor", "--json"],
+        [sys.executable, "-m", "operator_cli", "doctor", "--json", *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -76,6 +80,27 @@ def test_an_installation_that_works_has_no_fault(deployment: Deployment, topics:
         if b'"billing-doctor-' in record.value
     ]
     assert len(posted) == 1
+
+
+def test_a_call_that_costs_nothing_gets_its_receipt_under_an_account_of_its_own(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    before = len(ledger.receipts(billing_account_id=TRIAL))
+    code, found = doctor(deployment, "--receipt", LITELLM_URL="")
+    assert code == 0, found
+    [(state, said)] = found["receipt"]
+    assert (state, said[:37]) == ("fine", "a call that costs nothing has one, af")
+    written = ledger.receipts(billing_account_id=TRIAL)
+    assert len(written) == before + 1
+    assert {(row["charged_credits"], row["charge_reason"]) for row in written} == {(0, "cache_hit")}
+
+
+def test_a_call_without_a_receipt_is_a_fault(deployment: Deployment) -> None:
+    # Another source has no such token: nothing gets to the consumer.
+    wrong = {"BILLING_INGEST_TOKEN": "wrong" * 8, "LITELLM_URL": ""}
+    code, found = doctor(deployment, "--receipt", **wrong)
+    assert code == 1
+    assert found["receipt"] == [("fault", "the gateway answers a call that costs nothing with 401")]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import pytest
 from operator_cli.diagnosis import (
     Answer,
     State,
+    of_broken_trial,
     of_clock,
     of_gateway,
     of_group,
     of_proxy,
     of_schema,
     of_topics,
+    of_trial,
 )
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -133,3 +135,26 @@ def test_topics_group_and_schema() -> None:
     assert states(*of_schema(["0012"], "process 1 is old")) == [
         "warning: the last migration waits: process 1 is old"
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "written", "said"),
+    [
+        (202, True, "fine: a call that costs nothing has one, after 1.3 s"),
+        (202, False, "fault: the call x has no receipt after 1 s"),
+        (401, None, "fault: the gateway answers a call that costs nothing with 401"),
+        (503, None, "fault: the gateway answers a call that costs nothing with 503"),
+    ],
+)
+def test_a_trial_is_fine_with_its_receipt_alone(
+    status: int,
+    written: bool | None,  # noqa: FBT001
+    said: str,
+) -> None:
+    found = of_trial("x", status, written, 1.26)
+    assert states(found) == [said]
+    assert bool(found.step) is (found.state is State.FAULT)
+
+
+def test_a_trial_that_could_not_be_made_says_why() -> None:
+    assert states(of_broken_trial("no route")) == ["fault: not tried: no route"]
