@@ -22,6 +22,7 @@ GROUPS: Final = {
     f"{SYSTEM}door": "deployment",
     f"{SYSTEM}fixtures": "deployment",
     f"{SYSTEM}identity": "deployment",
+    f"{SYSTEM}java.py": "deployment",
     f"{SYSTEM}javascript": "deployment",
     f"{SYSTEM}litellm": "deployment",
     f"{SYSTEM}nothing_vanishes": "deployment",
