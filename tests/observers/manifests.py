@@ -35,18 +35,14 @@ def composed(stack: Shell, command: Command) -> None:
     while words[0] == "--profile":
         assert any(words[1] in service.get("profiles", []) for service in services.values())
         words = words[2:]
-    program = [".venv/bin/python", "-m"]
-    if "--entrypoint" in words:
-        at = words.index("--entrypoint")
-        program = [f"./{words[at + 1]}"]
-        del words[at : at + 2]
-    known = {"up": {"--build", "--detach"}, "down": {"--volumes"}, "ps": set(), "run": {"--rm"}}
-    options = {word for word in words if word.startswith("--")}
+    known = {"up": {"--build", "--detach"}, "down": {"--volumes"}, "ps": set(), "exec": set()}
+    options = set() if words[0] == "exec" else {word for word in words if word.startswith("--")}
     assert options <= known[words[0]], command.text
     arguments = [word for word in words[1:] if word not in options]
-    if words[0] == "run":
+    if words[0] == "exec":
         assert arguments[0] in services
-        stack.run(shlex.join([*program, *arguments[1:]]))
+        # The image has it on its path.
+        stack.run(shlex.join([f"./{arguments[1]}", *arguments[2:]]))
     else:
         assert not arguments, command.text
 

@@ -49,9 +49,13 @@ def test_yaml_is_clean() -> None:
 
 def test_ports_are_on_loopback_and_used_once(services: dict[str, Service]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
-    host_ports = [port.split(":")[1] for port in ports]
-    assert len(set(host_ports)) == len(host_ports)
+    found = [re.fullmatch(r"127\.0\.0\.1:\$\{(PORT_[A-Z_]+):-(\d+)\}:\d+", port) for port in ports]
+    chosen = [match.groups() for match in found if match]
+    assert len(chosen) == len(ports)
+    for each in zip(*chosen, strict=True):
+        assert len(set(each)) == len(each)
+    page = (ROOT / "docs" / "docker.md").read_text()
+    assert all(f"`{name}`" in page and port in page for name, port in chosen)
 
 
 def test_a_plain_up_starts_the_stream_and_nothing_else(services: dict[str, Service]) -> None:
@@ -100,7 +104,7 @@ def test_commands_are_the_rooms_own(services: dict[str, Service]) -> None:
 def test_health_is_readiness_on_the_metrics_port(services: dict[str, Service]) -> None:
     for room, port in (("gateway", 9090), ("consumer", 9091), ("reconciler", 9095)):
         assert f"http://127.0.0.1:{port}/readyz" in services[room]["healthcheck"]["test"][-1]
-        assert f"127.0.0.1:{port}:{port}" in services[room]["ports"]
+        assert any(one.endswith(f":-{port}}}:{port}") for one in services[room]["ports"])
 
 
 def test_the_ingest_token_has_no_default(services: dict[str, Service]) -> None:
@@ -128,7 +132,10 @@ def test_kafka_makes_no_topic_by_accident_and_needs_no_second_broker(
     assert len(replicated) == 5
     inside = services["gateway"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
     assert f"INTERNAL://{inside}" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
-    assert "HOST://127.0.0.1:9092" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    # What clients are told is where they are let in.
+    (port,) = services["kafka"]["ports"]
+    host = port.removesuffix(":9092")
+    assert f"HOST://{host}" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
 
 
 def test_everything_mounted_and_read_is_in_the_project(services: dict[str, Service]) -> None:
