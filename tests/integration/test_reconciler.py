@@ -103,6 +103,7 @@ def test_a_run_that_has_ended_is_looked_for_at_once(installation: Reconciling) -
     made = [{**call(n, now - timedelta(seconds=2)), **fields} for n in range(3)]
     other = call(9, now - timedelta(seconds=2))
     installation.called(made[:1], [*made[1:], other])
+    installation.consuming.all_committed()
     found = installation.told("run-completed", "run-x/2", RECONCILER_GRACE_S="900")
     assert (found["rows"], found["reposted"], found["receipts"]) == (3, 2, 3)
     assert found["latency_seconds"] > 0
