@@ -46,13 +46,18 @@ def metadata_header(unit: Unit, extra: Mapping[str, object]) -> str:
 
 def account_header(account: object) -> str:
     """Return the value of `x-litellm-end-user-id`: who pays. Raises `WrongInputError`."""
+    return _bounded(END_USER, _ascii("account", account_of(account)))
+
+
+def account_of(account: object) -> str:
+    """Return the name of who pays. Raises `WrongInputError`."""
     name = name_of("account", account)
     if named := run_attempt(name):
         raise WrongInputError(
             f"account {name!r} reads as attempt {named[1]} of the run {named[0]!r}, which pays "
             "nothing"
         )
-    return _bounded(END_USER, _ascii("account", name))
+    return name
 
 
 def tags_of(tags: object) -> tuple[str, ...]:

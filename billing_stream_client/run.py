@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -17,6 +18,7 @@ from billing_stream_client.headers import (
     METADATA,
     TAGS,
     account_header,
+    account_of,
     metadata_header,
     tags_header,
     tags_of,
@@ -148,6 +150,32 @@ class Run:
         }
         sent = {name: text for name, text in headers.items() if text}
         return Call(sent, blank, self._keep, self._give_up)
+
+    def register(self, account: str) -> bool:
+        """Say who pays for calls of this attempt that name the run and no account, and post it.
+
+        For frameworks that let nothing through but `user`, which is `end_user` then. Before the
+        first call: a receipt that is written does not change. What is said first counts.
+
+        Returns:
+            Whether the gateway has it. If not, it waits with the units, to be posted again.
+
+        Raises:
+            WrongInputError: the account would not be read as it is meant.
+        """
+        moment = now()
+        unit = Unit(
+            unit_id=str(uuid.uuid4()),
+            run_id=self.run_id,
+            attempt=self.attempt,
+            billing_account_id=account_of(account),
+            executor=self.executor,
+            started_at=moment,
+            finished_at=moment,
+        )
+        self._keep(unit)
+        posted = self.post()
+        return not (posted.refused or posted.waiting)
 
     def post(self) -> Posted:
         """Post the units that wait, and say what became of them. Never raises.

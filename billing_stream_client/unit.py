@@ -19,6 +19,7 @@ class Unit:
     unit_id: str
     run_id: str
     attempt: int
+    billing_account_id: str | None = None
     litellm_call_id: str | None = None
     response_id: str | None = None
     executor: str

@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from schemas.attribution import text_of
 from schemas.callback import Callback, Metadata
 from schemas.identity import run_attempt
-from schemas.receipt import ChargeReason
+from schemas.receipt import ChargeReason, Receipt
 
 HEALTH_CHECK: Final = "litellm-internal-health-check"
 PLACEHOLDER: Final = "default_user_id"
@@ -40,19 +42,53 @@ def internal_reason(metadata: Metadata) -> ChargeReason | None:
     return ChargeReason.SILENT_EXPERIMENT if metadata.is_silent_experiment else None
 
 
-def payer(callback: Callback, metadata: Metadata, accounts: Accounts) -> str | None:
+UNATTRIBUTED: Final = "unattributed_account"
+"""Mark: nothing names an account."""
+RUN_AS_END_USER: Final = "run_as_end_user"
+"""Mark: what would name the account first names the run, as servers of agents write it."""
+ACCOUNT_OF_RUN: Final = "account_of_run"
+"""Mark: the account is the one that an executor has named for the run."""
+
+
+class Payer(NamedTuple):
+    """The account that a call names, None where it names none.
+
+    `run_first`: a field before it names a run instead, which may have an account.
+    """
+
+    account: str | None
+    run_first: bool = False
+
+
+def payer(callback: Callback, metadata: Metadata, accounts: Accounts) -> Payer:
     """Return the first account there is; what a client says of itself may be its run instead."""
     headers = metadata.requester_custom_headers
     by_client = {
         "end_user": callback.end_user,
         "x-litellm-end-user-id": headers.end_user_id if headers else None,
     }
+    run_first = False
     for field in accounts.fields:
         said = field in by_client
         value = text_of(by_client[field] if said else getattr(metadata, field))
-        if value and _is_account(value) and not (said and run_attempt(value)):
-            return value
-    return None
+        if not value or not _is_account(value):
+            continue
+        if not (said and run_attempt(value)):
+            return Payer(value, run_first)
+        run_first = True
+    return Payer(None, run_first)
+
+
+def may_be_of_run(receipt: Receipt) -> bool:
+    """Whether the call is charged to the account of its run, if an executor has named one."""
+    marks = receipt.marks
+    return "unattributed_run" not in marks and (UNATTRIBUTED in marks or RUN_AS_END_USER in marks)
+
+
+def of_run(receipt: Receipt, account: str) -> Receipt:
+    """Return the receipt of a call that is charged to the account of its run."""
+    marks = sorted({*receipt.marks, ACCOUNT_OF_RUN} - {UNATTRIBUTED})
+    return replace(receipt, billing_account_id=account, marks=marks)
 
 
 def _is_account(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from charging.account import RUN_AS_END_USER, UNATTRIBUTED
 from charging.call_shape import priced_later, reads
 from charging.caller import Caller
 from charging.money import trimmed
@@ -29,8 +30,8 @@ _RESULT: Final = "result||"
 """Two bars: the key of a call has one at most (`schemas.identity`)."""
 _OF_THE_CREATE: Final = frozenset(
     {
-        *("unattributed_run", "unattributed_account", "attribution_unreadable", "tags_cut"),
-        *("attribution_misspelt", "half_key"),
+        *("unattributed_run", UNATTRIBUTED, RUN_AS_END_USER, "attribution_unreadable"),
+        *("tags_cut", "attribution_misspelt", "half_key"),
         *(ChargeReason.HEALTH_PROBE.value, ChargeReason.SILENT_EXPERIMENT.value),
     }
 )

@@ -8,7 +8,14 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from charging.account import Accounts, internal_reason, payer
+from charging.account import (
+    RUN_AS_END_USER,
+    UNATTRIBUTED,
+    Accounts,
+    Payer,
+    internal_reason,
+    payer,
+)
 from charging.caller import Caller, caller_of
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
@@ -154,8 +161,8 @@ def build_charge(
     said = spend.names.get
     texts = _Texts()
     clean = texts.clean
-    named = accounts.internal if internal else payer(callback, metadata, accounts)
-    account = clean(named) or accounts.unattributed
+    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts)
+    account = clean(named.account) or accounts.unattributed
     team, team_alias, key_alias, key_hash, user, organization = caller_of(metadata, clean)
     call_id = _call_id(callback)
     provider_call_id = clean(_provider_call_id(callback))
@@ -206,7 +213,8 @@ def build_charge(
         marks=marks(
             reading,
             internal or reason,
-            ("unattributed_account", named is None),
+            (UNATTRIBUTED, named.account is None),
+            (RUN_AS_END_USER, named.run_first),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
             ("odd_time", odd_time),
@@ -253,7 +261,7 @@ def build_deferred(
     texts = _Texts()
     metadata = callback.metadata or _NO_METADATA
     internal = internal_reason(metadata)
-    named = accounts.internal if internal else payer(callback, metadata, accounts)
+    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts)
     said = spend_of(metadata).names.get
     ended, started, *_ = _times(callback, terms)
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
@@ -271,7 +279,7 @@ def build_deferred(
         suggested_cost_usd=_amount(suggested) or None,
         occurred_at=ended,
         sent_cost=terms.reading.sent_cost,
-        billing_account_id=texts.clean(named) or accounts.unattributed,
+        billing_account_id=texts.clean(named.account) or accounts.unattributed,
         caller=Caller(*caller_of(metadata, texts.clean)),
         started_at=started,
         sub_agent_id=texts.clean(said("sub_agent_id")),

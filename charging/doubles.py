@@ -5,12 +5,15 @@ two successes of equal cost, equal tokens and one beginning is most probably one
 a person can tell, so the later receipt is marked and nothing else happens. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
+from charging.outcomes import Charge
 from schemas.receipt import ChargeReason, Receipt
 
 POSSIBLE_DOUBLE: Final = "possible_double"
@@ -68,3 +71,14 @@ def _alike(one: Success, other: Success) -> bool:
         return False
     apart = (one.occurred_at - other.occurred_at).total_seconds()
     return abs(apart - (one.latency_ms - other.latency_ms) / 1_000) <= _AS_ROUNDED
+
+
+def marked(new: Mapping[int, Charge], successes: Sequence[Success]) -> dict[int, Charge]:
+    """Return new charges, by their ordinals, with the mark on those that may be doubles."""
+    found = doubles((charge.receipt for charge in new.values()), successes)
+    charges = dict(new)
+    for ordinal, charge in new.items() if found else ():
+        if (receipt := charge.receipt).id in found:
+            marks = sorted([*receipt.marks, POSSIBLE_DOUBLE])
+            charges[ordinal] = replace(charge, receipt=replace(receipt, marks=marks))
+    return charges

@@ -17,6 +17,7 @@ from charging.doubles import Success
 from charging.outcomes import Charge, Decided, Outcome
 from charging.pairing import Closing, Row
 from ledger.links import Link, Paired, calls_of, pair, told, with_settled
+from ledger.payers import Run, accounts_of
 from ledger.plan import (
     Call,
     Existing,
@@ -51,8 +52,10 @@ def apply(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
     drafted = draft(_paired(cursor, batch))
     ids = [charge.receipt.id for charge in drafted.charges.values()]
     compared = compare(drafted, _existing(cursor, ids) if ids else {})
-    requests = compared.requests
-    planned = plan(compared, _successes(cursor, requests) if requests else ())
+    requests, runs = compared.requests, compared.runs
+    units = drafted.units.values()
+    accounts = accounts_of(units, _accounts(cursor, runs)) if runs else {}
+    planned = plan(compared, _successes(cursor, requests) if requests else (), accounts)
     return outcomes(planned, _write(cursor, planned))
 
 
@@ -122,6 +125,14 @@ def _existing(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[Call, Existing]:
 def _successes(cursor: Cursor[Any], requests: Sequence[str]) -> list[Success]:
     asked = cursor.execute(query("find_successes"), {"calls": _listed(requests)})
     return [Success(*row) for row in asked]
+
+
+def _accounts(cursor: Cursor[Any], runs: Sequence[Run]) -> dict[Run, str]:
+    """Return the accounts that executors have named for these runs."""
+    asked = [{"run_id": run_id, "attempt": attempt} for run_id, attempt in runs]
+    given = {"runs": msgspec.json.encode(asked).decode()}
+    found = cursor.execute(query("find_accounts_of_runs"), given)
+    return {(run_id, attempt): account for run_id, attempt, account in found}
 
 
 def _open_deferrals(cursor: Cursor[Any], calls: Collection[Call]) -> set[Call]:

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import replace
 
 from charging.charge import SETTLED_COST_SOURCE
-from charging.doubles import POSSIBLE_DOUBLE, Success, doubles
+from charging.doubles import Success, marked
 from charging.outcomes import (
     Charge,
     ConflictReason,
@@ -35,6 +35,7 @@ from charging.outcomes import (
 from charging.pairing import Closing
 from charging.repeats import repeats
 from ledger.links import Paired
+from ledger.payers import Run, paid, runs_of
 from ledger.rows import conflict_row
 from schemas.receipt import Receipt
 from schemas.record import Provenance, Record
@@ -101,6 +102,11 @@ class Compared:
         found = [charges[ordinal].receipt.litellm_call_id for ordinal in self.new.values()]
         named = [request for request in found if request]
         return named if len(named) <= FEW else []
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that may pay for new receipts."""
+        return runs_of(self.draft.charges[ordinal] for ordinal in self.new.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +177,18 @@ def compare(drafted: Draft, existing: Mapping[Call, Existing]) -> Compared:
     return Compared(drafted, calls, existing, new)
 
 
-def plan(compared: Compared, successes: Sequence[Success]) -> Plan:
-    """Return what is written; `successes` are those that the ledger has of the same requests."""
+def plan(
+    compared: Compared,
+    successes: Sequence[Success],
+    accounts: Mapping[Run, str] = MappingProxyType({}),
+) -> Plan:
+    """Return what is written.
+
+    `successes` are those that the ledger has of the same requests, `accounts` pay for runs.
+    """
     drafted, new = compared.draft, compared.new
     batch, outcomes, known = drafted.batch, dict(drafted.outcomes), dict(compared.existing)
-    charges = _marked({at: drafted.charges[at] for at in new.values()}, successes)
+    charges = marked({at: paid(drafted.charges[at], accounts) for at in new.values()}, successes)
     for call, ordinal in new.items():
         one, charge = batch[ordinal], charges[ordinal]
         receipt = charge.receipt
@@ -227,16 +240,6 @@ def _judge_repeats(
             conflicts.append(conflict_row(one.record, charge, existing.content_hash))
     conflicts.sort(key=lambda row: (row["source_system"], row["call_key"]))
     return conflicts, replays
-
-
-def _marked(new: dict[int, Charge], successes: Sequence[Success]) -> dict[int, Charge]:
-    """Mark the new receipts that may be doubles."""
-    found = doubles((charge.receipt for charge in new.values()), successes)
-    for ordinal, charge in new.items() if found else ():
-        if (receipt := charge.receipt).id in found:
-            marks = sorted([*receipt.marks, POSSIBLE_DOUBLE])
-            new[ordinal] = replace(charge, receipt=replace(receipt, marks=marks))
-    return new
 
 
 def _settlements(

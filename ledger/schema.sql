@@ -242,8 +242,10 @@ CREATE TABLE billing.usage_units (
     kafka_partition integer NOT NULL,
     kafka_offset bigint NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
+    billing_account_id text,
     CONSTRAINT usage_units_pkey PRIMARY KEY (unit_id)
 );
+CREATE INDEX usage_units_accounts ON billing.usage_units USING btree (run_id, attempt) WHERE billing_account_id IS NOT NULL;
 CREATE INDEX usage_units_litellm_call_id ON billing.usage_units USING btree (litellm_call_id);
 CREATE INDEX usage_units_run_id ON billing.usage_units USING btree (run_id);
 COMMENT ON TABLE billing.usage_units IS 'What executors say of their calls, to compare with; never billed.';

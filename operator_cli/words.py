@@ -70,6 +70,9 @@ MISSPELT: Final = "attribution_misspelt"
 MARKS: Final[Mapping[str, str]] = {
     "unattributed_account": "No field of BILLING_ACCOUNT_FROM named an account, so the call is "
     "charged to BILLING_UNATTRIBUTED_ACCOUNT.",
+    "run_as_end_user": "The callback's `end_user` names its run, so another field of "
+    "BILLING_ACCOUNT_FROM named the account, if any, or the account that was named for the run.",
+    "account_of_run": "An executor named this account for the run, in a usage unit.",
     "unattributed_run": "The callback named no run.",
     "attribution_unreadable": "A field that says whose call it is could not be read, such as an "
     "x-litellm-spend-logs-metadata that is no JSON object.",

@@ -45,6 +45,11 @@ class UsageUnit(BaseModel):
     unit_id: UUID = Field(description="Chosen by the executor; a repeat with the same id is one.")
     run_id: Name = Field(description="The run that the call belongs to; also the record's key.")
     attempt: int = Field(default=0, ge=0, le=2_147_483_647, description="Attempt of the run.")
+    billing_account_id: Name | None = Field(
+        default=None,
+        description="Who pays for calls of this attempt whose `end_user` names the run, or that "
+        "name no account. It counts for receipts that are written afterwards.",
+    )
     litellm_call_id: Name | None = Field(
         default=None, description="From the response header x-litellm-call-id."
     )

@@ -6,6 +6,12 @@ FROM billing.usage_units AS unit
 WHERE (%(start)s::timestamptz IS NULL OR unit.finished_at >= %(start)s)
     AND (%(until)s::timestamptz IS NULL OR unit.finished_at < %(until)s)
     AND (%(run)s::text IS NULL OR (unit.run_id = %(run)s AND unit.attempt = %(attempt)s))
+    -- One that names no call and says who pays for the run is of no call.
+    AND (
+        unit.billing_account_id IS NULL
+        OR unit.litellm_call_id IS NOT NULL
+        OR unit.response_id IS NOT NULL
+    )
     AND NOT EXISTS (
         SELECT FROM billing.charge_receipts AS receipt
         WHERE hashtextextended(receipt.litellm_call_id, 0) = hashtextextended(unit.litellm_call_id, 0)

@@ -46,6 +46,7 @@ DROP INDEX billing.charge_receipts_account_day, billing.charge_receipts_team_day
     billing.charge_receipts_days;
 ALTER TABLE billing.charge_receipts {_dropped(_OF_CALLERS)};
 ALTER TABLE billing.deferred_calls {_dropped(_OF_DEFERRED)};
+ALTER TABLE billing.usage_units DROP COLUMN billing_account_id;
 {_VIEWS}
 """,
     "0011": """

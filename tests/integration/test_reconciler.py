@@ -309,6 +309,63 @@ def test_a_call_that_a_person_has_looked_at_is_no_fault_of_the_audit(
     assert [(found["by"], found["note"]) for found in listed] == [("ada", "credited")]
 
 
+IN_RUN = {"spend_logs_metadata": {"run_id": "run-7", "attempt": 2}}
+SHAPES: dict[str, dict[str, Any]] = {
+    "in a process: the body's user pays": {"end_user": "acme", "metadata": IN_RUN},
+    "in a sandbox: the team of its key pays": {
+        "end_user": None,
+        "metadata": {**IN_RUN, "user_api_key_team_id": "acme"},
+    },
+    "behind a gateway: the user of its key pays": {
+        "end_user": None,
+        "metadata": {**IN_RUN, "user_api_key_user_id": "acme"},
+    },
+    "in a server of agents: the account of the run pays": {
+        "end_user": "run-7/2",
+        "metadata": {"user_api_key_team_id": "platform"},
+    },
+}
+
+
+def test_ONE_BILLING_PATH_whoever_makes_the_calls_of_a_run_and_whichever_report_comes_first(
+    installation: Reconciling,
+) -> None:
+    """A call of each shape whose callback comes first, and one that the reconciler finds."""
+    unit = {
+        "unit_id": "0190c0de-0000-7000-8000-000000000003",
+        "run_id": "run-7",
+        "attempt": 2,
+        "billing_account_id": "acme",
+        "executor": "tests",
+        "finished_at": datetime.now(UTC).isoformat(),
+    }
+    answer = installation.gateway.post(json.dumps(unit).encode(), "/v1/usage-units")
+    assert answer.is_success, answer.text
+    eventually(installation.consuming.tables.usage_units, "the unit")
+    began = datetime.now(UTC) - timedelta(minutes=5)
+    arrived = [{**call(n, began), **shape} for n, shape in enumerate(SHAPES.values())]
+    lost = [{**call(n + 10, began), **shape} for n, shape in enumerate(SHAPES.values())]
+    installation.called(arrived, lost)
+    installation.consuming.all_committed()
+    assert installation.told("once")["reposted"] == len(SHAPES)
+    everyone = names(*arrived, *lost)
+    eventually(lambda: call_ids(installation) == everyone, "a receipt of each call")
+    # The other report comes as well.
+    installation.called(lost)
+    installation.consuming.all_committed()
+    again = installation.told("once")
+    assert (again["reposted"], again["verdicts"]) == (0, {"matched": len(everyone)})
+    assert again["unmatched_units"] == []
+    assert call_ids(installation) == everyone
+    assert installation.consuming.tables.conflicts() == []
+    said = ("billing_account_id", "run_id", "attempt", "response_cost_usd")
+    rows = installation.consuming.tables.receipts()
+    assert {tuple(row[name] for name in said) for row in rows} == {
+        ("acme", "run-7", 2, Decimal("0.00033"))
+    }
+    assert sum("account_of_run" in row["marks"] for row in rows) == 2
+
+
 def test_what_has_no_row_and_what_nothing_explains_is_told(installation: Reconciling) -> None:
     made = list(calls(6, HOUR))
     free = {**made[5], "response_cost": 0, "status": "failure", "error_str": "refused"}

@@ -74,6 +74,7 @@ def test_a_run_posts_a_unit_of_each_call_with_all_that_was_told(gateway: UnitGat
     (unit,) = gateway.taken
     assert unit.model_dump(exclude={"unit_id", "started_at", "finished_at"}) == {
         "run_id": "run-7", "attempt": 2, "executor": "poet", "litellm_call_id": "c-1",
+        "billing_account_id": None,
         "response_id": "r-1", "model": "gpt", "graph_id": "g", "sub_agent_id": "a",
         "parent_sub_agent_id": "p", "tool_call_id": "t", "tokens_in": 8, "tokens_out": 0,
     }  # fmt: skip
@@ -252,3 +253,30 @@ def test_the_token_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     run.post()
     shown = [repr(run), repr(run.posted), repr(run._gateway), caplog.text]  # noqa: SLF001
     assert not any(TOKEN in text for text in shown)
+
+
+def test_who_pays_for_a_run_is_posted_at_once_and_with_no_call(gateway: UnitGateway) -> None:
+    run = run_at(gateway, executor="server")
+    assert run.register("Müller & Söhne")
+    [unit] = gateway.taken
+    assert (unit.run_id, unit.attempt, unit.executor) == ("run-7", 2, "server")
+    assert unit.billing_account_id == "Müller & Söhne"
+    assert (unit.litellm_call_id, unit.response_id) == (None, None)
+    assert run.units == ()
+
+
+def test_who_pays_is_told_again_at_the_end_where_the_gateway_was_away(gateway: UnitGateway) -> None:
+    gateway.answer(*[503] * 100)
+    with run_at(gateway) as run:
+        assert not run.register("acme")
+        gateway.answers.clear()
+    assert [unit.billing_account_id for unit in gateway.taken] == ["acme"]
+
+
+@pytest.mark.parametrize("account", ["", " ", "run-7/2", '{"a": 1}', None, 7])
+def test_an_account_that_would_not_be_read_is_refused_and_nothing_is_posted(
+    gateway: UnitGateway, account: object
+) -> None:
+    with pytest.raises(WrongInputError):
+        run_at(gateway).register(account)  # type: ignore[arg-type] # as an untyped program may
+    assert gateway.taken == []

@@ -1,5 +1,6 @@
 """The plan of a batch: one outcome each, told from what the ledger knows, without a database."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -18,6 +19,7 @@ from charging.outcomes import (
 )
 from charging.pairing import Row
 from ledger.links import Paired, calls_of, pair, told, with_settled
+from ledger.payers import accounts_of
 from ledger.plan import (
     FEW,
     Call,
@@ -405,3 +407,82 @@ def test_a_settled_read_is_the_receipt_of_the_create_that_waits() -> None:
     made = plan(compare(draft(both), {}), ())
     assert became(made) == ["created usage"]
     assert [closing.call_key for closing in made.closings] == [ordered.call_key]
+
+
+SERVER = element(
+    id="s", litellm_call_id="s", end_user="run-7/2", metadata={"user_api_key_team_id": "team"}
+)
+NOBODY = element(
+    id="n",
+    litellm_call_id="n",
+    end_user=None,
+    metadata={"spend_logs_metadata": {"run_id": "run-7", "attempt": 2}},
+)
+RUN_7 = ("run-7", 2)
+
+
+def paid(*batch: Decided, known: Mapping[tuple[str, int], str] | None = None) -> list[Receipt]:
+    """The receipts of a batch whose calls are new; `known` are accounts of runs in the ledger."""
+    compared = compare(draft(Paired(batch)), {})
+    accounts = accounts_of(compared.draft.units.values(), known or {}) if compared.runs else {}
+    return [charge.receipt for _, charge in plan(compared, (), accounts).receipts]
+
+
+def registered(account: str, attempt: int = 2) -> Decided:
+    """A unit that says who pays for the run."""
+    value = usage_unit(run_id="run-7", attempt=attempt, billing_account_id=account)
+    taken = record(json.dumps(value).encode(), topic=USAGE_UNITS)
+    return Decided(taken, decide(taken, policy()))
+
+
+@pytest.mark.parametrize("value", [SERVER, NOBODY])
+def test_the_account_of_a_run_pays_for_calls_that_name_the_run_and_no_account(value: bytes) -> None:
+    [before] = paid(decided(value))
+    assert before.billing_account_id in {"team", "unattributed"}
+    [receipt] = paid(decided(value), known={RUN_7: "acme"})
+    assert receipt.billing_account_id == "acme"
+    assert "account_of_run" in receipt.marks
+    assert "unattributed_account" not in receipt.marks
+    # Another attempt has an account of its own.
+    assert paid(decided(value), known={("run-7", 1): "acme"}) == [before]
+
+
+def test_what_was_named_first_pays_and_a_unit_of_the_same_batch_counts() -> None:
+    units = [registered("first"), registered("second"), registered("other", attempt=3)]
+    [receipt] = paid(decided(SERVER), *units)
+    assert receipt.billing_account_id == "first"
+    [receipt] = paid(decided(SERVER), *units, known={RUN_7: "known"})
+    assert receipt.billing_account_id == "known"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"end_user": "customer"},
+        {"end_user": None, "metadata": {"spend_logs_metadata": {}}},
+        {
+            "end_user": None,
+            "metadata": {
+                "user_api_key_team_id": "team",
+                "spend_logs_metadata": {"run_id": "run-7", "attempt": 2},
+            },
+        },
+        {
+            "end_user": "run-7/2",
+            "metadata": {"user_api_key_alias": "litellm-internal-health-check"},
+        },
+    ],
+    ids=["an account", "no run", "a team that is no server's", "nobody's customer"],
+)
+def test_whoever_names_an_account_pays_itself(fields: dict[str, object]) -> None:
+    one = decided(element(**fields))
+    assert not compare(draft(Paired([one])), {}).runs
+    [receipt] = paid(one, known={RUN_7: "acme"})
+    assert receipt == charge_of(one).receipt
+
+
+def test_a_repeat_after_the_account_was_named_is_no_conflict() -> None:
+    first = decided(SERVER)
+    compared = compare(draft(Paired([first])), {})
+    [(_, written)] = plan(compared, (), {RUN_7: "acme"}).receipts
+    assert written.content_hash == charge_of(first).content_hash

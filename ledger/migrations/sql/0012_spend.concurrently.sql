@@ -26,6 +26,12 @@ ALTER TABLE billing.deferred_calls
     ADD COLUMN IF NOT EXISTS parent_sub_agent_id text,
     ADD COLUMN IF NOT EXISTS tags                text[];
 
+-- Who pays for a run whose calls name it and no account.
+ALTER TABLE billing.usage_units ADD COLUMN IF NOT EXISTS billing_account_id text;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS usage_units_accounts
+ON billing.usage_units (run_id, attempt) WHERE billing_account_id IS NOT NULL;
+
 -- As in 0010, with the new columns behind the others.
 CREATE OR REPLACE VIEW billing.detailed_receipts AS
 SELECT
