@@ -107,7 +107,7 @@ def run(
     if whole:
         for page, text in texts.items():
             report.write_page(page, text)
-        months = _months(report.read_json(raw), rent.Prices())
+        months = _months(rows, rent.Prices())
         report.write_page(COSTS_PAGE, rent.table(months), rent.BEGIN, rent.END)
     else:
         (_SCRATCH / f"{size}.md").write_text("\n\n".join(texts.values()) + "\n", "utf-8")

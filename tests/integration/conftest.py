@@ -14,8 +14,11 @@ from tests.brokers.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.brokers.jars import fetch_jars
 from tests.databases.former_schema import SINCE_RELEASE, take_back
 from tests.databases.writing import ROLE
+from tests.downloads.promtool import MissingError
 from tests.observers.ledger import Ledger as Tables
 from tests.processes.consuming import Consuming
+from tests.processes.prometheus import Prometheus
+from tests.processes.reconciling import Reconciling
 from tests.waiting import NET_SECONDS
 
 
@@ -53,6 +56,24 @@ def topics(make_topics: Callable[[str], Topics], topic_prefix: str) -> Topics:
 def tables(migrated_database_url: str) -> Tables:
     """What the ledger wrote, read from outside."""
     return Tables(migrated_database_url)
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Prometheus:
+    """A Prometheus that is not started yet."""
+    try:
+        return Prometheus(tmp_path)
+    except MissingError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def installation(consuming: Consuming) -> Iterator[Reconciling]:
+    """A spend log, a gateway and a consumer."""
+    with closing(Reconciling(consuming)) as made:
+        made.start_gateway()
+        consuming.member()
+        yield made
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ One test, as each begins where the one before ended: what fires goes on firing f
 
 from pathlib import Path
 
-import pytest
-
 from schemas.topics import Topics
-from tests.downloads.promtool import MissingError
 from tests.inputs import captures
 from tests.inputs.callbacks import in_run
 from tests.processes.gateway import Gateway
@@ -17,15 +14,6 @@ from tests.waiting import eventually
 
 EUROPE = "e" * 32
 BODY = captures.array([in_run(1)])
-
-
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Prometheus:
-    """A Prometheus that is not started yet."""
-    try:
-        return Prometheus(tmp_path)
-    except MissingError as missing:
-        pytest.skip(str(missing))
 
 
 def newly(prometheus: Prometheus, before: set[Alert], *wanted: Alert) -> None:

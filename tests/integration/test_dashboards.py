@@ -11,7 +11,6 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from tests.downloads.promtool import MissingError
 from tests.inputs.callbacks import element
 from tests.inputs.made_calls import calls
 from tests.processes.consuming import Consuming
@@ -23,15 +22,6 @@ BOARDS: Final = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
 HOUR: Final = timedelta(hours=1)
 EMPTY: Final = {"The last audit, by what became of the rows"}
 """Panels without a value until a day has been audited."""
-
-
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Prometheus:
-    """A Prometheus that is not started yet."""
-    try:
-        return Prometheus(tmp_path)
-    except MissingError as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

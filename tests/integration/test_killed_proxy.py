@@ -7,7 +7,6 @@ versions, as for the system ring.
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,6 @@ from demo.spend_log import CALLBACKS
 from tests.clients import fetching
 from tests.integration.test_spend_log_of_a_proxy import FORMER, VERSIONS
 from tests.observers.deployment import Deployment
-from tests.processes.consuming import Consuming
 from tests.processes.gateway import TOKEN
 from tests.processes.proxies import RunningProxy, running_proxy
 from tests.processes.reconciling import Reconciling
@@ -34,15 +32,6 @@ CALLBACK_SECONDS: Final = 60.0
 pytestmark = pytest.mark.flaky(
     reruns=2, only_rerun=["RemoteProtocolError", "ConnectError", "ReadError"]
 )
-
-
-@pytest.fixture
-def installation(consuming: Consuming) -> Iterator[Reconciling]:
-    """A spend log, a gateway and a consumer."""
-    with closing(Reconciling(consuming)) as made:
-        made.start_gateway()
-        consuming.member()
-        yield made
 
 
 @pytest.fixture(params=VERSIONS)

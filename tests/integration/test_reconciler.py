@@ -4,14 +4,12 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
-import pytest
 
 from tests.doubles.spend_log_server import Fault
 from tests.inputs.made_calls import call, calls
@@ -23,15 +21,6 @@ from tests.waiting import eventually
 HOUR = timedelta(hours=1)
 CALLS = int(os.environ.get("TEST_CALLS", "500"))
 """Whose callbacks are mangled at random; `TEST_CALLS=10000` takes minutes."""
-
-
-@pytest.fixture
-def installation(consuming: Consuming) -> Iterator[Reconciling]:
-    """A spend log, a gateway and a consumer."""
-    with closing(Reconciling(consuming)) as made:
-        made.start_gateway()
-        consuming.member()
-        yield made
 
 
 def call_ids(installation: Reconciling) -> list[str]:
