@@ -20,7 +20,8 @@ HEADER: Final = """\
 -- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
 -- from a migrated database, and a test holds it equal. Databases are made by
 -- `billing migrate`.
--- The roles billing_consumer, billing_reader and billing_reconciler belong to the server.
+-- The roles billing_consumer, billing_guard, billing_reader and billing_reconciler belong to the
+-- server.
 """
 """How the file begins."""
 

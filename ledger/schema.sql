@@ -1,7 +1,8 @@
 -- The whole schema as it is after all migrations, for reading: `python -m ledger.schema` writes it
 -- from a migrated database, and a test holds it equal. Databases are made by
 -- `billing migrate`.
--- The roles billing_consumer, billing_reader and billing_reconciler belong to the server.
+-- The roles billing_consumer, billing_guard, billing_reader and billing_reconciler belong to the
+-- server.
 
 CREATE SCHEMA billing;
 
@@ -86,6 +87,7 @@ CREATE TABLE billing.charge_receipts (
     key_hash text,
     user_id text,
     organization_id text,
+    credit_batch bigint,
     CONSTRAINT charge_receipts_pkey PRIMARY KEY (id),
     CONSTRAINT charge_receipts_attempt_check CHECK (attempt >= 0),
     CONSTRAINT charge_receipts_charge_reason_check CHECK (charge_reason = ANY (ARRAY['usage'::text, 'partial'::text, 'cache_hit'::text, 'free_model'::text, 'health_probe'::text, 'silent_experiment'::text])),
@@ -98,6 +100,7 @@ CREATE TABLE billing.charge_receipts (
     CONSTRAINT zero_has_a_reason CHECK (response_cost_usd > 0::numeric OR (charge_reason <> ALL (ARRAY['usage'::text, 'partial'::text])))
 );
 CREATE INDEX charge_receipts_account_day ON billing.charge_receipts USING btree (hashtextextended(billing_account_id, 0::bigint), ((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date));
+CREATE INDEX charge_receipts_credit_batch ON billing.charge_receipts USING brin (credit_batch) WITH (pages_per_range='32', autosummarize='on');
 CREATE INDEX charge_receipts_days ON billing.charge_receipts USING brin (((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date), occurred_at) WITH (autosummarize='on');
 CREATE INDEX charge_receipts_litellm_call_hash ON billing.charge_receipts USING btree (hashtextextended(litellm_call_id, 0::bigint));
 CREATE INDEX charge_receipts_other_sources ON billing.charge_receipts USING btree (source_system) WHERE source_system <> 'litellm'::text;
@@ -112,6 +115,7 @@ COMMENT ON COLUMN billing.charge_receipts.kafka_offset IS 'With topic and partit
 COMMENT ON COLUMN billing.charge_receipts.stream IS 'NULL where the details stand in former_charge_details.';
 COMMENT ON COLUMN billing.charge_receipts.started_at IS 'When the call began; occurred_at is its end. NULL where nothing said it, and in receipts from before 0012.';
 COMMENT ON COLUMN billing.charge_receipts.key_hash IS 'LiteLLM''s hash of the key that called, never the key.';
+COMMENT ON COLUMN billing.charge_receipts.credit_batch IS 'With which debit of its account it was charged; NULL where there is none.';
 
 CREATE TABLE billing.former_charge_details (
     charge_receipt_id uuid NOT NULL,
@@ -327,6 +331,82 @@ COMMENT ON COLUMN billing.reconciler_findings.started_at IS 'When the call began
 COMMENT ON COLUMN billing.reconciler_findings.reposted_at IS 'When the gateway last took the callback made of the row.';
 COMMENT ON COLUMN billing.reconciler_findings.closed_by IS 'Who has closed it; NULL where the books have an answer.';
 
+CREATE TABLE billing.credit_accounts (
+    billing_account_id text NOT NULL,
+    kind text NOT NULL,
+    balance bigint NOT NULL DEFAULT 0,
+    held bigint NOT NULL DEFAULT 0,
+    "limit" bigint,
+    opened_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT credit_accounts_pkey PRIMARY KEY (billing_account_id),
+    CONSTRAINT credit_accounts_held_check CHECK (held >= 0),
+    CONSTRAINT credit_accounts_kind_check CHECK (kind = ANY (ARRAY['prepaid'::text, 'postpaid'::text])),
+    CONSTRAINT limit_of_its_kind CHECK (
+CASE kind
+    WHEN 'prepaid'::text THEN "limit" IS NOT NULL AND "limit" = 0
+    ELSE "limit" >= 0 OR "limit" IS NULL
+END)
+) WITH (fillfactor=50);
+COMMENT ON TABLE billing.credit_accounts IS 'Who may spend how much: balance, what of it is held, and how far below zero it may go.';
+COMMENT ON COLUMN billing.credit_accounts.balance IS 'The sum of the entries of the account, at every commit.';
+COMMENT ON COLUMN billing.credit_accounts.held IS 'The sum of its open holds, at every commit.';
+COMMENT ON COLUMN billing.credit_accounts."limit" IS 'How far below zero holds may take it; NULL: without end. Receipts are debited whatever it is.';
+
+CREATE TABLE billing.credit_entries (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    billing_account_id text NOT NULL,
+    reason text NOT NULL,
+    reference text NOT NULL,
+    amount bigint NOT NULL,
+    balance bigint NOT NULL,
+    batch bigint,
+    receipts integer,
+    person text,
+    note text,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT credit_entries_pkey PRIMARY KEY (id),
+    CONSTRAINT one_entry_per_reference UNIQUE (reason, reference),
+    CONSTRAINT credit_entries_billing_account_id_fkey FOREIGN KEY (billing_account_id) REFERENCES billing.credit_accounts(billing_account_id),
+    CONSTRAINT credit_entries_amount_check CHECK (amount <> 0),
+    CONSTRAINT credit_entries_reason_check CHECK (reason = ANY (ARRAY['charge_receipt'::text, 'correction'::text, 'grant'::text, 'widget_payment'::text, 'onchain_deposit'::text, 'refund'::text, 'write_off'::text])),
+    CONSTRAINT debit_of_a_batch CHECK ((reason = 'charge_receipt'::text) = (batch IS NOT NULL AND receipts IS NOT NULL) AND (reason <> 'charge_receipt'::text OR amount < 0 AND receipts > 0))
+);
+CREATE INDEX credit_entries_account ON billing.credit_entries USING btree (billing_account_id, id);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.credit_entries FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.credit_entries IS 'Every movement of credits, signed. Append-only.';
+COMMENT ON COLUMN billing.credit_entries.reference IS 'What moved it, once for each reason: batch and account of receipts, the idempotency key of a person.';
+COMMENT ON COLUMN billing.credit_entries.balance IS 'Of the account, behind this entry.';
+COMMENT ON COLUMN billing.credit_entries.batch IS 'The receipts with this credit_batch and this account: their charged_credits are the amount.';
+
+CREATE TABLE billing.credit_holds (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    billing_account_id text NOT NULL,
+    litellm_call_id text NOT NULL,
+    nonce text NOT NULL,
+    amount bigint NOT NULL,
+    state text NOT NULL DEFAULT 'held'::text,
+    run_id text,
+    attempt integer,
+    model text,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    charge_receipt_id uuid,
+    captured bigint,
+    CONSTRAINT credit_holds_pkey PRIMARY KEY (id),
+    CONSTRAINT one_hold_per_ask UNIQUE (billing_account_id, litellm_call_id, nonce),
+    CONSTRAINT credit_holds_billing_account_id_fkey FOREIGN KEY (billing_account_id) REFERENCES billing.credit_accounts(billing_account_id),
+    CONSTRAINT captured_by_a_receipt CHECK ((state = 'captured'::text) = (charge_receipt_id IS NOT NULL) AND (state = 'captured'::text) = (captured IS NOT NULL)),
+    CONSTRAINT credit_holds_amount_check CHECK (amount >= 0),
+    CONSTRAINT credit_holds_state_check CHECK (state = ANY (ARRAY['held'::text, 'captured'::text, 'released'::text, 'expired'::text])),
+    CONSTRAINT ended_when_not_held CHECK ((state = 'held'::text) = (ended_at IS NULL))
+);
+CREATE INDEX credit_holds_created ON billing.credit_holds USING brin (created_at) WITH (autosummarize='on');
+CREATE INDEX credit_holds_held ON billing.credit_holds USING btree (expires_at) WHERE state = 'held'::text;
+COMMENT ON TABLE billing.credit_holds IS 'Credits that a call may take, from before it is made until its receipt.';
+COMMENT ON COLUMN billing.credit_holds.nonce IS 'Of the plugin: a client chooses the call id, and could meet another''s.';
+COMMENT ON COLUMN billing.credit_holds.captured IS 'What the receipt charged; NULL unless there is one.';
+
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
     reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
@@ -412,9 +492,28 @@ COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billin
 COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
 COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
 
-GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_reader, billing_reconciler;
+CREATE VIEW billing.credit_ledger AS
+ SELECT entry.id AS entry_id, entry.billing_account_id, entry.reason,
+    COALESCE(receipt.id::text, entry.reference) AS reference,
+    COALESCE(- receipt.charged_credits, entry.amount) AS amount,
+    receipt.id AS charge_receipt_id, receipt.run_id, receipt.model, entry.person,
+    entry.note, COALESCE(receipt.occurred_at, entry.created_at) AS occurred_at,
+    entry.created_at
+   FROM billing.credit_entries entry
+     LEFT JOIN billing.charge_receipts receipt ON receipt.credit_batch = entry.batch AND receipt.billing_account_id = entry.billing_account_id;
+COMMENT ON VIEW billing.credit_ledger IS 'Every movement of credits; the debit of a batch as its receipts, which add up to it.';
+
+GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
-GRANT SELECT ON billing.charge_receipts TO billing_reader, billing_reconciler;
+GRANT SELECT ON billing.charge_receipts TO billing_guard, billing_reader, billing_reconciler;
+GRANT INSERT, SELECT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_guard;
+GRANT SELECT ON billing.credit_accounts TO billing_reader, billing_reconciler;
+GRANT INSERT, SELECT ON billing.credit_entries TO billing_consumer, billing_guard;
+GRANT SELECT ON billing.credit_entries TO billing_reader, billing_reconciler;
+GRANT DELETE, INSERT, SELECT, UPDATE ON billing.credit_holds TO billing_guard;
+GRANT SELECT ON billing.credit_holds TO billing_reader, billing_reconciler;
+GRANT SELECT, UPDATE (captured, charge_receipt_id, ended_at, expires_at, state) ON billing.credit_holds TO billing_consumer;
+GRANT SELECT ON billing.credit_ledger TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
 GRANT SELECT ON billing.deferred_calls TO billing_reader, billing_reconciler;
 GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader, billing_reconciler;
@@ -434,7 +533,7 @@ GRANT INSERT, SELECT, UPDATE ON billing.reconciler_cursors TO billing_reconciler
 GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_findings TO billing_reader;
-GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_reader, billing_reconciler;
+GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
 GRANT SELECT ON billing.usage_units TO billing_reader, billing_reconciler;

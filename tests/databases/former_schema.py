@@ -28,11 +28,17 @@ def _dropped(columns: str) -> str:
 
 
 UNDO: Final = {
-    "0014": """
+    "0015": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0014": """
+DROP VIEW billing.credit_ledger;
+DROP TABLE billing.credit_holds, billing.credit_entries, billing.credit_accounts;
+REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_guard;
+REVOKE ALL ON SCHEMA billing FROM billing_guard;
 """,
     "0013": """
 DROP TABLE billing.reconciler_cursors, billing.reconciler_findings;
@@ -44,7 +50,7 @@ DROP VIEW billing.spend, billing.llm_charge_details, billing.detailed_receipts,
     billing.open_deferrals;
 DROP INDEX billing.charge_receipts_account_day, billing.charge_receipts_team_day,
     billing.charge_receipts_days;
-ALTER TABLE billing.charge_receipts {_dropped(_OF_CALLERS)};
+ALTER TABLE billing.charge_receipts {_dropped(_OF_CALLERS)}, DROP COLUMN credit_batch;
 ALTER TABLE billing.deferred_calls {_dropped(_OF_DEFERRED)};
 ALTER TABLE billing.usage_units DROP COLUMN billing_account_id;
 {_VIEWS}
@@ -109,7 +115,7 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 SINCE_RELEASE: Final = "0010"
 """The first migration that the last release, 0.2.0, does not know."""
 
-NEEDED: Final = frozenset({"0009", "0010", "0012"})
+NEEDED: Final = frozenset({"0009", "0010", "0012", "0014"})
 """Those without which members of this release do not write. The last may be applied over itself."""
 
 

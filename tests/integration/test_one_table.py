@@ -27,7 +27,7 @@ from tests.processes import room
 
 ROOT = Path(__file__).parents[2]
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
-LATER = ["0011", "0012", "0013", "0014"]
+LATER = ["0011", "0012", "0013", "0014", "0015"]
 ZERO = {"id": "zero", "litellm_call_id": "zero"}
 RACED = {"id": "raced", "litellm_call_id": "raced"}
 EU = "litellm/eu"
@@ -293,11 +293,11 @@ def test_what_members_of_the_release_before_ask_by_stays_while_one_is_connected(
         # Not held up, and asked by the index that it knows.
         assert looked_up_by(former_url) == {"charge_receipts_litellm_call_id"}
         done = CliRunner().invoke(app, ["migrate", "--check"], env={"DATABASE_URL": former_url})
-        assert (done.exit_code, done.stdout) == (1, "pending: 0014\n")
+        assert (done.exit_code, done.stdout) == (1, "pending: 0015\n")
     with closing(ReceiptWriter(former_url, ROLE)) as ledger:
         # A member of this release waits for nobody and is not waited for.
         ledger.write([decided(element(id="2"))])
-        assert migrate(former_url) == ["0014"]
+        assert migrate(former_url) == ["0015"]
         assert outcomes(ledger.write([decided(element(id="3"))])) == ["created usage"]
     assert looked_up_by(former_url) == set()
 

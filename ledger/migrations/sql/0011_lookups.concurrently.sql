@@ -1,6 +1,6 @@
 -- Which indexes receipts and deferred calls have. Each statement by itself, outside of a transaction,
 -- beside members that write; after an interruption all of them once more, so each may be run again.
--- What the release before asks by stays until 0014.
+-- What the release before asks by stays until 0015.
 
 -- Rows from before have nothing there.
 ALTER TABLE billing.charge_receipts VALIDATE CONSTRAINT saved_cache_cost_is_finite;

@@ -11,7 +11,8 @@ ALTER TABLE billing.charge_receipts
     ADD COLUMN IF NOT EXISTS key_alias       text,
     ADD COLUMN IF NOT EXISTS key_hash        text,
     ADD COLUMN IF NOT EXISTS user_id         text,
-    ADD COLUMN IF NOT EXISTS organization_id text;
+    ADD COLUMN IF NOT EXISTS organization_id text,
+    ADD COLUMN IF NOT EXISTS credit_batch    bigint;
 
 ALTER TABLE billing.deferred_calls
     ADD COLUMN IF NOT EXISTS started_at          timestamptz,
@@ -135,3 +136,9 @@ WITH (autosummarize = on);
 COMMENT ON COLUMN billing.charge_receipts.started_at IS 'When the call began; occurred_at is its end. NULL where nothing said it, and in receipts from before 0012.';
 
 COMMENT ON COLUMN billing.charge_receipts.key_hash IS 'LiteLLM''s hash of the key that called, never the key.';
+
+-- The receipts of a debit. Batches are numbered in the order of time, so a few pages hold each.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS charge_receipts_credit_batch
+ON billing.charge_receipts USING brin (credit_batch) WITH (pages_per_range = 32, autosummarize = on);
+
+COMMENT ON COLUMN billing.charge_receipts.credit_batch IS 'With which debit of its account it was charged; NULL where there is none.';
