@@ -1,5 +1,7 @@
 """How a process reaches the ledger, as settings; whoever does inherits them."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
@@ -30,4 +32,15 @@ class LedgerConnection(LedgerAddress):
         default="billing_consumer",
         description="Database role to use after connecting. The default may add receipts, never "
         "change or delete them. Empty: the user of the URL.",
+    )
+
+
+class CreditRules(BaseSettings):
+    """What becomes of an account that nobody has opened."""
+
+    billing_unknown_account: Literal["open", "refuse"] = Field(
+        default="open",
+        description="What happens to calls of an account that nobody has opened. `open`: it is "
+        "opened post-paid, without a limit. `refuse`: the spend guard refuses them; what was "
+        "called all the same is charged to a prepaid account, which is below zero then.",
     )
