@@ -232,6 +232,7 @@ def build_charge(
         key_hash=key_hash,
         user_id=user,
         started_at=started,
+        hold=spend.hold,
     )
 
 

@@ -29,6 +29,7 @@ from charging.outcomes import (
     SkippedReason,
     Usage,
 )
+from charging.spend import spend_of
 from schemas.callback import Callback, ContractError
 from schemas.headers import Reason
 from schemas.identity import BATCH_RETRIEVES, read_key
@@ -119,6 +120,9 @@ def _judge_zero(
     if isinstance(verdict, ChargeReason):
         return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
     if isinstance(verdict, Skipped):
+        if verdict.reason is SkippedReason.FAILED_CALL:
+            metadata = callback.metadata
+            return Skipped(verdict.reason, hold=spend_of(metadata).hold if metadata else None)
         link = link_of(terms.reading, value, terms.origin.source_system)
         ended = link and link.role is Role.ENDED and verdict.reason is SkippedReason.NOT_BILLABLE
         return Skipped(verdict.reason, link) if ended else verdict

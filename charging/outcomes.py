@@ -144,7 +144,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """A receipt to write, with what the table keeps beside the event.
 
-    `started_at` is None where nothing that is believed says when the call began.
+    `started_at` is None where nothing that is believed says when the call began. `hold` is the id
+    of the hold that the spend guard gave the call, as the callback says it.
     """
 
     receipt: Receipt
@@ -156,6 +157,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     key_hash: str | None = None
     user_id: str | None = None
     started_at: datetime | None = None
+    hold: str | None = None
 
 
 class Deferred(msgspec.Struct, frozen=True, gc=False):
@@ -190,10 +192,11 @@ class Deferred(msgspec.Struct, frozen=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False):
-    """Costs nothing by rule."""
+    """Costs nothing by rule; `hold` is the hold of a call that has failed."""
 
     reason: SkippedReason
     link: Link | None = None
+    hold: str | None = None
 
 
 class Parked(msgspec.Struct, frozen=True):

@@ -13,12 +13,13 @@ class Spend(NamedTuple):
     """The names in it that are there, as texts; `unreadable` where something cannot be read.
 
     `misspelt` are fields that stand where one with a right name is missing: `runId`, and what it
-    should be.
+    should be. `hold` is the id of the spend guard's hold, which its plugin writes there.
     """
 
     names: Mapping[str, str]
     unreadable: bool
     misspelt: Mapping[str, str]
+    hold: str | None = None
 
 
 _NAMES: Final = frozenset(
@@ -28,6 +29,9 @@ _RIGHT: Final = {name.replace("_", ""): name for name in (*_NAMES, "attempt")}
 _LONGEST: Final = 32
 """Characters of what may be a misspelling: a client chooses how many fields there are."""
 _SEPARATORS: Final = re.compile(r"[\W_]")
+HOLD: Final = "billing_hold"
+_HOLD: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What the guard makes; everything else is somebody else's."""
 _NONE: Final[Mapping[str, str]] = {}
 _NOTHING: Final = Spend({}, unreadable=False, misspelt=_NONE)
 
@@ -47,7 +51,7 @@ def spend_of(metadata: Metadata) -> Spend:
     found = object_of(said)
     if found is None:
         return Spend({}, unreadable=is_there(said), misspelt=_NONE)
-    texts, unreadable, others = dict[str, str](), False, list[str]()
+    texts, unreadable, others, hold = dict[str, str](), False, list[str](), None
     for name, value in found.items():
         if value is None:
             continue
@@ -58,9 +62,16 @@ def spend_of(metadata: Metadata) -> Spend:
                 unreadable |= is_there(value)
         elif name == "attempt":
             unreadable |= attempt_of(value) is None and is_there(value)
+        elif name == HOLD:
+            hold = hold_of(value)
         else:
             others.append(name)
-    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE)
+    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold)
+
+
+def hold_of(value: object) -> str | None:
+    """Return a value as the id of a hold; None where it is none that the guard makes."""
+    return value if isinstance(value, str) and _HOLD.fullmatch(value) else None
 
 
 def _misspelt(others: list[str], found: Mapping[str, object]) -> Mapping[str, str]:

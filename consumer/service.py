@@ -102,7 +102,9 @@ def run(settings: Settings) -> None:
     stopping = _stopping()
     health = Health(settings.consumer_stalled_after_seconds)
     ledger = ReceiptWriter(
-        settings.database_url.get_secret_value(), settings.consumer_database_role
+        settings.database_url.get_secret_value(),
+        settings.consumer_database_role,
+        settings.credit_terms,
     )
     reach(ledger)
     probes = Probes(

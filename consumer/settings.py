@@ -3,14 +3,20 @@
 from pydantic import Field
 
 from charging.settings import ChargingRules
-from ledger.settings import LedgerConnection
+from ledger.settings import DebitRules, LedgerConnection
 from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
 from runtime.logs import LogLevel
 
 
 class Settings(
-    ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection, LogLevel
+    ConsumerGroup,
+    ChargingRules,
+    DebitRules,
+    TopicNames,
+    LedgerConnection,
+    KafkaConnection,
+    LogLevel,
 ):
     """Settings of `python -m consumer run`, by environment variable."""
 

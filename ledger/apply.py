@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from charging.doubles import Success
 from charging.outcomes import Charge, Decided, Outcome
 from charging.pairing import Closing, Row
+from ledger.debits import CreditTerms, debit, failed, new_batch
 from ledger.links import Link, Paired, calls_of, pair, told, with_settled
 from ledger.payers import Run, accounts_of
 from ledger.plan import (
@@ -43,8 +44,12 @@ from schemas.receipt import Receipt, receipt_id
 _SEPARATOR: Final = "\x1f"
 
 
-def apply(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
+def apply(
+    cursor: Cursor[Any], batch: Sequence[Decided], terms: CreditTerms | None
+) -> list[Outcome]:
     """Write a batch, once a transaction, and say, record for record, what became of it.
+
+    Its new receipts are debited by `terms`; None has no credits moved.
 
     Raises `psycopg.errors.UniqueViolation` when another member wrote one of its calls in the same
     moment: asked again, the ledger knows that call.
@@ -56,13 +61,14 @@ def apply(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
     units = drafted.units.values()
     accounts = accounts_of(units, _accounts(cursor, runs)) if runs else {}
     planned = plan(compared, _successes(cursor, requests) if requests else (), accounts)
-    return outcomes(planned, _write(cursor, planned))
+    return outcomes(planned, _write(cursor, planned, terms))
 
 
-def _write(cursor: Cursor[Any], planned: Plan) -> Written:
+def _write(cursor: Cursor[Any], planned: Plan, terms: CreditTerms | None) -> Written:
+    number = new_batch() if terms else None
     units = _keep_units(cursor, planned) if planned.units else set[int]()
     if planned.receipts:
-        _create(cursor, planned)
+        _create(cursor, planned, number)
     if planned.calls:
         # As late as can be: another member may have deferred one of them meanwhile.
         closed = resolved(planned, _open_deferrals(cursor, planned.calls.values()))
@@ -74,6 +80,9 @@ def _write(cursor: Cursor[Any], planned: Plan) -> Written:
     deferrals = _defer(cursor, planned) if planned.deferrals else set[int]()
     if planned.closings:
         _close(cursor, planned.closings)
+    if terms and number is not None:
+        charges = [charge for _, charge in planned.receipts]
+        debit(cursor, charges, failed(planned.batch), number, terms)
     return Written(units, deferrals, replayed)
 
 
@@ -165,8 +174,8 @@ def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
     return new
 
 
-def _create(cursor: Cursor[Any], planned: Plan) -> None:
-    rows = (receipt_row(record, charge) for record, charge in planned.receipts)
+def _create(cursor: Cursor[Any], planned: Plan, number: int | None) -> None:
+    rows = (receipt_row(record, charge, number) for record, charge in planned.receipts)
     _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
 
 

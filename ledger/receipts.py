@@ -29,6 +29,7 @@ from charging.outcomes import Decided, Outcome, OutcomeKind, Parked
 from ledger import positions
 from ledger.address import connect
 from ledger.apply import apply
+from ledger.debits import CreditTerms
 from ledger.gap import Known, Published
 from ledger.healing import heals
 from ledger.migration import newest
@@ -40,6 +41,7 @@ log = structlog.get_logger("consumer")
 
 _ATTEMPTS: Final = 3
 """How often a batch may meet another member that writes one of its calls in the same moment."""
+_TERMS: Final = CreditTerms()
 _ANSWER_SECONDS: Final = 10.0
 """How long a question may take whose answer changes nothing."""
 
@@ -47,12 +49,14 @@ _ANSWER_SECONDS: Final = 10.0
 class ReceiptWriter:
     """Writes batches. Reconnects by itself after a failure that `heals`.
 
-    Not safe for threads, except for `abandon`.
+    New receipts are debited by `terms`; None has no credits moved. Not safe for threads, except for
+    `abandon`.
     """
 
-    def __init__(self, database_url: str, role: str) -> None:
+    def __init__(self, database_url: str, role: str, terms: CreditTerms | None = _TERMS) -> None:
         self._url = database_url
         self._role = role
+        self._terms = terms
         self._connection: Connection[tuple[Any, ...]] | None = None
         self._abandoned = False
 
@@ -90,7 +94,7 @@ class ReceiptWriter:
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
             positions.remember(cursor, published)
-            return apply(cursor, batch)
+            return apply(cursor, batch, self._terms)
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.
@@ -99,7 +103,7 @@ class ReceiptWriter:
         """
         try:
             with self._transaction(force_rollback=True) as cursor:
-                apply(cursor, [decided])
+                apply(cursor, [decided], self._terms)
         except (DataError, IntegrityError) as error:
             log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
             return False

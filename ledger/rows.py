@@ -18,7 +18,7 @@ RECEIPT_TYPES: Final = (
     "text", "text", "text", "text", "text", "bool",
     "int8", "int8", "int8", "int8", "int4", "int4", "text",
     "text", "text", "text", "text[]", "numeric",
-    "timestamptz", "text", "text", "text", "text", "text", "text",
+    "timestamptz", "text", "text", "text", "text", "text", "text", "int8",
 )  # fmt: skip
 
 DEFERRED_TYPES: Final = (
@@ -30,8 +30,8 @@ DEFERRED_TYPES: Final = (
 )  # fmt: skip
 
 
-def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
-    """Return a charge as the values of `copy_receipts`."""
+def receipt_row(record: Record, charge: Charge, batch: int | None) -> tuple[Any, ...]:
+    """Return a charge as the values of `copy_receipts`; `batch` is that of its debit."""
     r = charge.receipt
     return (
         r.id,
@@ -79,6 +79,7 @@ def receipt_row(record: Record, charge: Charge) -> tuple[Any, ...]:
         charge.key_hash,
         charge.user_id,
         r.organization_id,
+        batch,
     )
 
 

@@ -1,11 +1,10 @@
 """How a process reaches the ledger, as settings; whoever does inherits them."""
 
-from typing import Literal
-
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from ledger.address import fault
+from ledger.debits import CreditTerms, Unknown
 
 
 class LedgerAddress(BaseSettings):
@@ -38,9 +37,33 @@ class LedgerConnection(LedgerAddress):
 class CreditRules(BaseSettings):
     """What becomes of an account that nobody has opened."""
 
-    billing_unknown_account: Literal["open", "refuse"] = Field(
+    billing_unknown_account: Unknown = Field(
         default="open",
         description="What happens to calls of an account that nobody has opened. `open`: it is "
         "opened post-paid, without a limit. `refuse`: the spend guard refuses them; what was "
         "called all the same is charged to a prepaid account, which is below zero then.",
     )
+
+
+class DebitRules(CreditRules):
+    """How receipts take credits from accounts; whoever writes receipts inherits it."""
+
+    billing_credits: bool = Field(
+        default=True,
+        description="Whether receipts take credits from their accounts. Off: receipts alone are "
+        "written, and what they charge is never debited.",
+    )
+    billing_failed_hold_seconds: int = Field(
+        default=120,
+        ge=0,
+        le=3_600,
+        description="How long the hold of a failed call is kept at most, seconds: a fallback that "
+        "succeeds takes the same one.",
+    )
+
+    @property
+    def credit_terms(self) -> CreditTerms | None:
+        """These rules as the ledger wants them; None where no credits are moved."""
+        if not self.billing_credits:
+            return None
+        return CreditTerms(self.billing_unknown_account, self.billing_failed_hold_seconds)

@@ -154,7 +154,8 @@ def _rebuild(
     topic_range.cut({part.partition: max(part.offset, 0) for part in answer})
     member.close()
     url = found.database_url.get_secret_value()
-    ledger = ReceiptWriter(url, found.consumer_database_role) if apply else None
+    role, terms = found.consumer_database_role, found.credit_terms
+    ledger = ReceiptWriter(url, role, terms) if apply else None
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("processing callbacks", total=topic_range.records)
         counts = rebuild(

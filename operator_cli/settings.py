@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr
 
 from charging.settings import ChargingRules
-from ledger.settings import LedgerConnection
+from ledger.settings import DebitRules, LedgerConnection
 from runtime.address import HttpAddress
 from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
@@ -11,7 +11,13 @@ from runtime.logs import LogLevel
 
 
 class Settings(
-    ConsumerGroup, ChargingRules, TopicNames, LedgerConnection, KafkaConnection, LogLevel
+    ConsumerGroup,
+    ChargingRules,
+    DebitRules,
+    TopicNames,
+    LedgerConnection,
+    KafkaConnection,
+    LogLevel,
 ):
     """Settings of `billing`, by environment variable.
 

@@ -7,5 +7,5 @@ COPY billing.charge_receipts (
     provider_call_id, model, provider_model, provider, call_type, stream, tokens_in, tokens_out,
     tokens_cached_in, tokens_reasoning, latency_ms, ttft_ms, graph_id, sub_agent_id,
     parent_sub_agent_id, tool_call_id, tags, saved_cache_cost, started_at, team_id, team_alias, key_alias, key_hash, user_id,
-    organization_id
+    organization_id, credit_batch
 ) FROM STDIN (FORMAT binary)

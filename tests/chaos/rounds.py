@@ -17,6 +17,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.process import Exit
 from tests.chaos.watchman import JOBS, Watchman
 from tests.chaos.witness import Witness
+from tests.observers.credits import unbalanced
 from tests.waiting import eventually
 
 CLEAN_SECONDS = 90.0
@@ -194,9 +195,9 @@ class Rounds:
     def _audit(self) -> Audit:
         """Compare this round with its books, and everything with the sum of all rounds."""
         try:
-            receipts, deferred, (all_receipts, conflicts) = self._found_in_database()
+            receipts, deferred, (all_receipts, conflicts), credits_ = self._found_in_database()
         except psycopg.OperationalError:
-            receipts, deferred, (all_receipts, conflicts) = [], [], (-1, -1)
+            receipts, deferred, (all_receipts, conflicts), credits_ = [], [], (-1, -1), []
         accepted = self.books.accepted.values()
         events = self._witness.events
         lost = [
@@ -205,7 +206,8 @@ class Rounds:
             *(f"no event for {row[0]}" for row in receipts if str(row[2]) not in events),
             *self._missing_letters(),
         ]
-        wrong = _wrong(receipts, deferred, {**self.books.doubtful, **self.books.accepted}, events)
+        books = {**self.books.doubtful, **self.books.accepted}
+        wrong = [*credits_, *_wrong(receipts, deferred, books, events)]
         if all_receipts != self._booked + len(receipts) or len(events) != all_receipts:
             wrong.append(
                 f"{all_receipts} receipts and {len(events)} events in all, "
@@ -215,8 +217,11 @@ class Rounds:
         self._found = len(receipts)
         return Audit(lost, doubled, wrong, conflicts)
 
-    def _found_in_database(self) -> tuple[list[Row], list[Row], tuple[int, int]]:
-        """The receipts and deferrals of this round; how many receipts and conflicts there are."""
+    def _found_in_database(self) -> tuple[list[Row], list[Row], tuple[int, int], list[str]]:
+        """The receipts and deferrals of this round; how many receipts and conflicts there are.
+
+        And which of the credits do not add up.
+        """
         with psycopg.connect(self._fleet.postgres.url, connect_timeout=2) as connection:
             receipts = connection.execute(
                 "SELECT response_id, response_cost_usd::text, id::text FROM billing.charge_receipts"
@@ -231,7 +236,8 @@ class Rounds:
                 "SELECT (SELECT count(*) FROM billing.charge_receipts),"
                 " (SELECT count(*) FROM billing.receipt_conflicts)"
             ).fetchall()
-        return receipts, deferred, totals
+            credits_ = unbalanced(connection)
+        return receipts, deferred, totals, credits_
 
     def _missing_letters(self) -> list[str]:
         """Each acceptance of a bad call is one record, so it is one dead letter at the least."""

@@ -34,6 +34,7 @@ def former_release() -> Iterator[None]:
         patch.setattr("ledger.receipts._application", lambda: "billing-consumer")
         patch.setattr("ledger.apply._create", _create)
         patch.setattr("ledger.apply._defer", _defer)
+        patch.setattr("ledger.apply.debit", _debit)
         yield
 
 
@@ -41,8 +42,12 @@ def _query(name: str) -> LiteralString:
     return _FORMER[name] if name in _FORMER else query(name)
 
 
-def _create(cursor: Cursor[Any], planned: Plan) -> None:
-    rows = [receipt_row(record, charge) for record, charge in planned.receipts]
+def _debit(*_: object) -> None:
+    """It knew no credits."""
+
+
+def _create(cursor: Cursor[Any], planned: Plan, number: int | None) -> None:
+    rows = [receipt_row(record, charge, number) for record, charge in planned.receipts]
     receipts = (row[:_OF_RECEIPT] for row in rows)
     _copy(cursor, "copy_receipts", RECEIPT_TYPES[:_OF_RECEIPT], receipts)
     details = ((row[0], *row[_OF_RECEIPT:_OF_DETAILS]) for row in rows)

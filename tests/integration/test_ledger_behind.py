@@ -19,6 +19,7 @@ from consumer.continuity import Continuity
 from consumer.offsets import Offsets
 from consumer.topics import KafkaTopics
 from ledger.apply import apply
+from ledger.debits import CreditTerms
 from ledger.gap import LedgerBehindError, Published
 from ledger.receipts import ReceiptWriter
 from runtime.kafka import committed
@@ -197,11 +198,13 @@ def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(
 ) -> None:
     calls: list[int] = []
 
-    def torn(cursor: Cursor[Any], batch: Sequence[Decided]) -> list[Outcome]:
+    def torn(
+        cursor: Cursor[Any], batch: Sequence[Decided], terms: CreditTerms | None
+    ) -> list[Outcome]:
         calls.append(len(batch))
         if calls == [4, 2, 1, 1, 2]:
             raise psycopg.OperationalError("the primary is gone")
-        return apply(cursor, batch)
+        return apply(cursor, batch, terms)
 
     monkeypatch.setattr("ledger.receipts.apply", torn)
     with pytest.raises(psycopg.OperationalError):

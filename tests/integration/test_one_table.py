@@ -189,7 +189,7 @@ def test_the_event_of_a_receipt_that_is_replayed_is_the_one_that_was_lost(former
     assert {key: again[key] for key in first} == first
 
 
-@pytest.mark.parametrize("last", LATER[1:])
+@pytest.mark.parametrize("last", LATER[3:])
 def test_members_of_the_release_before_go_on_beside_new_ones(former_url: str, last: str) -> None:
     records = [
         decided(element(id=f"{n}", litellm_call_id=f"{n // 4}"), offset=n) for n in range(40)
@@ -287,7 +287,7 @@ def test_what_members_of_the_release_before_ask_by_stays_while_one_is_connected(
     with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
         ledger.write([decided(element())])
         done = CliRunner().invoke(app, ["migrate"], env={"DATABASE_URL": former_url})
-        assert (done.exit_code, done.stdout) == (0, "applied: 0010, 0011, 0012, 0013\n")
+        assert (done.exit_code, done.stdout) == (0, "applied: 0010, 0011, 0012, 0013, 0014\n")
         assert "(billing-consumer at 127.0.0.1, connected since 20" in done.stderr
         assert "is a consumer of an earlier release. Run `billing migrate` again" in done.stderr
         # Not held up, and asked by the index that it knows.
@@ -315,7 +315,7 @@ def looked_up_by(url: str) -> set[str]:
 def test_members_from_two_releases_ago_are_named_where_more_than_one_migration_waits(
     former_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {**migration.migrations(), "0015": "SELECT"}
+    known = {**migration.migrations(), "0016": "SELECT"}
     with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
         ledger.write([decided(element())])
         monkeypatch.setattr(migration, "migrations", lambda: known)

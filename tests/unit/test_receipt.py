@@ -191,7 +191,7 @@ def test_NO_CONTENT_IN_RECEIPTS_nor_in_rows_nor_in_refusals(file: str) -> None:
         shown = [repr(decision)]
         if isinstance(decision, Charge):
             message = to_kafka(decision.receipt)
-            shown += [repr(message), repr(receipt_row(taken, decision))]
+            shown += [repr(message), repr(receipt_row(taken, decision, 1))]
         elif isinstance(decision, Deferred):
             shown += [repr(deferred_row(0, taken, decision, None))]
         else:

@@ -1,0 +1,124 @@
+"""Debits: what a batch's new receipts take from the credits of their accounts, and of their holds.
+
+In the receipts' own transaction, and last in it: rows of accounts are what other members and the
+spend guard wait for. Holds are taken first, then accounts, each in one order, as everybody does who
+takes both. The receipts are the sub-ledger: one entry for each account and batch, the sum of its
+receipts (docs/decisions/0027).
+"""
+
+import secrets
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+from psycopg import Cursor
+
+from charging.outcomes import Charge, Decided, Skipped
+from ledger.queries import query
+
+_RANDOM_BITS: Final = 20
+Unknown = Literal["open", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class CreditTerms:
+    """How receipts are debited.
+
+    `unknown` says how an account begins that nobody has opened, `failed_hold_seconds` how long the
+    hold of a failed call is kept for the fallback that may follow.
+    """
+
+    unknown: Unknown = "open"
+    failed_hold_seconds: int = 120
+
+
+class Debit(msgspec.Struct, frozen=True, gc=False):
+    """What a batch moves of an account, in credits: charged by `receipts`, freed of holds."""
+
+    billing_account_id: str
+    charged: int = 0
+    receipts: int = 0
+    freed: int = 0
+
+
+class Captured(msgspec.Struct, frozen=True, gc=False):
+    """A hold whose call has its receipt."""
+
+    hold: str
+    charge_receipt_id: str
+    charged: int
+
+
+def new_batch() -> int:
+    """Return the number of a batch: later ones are greater, and no two alike but by rare chance.
+
+    Where two are, PostgreSQL refuses the second entry of an account, and the batch gets another.
+    """
+    return (time.time_ns() // 1_000_000 << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
+
+
+def captured(charges: Iterable[Charge]) -> list[Captured]:
+    """Return the holds of new receipts, each once: a request's second receipt has none left."""
+    found: dict[str, Captured] = {}
+    for charge in charges:
+        if charge.hold is not None:
+            receipt = charge.receipt
+            one = Captured(charge.hold, str(receipt.id), receipt.charged_credits)
+            found.setdefault(charge.hold, one)
+    return list(found.values())
+
+
+def failed(batch: Iterable[Decided]) -> list[str]:
+    """Return the holds of calls of a batch that have failed."""
+    decisions = (one.decision for one in batch)
+    holds = (one.hold for one in decisions if isinstance(one, Skipped) and one.hold is not None)
+    return list(dict.fromkeys(holds))
+
+
+def debits(charges: Iterable[Charge], freed: Collection[tuple[str, int]]) -> list[Debit]:
+    """Return what is moved, by account, in the order in which accounts are taken.
+
+    `charges` are those of newly written receipts alone. `freed` are accounts and amounts of holds
+    that end. The order is that of the database's collation `C`.
+    """
+    sums: dict[str, list[int]] = {}
+    for charge in charges:
+        receipt = charge.receipt
+        if receipt.charged_credits:
+            one = sums.setdefault(receipt.billing_account_id, [0, 0, 0])
+            one[0] += receipt.charged_credits
+            one[1] += 1
+    for account, amount in freed:
+        sums.setdefault(account, [0, 0, 0])[2] += amount
+    return [Debit(account, *sums[account]) for account in sorted(sums)]
+
+
+def debit(
+    cursor: Cursor[Any],
+    charges: Sequence[Charge],
+    failing: Sequence[str],
+    batch: int,
+    terms: CreditTerms,
+) -> None:
+    """Capture the holds of new receipts, shorten those of failed calls, and debit the accounts.
+
+    Raises `psycopg.errors.UniqueViolation` where another batch has this number, and
+    `NumericValueOutOfRange` where an account's balance would be no number of 64 bits.
+    """
+    freed: list[tuple[str, int]] = []
+    if taken := captured(charges):
+        freed = cursor.execute(query("capture_holds"), {"captured": _listed(taken)}).fetchall()
+    if failing:
+        seconds = terms.failed_hold_seconds
+        cursor.execute(query("shorten_holds"), {"holds": _listed(failing), "seconds": seconds})
+    if moved := debits(charges, freed):
+        prepaid = terms.unknown == "refuse"
+        asked = {"moved": _listed(moved), "batch": batch, "prepaid": prepaid}
+        cursor.execute(query("debit_accounts"), asked)
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
+    return msgspec.json.encode(values).decode()
