@@ -114,8 +114,8 @@ def debit(
         seconds = terms.failed_hold_seconds
         cursor.execute(query("shorten_holds"), {"holds": _listed(failing), "seconds": seconds})
     if moved := debits(charges, freed):
-        prepaid = terms.unknown == "refuse"
-        asked = {"moved": _listed(moved), "batch": batch, "prepaid": prepaid}
+        asked = {"moved": _listed(moved), "prepaid": terms.unknown == "refuse", "batch": batch}
+        cursor.execute(query("open_unknown"), asked)
         cursor.execute(query("debit_accounts"), asked)
 
 

@@ -1,5 +1,5 @@
--- One row of an account after the other, in the order of their names: who waits for one holds those
--- before it. An account that nobody has opened begins here. Its entry has the balance behind it.
+-- Accounts are taken in the order of their names: who waits for one holds none of those behind it.
+-- Each entry has the balance behind it.
 WITH moved AS MATERIALIZED (
     SELECT billing_account_id, charged, receipts, freed
     FROM json_to_recordset(%(moved)s) AS one (
@@ -7,22 +7,21 @@ WITH moved AS MATERIALIZED (
     )
 ),
 
+taken AS MATERIALIZED (
+    SELECT account.billing_account_id
+    FROM billing.credit_accounts AS account
+    WHERE account.billing_account_id = ANY(ARRAY(SELECT moved.billing_account_id FROM moved))
+    ORDER BY account.billing_account_id COLLATE "C"
+    FOR NO KEY UPDATE
+),
+
 debited AS (
-    INSERT INTO billing.credit_accounts AS account (billing_account_id, kind, "limit", balance)
-    SELECT
-        moved.billing_account_id,
-        CASE WHEN %(prepaid)s THEN 'prepaid' ELSE 'postpaid' END,
-        CASE WHEN %(prepaid)s THEN 0 END,
-        -moved.charged
+    UPDATE billing.credit_accounts AS account
+    SET balance = account.balance - moved.charged, held = account.held - moved.freed
     FROM moved
-    ORDER BY moved.billing_account_id COLLATE "C"
-    ON CONFLICT (billing_account_id) DO UPDATE
-    SET
-        balance = account.balance + excluded.balance,
-        held = account.held - (
-            SELECT moved.freed FROM moved WHERE moved.billing_account_id = excluded.billing_account_id
-        )
-    RETURNING account.billing_account_id, account.balance
+    INNER JOIN taken ON taken.billing_account_id = moved.billing_account_id
+    WHERE account.billing_account_id = taken.billing_account_id
+    RETURNING account.billing_account_id, account.balance, moved.charged, moved.receipts
 )
 
 INSERT INTO billing.credit_entries (billing_account_id, reason, reference, amount, balance, batch, receipts)
@@ -30,10 +29,9 @@ SELECT
     debited.billing_account_id,
     'charge_receipt',
     %(batch)s::text || '/' || debited.billing_account_id,
-    -moved.charged,
+    -debited.charged,
     debited.balance,
     %(batch)s,
-    moved.receipts
+    debited.receipts
 FROM debited
-INNER JOIN moved ON moved.billing_account_id = debited.billing_account_id
-WHERE moved.charged > 0
+WHERE debited.charged > 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.bench import (
     consumer_cpu,
     consumer_drain,
+    credit_cost,
     fat_payload,
     gateway_batches,
     gateway_singles,
@@ -46,6 +47,7 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "other_gateways": other_gateways.measure,
     "whole_path": whole_path.measure,
     "hot_run": hot_run.measure,
+    "credits": credit_cost.measure,
     "fat_payload": fat_payload.measure,
     "memory": memory.measure,
     "growth": growth.measure,

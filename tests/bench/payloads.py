@@ -31,11 +31,13 @@ class Payloads:
         seed: callbacks of different seeds are different calls.
         size: bytes of each; smaller than the captured one leaves out its content, larger pads it.
         runs: so many runs share the calls in turn; 1 is one hot run.
+        accounts: so many accounts pay for the calls.
     """
 
-    def __init__(self, seed: str, size: int = MEDIAN, runs: int = RUNS) -> None:
+    def __init__(self, seed: str, size: int = MEDIAN, runs: int = RUNS, accounts: int = 1) -> None:
         self._seed = seed
         self._runs = runs
+        self._accounts = accounts
         self._parts = _template(size)
 
     def names(self, number: int) -> tuple[str, str, str]:
@@ -48,7 +50,14 @@ class Payloads:
         """The callback of a call; `cost` is the JSON text of another one than it has."""
         response, call, run = self.names(number)
         cost = cost or ("0.0" if is_deferred(number) else "3.6e-05")
-        said = {"@id@": response, "@call@": call, "@run@": run, '"@cost@"': cost}
+        account = f"acct-{number % self._accounts}"
+        said = {
+            "@id@": response,
+            "@call@": call,
+            "@run@": run,
+            "@account@": account,
+            '"@cost@"': cost,
+        }
         return "".join(said.get(part, part) for part in self._parts).encode()
 
     def body(self, first: int, count: int) -> bytes:
@@ -75,14 +84,16 @@ def _template(size: int) -> list[str]:
     """The text around the names: text, name, text, name, ..., text."""
     event: dict[str, Any] = json.loads(elements(Calls.BASE)[0])
     run = event["metadata"]["spend_logs_metadata"]["run_id"]
-    text = json.dumps(_sized(event, size) | {"response_cost": "@cost@"})
+    text = json.dumps(_sized(event, size) | {"response_cost": "@cost@", "end_user": "@account@"})
     for name, value in (
         ("@id@", event["id"]),
         ("@call@", event["litellm_call_id"]),
         ("@run@", run),
     ):
         text = text.replace(value, f"\0{name}\0")
-    return text.replace('"@cost@"', '\0"@cost@"\0').split("\0")
+    for name in ('"@cost@"', "@account@"):
+        text = text.replace(name, f"\0{name}\0")
+    return text.split("\0")
 
 
 def _sized(event: dict[str, Any], size: int) -> dict[str, Any]:
