@@ -209,7 +209,9 @@ def test_a_hold_frees_its_own_account_and_the_receipt_charges_its_own(
     assert credits_.accounts() == {"acct-0": (0, 0), "acct-1": (-360, 0)}
 
 
-@pytest.mark.parametrize("odd", ["not-a-uuid", 7, {"a": 1}, "0" * 40, "1f0c53de-57a1-4d3b-8f0b-2b6f6f2f2c11", None])
+@pytest.mark.parametrize(
+    "odd", ["not-a-uuid", 7, {"a": 1}, "0" * 40, "1f0c53de-57a1-4d3b-8f0b-2b6f6f2f2c11", None]
+)
 def test_what_is_no_hold_of_ours_changes_nothing(
     ledger: ReceiptWriter, credits_: Credits, odd: object
 ) -> None:
