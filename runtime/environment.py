@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 FILE_SUFFIX: Final = "_FILE"
 BILLING_VARIABLES: Final = frozenset({
     "BILLING_ACCOUNT_FROM",
+    "BILLING_CREDITS",
+    "BILLING_FAILED_HOLD_SECONDS",
     "BILLING_FREE_MODELS",
     "BILLING_INGEST_TOKEN",
     "BILLING_INGEST_TOKENS",
@@ -25,6 +27,7 @@ BILLING_VARIABLES: Final = frozenset({
     "BILLING_TOPIC_PREFIX",
     "BILLING_TOPIC_REPLICATION_FACTOR",
     "BILLING_UNATTRIBUTED_ACCOUNT",
+    "BILLING_UNKNOWN_ACCOUNT",
 })  # fmt: skip
 """Every `BILLING_*` variable that some room reads; one set may be given to all of them."""
 

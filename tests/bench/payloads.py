@@ -31,14 +31,14 @@ class Payloads:
         seed: callbacks of different seeds are different calls.
         size: bytes of each; smaller than the captured one leaves out its content, larger pads it.
         runs: so many runs share the calls in turn; 1 is one hot run.
-        accounts: so many accounts pay for the calls.
+        accounts: so many end users pay for the calls; 0 leaves them to the team of their key.
     """
 
-    def __init__(self, seed: str, size: int = MEDIAN, runs: int = RUNS, accounts: int = 1) -> None:
+    def __init__(self, seed: str, size: int = MEDIAN, runs: int = RUNS, accounts: int = 0) -> None:
         self._seed = seed
         self._runs = runs
         self._accounts = accounts
-        self._parts = _template(size)
+        self._parts = _template(size, "@account@" if accounts else None)
 
     def names(self, number: int) -> tuple[str, str, str]:
         """Response id, call id and run id of a call; random to an index, as LiteLLM's are."""
@@ -50,7 +50,7 @@ class Payloads:
         """The callback of a call; `cost` is the JSON text of another one than it has."""
         response, call, run = self.names(number)
         cost = cost or ("0.0" if is_deferred(number) else "3.6e-05")
-        account = f"acct-{number % self._accounts}"
+        account = f"acct-{number % (self._accounts or 1)}"
         said = {
             "@id@": response,
             "@call@": call,
@@ -80,11 +80,12 @@ def receipts_among(count: int) -> int:
     return count - count // DEFERRED_EVERY
 
 
-def _template(size: int) -> list[str]:
+def _template(size: int, end_user: str | None) -> list[str]:
     """The text around the names: text, name, text, name, ..., text."""
     event: dict[str, Any] = json.loads(elements(Calls.BASE)[0])
     run = event["metadata"]["spend_logs_metadata"]["run_id"]
-    text = json.dumps(_sized(event, size) | {"response_cost": "@cost@", "end_user": "@account@"})
+    event = _sized(event, size) | {"response_cost": "@cost@"}
+    text = json.dumps(event | {"end_user": end_user} if end_user else event)
     for name, value in (
         ("@id@", event["id"]),
         ("@call@", event["litellm_call_id"]),
