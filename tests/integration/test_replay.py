@@ -33,7 +33,7 @@ RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
 PROVENANCE = {"kafka_topic", "kafka_topic_id", "kafka_partition", "kafka_offset"}
 LEFT_OUT: Final = {
     # When the row was written; by which record, and a replayed record is another one.
-    "charge_receipts": {"created_at", *PROVENANCE},
+    "charge_receipts": {"created_at", "credit_batch", *PROVENANCE},
     "llm_charge_details": set[str](),
     "former_charge_details": set[str](),
     # The number is given in the order of writing.
