@@ -33,8 +33,10 @@ _ENTRY: Final = (
 )  # fmt: skip
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
-Named = Annotated[str, typer.Argument(help="The account, as receipts name it.")]
-Amount = Annotated[str, typer.Argument(help="US dollars, such as 12.50 or 0.0000001.")]
+Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
+Amount = Annotated[
+    str, typer.Argument(metavar="AMOUNT", help="US dollars, such as 12.50 or 0.0000001.")
+]
 Note = Annotated[
     str, typer.Option("--note", "--reason", help="Why; stored with it.", show_default=False)
 ]
