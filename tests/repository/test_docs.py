@@ -75,7 +75,10 @@ FOREIGN: Final = {
     *("BILLING_CALLBACK_URL", "BILLING_CALLBACK_AUTHORIZATION"),  # of the sample proxy
     "KAFKA_PORT",  # what Kubernetes would invent
 }
-TABLES: Final = {"billing_consumer", "billing_reader", "billing_reconciler", "deferred_calls"}
+TABLES: Final = {
+    *("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard"),
+    "deferred_calls",
+}
 
 
 def short(page: Path) -> str:
