@@ -109,7 +109,7 @@ app.add_typer(
     credit,
     name="credit",
     no_args_is_help=True,
-    short_help="Credits: grant, refund, write off, limit, list, audit.",
+    short_help="Credits: grant, refund, correct, limit, list, audit.",
 )
 app.add_typer(
     deferred,

@@ -66,6 +66,18 @@ def test_without_a_reference_each_call_is_a_movement_of_its_own(migrated_databas
     assert all(row["by"] and row["note"] == "asked for" for row in rows)
 
 
+def test_a_correction_may_take_credits(migrated_database_url: str) -> None:
+    url = migrated_database_url
+    run(url, "credit", "grant", "acme", "1", *NOTE)
+    said, _ = run(url, "credit", "correct", "acme", "-1.5", *NOTE)
+    assert "correction of -15000000 credits (-1.5 USD) to acme" in said
+    run(url, "credit", "correct", "acme", "0.25", *NOTE)
+    assert told(url, "accounts")[0]["balance USD"] == "-0.25"
+    run(url, "credit", "correct", "acme", "-0.00000001", *NOTE, code=2)
+    run(url, "credit", "refund", *NOTE, "--", "acme", "-1", code=2)
+    run(url, "credit", "correct", "acme", "-1", "--nte", "a slip", *NOTE, code=2)
+
+
 @pytest.mark.parametrize(
     "amount", ["0.00000001", "12.34567891", "0", "-0", "NaN", "Infinity", "ten", "1e30", "", "1,5"]
 )
