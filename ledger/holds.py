@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from psycopg import Connection, Cursor, Error
 
-from charging.holds import Account, HoldState, Kind, may_become
+from charging.holds import Account, HoldState, may_become
 from ledger.address import connect
 from ledger.admission import Answer, Ask, Decided, HoldRow
 from ledger.healing import heals
@@ -20,17 +20,6 @@ from ledger.queries import query
 
 Unknown: TypeAlias = Literal["open", "refuse"]
 _APPLICATION: Final = "billing-spend-guard"
-
-
-class AccountRow(msgspec.Struct, frozen=True, gc=False):
-    """An account as it is now, in credits; `available` None: without end."""
-
-    id: str
-    kind: Kind
-    balance: int
-    held: int
-    limit: int | None
-    available: int | None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -116,15 +105,6 @@ class Holds:
             cursor.execute(query("forget_holds"), {"days": days, "limit": limit})
         return cursor.rowcount
 
-    def account(self, name: str) -> AccountRow | None:
-        """Return an account as it is; None where nobody has opened it."""
-        with self._transaction() as cursor:
-            row = cursor.execute(query("find_account"), {"account": name}).fetchone()
-        if row is None:
-            return None
-        found = Account(*row[1:])
-        return AccountRow(name, found.kind, found.balance, found.held, found.limit, found.available)
-
     def figures(self) -> Figures:
         """Return what an operator wants to see of all holds and accounts."""
         with self._transaction() as cursor:
@@ -141,7 +121,7 @@ class Holds:
             # The pipeline ends last: then only is the commit known to have been one.
             with connection.pipeline(), connection.transaction(), connection.cursor() as cursor:
                 asked = {"role": self._role or "none"}
-                connection.execute(query("begin_credits"), asked)
+                connection.execute(query("begin_holds"), asked)
                 yield cursor
         except Error as error:
             if heals(error):
