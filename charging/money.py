@@ -36,6 +36,24 @@ def charge(response_cost_usd: Decimal, markup: Decimal) -> tuple[Decimal, int]:
     return charged_usd, int(credits_)
 
 
+def credits_of(usd: Decimal) -> int:
+    """Return an amount in credits. Raises `ValueError` where it is no whole number of them."""
+    try:
+        credits_ = _EXACT.multiply(usd, CREDITS_PER_USD)
+        whole = credits_.to_integral_exact(context=_EXACT)
+    except ArithmeticError:
+        raise ValueError(
+            f"{usd} is no whole number of credits: a US dollar has {CREDITS_PER_USD} of them, so "
+            "an amount has at most seven digits behind the point"
+        ) from None
+    return int(whole)
+
+
+def usd_of(credits_: int) -> Decimal:
+    """Return credits in US dollars, exactly, without zeros at the end."""
+    return Decimal(trimmed(_EXACT.divide(credits_, CREDITS_PER_USD)))
+
+
 def summed(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum, without zeros at its end.
 

@@ -3,15 +3,19 @@
 import gc
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from operator_cli.accounts import accounts
+from operator_cli.credit import credit
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
 from operator_cli.doctor import doctor
 from operator_cli.explain import explain
 from operator_cli.findings import findings
+from operator_cli.holds import holds
 from operator_cli.migrate import migrate
 from operator_cli.replay import replay
 from operator_cli.report import report
@@ -21,9 +25,20 @@ from operator_cli.terminal import examples
 from operator_cli.topics import topics
 from runtime import VERSION
 
+
+class FirstPage(TyperGroup):
+    """The commands alone: what options there are says the line of usage, and the page fits."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer keeps their types to itself
+        """Write the commands."""
+        self.format_commands(ctx, formatter)
+
+
 # Plain help: a page of text that fits a screen and goes through a pipe as it is.
 app = typer.Typer(
     name="billing",
+    cls=FirstPage,
+    options_metavar="[--version] [--help]",
     help="What became of LLM calls and what they cost; settles, replays and repairs.",
     epilog="Settings: docs/configuration.md. Exit codes: 0 fine, 1 failed, 2 wrong use.",
     no_args_is_help=True,
@@ -76,6 +91,14 @@ app.command(
     ),
 )(statement)
 app.command(
+    short_help="Show accounts of credits: balance, held, limit, available.",
+    epilog=examples("accounts", "accounts --account acme --json", "accounts --all --csv > all.csv"),
+)(accounts)
+app.command(
+    short_help="Show credits that calls hold, and what became of them.",
+    epilog=examples("holds --state held", "holds --account acme --limit 1000 --csv > holds.csv"),
+)(holds)
+app.command(
     short_help="Show what became of a call, and why.",
     epilog=examples(
         "explain 6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11",
@@ -83,6 +106,12 @@ app.command(
         "explain run-7f3a",
     ),
 )(explain)
+app.add_typer(
+    credit,
+    name="credit",
+    no_args_is_help=True,
+    short_help="Credits: grant, refund, write off, limit, list, audit.",
+)
 app.add_typer(
     deferred,
     name="deferred",

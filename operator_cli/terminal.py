@@ -9,6 +9,7 @@ import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from ledger.credits import CreditError
 from ledger.deferrals import SettlementError
 from ledger.findings import FindingError
 from ledger.healing import LedgerError, advice
@@ -82,7 +83,7 @@ def explained(found: Settings) -> Iterator[None]:
         fail(f"{said}. Check the KAFKA_* variables" if ours else said)
     except LedgerError as error:
         fail(advice(error))
-    except (SettlementError, FindingError) as error:
+    except (SettlementError, FindingError, CreditError) as error:
         fail(str(error))
 
 

@@ -21,6 +21,10 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ],
     ("spend",): [("--by", "team,day", *PERIOD)],
     ("statement",): [("nobody", "2026-11")],
+    ("accounts",): [(), ("--account", "nobody"), ("--all",)],
+    ("holds",): [(), ("--account", "nobody", "--state", "held")],
+    ("credit", "entries"): [("nobody",)],
+    ("credit", "audit"): [()],
     ("explain",): [("nobody-knows-it",)],
     ("deferred", "list"): [(), ("--settled",)],
     ("findings", "list"): [(), ("--closed",)],
@@ -36,6 +40,10 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
 }
 """Each command that prints rows, and arguments with which it finds none, or always some."""
 ONE_ROW = {
+    ("credit", "grant"),
+    ("credit", "limit"),
+    ("credit", "refund"),
+    ("credit", "write-off"),
     ("dead-letters", "show"),
     ("deferred", "settle"),
     ("deferred", "waive"),

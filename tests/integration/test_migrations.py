@@ -26,8 +26,10 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-ROLES = ("billing_consumer", "billing_reader", "billing_reconciler")
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015"
+ROLES = ("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard")
+REVISIONS = (
+    "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015"
+)
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +344,7 @@ def test_an_owner_whom_an_administrator_gave_the_roles_may_migrate_and_consume(
         name = sql.Identifier(owner)
         admin.execute(sql.SQL("ALTER ROLE {} NOCREATEROLE").format(name))
         admin.execute(
-            sql.SQL("GRANT billing_consumer, billing_reader, billing_reconciler TO {}").format(name)
+            sql.SQL("GRANT {} TO {}").format(sql.SQL(", ").join(map(sql.Identifier, ROLES)), name)
         )
     assert run(owner_url, "migrate") == (0, f"applied: {REVISIONS}")
     assert writes(owner_url)
@@ -428,8 +430,32 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     for table in ("reconciler_cursors", "reconciler_findings"):
         expected |= {("billing_reader", table, "SELECT")}
         expected |= {("billing_reconciler", table, "INSERT SELECT UPDATE")}
+    credit = ("credit_accounts", "credit_entries", "credit_holds", "credit_ledger")
+    expected |= {
+        (role, table, "SELECT")
+        for role in ("billing_reader", "billing_reconciler")
+        for table in credit
+    }
+    expected |= {
+        ("billing_consumer", "credit_accounts", "INSERT SELECT UPDATE"),
+        ("billing_consumer", "credit_entries", "INSERT SELECT"),
+        ("billing_consumer", "credit_holds", "SELECT"),
+        ("billing_consumer", "credit_ledger", "SELECT"),
+        ("billing_guard", "schema_migrations", "SELECT"),
+        ("billing_guard", "charge_receipts", "SELECT"),
+        ("billing_guard", "credit_accounts", "INSERT SELECT UPDATE"),
+        ("billing_guard", "credit_entries", "INSERT SELECT"),
+        ("billing_guard", "credit_holds", "DELETE INSERT SELECT UPDATE"),
+        ("billing_guard", "credit_ledger", "SELECT"),
+    }
     assert set(granted) == expected
     assert columns == [
+        ("billing_consumer", "credit_accounts", name)
+        for name in ("balance", "billing_account_id", "held", "kind", "limit", "opened_at")
+    ] + [
+        ("billing_consumer", "credit_holds", name)
+        for name in ("captured", "charge_receipt_id", "ended_at", "expires_at", "state")
+    ] + [
         ("billing_consumer", "deferred_calls", name)
         for name in ("resolution", "resolution_note", "resolved_at", "resolved_by", "result_key")
     ] + [
@@ -469,6 +495,20 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "DROP TRIGGER append_only ON billing.charge_receipts"),
         ("billing_consumer", "UPDATE billing.schema_migrations SET version_num = '0'"),
         ("billing_consumer", "INSERT INTO billing.reconciler_cursors DEFAULT VALUES"),
+        ("billing_reader", "UPDATE billing.credit_accounts SET balance = 0"),
+        ("billing_consumer", "UPDATE billing.credit_entries SET amount = 1"),
+        ("billing_consumer", "DELETE FROM billing.credit_entries"),
+        ("billing_consumer", "DELETE FROM billing.credit_accounts"),
+        ("billing_consumer", "INSERT INTO billing.credit_holds DEFAULT VALUES"),
+        ("billing_consumer", "UPDATE billing.credit_holds SET amount = 0"),
+        ("billing_guard", "UPDATE billing.credit_entries SET amount = 1"),
+        ("billing_guard", "DELETE FROM billing.credit_entries"),
+        ("billing_guard", "TRUNCATE billing.credit_entries"),
+        ("billing_guard", "DELETE FROM billing.credit_accounts"),
+        ("billing_guard", "ALTER TABLE billing.credit_entries DISABLE TRIGGER ALL"),
+        ("billing_guard", "INSERT INTO billing.charge_receipts DEFAULT VALUES"),
+        ("billing_guard", "UPDATE billing.deferred_calls SET resolution = 'x'"),
+        ("billing_reconciler", "UPDATE billing.credit_accounts SET balance = 0"),
         ("billing_reconciler", "INSERT INTO billing.charge_receipts DEFAULT VALUES"),
         ("billing_reconciler", "INSERT INTO billing.usage_units DEFAULT VALUES"),
         ("billing_reconciler", "UPDATE billing.deferred_calls SET resolution = 'x'"),

@@ -1,0 +1,306 @@
+"""Credits as a person sees and moves them: accounts, entries, holds, grants, limits, the audit.
+
+Receipts are debited where they are written, never here. All amounts are whole credits.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final, Literal, LiteralString, TypeAlias
+from uuid import UUID
+
+import msgspec
+from psycopg import Connection, Cursor, Error, errors, sql
+
+from ledger.address import connect
+from ledger.credit_audit import Imbalance, Undebited, imbalances, undebited
+from ledger.healing import heals
+from ledger.queries import query
+from schemas.text import identifier, storable
+
+MOST: Final = 4 * 10**18
+"""Largest amount, limit and balance: a balance and a limit together still fit a bigint."""
+
+Kind: TypeAlias = Literal["prepaid", "postpaid"]
+Reason: TypeAlias = Literal["grant", "refund", "write_off", "correction"]
+"""Of a movement that a person makes; other reasons are of receipts and payments."""
+Place: TypeAlias = tuple[datetime, UUID]
+
+
+class CreditError(Exception):
+    """What was asked for is refused; the text says why, and nothing was changed."""
+
+
+class UnknownAccountError(CreditError):
+    """Nobody has opened the account."""
+
+
+class ReferenceTakenError(CreditError):
+    """The reference stands for another movement already."""
+
+
+class AmountError(CreditError):
+    """The amount or the limit is none that can be posted or set."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who may spend how much. `limit` is how far below zero; None is without end."""
+
+    billing_account_id: str
+    kind: Kind
+    balance: int
+    held: int
+    limit: int | None
+    opened_at: datetime
+
+    @property
+    def available(self) -> int | None:
+        """What may still be held; None is without end."""
+        return None if self.limit is None else self.balance - self.held + self.limit
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A movement of credits, signed; `balance` is the account's behind it."""
+
+    id: int
+    billing_account_id: str
+    reason: str
+    reference: str
+    amount: int
+    balance: int
+    batch: int | None
+    receipts: int | None
+    person: str | None
+    note: str | None
+    created_at: datetime
+
+
+class Movement(msgspec.Struct, frozen=True):
+    """What a person moves; `reason` and `reference` together name it, whatever the account."""
+
+    billing_account_id: str
+    reason: Reason
+    reference: str
+    amount: int
+    person: str
+    note: str
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """The entry of a movement: `created` now or earlier; `opened` says that the account is new."""
+
+    entry: Entry
+    created: bool
+    opened: bool = False
+
+
+class HoldRow(msgspec.Struct, frozen=True):
+    """A hold as it stands. `captured` is what its receipt charged."""
+
+    id: UUID
+    billing_account_id: str
+    litellm_call_id: str
+    amount: int
+    state: str
+    run_id: str | None
+    attempt: int | None
+    model: str | None
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    charge_receipt_id: UUID | None
+    captured: int | None
+
+
+class Credits:
+    """The accounts of credits and what people do to them. Not safe for threads.
+
+    Everything raises `LedgerError`. After one that heals the next use connects anew.
+
+    Args:
+        database_url: of the ledger.
+        role: to act as; empty: the user of the URL.
+        application: what PostgreSQL shows of the connection.
+    """
+
+    def __init__(self, database_url: str, role: str, application: str) -> None:
+        self._url = database_url
+        self._role = role
+        self._application = application
+        self._connection: Connection[tuple[Any, ...]] | None = None
+
+    def account(self, name: str) -> Account | None:
+        """Return an account; None where nobody has opened it."""
+        with self._transaction() as cursor:
+            return _account(cursor, "find_credit_account", account=identifier(name))
+
+    def accounts(self, after: str, limit: int) -> list[Account]:
+        """Return accounts in the order of their names, from behind `after` on."""
+        asked = {"after": storable(after), "limit": limit}
+        with self._transaction() as cursor:
+            return [Account(*row) for row in cursor.execute(query("list_credit_accounts"), asked)]
+
+    def entries(self, name: str, before: int | None, limit: int) -> list[Entry]:
+        """Return the entries of an account, the newest first, from below the id `before` on."""
+        asked = {"account": identifier(name), "before": before, "limit": limit}
+        with self._transaction() as cursor:
+            return [Entry(*row) for row in cursor.execute(query("list_credit_entries"), asked)]
+
+    def holds(
+        self, name: str | None, state: str | None, before: Place | None, limit: int
+    ) -> list[HoldRow]:
+        """Return holds, the newest first: of an account and in a state, where they are named.
+
+        `before` is the `created_at` and `id` of the last one of the page before.
+        """
+        created_at, hold = before or (None, None)
+        account = None if name is None else identifier(name)
+        asked = {"account": account, "state": state, "created_at": created_at, "id": hold}
+        with self._transaction() as cursor:
+            found = cursor.execute(query("list_credit_holds"), asked | {"limit": limit})
+            return [HoldRow(*row) for row in found]
+
+    def post(self, movement: Movement, unknown: Literal["open", "refuse"]) -> Posted:
+        """Move credits once, however often it is asked for with one reason and reference.
+
+        Args:
+            movement: a grant, a refund and a write-off add credits; a correction does either.
+            unknown: whether a grant opens an account that is unknown, prepaid. Nothing else does:
+                there is nothing to refund or to correct in an account without an entry.
+
+        Raises:
+            ReferenceTakenError: the reference stands for another account or amount.
+            UnknownAccountError: the account is unknown, and is not opened.
+            AmountError: the amount has the wrong sign, or the balance would be out of range.
+        """
+        _check(movement)
+        asked: dict[str, Any] = {
+            "account": identifier(movement.billing_account_id),
+            "reason": movement.reason,
+            "reference": identifier(movement.reference),
+            "amount": movement.amount,
+            "person": storable(movement.person),
+            "note": storable(movement.note),
+        }
+        if earlier := self._earlier(asked):
+            return earlier
+        opens = unknown == "open" and movement.reason == "grant"
+        try:
+            with self._transaction() as cursor:
+                return _post(cursor, asked, opens=opens)
+        except errors.UniqueViolation:
+            # Another session was faster with the reference, and has committed.
+            if earlier := self._earlier(asked):
+                return earlier
+            raise
+        except errors.NumericValueOutOfRange as error:
+            raise AmountError(_too_much(asked["account"])) from error
+
+    def open_account(self, name: str, kind: Kind, limit: int | None) -> Account | None:
+        """Open an account without credits; return None where it is open already.
+
+        `limit` is that of a postpaid account, None without end; a prepaid one has none. Raises
+        `AmountError` for another.
+        """
+        return self._kept("open_credit_account", name, kind, limit)
+
+    def set_limit(self, name: str, kind: Kind, limit: int | None) -> Account:
+        """Change how an account pays. Its holds and balance stand, below the new limit too.
+
+        Raises `UnknownAccountError`, and `AmountError` as `open_account` does.
+        """
+        if changed := self._kept("limit_credit_account", name, kind, limit):
+            return changed
+        raise UnknownAccountError(_unknown(name))
+
+    def audit(self) -> list[Imbalance]:
+        """Return what does not add up, all of it at one moment of the ledger."""
+        with self._transaction("begin_credit_audit") as cursor:
+            return imbalances(cursor)
+
+    def undebited(self) -> Undebited:
+        """Return the receipts that belong to no debit. That is no fault."""
+        with self._transaction("begin_credit_audit") as cursor:
+            return undebited(cursor)
+
+    def close(self) -> None:
+        """Drop the connection; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _earlier(self, asked: dict[str, Any]) -> Posted | None:
+        with self._transaction() as cursor:
+            row = cursor.execute(query("find_credit_entry"), asked).fetchone()
+        if row is None:
+            return None
+        entry = Entry(*row)
+        if (entry.billing_account_id, entry.amount) != (asked["account"], asked["amount"]):
+            raise ReferenceTakenError(
+                f"reference {entry.reference!r} stands for a {entry.reason} of {entry.amount} "
+                f"credits to {entry.billing_account_id!r} already, of {entry.created_at}"
+            )
+        return Posted(entry, created=False)
+
+    def _kept(self, name: str, account: str, kind: Kind, limit: int | None) -> Account | None:
+        if kind == "prepaid" and limit:
+            raise AmountError("a prepaid account has no limit: it never goes below zero")
+        if limit is not None and not 0 <= limit <= MOST:
+            raise AmountError(f"a limit is from 0 to {MOST} credits, not {limit}")
+        kept = 0 if kind == "prepaid" else limit
+        with self._transaction() as cursor:
+            return _account(cursor, name, account=identifier(account), kind=kind, limit=kept)
+
+    @contextmanager
+    def _transaction(self, beginning: LiteralString = "begin_credits") -> Iterator[Cursor[Any]]:
+        if self._connection is None:
+            self._connection = connect(self._url, self._application, autocommit=True)
+        connection = self._connection
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(query(beginning))
+                if self._role:
+                    role = sql.Identifier(self._role)
+                    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+                yield cursor
+        except Error as error:
+            if heals(error):
+                self.close()
+            raise
+
+
+def _check(movement: Movement) -> None:
+    if movement.reason != "correction" and movement.amount < 0:
+        raise AmountError(f"a {movement.reason} adds credits: {movement.amount} takes them")
+    if not movement.amount or abs(movement.amount) > MOST:
+        raise AmountError(f"an amount is from 1 to {MOST} credits, not {movement.amount}")
+
+
+def _post(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool) -> Posted:
+    """Post in the transaction of `cursor`, which ends with it where this raises."""
+    opened = False
+    row = cursor.execute(query("post_credit_entry"), asked).fetchone()
+    if row is None and opens:
+        asked_to_open = {"account": asked["account"], "kind": "prepaid", "limit": 0}
+        # None comes back where another session has opened it since.
+        opened = cursor.execute(query("open_credit_account"), asked_to_open).fetchone() is not None
+        row = cursor.execute(query("post_credit_entry"), asked).fetchone()
+    if row is None:
+        raise UnknownAccountError(_unknown(asked["account"]))
+    entry = Entry(*row)
+    if abs(entry.balance) > MOST:
+        raise AmountError(_too_much(entry.billing_account_id))
+    return Posted(entry, created=True, opened=opened)
+
+
+def _account(cursor: Cursor[Any], name: str, **asked: object) -> Account | None:
+    row = cursor.execute(query(name), asked).fetchone()
+    return Account(*row) if row else None
+
+
+def _unknown(name: str) -> str:
+    return f"no account {name!r}: a grant opens one, and so does `billing credit limit`"
+
+
+def _too_much(name: str) -> str:
+    return f"the balance of {name!r} would be over {MOST} credits, or as far below zero"

@@ -1,0 +1,273 @@
+"""The commands for credits: grant, refund, write off, limit, entries, audit."""
+
+import getpass
+from typing import Annotated, Final
+from uuid import uuid4
+
+import typer
+
+from ledger.credits import (
+    Account,
+    Credits,
+    Entry,
+    Kind,
+    Movement,
+    Posted,
+    Reason,
+)
+from ledger.healing import LedgerError
+from operator_cli.accounts import credits_at
+from operator_cli.amount import credits_in, spelled, usd
+from operator_cli.tables import Csv, Form, Json, form_of, remark, show, tell
+from operator_cli.terminal import DATABASE, err, examples, explained, fail, settings
+from runtime.rows import Listing, Row
+
+credit = typer.Typer(
+    help="Credits of accounts: grant, refund, write off, limit, list, audit.",
+    epilog=examples('credit grant acme 100 --note "order 4711"', "credit audit"),
+)
+
+_ENTRY: Final = (
+    "id", "account", "reason", "amount", "amount USD", "balance", "balance USD", "reference",
+    "receipts", "by", "note", "created_at",
+)  # fmt: skip
+_IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
+
+Named = Annotated[str, typer.Argument(help="The account, as receipts name it.")]
+Amount = Annotated[str, typer.Argument(help="US dollars, such as 12.50 or 0.0000001.")]
+Note = Annotated[
+    str, typer.Option("--note", "--reason", help="Why; stored with it.", show_default=False)
+]
+By = Annotated[str, typer.Option(help="Who decides this. Default: the user of the shell.")]
+Reference = Annotated[
+    str,
+    typer.Option(help="What names the movement: with the same one it is made once. Default: new."),
+]
+
+
+@credit.command(
+    epilog=examples(
+        'credit grant acme 100 --note "order 4711" --reference order-4711',
+        'credit grant acme 0.5 --reason "trial" --by ada --json',
+    )
+)
+def grant(
+    account: Named,
+    amount: Amount,
+    *,
+    note: Note,
+    by: By = "",
+    reference: Reference = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Give an account credits. One that is unknown is opened, prepaid."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    _post("grant", account, amount, (note, by, reference), form)
+
+
+@credit.command(
+    epilog=examples('credit refund acme 2.25 --note "calls of 3 November failed" --reference t-17')
+)
+def refund(
+    account: Named,
+    amount: Amount,
+    *,
+    note: Note,
+    by: By = "",
+    reference: Reference = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Give an account back what it was charged. No receipt changes."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    _post("refund", account, amount, (note, by, reference), form)
+
+
+@credit.command(
+    name="write-off", epilog=examples('credit write-off acme 10 --note "insolvent" --by ada')
+)
+def write_off(
+    account: Named,
+    amount: Amount,
+    *,
+    note: Note,
+    by: By = "",
+    reference: Reference = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Take a debt that nobody will pay off an account: its balance rises."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    _post("write_off", account, amount, (note, by, reference), form)
+
+
+@credit.command(
+    name="limit",
+    epilog=examples(
+        "credit limit acme --prepaid",
+        "credit limit acme --postpaid --limit 500",
+        "credit limit acme --postpaid --no-limit --json",
+    ),
+)
+def set_limit(
+    account: Named,
+    *,
+    prepaid: Annotated[bool, typer.Option("--prepaid", help="Never below zero.")] = False,
+    postpaid: Annotated[
+        bool, typer.Option("--postpaid", help="Below zero: to --limit, or with --no-limit.")
+    ] = False,
+    limit: Annotated[
+        str | None, typer.Option(help="How far below zero holds may take it, US dollars.")
+    ] = None,
+    no_limit: Annotated[bool, typer.Option("--no-limit", help="Without end.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Say how an account pays. One that is unknown is opened, without credits.
+
+    It counts from the next call on; what calls hold already stands.
+    """
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    if prepaid == postpaid:
+        fail("say one of --prepaid and --postpaid", 2)
+    if prepaid and (limit is not None or no_limit):
+        fail("a prepaid account has no limit: it never goes below zero", 2)
+    if postpaid and (limit is not None) == no_limit:
+        fail("of a post-paid account, say one of --limit and --no-limit", 2)
+    credits_ = None if limit is None else credits_in(limit)
+    found = settings(DATABASE)
+    with explained(found), credits_at(found) as kept:
+        done, changed = _set(kept, _name(account), "prepaid" if prepaid else "postpaid", credits_)
+    pays = (
+        "prepaid"
+        if prepaid
+        else "post-paid, "
+        + (
+            "without a limit"
+            if changed.limit is None
+            else f"to {spelled(changed.limit)} below zero"
+        )
+    )
+    row = {
+        "account": changed.billing_account_id,
+        "done": done,
+        "kind": changed.kind,
+        "limit": changed.limit,
+        "limit USD": usd(changed.limit),
+    }
+    tell(f"{done} {changed.billing_account_id}: {pays}", row, form)
+
+
+@credit.command(
+    epilog=examples("credit entries acme", "credit entries acme --limit 1000 --csv > acme.csv")
+)
+def entries(
+    account: Named,
+    *,
+    before: Annotated[int | None, typer.Option(help="Only those with an id below this.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Show every movement of an account's credits, the newest first.
+
+    A charge_receipt is the debit of a batch of receipts; the view billing.credit_ledger shows
+    these one by one.
+    """
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    found = settings(DATABASE)
+    with explained(found), credits_at(found) as kept:
+        listed = kept.entries(account, before, limit + 1)
+        known = bool(listed) or kept.account(account) is not None
+    shown = listed[:limit]
+    show("Entries, the newest first", Listing(_ENTRY, [_row(one) for one in shown]), form)
+    if not known:
+        remark(f"nobody has opened an account {account!r}", form)
+    if len(shown) < len(listed):
+        remark(f"there are more: --before {shown[-1].id}", form)
+
+
+@credit.command(epilog=examples("credit audit", "credit audit --json"))
+def audit(*, as_json: Json = False, as_csv: Csv = False) -> None:
+    """Ask whether each balance is the sum of its entries. Exit code 1: one is not.
+
+    And whether what is held is the sum of the open holds, and each debit that of its receipts.
+    """
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    found = settings(DATABASE)
+    with explained(found), credits_at(found) as kept:
+        wrong, undebited = kept.audit(), kept.undebited()
+    rows = [
+        {
+            "account": one.billing_account_id,
+            "figure": one.figure,
+            "batch": one.batch,
+            "stands": one.stands,
+            "should be": one.should_be,
+            "difference USD": usd(one.stands - one.should_be),
+        }
+        for one in wrong
+    ]
+    show("Figures that are not the sum of their rows", Listing(_IMBALANCE, rows), form)
+    if undebited.receipts:
+        remark(
+            f"{undebited.receipts} receipts of {spelled(undebited.credits)} belong to no debit, "
+            "such as those from before there were credits",
+            form,
+        )
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _post(
+    reason: Reason, account: str, amount: str, said: tuple[str, str, str], form: Form
+) -> None:
+    note, by, reference = said
+    credits_ = credits_in(amount)
+    if not credits_:
+        fail("an amount of 0 moves nothing", 2)
+    who, key = by or getpass.getuser(), reference or str(uuid4())
+    movement = Movement(_name(account), reason, key, credits_, who, note)
+    found = settings(DATABASE)
+    with explained(found), credits_at(found) as kept:
+        try:
+            posted = kept.post(movement, "open")
+        except LedgerError:
+            # Whether it was committed may not be known.
+            err.print(f"to ask for it again, and not for a second one: --reference {key}")
+            raise
+    entry = posted.entry
+    done = "posted" if posted.created else "posted already"
+    row = {"done": done, **_row(entry)}
+    opened = "; the account is new: prepaid" if posted.opened else ""
+    tell(
+        f"{done}: {reason} of {spelled(entry.amount)} to {entry.billing_account_id}, reference "
+        f"{entry.reference}; balance {_behind(posted)}{spelled(entry.balance)}{opened}",
+        row,
+        form,
+    )
+
+
+def _behind(posted: Posted) -> str:
+    return "" if posted.created else "then was "
+
+
+def _set(kept: Credits, name: str, kind: Kind, limit: int | None) -> tuple[str, Account]:
+    if opened := kept.open_account(name, kind, limit):
+        return "opened", opened
+    return "changed", kept.set_limit(name, kind, limit)
+
+
+def _name(account: str) -> str:
+    if not account.strip():
+        fail("an account has a name", 2)
+    return account
+
+
+def _row(one: Entry) -> Row:
+    values = (
+        one.id, one.billing_account_id, one.reason, one.amount, usd(one.amount), one.balance,
+        usd(one.balance), one.reference, one.receipts, one.person, one.note, one.created_at,
+    )  # fmt: skip
+    return dict(zip(_ENTRY, values, strict=True))
