@@ -19,7 +19,7 @@ from ledger.healing import heals
 from ledger.queries import query
 
 Unknown: TypeAlias = Literal["open", "refuse"]
-_APPLICATION: Final = "billing-spend-guard"
+APPLICATION: Final = "billing-spend-guard"
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ class Holds:
     def _transaction(self) -> Iterator[Cursor[Any]]:
         """Open a transaction whose statements go out without a wait for the ones before."""
         if self._connection is None:
-            self._connection = connect(self._url, _APPLICATION, autocommit=True)
+            self._connection = connect(self._url, APPLICATION, autocommit=True)
         connection = self._connection
         try:
             # The pipeline ends last: then only is the commit known to have been one.

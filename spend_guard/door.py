@@ -82,7 +82,6 @@ def routed(raw_path: bytes) -> tuple[str, str]:
         return path, "other"
     account = path.removeprefix(ACCOUNTS)
     route = "entries" if account.endswith(_ENTRIES) else "account"
-    # Twice: the one that the framework takes off again, and that of the segment.
     name = unquote_to_bytes(account.removesuffix(_ENTRIES)).decode("utf-8", "replace")
     segment = quote(name, safe="")
     return f"{ACCOUNTS}{segment}{_ENTRIES if route == 'entries' else ''}", route

@@ -54,6 +54,7 @@ class Placing:
         self._clock = clock
         self._waiting = deque[_Waiting]()
         self._lanes = set[asyncio.Task[None]]()
+        self._open = 0
 
     async def place(self, ask: Ask) -> Answer:
         """Return the answer to an ask. Raises `BusyError` and `AwayError`."""
@@ -76,25 +77,37 @@ class Placing:
         one = _Waiting(ask, began, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         metrics.WAITING.set(len(self._waiting))
-        if len(self._lanes) < self._bounds.lanes:
+        if self._open < self._bounds.lanes:
+            self._open += 1
             lane = asyncio.create_task(self._lane())
+            # A loop holds its tasks weakly.
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
         return await one.answer
 
     async def _lane(self) -> None:
-        while batch := self._taken():
-            metrics.BATCH_ASKS.observe(len(batch))
-            asks = [one.ask for one in batch]
-            try:
-                answers = await self._books.ask(partial(_place, asks, self._unknown))
-            except AwayError as error:
-                for one in batch:
-                    _fail(one, error)
-                continue
+        try:
+            while batch := self._taken():
+                await self._answer(batch)
+        finally:
+            # Before anybody is told: whoever asks then opens another one.
+            self._open -= 1
+
+    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+        metrics.BATCH_ASKS.observe(len(batch))
+        asks = [one.ask for one in batch]
+        try:
+            answers = await self._books.ask(partial(_place, asks, self._unknown))
             for one, answer in zip(batch, answers, strict=True):
                 if not one.answer.done():
                     one.answer.set_result(answer)
+        except AwayError as error:
+            for one in batch:
+                _fail(one, error)
+        finally:
+            # A defect of ours ends the lane, and nobody waits for it.
+            for one in batch:
+                _fail(one, AwayError())
 
     def _taken(self) -> list[_Waiting]:
         """Return what waits, up to a batch; who has waited for too long is refused."""
