@@ -70,8 +70,7 @@ COPY reconciler reconciler
 COPY spend_guard spend_guard
 # The root file system may be read-only, so bytecode is written now or never. A new volume of Docker's takes its owner
 # from the directory it is mounted on: that is the spool's, in the compose file.
-RUN python -m compileall -q schemas runtime charging ledger producer_gateway consumer operator_cli reconciler \
-    spend_guard \
+RUN python -m compileall -q schemas runtime charging ledger producer_gateway consumer operator_cli reconciler spend_guard \
     && install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/billing-spool
 # Numeric, so that Kubernetes can see that it is not root; the files stay root's and unwritable.
 USER 65532:65532
