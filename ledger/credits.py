@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, Literal, LiteralString, TypeAlias
-from uuid import UUID
 
 import msgspec
 from psycopg import Connection, Cursor, Error, errors, sql
@@ -15,6 +14,7 @@ from psycopg import Connection, Cursor, Error, errors, sql
 from ledger.address import connect
 from ledger.credit_audit import Imbalance, Undebited, imbalances, undebited
 from ledger.healing import heals
+from ledger.hold_listing import HoldRow, Place, listed_holds
 from ledger.queries import query
 from schemas.text import identifier, storable
 
@@ -24,7 +24,6 @@ MOST: Final = 4 * 10**18
 Kind: TypeAlias = Literal["prepaid", "postpaid"]
 Reason: TypeAlias = Literal["grant", "refund", "write_off", "correction"]
 """Of a movement that a person makes; other reasons are of receipts and payments."""
-Place: TypeAlias = tuple[datetime, UUID]
 
 
 class CreditError(Exception):
@@ -94,33 +93,11 @@ class Posted(msgspec.Struct, frozen=True):
     opened: bool = False
 
 
-class HoldRow(msgspec.Struct, frozen=True):
-    """A hold as it stands. `captured` is what its receipt charged."""
-
-    id: UUID
-    billing_account_id: str
-    litellm_call_id: str
-    amount: int
-    state: str
-    run_id: str | None
-    attempt: int | None
-    model: str | None
-    created_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None
-    charge_receipt_id: UUID | None
-    captured: int | None
-
-
 class Credits:
     """The accounts of credits and what people do to them. Not safe for threads.
 
-    Everything raises `LedgerError`. After one that heals the next use connects anew.
-
-    Args:
-        database_url: of the ledger.
-        role: to act as; empty: the user of the URL.
-        application: what PostgreSQL shows of the connection.
+    An empty `role` is the user of the URL. Everything raises `LedgerError`; after one that heals
+    the next use connects anew.
     """
 
     def __init__(self, database_url: str, role: str, application: str) -> None:
@@ -136,8 +113,8 @@ class Credits:
 
     def accounts(self, after: str, limit: int) -> list[Account]:
         """Return accounts in the order of their names, from behind `after` on."""
-        asked = {"after": storable(after), "limit": limit}
         with self._transaction() as cursor:
+            asked = {"after": storable(after), "limit": limit}
             return [Account(*row) for row in cursor.execute(query("list_credit_accounts"), asked)]
 
     def entries(self, name: str, before: int | None, limit: int) -> list[Entry]:
@@ -153,12 +130,9 @@ class Credits:
 
         `before` is the `created_at` and `id` of the last one of the page before.
         """
-        created_at, hold = before or (None, None)
-        account = None if name is None else identifier(name)
-        asked = {"account": account, "state": state, "created_at": created_at, "id": hold}
         with self._transaction() as cursor:
-            found = cursor.execute(query("list_credit_holds"), asked | {"limit": limit})
-            return [HoldRow(*row) for row in found]
+            account = None if name is None else identifier(name)
+            return listed_holds(cursor, account, state, before, limit)
 
     def post(self, movement: Movement, unknown: Literal["open", "refuse"]) -> Posted:
         """Move credits once, however often it is asked for with one reason and reference.
@@ -236,10 +210,7 @@ class Credits:
             return None
         entry = Entry(*row)
         if (entry.billing_account_id, entry.amount) != (asked["account"], asked["amount"]):
-            raise ReferenceTakenError(
-                f"reference {entry.reference!r} stands for a {entry.reason} of {entry.amount} "
-                f"credits to {entry.billing_account_id!r} already, of {entry.created_at}"
-            )
+            raise ReferenceTakenError(_taken(entry))
         return Posted(entry, created=False)
 
     def _kept(self, name: str, account: str, kind: Kind, limit: int | None) -> Account | None:
@@ -281,9 +252,9 @@ def _post(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool) -> Posted:
     opened = False
     row = cursor.execute(query("post_credit_entry"), asked).fetchone()
     if row is None and opens:
-        asked_to_open = {"account": asked["account"], "kind": "prepaid", "limit": 0}
         # None comes back where another session has opened it since.
-        opened = cursor.execute(query("open_credit_account"), asked_to_open).fetchone() is not None
+        prepaid = {"account": asked["account"], "kind": "prepaid", "limit": 0}
+        opened = cursor.execute(query("open_credit_account"), prepaid).fetchone() is not None
         row = cursor.execute(query("post_credit_entry"), asked).fetchone()
     if row is None:
         raise UnknownAccountError(_unknown(asked["account"]))
@@ -296,6 +267,13 @@ def _post(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool) -> Posted:
 def _account(cursor: Cursor[Any], name: str, **asked: object) -> Account | None:
     row = cursor.execute(query(name), asked).fetchone()
     return Account(*row) if row else None
+
+
+def _taken(entry: Entry) -> str:
+    return (
+        f"reference {entry.reference!r} stands for a {entry.reason} of {entry.amount} credits "
+        f"to {entry.billing_account_id!r} already, of {entry.created_at}"
+    )
 
 
 def _unknown(name: str) -> str:

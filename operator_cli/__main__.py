@@ -38,7 +38,6 @@ class FirstPage(TyperGroup):
 app = typer.Typer(
     name="billing",
     cls=FirstPage,
-    options_metavar="[--version] [--help]",
     help="What became of LLM calls and what they cost; settles, replays and repairs.",
     epilog="Settings: docs/configuration.md. Exit codes: 0 fine, 1 failed, 2 wrong use.",
     no_args_is_help=True,
@@ -54,7 +53,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - how an option's callback i
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(options_metavar="[--version] [--help]")
 def billing(
     version: Annotated[
         bool,
@@ -110,7 +109,7 @@ app.add_typer(
     credit,
     name="credit",
     no_args_is_help=True,
-    short_help="Credits: grant, refund, write off, limit, list, audit.",
+    short_help="Credits: grant, refund, correct, limit, list, audit.",
 )
 app.add_typer(
     deferred,

@@ -10,15 +10,18 @@ from operator_cli.terminal import fail
 _MOST: Final = usd_of(MOST)
 
 
-def credits_in(text: str) -> int:
-    """Read US dollars as credits, 0 or more; ends the command with 2 where it is no such amount."""
+def credits_in(text: str, *, signed: bool = False) -> int:
+    """Read US dollars as credits; ends the command with 2 where it is no such amount.
+
+    Below zero only where `signed`.
+    """
     try:
         usd = Decimal(text)
     except InvalidOperation:
         fail(f"an amount is US dollars such as 12.50, not {text!r}", 2)
-    if not usd.is_finite() or usd < 0:
-        fail(f"an amount of US dollars is never below zero, nor without end: {text!r}", 2)
-    if usd > _MOST:
+    if not usd.is_finite() or (usd < 0 and not signed):
+        fail(f"an amount of US dollars is never below zero here, nor without end: {text!r}", 2)
+    if abs(usd) > _MOST:
         fail(f"an amount is at most {_MOST} US dollars", 2)
     try:
         return credits_of(usd)

@@ -1,4 +1,4 @@
-"""The commands for credits: grant, refund, write off, limit, entries, audit."""
+"""The commands for credits: grant, refund, write off, correct, limit, entries, audit."""
 
 import getpass
 from typing import Annotated, Final
@@ -23,7 +23,7 @@ from operator_cli.terminal import DATABASE, err, examples, explained, fail, sett
 from runtime.rows import Listing, Row
 
 credit = typer.Typer(
-    help="Credits of accounts: grant, refund, write off, limit, list, audit.",
+    help="Credits of accounts: grant, refund, write off, correct, limit, list, audit.",
     epilog=examples('credit grant acme 100 --note "order 4711"', "credit audit"),
 )
 
@@ -33,8 +33,10 @@ _ENTRY: Final = (
 )  # fmt: skip
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
-Named = Annotated[str, typer.Argument(help="The account, as receipts name it.")]
-Amount = Annotated[str, typer.Argument(help="US dollars, such as 12.50 or 0.0000001.")]
+Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
+Amount = Annotated[
+    str, typer.Argument(metavar="AMOUNT", help="US dollars, such as 12.50 or 0.0000001.")
+]
 Note = Annotated[
     str, typer.Option("--note", "--reason", help="Why; stored with it.", show_default=False)
 ]
@@ -97,9 +99,30 @@ def write_off(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Take a debt that nobody will pay off an account: its balance rises."""
+    """Take a debt off an account that nobody will pay: its balance rises."""
     form = form_of(as_json=as_json, as_csv=as_csv)
     _post("write_off", account, amount, (note, by, reference), form)
+
+
+@credit.command(
+    name="correct",
+    # An amount below zero is no option.
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples('credit correct acme -50 --note "granted to the wrong account"'),
+)
+def correct(
+    account: Named,
+    amount: Amount,
+    *,
+    note: Note,
+    by: By = "",
+    reference: Reference = "",
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Put right what was posted by mistake: AMOUNT may be below zero."""
+    form = form_of(as_json=as_json, as_csv=as_csv)
+    _post("correction", account, amount, (note, by, reference), form)
 
 
 @credit.command(
@@ -224,7 +247,7 @@ def _post(
     reason: Reason, account: str, amount: str, said: tuple[str, str, str], form: Form
 ) -> None:
     note, by, reference = said
-    credits_ = credits_in(amount)
+    credits_ = credits_in(amount, signed=reason == "correction")
     if not credits_:
         fail("an amount of 0 moves nothing", 2)
     who, key = by or getpass.getuser(), reference or str(uuid4())

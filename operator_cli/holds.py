@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from ledger.credits import HoldRow
+from ledger.hold_listing import HoldRow
 from operator_cli.accounts import credits_at
 from operator_cli.amount import usd
 from operator_cli.tables import Csv, Json, form_of, show

@@ -40,6 +40,7 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
 }
 """Each command that prints rows, and arguments with which it finds none, or always some."""
 ONE_ROW = {
+    ("credit", "correct"),
     ("credit", "grant"),
     ("credit", "limit"),
     ("credit", "refund"),

@@ -78,10 +78,7 @@ FOREIGN: Final = {
     "KAFKA_PORT",  # what Kubernetes would invent
 }
 TABLES: Final = {
-    "billing_consumer",
-    "billing_guard",
-    "billing_reader",
-    "billing_reconciler",
+    *("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard"),
     "deferred_calls",
 }
 

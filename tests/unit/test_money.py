@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging.money import CREDITS_PER_USD, charge
+from charging.money import CREDITS_PER_USD, charge, credits_of, usd_of
 from schemas.receipt import plain
 from tests.inputs.callbacks import charged, costing, policy
 
@@ -87,3 +87,23 @@ def test_plain_notation_keeps_every_digit(cost: Decimal) -> None:
     text = plain(cost)
     assert "E" not in text.upper()
     assert Decimal(text).as_tuple() == cost.as_tuple()
+
+
+@given(credits_=st.integers(-(10**19), 10**19))
+def test_MONEY_IS_EXACT_credits_are_dollars_and_back(credits_: int) -> None:
+    usd = usd_of(credits_)
+    assert Fraction(usd) * CREDITS_PER_USD == credits_
+    assert credits_of(usd) == credits_
+
+
+@pytest.mark.parametrize(
+    ("credits_", "text"), [(1, "0.0000001"), (-25, "-0.0000025"), (10**8, "10"), (0, "0")]
+)
+def test_credits_are_told_in_plain_dollars(credits_: int, text: str) -> None:
+    assert plain(usd_of(credits_)) == text
+
+
+@pytest.mark.parametrize("usd", ["0.00000001", "1.23456789", "1e-60", "1e-5000", "-0.00000015"])
+def test_dollars_that_are_no_whole_number_of_credits_are_refused(usd: str) -> None:
+    with pytest.raises(ValueError, match="at most seven digits"):
+        credits_of(Decimal(usd))
