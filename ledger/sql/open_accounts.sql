@@ -1,4 +1,5 @@
 INSERT INTO billing.credit_accounts (billing_account_id, kind)
-SELECT json_array_elements_text(%(accounts)s), 'postpaid'
-ORDER BY 1
+SELECT asked.account, 'postpaid'
+FROM json_array_elements_text(%(accounts)s) AS asked (account)
+ORDER BY asked.account COLLATE "C"
 ON CONFLICT DO NOTHING
