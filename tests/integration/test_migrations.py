@@ -27,7 +27,9 @@ from tests.waiting import NET_SECONDS, Stopwatch, eventually
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 ROLES = ("billing_consumer", "billing_reader", "billing_reconciler")
-REVISIONS = "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015"
+REVISIONS = (
+    "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015"
+)
 
 
 @pytest.fixture(scope="module")
