@@ -107,7 +107,9 @@ class Installation:
     def call(self, kind: str, account: str, **changed: object) -> httpx.Response:
         """Make a call for an account, and read its whole answer."""
         route, body = CALLS[kind]
-        headers = {"Authorization": f"Bearer {self.proxy.key}", END_USER: account}
+        headers = {"Authorization": f"Bearer {self.proxy.key}"}
+        if account:
+            headers[END_USER] = account
         spend_logs = changed.pop("spend_logs", None)
         if spend_logs is not None:
             headers[SPEND_LOGS] = json.dumps(spend_logs)
@@ -179,6 +181,12 @@ def hold_in(callback: dict[str, Any]) -> object:
     return (callback["metadata"]["spend_logs_metadata"] or {}).get("billing_hold")
 
 
+def leaves(said: dict[str, Any]) -> list[object]:
+    """The values in an object of objects."""
+    parts = [leaves(part) if isinstance(part, dict) else [part] for part in said.values()]
+    return [value for part in parts for value in part]
+
+
 @pytest.mark.parametrize("kind", CALLS)
 def test_the_hold_of_a_call_comes_back_with_its_callback(
     proxy: Installation, account: str, kind: str
@@ -223,6 +231,31 @@ def test_a_hold_that_a_client_names_in_its_body_is_overwritten(
         (callback,) = proxy.callbacks_of(customer)
         assert hold_in(callback) == proxy.guard.made[customer]
         assert proxy.guard.holds_asked(customer)[0]["run_id"] == "run-1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("chat", {"user": "acme-user"}),
+        ("responses", {"user": "acme-of-responses"}),
+        ("messages", {"metadata": {"user_id": "acme-of-messages"}}),
+    ],
+)
+def test_the_account_that_is_asked_about_is_the_end_user_of_the_callback(
+    proxy: Installation, kind: str, said: dict[str, Any]
+) -> None:
+    assert proxy.call(kind, "", **said).is_success
+
+    (account,) = (str(part) for part in leaves(said))
+    assert len(proxy.guard.holds_asked(account)) == 1
+    (callback,) = proxy.callbacks_of(account)
+    assert hold_in(callback) == proxy.guard.made[account]
+
+
+def test_a_call_that_names_nobody_is_asked_about_as_unattributed(proxy: Installation) -> None:
+    assert proxy.call("chat", "").is_success
+
+    assert proxy.guard.holds_asked("unattributed")
 
 
 def test_an_account_with_plenty_is_not_asked_about_again_and_names_no_hold(
