@@ -60,6 +60,9 @@ KEPT_HOLDS: Final = 10_000
 KEPT_MODELS: Final = 1_000
 PRICE_SECONDS: Final = 60.0
 LINE_SECONDS: Final = 1.0
+"""No more than one line of a kind in the log is written in this time."""
+PLUGIN_FAULT: Final = "plugin_"
+"""How the reasons begin that are faults of this file."""
 MOST_RELEASES: Final = 100
 """How many releases may be under way; a hold beyond them is left to expire."""
 
@@ -275,22 +278,24 @@ def spend_logs_of(data: Mapping[str, Any]) -> object:
     return found[0] if found else None
 
 
-def put_hold(data: dict[str, Any], hold: str | None) -> None:
+def put_hold(data: Mapping[str, Any], hold: str | None) -> bool:
     """Write the hold of a request wherever its callback may be read from; None takes all away.
 
     The objects that hold the metadata are changed in place, as LiteLLM has references to them.
     What they say of the run is copied: LiteLLM may have taken it out of the key that all calls of
     a client share.
+
+    Returns:
+        Whether it comes back. It does not where the proxy passes the client's body on as it is:
+        a provider would refuse what it does not know.
     """
     boxes = boxes_of(data)
-    of_proxy = [box for box in boxes if _is_of_proxy(box)] or boxes[:1]
-    if hold is not None and not boxes:
-        data["metadata"] = {SPEND_LOGS: {HOLD: hold}}
     for box in boxes:
-        _put(box, hold, makes=any(box is one for one in of_proxy))
+        _put(box, hold, makes=_is_of_proxy(box))
         requester = box.get("requester_metadata")
         if isinstance(requester, dict):
             _put(requester, hold, makes=False)
+    return any(map(_is_of_proxy, boxes))
 
 
 def _put(box: dict[str, Any], hold: str | None, *, makes: bool) -> None:
@@ -414,6 +419,8 @@ def prices_of(model: str) -> Prices:
 def _deployment_prices(model: str, deployment: Mapping[str, Any]) -> Prices:
     own, info = deployment.get("litellm_params") or {}, deployment.get("model_info") or {}
     name = info.get("base_model") or own.get("base_model") or own.get("model") or model
+    if "*" in name:  # a deployment of every model of a provider
+        name = model
     try:
         known: Mapping[str, Any] = litellm.get_model_info(name)
     except Exception:  # noqa: BLE001 - LiteLLM raises a plain Exception where it knows no price
@@ -570,8 +577,7 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         except GuardError as error:
             refusal = self._without_answer(account, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of this file must not stop the calls
-            _log.debug("The spend guard's plugin failed", exc_info=True)
-            refusal = self._without_answer(account, f"plugin_{type(error).__name__}")
+            refusal = self._without_answer(account, f"{PLUGIN_FAULT}{type(error).__name__}")
         if refusal is not None:
             raise HTTPException(status_code=402, detail=refusal)
         return data
@@ -618,9 +624,11 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         answer = await self._answer(account, asked)
         plenty_until = self._clock() + self._settings.plenty_seconds if answer.plenty else 0.0
         _keep(self._accounts, account, Known(answer.kind, plenty_until), KEPT_ACCOUNTS)
-        if answer.refusal is None and answer.hold is not None:
-            _keep(self._holds, answer.hold, None, KEPT_HOLDS)
-            put_hold(data, answer.hold)
+        if answer.hold is not None:
+            if put_hold(data, answer.hold):
+                _keep(self._holds, answer.hold, None, KEPT_HOLDS)
+            else:
+                self._release(answer.hold)
         self._count("refused" if answer.refusal else "held" if answer.hold else "not_held")
         return answer.refusal
 
@@ -748,7 +756,13 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         if not reason or self._clock() < self._lines.get(outcome, 0.0):
             return
         self._lines[outcome] = self._clock() + LINE_SECONDS
-        _log.warning("The spend guard: %s (%s), %d so far", outcome, reason, self.counted[outcome])
+        _log.warning(
+            "The spend guard: %s (%s), %d so far",
+            outcome,
+            reason,
+            self.counted[outcome],
+            exc_info=reason.startswith(PLUGIN_FAULT),
+        )
 
 
 def _keep(

@@ -51,6 +51,7 @@ CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
 }
 """By the name of a call: its route and its body."""
+PASSED: Final = ("/anthropic/v1/messages", CALLS["messages"][1] | {"model": "claude-sonnet-4-5"})
 FAILING: Final = {
     **dict.fromkeys(CALLS, "failing"),
     "completion": "failing-instruct",
@@ -106,7 +107,7 @@ class Installation:
 
     def call(self, kind: str, account: str, **changed: object) -> httpx.Response:
         """Make a call for an account, and read its whole answer."""
-        route, body = CALLS[kind]
+        route, body = CALLS.get(kind, PASSED)
         headers = {"Authorization": f"Bearer {self.proxy.key}"}
         if account:
             headers[END_USER] = account
@@ -138,6 +139,8 @@ def installed(version: str, directory: Path, settings: Mapping[str, str]) -> Ite
         "BILLING_FREE_MODELS": "fr*",
         "UPSTREAM_URL": provider.url,
         "UPSTREAM_API_BASE": f"{provider.url}/v1",
+        "ANTHROPIC_API_BASE": provider.url,
+        "ANTHROPIC_API_KEY": "unused",
         **settings,
     }
     shutil.copy(HOOK, directory)
@@ -316,6 +319,28 @@ def test_the_hold_of_a_call_of_a_model_that_is_not_there_is_released(
     if account in proxy.guard.made:  # some releases refuse it before any hook
         hold = proxy.guard.made[account]
         eventually(lambda: hold in proxy.guard.released(), "the release of the hold")
+
+
+def test_a_call_that_is_passed_on_as_it_is_is_refused_without_credit_and_holds_nothing(
+    proxy: Installation, account: str
+) -> None:
+    """Its callback could not bring a hold back, and the provider sees what the client sent."""
+    answer = proxy.call("passed", account)
+
+    assert answer.is_success, answer.text
+    (asked,) = proxy.guard.holds_asked(account)
+    assert asked["call_type"] == "pass_through_endpoint"
+    body = json.dumps(proxy.provider.asked[-1].body)
+    assert SPEND not in body
+    hold = proxy.guard.made[account]
+    eventually(lambda: hold in proxy.guard.released(), "the release of the hold")
+
+    proxy.guard.refused.add(account)
+    before = len(proxy.provider.asked)
+    answer = proxy.call("passed", account)
+    assert answer.status_code == httpx.codes.PAYMENT_REQUIRED
+    assert account in answer.text
+    assert len(proxy.provider.asked) == before
 
 
 def test_a_free_model_asks_for_nothing(proxy: Installation, account: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -18,7 +19,7 @@ from charging.settings import ChargingRules
 from schemas.callback import Callback, ContractError, Metadata, RequesterHeaders
 from schemas.identity import identity_of
 from schemas.text import identifier
-from tests.doubles.litellm_stub import ENVIRONMENT, Router, caller, loaded
+from tests.doubles.litellm_stub import ENVIRONMENT, PLUGIN, Router, caller, loaded
 
 SESSION: Final = f"user_{'0' * 64}_account_1-2_session_{'a' * 36}"
 PRICES: Final[dict[str, dict[str, Any]]] = {
@@ -56,6 +57,7 @@ ROUTER.deployments = {
             }
         }
     ],
+    "openai/dear": [{"litellm_params": {"model": "openai/*"}}],
     "unpriced": [{"litellm_params": {"model": "openai/unpriced"}}],
 }
 FIELDS: Final = tuple(ChargingRules.model_fields["billing_account_from"].default)
@@ -183,6 +185,14 @@ def test_a_wrong_setting_stops_the_start_and_is_named(
         plugin.settings_of({**ENVIRONMENT, name: text})
 
 
+def test_the_page_has_every_setting_of_the_plugin() -> None:
+    read = set(re.findall(r'"((?:SPEND_GUARD|BILLING)_[A-Z0-9_]+)"', PLUGIN.read_text()))
+    page = (PLUGIN.parents[2] / "docs" / "litellm.md").read_text()
+
+    assert len(read) > 10
+    assert {name for name in read if f"`{name}`" not in page} == set()
+
+
 class Guard:
     """Answers the plugin in place of the guard; `fault` is raised instead of an answer."""
 
@@ -231,6 +241,8 @@ class Proxy:
             "metadata": {},
         }
         request |= data
+        if "litellm_metadata" not in request:
+            request["metadata"] = {"user_api_key_hash": "1", **request["metadata"]}
         hook = self.plugin.async_pre_call_hook(
             caller(end_user_id=account), None, request, "acompletion"
         )
@@ -289,6 +301,18 @@ def test_a_hold_is_written_to_every_place_in_place(proxied: Proxied) -> None:
     assert of_key == {"team": "red"}, "all calls of a key share it"
 
 
+def test_a_body_that_is_passed_on_as_it_is_takes_no_hold(proxied: Proxied) -> None:
+    proxy = proxied()
+    hold = proxy.guard.holds()
+    client = {"user_id": "acme"}
+
+    proxy.call(litellm_metadata=None, metadata=client)
+    proxy.failed({})
+
+    assert client == {"user_id": "acme"}
+    assert proxy.guard.released == [hold]
+
+
 def test_metadata_that_is_no_object_still_brings_the_hold_back(proxied: Proxied) -> None:
     proxy = proxied()
     hold = proxy.guard.holds()
@@ -337,7 +361,7 @@ def test_without_an_answer_the_setting_and_the_kind_of_the_account_decide(
         assert proxy.plugin.counted["failed_closed"] == 1
     else:
         said = {"spend_logs_metadata": {"billing_hold": "spoofed"}}
-        assert proxy.call(metadata=said)["metadata"] == {"spend_logs_metadata": {}}
+        assert proxy.call(metadata=said)["metadata"]["spend_logs_metadata"] == {}
         assert proxy.plugin.counted["failed_open"] == 1
 
 
@@ -439,6 +463,7 @@ def test_a_hold_that_this_proxy_did_not_make_is_not_released(proxied: Proxied) -
         ({}, 5, 1_000, "0.00060075"),
         ({"max_tokens": "10", "n": -1}, 5, 10, "0.00000675"),
         ({"max_tokens": 10, "model": "mixed"}, 5, 10, "0.00035"),
+        ({"max_tokens": 10, "model": "openai/dear"}, 5, 10, "0.00035"),
         ({"max_tokens": 10, "model": "own"}, 5, 10, "0.00009"),
         ({"max_tokens": 10, "model": "openai/priced"}, 5, 10, "0.00000675"),
         # Without a price: 0.01 USD for a thousand tokens.
