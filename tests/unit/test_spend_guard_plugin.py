@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from fastapi import HTTPException
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charging.account import Accounts, payer
@@ -61,20 +61,25 @@ ROUTER.deployments = {
     "unpriced": [{"litellm_params": {"model": "openai/unpriced"}}],
 }
 FIELDS: Final = tuple(ChargingRules.model_fields["billing_account_from"].default)
+ODD: Final = (
+    *("", " ", "acme", "run-1/2", "run-1/1234567890", "run/x", "/1", "default_user_id", SESSION),
+    *('{"user_id": "x"}', '["x"]', '"{', "[acme]", "{acme}", " acme", "a\x00b", "x" * 2_000),
+    f"{'x' * 200}~sha256-{'0' * 64}",
+)
 texts = st.one_of(
+    st.sampled_from(ODD),
+    st.sampled_from(ODD),
     st.none(),
-    st.sampled_from(
-        [
-            *("", " ", "acme", "run-1/2", "run/x", "/1", "default_user_id", SESSION, " acme"),
-            *('{"user_id": "x"}', '["x"]', '"{', "[acme]", "{acme}", "a\x00b", "x" * 2_000),
-            f"{'x' * 200}~sha256-{'0' * 64}",
-        ]
-    ),
     st.text(max_size=12),
     st.text(alphabet="{}[]\"'/ 12ab", max_size=8),
 )
 scalars = st.one_of(
-    texts, st.integers(), st.booleans(), st.floats(), st.lists(st.integers(), max_size=1)
+    texts,
+    st.sampled_from([7, 7.0, -0.0, 0.5, 1e16, 10**9, 10**64, "7.0", "2147483648"]),
+    st.integers(),
+    st.booleans(),
+    st.floats(),
+    st.lists(st.integers(), max_size=1),
 )
 
 
@@ -96,6 +101,7 @@ PLUGIN_FIELDS: Final = (
 )
 
 
+@settings(max_examples=500, deadline=None)
 @given(
     end_user=texts,
     header=texts,
@@ -112,13 +118,13 @@ def test_the_account_that_is_asked_about_is_the_one_that_is_charged(
     known: dict[str, Any],
     order: tuple[str, ...],
 ) -> None:
-    settings = plugin.settings_of({**ENVIRONMENT, "BILLING_ACCOUNT_FROM": ",".join(order)})
+    rules = plugin.settings_of({**ENVIRONMENT, "BILLING_ACCOUNT_FROM": ",".join(order)})
     names = plugin.ACCOUNT_FIELDS
     known["user_api_key_end_user_id"] = end_user  # one value, under two names
     asking = caller(**{names[field]: value for field, value in known.items()})
     data = {"proxy_server_request": {"headers": {"x-litellm-end-user-id": header}}}
 
-    asked = plugin.account_of(plugin.named_by(asking, data), settings)
+    asked = plugin.account_of(plugin.named_by(asking, data), rules)
 
     metadata = Metadata(**known, requester_custom_headers=RequesterHeaders(end_user_id=header))
     callback = Callback(status="success", end_user=end_user, metadata=metadata)
@@ -127,6 +133,7 @@ def test_the_account_that_is_asked_about_is_the_one_that_is_charged(
     assert asked == identifier(charged or "unattributed")
 
 
+@settings(max_examples=500, deadline=None)
 @given(
     said=st.one_of(
         scalars,
@@ -156,11 +163,11 @@ def test_the_run_that_is_named_is_the_one_of_the_receipt(
 
 
 def test_the_defaults_are_those_of_the_receipts(plugin: Any) -> None:  # noqa: ANN401 - as above
-    settings = plugin.settings_of(ENVIRONMENT)
+    found = plugin.settings_of(ENVIRONMENT)
     rules = ChargingRules(_env_file=None)
 
-    assert settings.account_from == rules.billing_account_from
-    assert settings.unattributed == rules.billing_unattributed_account
+    assert found.account_from == rules.billing_account_from
+    assert found.unattributed == rules.billing_unattributed_account
 
 
 @pytest.mark.parametrize(
@@ -243,10 +250,20 @@ class Proxy:
         request |= data
         if "litellm_metadata" not in request:
             request["metadata"] = {"user_api_key_hash": "1", **request["metadata"]}
-        hook = self.plugin.async_pre_call_hook(
-            caller(end_user_id=account), None, request, "acompletion"
-        )
-        return dict(self.loop.run_until_complete(hook))
+        return dict(self.loop.run_until_complete(self._hook(account, request)))
+
+    def calls_at_once(self, count: int) -> None:
+        """Let the plugin look at several requests of one account."""
+
+        async def all_of_them() -> None:
+            requests = [{"model": "cheap", "messages": []} for _ in range(count)]
+            await asyncio.gather(*(self._hook("acme", request) for request in requests))
+
+        self.loop.run_until_complete(all_of_them())
+
+    async def _hook(self, account: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - LiteLLM's
+        asking = caller(end_user_id=account)
+        return await self.plugin.async_pre_call_hook(asking, None, request, "acompletion")
 
     def failed(self, request: dict[str, Any]) -> None:
         """Tell the plugin that a request failed, and let it do what follows."""
@@ -404,6 +421,17 @@ def test_a_guard_that_fails_is_left_alone_and_tried_by_one_call_at_a_time(
     assert len(proxy.guard.asked) == 14
 
 
+def test_of_calls_at_once_one_tries_whether_the_guard_is_back(proxied: Proxied) -> None:
+    proxy = proxied(SPEND_GUARD_BREAKER_FAILURES="1", SPEND_GUARD_BREAKER_SECONDS="5")
+    proxy.guard.fault = httpx.ConnectError("away")
+    proxy.call()
+    proxy.now = 6.0
+
+    proxy.calls_at_once(10)
+
+    assert len(proxy.guard.asked) == 2
+
+
 def test_plenty_is_believed_for_its_time_and_for_its_account(proxied: Proxied) -> None:
     proxy = proxied(SPEND_GUARD_PLENTY_SECONDS="2")
     proxy.guard.holds(hold=None, plenty=True)
@@ -448,6 +476,7 @@ def test_a_hold_that_this_proxy_did_not_make_is_not_released(proxied: Proxied) -
     proxy.failed({"metadata": {"spend_logs_metadata": {"billing_hold": stranger}}})
 
     assert proxy.guard.released == []
+    assert not proxy.plugin.counted
 
 
 @pytest.mark.parametrize(
