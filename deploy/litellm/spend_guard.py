@@ -55,6 +55,9 @@ MEDIA_TOKENS: Final = 2_000
 MOST_TOKENS: Final = 1_000_000
 """No answer is longer, whatever a client asks for."""
 MOST_ANSWERS: Final = 128
+MOST_USD: Final = Decimal(999_999)
+"""The guard takes no greater amount."""
+MOST_OF_MESSAGE: Final = 500
 KEPT_ACCOUNTS: Final = 10_000
 KEPT_HOLDS: Final = 10_000
 KEPT_MODELS: Final = 1_000
@@ -400,7 +403,7 @@ def bound_of(prompt: int, answer: int, prices: Prices, last_resort_per_1k: Decim
         usd = (prompt + answer) * last_resort_per_1k / 1000
     else:
         usd = prompt * (prices.input or Decimal(0)) + answer * (prices.output or Decimal(0))
-    return usd.quantize(Decimal("1e-12"), ROUND_UP)
+    return min(usd, MOST_USD).quantize(Decimal("1e-12"), ROUND_UP)
 
 
 def prices_of(model: str) -> Prices:
@@ -527,7 +530,10 @@ def refusal_of(account: str, error: Mapping[str, Any]) -> str:
     """Return what a client reads whose call is refused."""
     required, available = usd_of(error.get("required")), usd_of(error.get("available"))
     if required is None or available is None:
-        return f"Account {account!r} has not enough credit for this call."
+        said = error.get("message")
+        return f"Account {account!r} has not enough credit for this call" + (
+            f": {said[:MOST_OF_MESSAGE]}" if isinstance(said, str) and said else "."
+        )
     return (
         f"Account {account!r} has not enough credit for this call: it may cost {required} USD, "
         f"and {available} USD are available. Top up the account, or set a lower max_tokens."

@@ -57,6 +57,7 @@ ROUTER.deployments = {
             }
         }
     ],
+    "ruinous": [{"litellm_params": {"model": "x", "output_cost_per_token": 1}}],
     "openai/dear": [{"litellm_params": {"model": "openai/*"}}],
     "unpriced": [{"litellm_params": {"model": "openai/unpriced"}}],
 }
@@ -359,6 +360,16 @@ def test_a_refusal_says_who_lacks_how_much(proxied: Proxied) -> None:
     )
 
 
+def test_a_refusal_without_amounts_says_what_the_guard_says(proxied: Proxied) -> None:
+    proxy = proxied()
+    proxy.guard.status = 402
+    proxy.guard.body = {"error": {"message": "nobody has opened it.", "required": None}}
+
+    assert proxy.refused() == (
+        "Account 'acme' has not enough credit for this call: nobody has opened it."
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "body"), [(401, {}), (422, {}), (503, {}), (200, {"hold": "x"}), (200, [])]
 )
@@ -497,6 +508,7 @@ def test_a_hold_that_this_proxy_did_not_make_is_not_released(proxied: Proxied) -
         ({"max_tokens": 10, "model": "openai/priced"}, 5, 10, "0.00000675"),
         # Without a price: 0.01 USD for a thousand tokens.
         ({"max_tokens": 995, "model": "unpriced"}, 5, 995, "0.01"),
+        ({"max_tokens": 10**6, "n": 128, "model": "ruinous"}, 5, 128_000_000, "999999"),
         ({"model": "nobody-knows"}, 5, 4_096, "0.04101"),
     ],
 )
