@@ -1,8 +1,5 @@
-"""The plugin of the spend guard without LiteLLM: its rules, its bounds, and what it does alone."""
+"""The plugin of the spend guard without LiteLLM: what it asks, and what it does alone."""
 
-import asyncio
-import json
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -10,18 +7,10 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from fastapi import HTTPException
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from charging.account import Accounts, payer
-from charging.settings import ChargingRules
-from schemas.callback import Callback, ContractError, Metadata, RequesterHeaders
-from schemas.identity import identity_of
-from schemas.text import identifier
-from tests.doubles.litellm_stub import ENVIRONMENT, PLUGIN, Router, caller, loaded
+from tests.doubles.asking_proxy import AskingProxy
+from tests.doubles.litellm_stub import Router, loaded
 
-SESSION: Final = f"user_{'0' * 64}_account_1-2_session_{'a' * 36}"
 PRICES: Final[dict[str, dict[str, Any]]] = {
     "openai/priced": {
         "input_cost_per_token": 1.5e-07,
@@ -61,27 +50,6 @@ ROUTER.deployments = {
     "openai/dear": [{"litellm_params": {"model": "openai/*"}}],
     "unpriced": [{"litellm_params": {"model": "openai/unpriced"}}],
 }
-FIELDS: Final = tuple(ChargingRules.model_fields["billing_account_from"].default)
-ODD: Final = (
-    *("", " ", "acme", "run-1/2", "run-1/1234567890", "run/x", "/1", "default_user_id", SESSION),
-    *('{"user_id": "x"}', '["x"]', '"{', "[acme]", "{acme}", " acme", "a\x00b", "x" * 2_000),
-    f"{'x' * 200}~sha256-{'0' * 64}",
-)
-texts = st.one_of(
-    st.sampled_from(ODD),
-    st.sampled_from(ODD),
-    st.none(),
-    st.text(max_size=12),
-    st.text(alphabet="{}[]\"'/ 12ab", max_size=8),
-)
-scalars = st.one_of(
-    texts,
-    st.sampled_from([7, 7.0, -0.0, 0.5, 1e16, 10**9, 10**64, "7.0", "2147483648"]),
-    st.integers(),
-    st.booleans(),
-    st.floats(),
-    st.lists(st.integers(), max_size=1),
-)
 
 
 @pytest.fixture(scope="module")
@@ -91,205 +59,13 @@ def plugin() -> Iterator[Any]:
         yield module
 
 
-PLUGIN_FIELDS: Final = (
-    "user_api_key_alias",
-    "user_api_key_end_user_id",
-    "user_api_key_hash",
-    "user_api_key_org_id",
-    "user_api_key_project_id",
-    "user_api_key_team_id",
-    "user_api_key_user_id",
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    end_user=texts,
-    header=texts,
-    known=st.fixed_dictionaries(dict.fromkeys(PLUGIN_FIELDS, texts)),
-    order=st.one_of(
-        st.just(FIELDS),
-        st.permutations(["end_user", "x-litellm-end-user-id", *PLUGIN_FIELDS]).map(tuple),
-    ),
-)
-def test_the_account_that_is_asked_about_is_the_one_that_is_charged(
-    plugin: Any,  # noqa: ANN401 - a module that is loaded from its file
-    end_user: str | None,
-    header: str | None,
-    known: dict[str, Any],
-    order: tuple[str, ...],
-) -> None:
-    rules = plugin.settings_of({**ENVIRONMENT, "BILLING_ACCOUNT_FROM": ",".join(order)})
-    names = plugin.ACCOUNT_FIELDS
-    known["user_api_key_end_user_id"] = end_user  # one value, under two names
-    asking = caller(**{names[field]: value for field, value in known.items()})
-    data = {"proxy_server_request": {"headers": {"x-litellm-end-user-id": header}}}
-
-    asked = plugin.account_of(plugin.named_by(asking, data), rules)
-
-    metadata = Metadata(**known, requester_custom_headers=RequesterHeaders(end_user_id=header))
-    callback = Callback(status="success", end_user=end_user, metadata=metadata)
-    accounts = Accounts(fields=order, internal="internal", unattributed="unattributed")
-    charged = payer(callback, metadata, accounts).account
-    assert asked == identifier(charged or "unattributed")
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    said=st.one_of(
-        scalars,
-        st.fixed_dictionaries({}, optional={"run_id": scalars, "attempt": scalars}),
-        st.fixed_dictionaries({}, optional={"run_id": texts, "attempt": st.integers()}).map(
-            json.dumps
-        ),
-    ),
-    end_user=texts,
-)
-def test_the_run_that_is_named_is_the_one_of_the_receipt(
-    plugin: Any,  # noqa: ANN401 - as above
-    said: Any,  # noqa: ANN401 - a client writes anything
-    end_user: str | None,
-) -> None:
-    metadata = Metadata(spend_logs_metadata=said)
-    callback = Callback(status="success", id="1", end_user=end_user, metadata=metadata)
-
-    found = plugin.run_of(said, end_user)
-
-    try:
-        of_receipt = identity_of(callback)
-    except ContractError:
-        return
-    assert found.id == (of_receipt.run_id if of_receipt.attributed else None)
-    assert found.attempt == of_receipt.attempt
-
-
-def test_the_defaults_are_those_of_the_receipts(plugin: Any) -> None:  # noqa: ANN401 - as above
-    found = plugin.settings_of(ENVIRONMENT)
-    rules = ChargingRules(_env_file=None)
-
-    assert found.account_from == rules.billing_account_from
-    assert found.unattributed == rules.billing_unattributed_account
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("SPEND_GUARD_URL", ""),
-        ("SPEND_GUARD_TOKEN", " "),
-        ("SPEND_GUARD_FAIL", "maybe"),
-        ("SPEND_GUARD_TIMEOUT_MS", "0"),
-        ("SPEND_GUARD_TIMEOUT_MS", "soon"),
-        ("SPEND_GUARD_PLENTY_SECONDS", "-1"),
-        ("SPEND_GUARD_ESTIMATED_USD_PER_1K_TOKENS", "NaN"),
-        ("BILLING_ACCOUNT_FROM", "end_user,user_api_key_email"),
-    ],
-)
-def test_a_wrong_setting_stops_the_start_and_is_named(
-    plugin: Any,  # noqa: ANN401 - as above
-    name: str,
-    text: str,
-) -> None:
-    with pytest.raises(ValueError, match=name):
-        plugin.settings_of({**ENVIRONMENT, name: text})
-
-
-def test_the_page_has_every_setting_of_the_plugin() -> None:
-    read = set(re.findall(r'"((?:SPEND_GUARD|BILLING)_[A-Z0-9_]+)"', PLUGIN.read_text()))
-    page = (PLUGIN.parents[2] / "docs" / "litellm.md").read_text()
-
-    assert len(read) > 10
-    assert {name for name in read if f"`{name}`" not in page} == set()
-
-
-class Guard:
-    """Answers the plugin in place of the guard; `fault` is raised instead of an answer."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.body: Any = {"hold": None, "kind": "postpaid", "plenty": False}
-        self.fault: Exception | None = None
-        self.asked: list[dict[str, Any]] = []
-        self.released: list[str] = []
-
-    def holds(self, **changed: object) -> str:
-        """Answer with a hold from now on."""
-        hold = str(uuid.uuid4())
-        self.status = 200
-        self.body = {"hold": hold, "kind": "prepaid", "plenty": False, **changed}
-        return hold
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/release"):
-            self.released.append(request.url.path.split("/")[3])
-            return httpx.Response(200, json={})
-        self.asked.append(json.loads(request.content))
-        if self.fault is not None:
-            raise self.fault
-        return httpx.Response(self.status, json=self.body)
-
-
-class Proxy:
-    """Calls the plugin as a proxy does; `now` is its clock."""
-
-    def __init__(self, plugin: Any, **settings: str) -> None:  # noqa: ANN401 - as above
-        self.now, self.guard = 0.0, Guard()
-        self.plugin = plugin.SpendGuard(
-            plugin.settings_of({**ENVIRONMENT, **settings}),
-            clock=lambda: self.now,
-            transport=httpx.MockTransport(self.guard),
-        )
-        self.loop = asyncio.new_event_loop()
-
-    def call(self, account: str = "acme", **data: object) -> dict[str, Any]:
-        """Let the plugin look at a request; what it became. Raises `HTTPException`."""
-        request: dict[str, Any] = {
-            "model": "cheap",
-            "messages": [],
-            "litellm_call_id": "call",
-            "metadata": {},
-        }
-        request |= data
-        if "litellm_metadata" not in request:
-            request["metadata"] = {"user_api_key_hash": "1", **request["metadata"]}
-        return dict(self.loop.run_until_complete(self._hook(account, request)))
-
-    def calls_at_once(self, count: int) -> None:
-        """Let the plugin look at several requests of one account."""
-
-        async def all_of_them() -> None:
-            requests = [{"model": "cheap", "messages": []} for _ in range(count)]
-            await asyncio.gather(*(self._hook("acme", request) for request in requests))
-
-        self.loop.run_until_complete(all_of_them())
-
-    async def _hook(self, account: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - LiteLLM's
-        asking = caller(end_user_id=account)
-        return await self.plugin.async_pre_call_hook(asking, None, request, "acompletion")
-
-    def failed(self, request: dict[str, Any]) -> None:
-        """Tell the plugin that a request failed, and let it do what follows."""
-
-        async def told() -> None:
-            await self.plugin.async_post_call_failure_hook(request, ValueError(), None)
-            await asyncio.gather(*self.plugin._releases)  # noqa: SLF001 - they are under way
-
-        self.loop.run_until_complete(told())
-
-    def refused(self, account: str = "acme", **data: object) -> str:
-        """Make a call that is refused; the text of its refusal."""
-        with pytest.raises(HTTPException) as refusal:
-            self.call(account, **data)
-        assert refusal.value.status_code == httpx.codes.PAYMENT_REQUIRED
-        return refusal.value.detail
-
-
 @pytest.fixture
-def proxied(plugin: Any) -> Iterator[Callable[..., Proxy]]:  # noqa: ANN401 - as above
+def proxied(plugin: Any) -> Iterator[Callable[..., AskingProxy]]:  # noqa: ANN401 - as above
     """Makes proxies with settings."""
-    made = list[Proxy]()
+    made = list[AskingProxy]()
 
-    def make(**settings: str) -> Proxy:
-        made.append(Proxy(plugin, **settings))
+    def make(**settings: str) -> AskingProxy:
+        made.append(AskingProxy(plugin, **settings))
         return made[-1]
 
     yield make
@@ -298,7 +74,7 @@ def proxied(plugin: Any) -> Iterator[Callable[..., Proxy]]:  # noqa: ANN401 - as
         proxy.loop.close()
 
 
-Proxied = Callable[..., Proxy]
+Proxied = Callable[..., AskingProxy]
 
 
 def test_a_hold_is_written_to_every_place_in_place(proxied: Proxied) -> None:
