@@ -579,7 +579,8 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
             # First, whatever comes: no client may name a hold.
             put_hold(data, None)
             account = account_of(named_by(user_api_key_dict, data), self._settings)
-            refusal = await self._asked(account, user_api_key_dict, data, str(call_type))
+            kind = str(getattr(call_type, "value", call_type))
+            refusal = await self._asked(account, user_api_key_dict, data, kind)
         except GuardError as error:
             refusal = self._without_answer(account, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of this file must not stop the calls
@@ -695,7 +696,7 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         self._breaker.answered()
         try:
             return _read(account, response)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise GuardError("unreadable_answer") from error
 
     def _without_answer(self, account: str | None, reason: str) -> str | None:
@@ -757,8 +758,8 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
 
     def _count(self, outcome: str, reason: str = "") -> None:
         self.counted[outcome] += 1
-        if _outcomes is not None:
-            _outcomes.labels(outcome, reason).inc()
+        if OUTCOMES is not None:
+            OUTCOMES.labels(outcome, reason).inc()
         if not reason or self._clock() < self._lines.get(outcome, 0.0):
             return
         self._lines[outcome] = self._clock() + LINE_SECONDS
@@ -817,7 +818,7 @@ def _outcome_counter() -> Any:  # noqa: ANN401 - the package may not be there
         return None
 
 
-_outcomes: Final = _outcome_counter()
+OUTCOMES: Final = _outcome_counter()
 # It loads for a second: not in the first client's request.
 litellm.token_counter(model="gpt-3.5-turbo", text="warm")
 guard = SpendGuard(settings_of(os.environ))

@@ -10,6 +10,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 
+from prometheus_client import REGISTRY
+
 PLUGIN: Final = Path(__file__).parents[2] / "deploy" / "litellm" / "spend_guard.py"
 ENVIRONMENT: Final = {"SPEND_GUARD_URL": "http://guard.test", "SPEND_GUARD_TOKEN": "of-the-tests"}
 
@@ -58,6 +60,7 @@ def loaded(prices: Mapping[str, dict[str, Any]], router: Router) -> Iterator[Any
     modules = _modules(prices, router)
     assert not modules.keys() & sys.modules.keys()
     sys.modules.update(modules)
+    module: Any = None
     try:
         spec = importlib.util.spec_from_file_location("spend_guard_plugin", PLUGIN)
         assert spec is not None
@@ -67,6 +70,9 @@ def loaded(prices: Mapping[str, dict[str, Any]], router: Router) -> Iterator[Any
             spec.loader.exec_module(module)
         yield module
     finally:
+        # The next one registers it again.
+        if module is not None and module.OUTCOMES is not None:
+            REGISTRY.unregister(module.OUTCOMES)
         for name in modules:
             del sys.modules[name]
 

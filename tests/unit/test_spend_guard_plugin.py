@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.doubles.asking_proxy import AskingProxy
 from tests.doubles.litellm_stub import Router, loaded
@@ -167,6 +168,19 @@ def test_without_an_answer_the_setting_and_the_kind_of_the_account_decide(
         said = {"spend_logs_metadata": {"billing_hold": "spoofed"}}
         assert proxy.call(metadata=said)["metadata"]["spend_logs_metadata"] == {}
         assert proxy.plugin.counted["failed_open"] == 1
+
+
+def test_calls_that_the_guard_did_not_decide_are_counted_for_alarms(proxied: Proxied) -> None:
+    def counted() -> float:
+        labels = {"outcome": "failed_open", "reason": "ConnectError"}
+        return REGISTRY.get_sample_value("billing_spend_guard_calls_total", labels) or 0.0
+
+    proxy, before = proxied(), counted()
+    proxy.guard.fault = httpx.ConnectError("away")
+
+    proxy.call()
+
+    assert counted() == before + 1
 
 
 def test_an_account_that_was_refused_is_not_let_through_when_the_guard_goes_away(
