@@ -29,6 +29,7 @@ from tests.waiting import eventually
 ROOT = Path(__file__).parents[2]
 PINS = Path(__file__).parent / "litellm"
 SAMPLE = ROOT / "deploy" / "litellm"
+LOCKED = ROOT / ".venv-litellm"
 INSTALL_SECONDS = 500
 START_SECONDS = 240.0
 
@@ -55,9 +56,16 @@ def pinned_versions() -> list[str]:
 def installed(version: str) -> Path:
     """The environment of a version; the first time, uv fills it (seconds, and a download).
 
+    Args:
+        version: one of `pinned_versions`, or `locked`, the one of the demo.
+
     Raises:
         InstallError: its packages are not pinned, there is no uv, or it failed.
     """
+    if version == "locked":
+        groups = ("--no-default-groups", "--group", "litellm")
+        uv("sync", "--quiet", "--locked", "--project", ROOT, "--python", sys.executable, *groups)
+        return LOCKED
     pins = PINS / f"{version}.txt"
     if not pins.exists():
         raise InstallError(f"LiteLLM {version} is none of {', '.join(pinned_versions())}")
@@ -84,7 +92,10 @@ def uv(*arguments: str | Path) -> None:
         check=False,
         timeout=INSTALL_SECONDS,
         # Not that of these tests.
-        env={key: text for key, text in os.environ.items() if key != "VIRTUAL_ENV"},
+        env={
+            **{key: text for key, text in os.environ.items() if key != "VIRTUAL_ENV"},
+            "UV_PROJECT_ENVIRONMENT": str(LOCKED),
+        },
     )
     if done.returncode != 0:
         raise InstallError(f"uv ended with code {done.returncode}:\n{done.stderr[-2000:]}")
@@ -97,22 +108,28 @@ def running_proxy(
     directory: Path,
     logger: Path | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    instance: str = "writer",
+    sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[RunningProxy]:
     """A proxy of that version, set up as users are told to, that posts to a deployment.
 
     The demo's loopback provider answers behind it.
 
     Args:
-        version: one of `pinned_versions`.
+        version: one of `pinned_versions`, or `locked`.
         deployment: where its callbacks go.
         directory: takes its configuration and its log.
-        logger: a module whose `writer` is told of each call before its callback is sent.
+        logger: a module with a callback that is told of each call before the others.
         settings: further environment of the proxy.
+        instance: the name of the callback in its module.
+        sections: further sections of its configuration; their lists take the place of the demo's.
     """
-    configuration, configured = directory / "litellm.yaml", _configuration()
+    configuration = directory / "litellm.yaml"
+    configured = _merged(_configuration(), sections)
     if logger is not None:
         shutil.copy(logger, directory)
-        configured["litellm_settings"]["callbacks"].insert(0, f"{logger.stem}.writer")
+        configured["litellm_settings"]["callbacks"].insert(0, f"{logger.stem}.{instance}")
     configuration.write_text(yaml.safe_dump(configured))
     proxy_port, provider_port = free_port(), free_port()
     url, key = f"http://127.0.0.1:{proxy_port}", f"sk-{secrets.token_urlsafe(24)}"
@@ -153,10 +170,15 @@ def running_proxy(
 
 def _configuration() -> dict[str, Any]:
     """The configuration that users copy, with the demo's models."""
-    merged: dict[str, Any] = yaml.safe_load((SAMPLE / "config.yaml").read_text())
-    for section, value in yaml.safe_load((ROOT / "demo" / "models.yaml").read_text()).items():
-        merged[section] = merged.get(section, {}) | value if isinstance(value, dict) else value
-    return merged
+    models = yaml.safe_load((ROOT / "demo" / "models.yaml").read_text())
+    return _merged(yaml.safe_load((SAMPLE / "config.yaml").read_text()), models)
+
+
+def _merged(configured: dict[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    for section, value in sections.items():
+        added = configured.get(section, {}) | value if isinstance(value, dict) else value
+        configured[section] = added
+    return configured
 
 
 def _environment(deployment: Deployment, key: str, provider_port: int) -> dict[str, str]:
