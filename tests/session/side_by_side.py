@@ -32,6 +32,7 @@ GROUPS: Final = {
     f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}readme": "pages",
     "tests/integration/test_gateway_spool": "a broker to hurt, gateway",
+    "tests/integration/test_guarded_calls": "a proxy with the plugin",
     "tests/integration/test_spend_guard_plugin": "a proxy with the plugin",
     "tests/integration/test_gateway_fuzz": "fuzz",
     "tests/integration/test_gateway_clients": "a gateway and its clients",
