@@ -241,11 +241,12 @@ def test_who_waits_no_longer_harms_nobody(
     guard = start()
     sql.opened(migrated_database_url, "acct", 100)
     body = {"account": "acct", "litellm_call_id": "a", "nonce": "n", "amount_credits": 10}
+    soon = httpx.Timeout(NET_SECONDS, read=0.2)
     with psycopg.connect(migrated_database_url) as other:
         other.execute("SELECT FROM billing.credit_accounts FOR UPDATE")
         for _ in range(3):
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{guard.url}/v1/holds", json=body, headers=bearer(TOKEN), timeout=0.2)
+                httpx.post(f"{guard.url}/v1/holds", json=body, headers=bearer(TOKEN), timeout=soon)
     # The plugin has let the call pass, or has not: an ask that is repeated is the same hold.
     assert guard.ask("acct", "a", 10).status_code == 200
     assert sql.account(migrated_database_url, "acct").held == 10
