@@ -8,11 +8,11 @@ class Health:
     """What the process knows about itself, judged by the probes' threads.
 
     Liveness fails when no sweep has ended for `stalled_after` seconds, never because PostgreSQL is
-    away, as a restart mends none. Readiness says so instead.
+    away, as a restart mends none. Readiness says so instead, until it has answered once.
     """
 
     def __init__(self, stalled_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.away = False
+        self.away = True
         self.stopping = False
         self._stalled_after = stalled_after
         self._clock = clock
@@ -33,4 +33,4 @@ class Health:
         """Return what is missing; empty when nothing is."""
         if self.stopping:
             return {"spend_guard": "stops"}
-        return {"postgresql": "the last question failed for it"} if self.away else {}
+        return {"postgresql": "does not answer"} if self.away else {}

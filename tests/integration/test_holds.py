@@ -21,6 +21,8 @@ from ledger.admission import Answer, Ask, HoldRow
 from ledger.healing import LedgerError
 from ledger.holds import Holds
 from tests.databases import credits as sql
+from tests.databases.pgbouncer import PgBouncer
+from tests.waiting import eventually
 
 ROLE = "billing_guard"
 ROUNDS = int(os.environ.get("TEST_CALLS") or 1_000)
@@ -211,6 +213,34 @@ def together(ready: Barrier, what: Callable[[], object]) -> None:
     what()
 
 
+def test_a_connection_that_breaks_in_the_middle_leaves_all_or_nothing(
+    make_holds: Callable[[], Holds], migrated_database_url: str
+) -> None:
+    sql.opened(migrated_database_url, "acct", 100)
+    holds, asks = make_holds(), [ask("acct", "a", 60), ask("acct", "b", 40)]
+    waits = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'billing-spend-guard' AND wait_event_type = 'Lock'"
+    )
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(migrated_database_url) as locking,
+        psycopg.connect(migrated_database_url, autocommit=True) as killing,
+    ):
+        locking.execute("SELECT FROM billing.credit_accounts FOR UPDATE")
+        placing = pool.submit(holds.place, asks, "open")
+        [(pid,)] = eventually(
+            lambda: killing.execute(waits).fetchall(), "it to wait for the account"
+        )
+        killing.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(LedgerError):
+            placing.result()
+    assert sql.account(migrated_database_url, "acct").held == 0
+    # The next use connects anew.
+    assert said(holds.place(asks, "open")) == ["held", "held"]
+    assert not sql.wrong(migrated_database_url)
+
+
 def at_once(work: list[Callable[[], list[Answer]]]) -> list[Answer]:
     """Do all of it at the same moment."""
     ready = Barrier(len(work))
@@ -297,6 +327,33 @@ def test_release_expiry_and_capture_at_once_free_a_hold_once(
             assert sql.account(migrated_database_url, "acct").held == number + 1
             assert hold_of(kept).state == "held"
     assert set(ended) <= {"released", "expired", "captured"}
+    assert not sql.wrong(migrated_database_url)
+
+
+def test_a_pool_of_transactions_can_stand_between_and_finds_nothing_of_theirs(
+    migrated_database_url: str,
+) -> None:
+    left = (
+        "SELECT current_user = session_user, current_setting('lock_timeout'), "
+        "current_setting('idle_in_transaction_session_timeout'), current_setting('TimeZone'), "
+        "(SELECT count(*) FROM pg_prepared_statements)"
+    )
+    with psycopg.connect(migrated_database_url) as connection:
+        untouched = connection.execute(left).fetchall()
+    sql.opened(migrated_database_url, "acct", 150)
+    with ExitStack() as opened:
+        pooler = opened.enter_context(closing(PgBouncer(migrated_database_url, "transaction", 1)))
+        pooler.start()
+        books = [opened.enter_context(closing(Holds(pooler.url, ROLE))) for _ in range(CLIENTS)]
+        neighbour = opened.enter_context(
+            psycopg.connect(pooler.url, autocommit=True, prepare_threshold=None)
+        )
+        for number in range(5):
+            asks = [ask("acct", f"{number}-{who}", 10) for who in range(CLIENTS)]
+            work = [partial(own.place, [one], "open") for own, one in zip(books, asks, strict=True)]
+            at_once([*work])
+            assert neighbour.execute(left).fetchall() == untouched
+    assert sql.account(migrated_database_url, "acct").held == 150
     assert not sql.wrong(migrated_database_url)
 
 

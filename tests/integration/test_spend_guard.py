@@ -235,6 +235,24 @@ def test_a_stop_answers_what_is_in_hand_and_ends_well(
     guard.server.stop()
 
 
+def test_who_waits_no_longer_harms_nobody(
+    start: Callable[..., SpendGuard], migrated_database_url: str
+) -> None:
+    guard = start()
+    sql.opened(migrated_database_url, "acct", 100)
+    body = {"account": "acct", "litellm_call_id": "a", "nonce": "n", "amount_credits": 10}
+    soon = httpx.Timeout(NET_SECONDS, read=0.2)
+    with psycopg.connect(migrated_database_url) as other:
+        other.execute("SELECT FROM billing.credit_accounts FOR UPDATE")
+        for _ in range(3):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{guard.url}/v1/holds", json=body, headers=bearer(TOKEN), timeout=soon)
+    # The plugin has let the call pass, or has not: an ask that is repeated is the same hold.
+    assert guard.ask("acct", "a", 10).status_code == 200
+    assert sql.account(migrated_database_url, "acct").held == 10
+    assert "Traceback" not in guard.log.read_text()
+
+
 def test_without_a_database_it_says_so_and_asks_again_when_it_is_back(
     start: Callable[..., SpendGuard], migrated_database_url: str
 ) -> None:

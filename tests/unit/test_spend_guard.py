@@ -239,9 +239,9 @@ def test_a_sweep_that_can_never_succeed_is_the_end() -> None:
 def test_health_names_what_is_missing() -> None:
     times = [0.0]
     health = Health(60, lambda: times[0])
-    assert (health.live(), health.ready()) == ({}, {})
-    health.away = True
-    assert health.ready() == {"postgresql": "the last question failed for it"}
+    assert (health.live(), health.ready()) == ({}, {"postgresql": "does not answer"})
+    health.away = False
+    assert health.ready() == {}
     times[0] = 61.0
     assert health.live() == {"sweeper": "has done nothing for 61 s"}
     health.turned()
