@@ -121,8 +121,7 @@ def _judge_zero(
         return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
     if isinstance(verdict, Skipped):
         if verdict.reason is SkippedReason.FAILED_CALL:
-            metadata = callback.metadata
-            return Skipped(verdict.reason, hold=spend_of(metadata).hold if metadata else None)
+            return _failed(callback)
         link = link_of(terms.reading, value, terms.origin.source_system)
         ended = link and link.role is Role.ENDED and verdict.reason is SkippedReason.NOT_BILLABLE
         return Skipped(verdict.reason, link) if ended else verdict
@@ -133,6 +132,16 @@ def _judge_zero(
     deferred = build_deferred(callback, terms, policy.accounts, DeferredReason.AWAITING_RESULT)
     link = link_of(terms.reading, value, terms.origin.source_system)
     return replace(deferred, link=link, held=ordered) if link else deferred
+
+
+def _failed(callback: Callback) -> Skipped:
+    """Judge a call without success: one of the guard's refusals is no fault of a provider."""
+    if callback.metadata is None:
+        return Skipped(SkippedReason.FAILED_CALL)
+    spend = spend_of(callback.metadata)
+    if spend.refused:
+        return Skipped(SkippedReason.REFUSED_CALL)
+    return Skipped(SkippedReason.FAILED_CALL, hold=spend.hold)
 
 
 def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | DeferredReason:

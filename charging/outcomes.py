@@ -52,6 +52,8 @@ class SkippedReason(StrEnum):
     TOMBSTONE = "tombstone"
     SELF_TEST = "self_test"
     FAILED_CALL = "failed_call"
+    REFUSED_CALL = "refused_call"
+    """The spend guard's plugin refused it before a model was asked."""
     NOT_BILLABLE = "not_billable"
     NO_USAGE = "no_usage"
 

@@ -27,8 +27,8 @@ unless the caller is trusted; the `user_api_key_*` fields are set by the proxy a
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
-class ChargingRules(BaseSettings):
-    """What costs how much, and whom."""
+class Markup(BaseSettings):
+    """What is charged of LiteLLM's cost."""
 
     billing_markup: Decimal = Field(
         default=Decimal(1),
@@ -37,6 +37,11 @@ class ChargingRules(BaseSettings):
         max_digits=12,
         description="Factor from LiteLLM's cost to the charge; an exact decimal.",
     )
+
+
+class ChargingRules(Markup):
+    """What costs how much, and whom."""
+
     billing_free_models: Names = Field(
         default=(),
         description="Model groups that cost nothing: comma-separated glob patterns. A call of any "

@@ -13,13 +13,15 @@ class Spend(NamedTuple):
     """The names in it that are there, as texts; `unreadable` where something cannot be read.
 
     `misspelt` are fields that stand where one with a right name is missing: `runId`, and what it
-    should be. `hold` is the id of the spend guard's hold, which its plugin writes there.
+    should be. `hold` is the id of the spend guard's hold, which its plugin writes there;
+    `refused` says that it wrote a refusal.
     """
 
     names: Mapping[str, str]
     unreadable: bool
     misspelt: Mapping[str, str]
     hold: str | None = None
+    refused: bool = False
 
 
 _NAMES: Final = frozenset(
@@ -30,6 +32,8 @@ _LONGEST: Final = 32
 """Characters of what may be a misspelling: a client chooses how many fields there are."""
 _SEPARATORS: Final = re.compile(r"[\W_]")
 HOLD: Final = "billing_hold"
+REFUSED: Final = "refused"
+"""What stands there of a call that the account could not afford."""
 _HOLD: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What the guard makes; everything else is somebody else's."""
 _NONE: Final[Mapping[str, str]] = {}
@@ -51,7 +55,7 @@ def spend_of(metadata: Metadata) -> Spend:
     found = object_of(said)
     if found is None:
         return Spend({}, unreadable=is_there(said), misspelt=_NONE)
-    texts, unreadable, others, hold = dict[str, str](), False, list[str](), None
+    texts, unreadable, others, hold, refused = dict[str, str](), False, list[str](), None, False
     for name, value in found.items():
         if value is None:
             continue
@@ -63,10 +67,10 @@ def spend_of(metadata: Metadata) -> Spend:
         elif name == "attempt":
             unreadable |= attempt_of(value) is None and is_there(value)
         elif name == HOLD:
-            hold = hold_of(value)
+            hold, refused = hold_of(value), value == REFUSED
         else:
             others.append(name)
-    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold)
+    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold, refused)
 
 
 def hold_of(value: object) -> str | None:

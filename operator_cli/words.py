@@ -46,6 +46,7 @@ SKIPPED: Final[Mapping[SkippedReason, str]] = {
     SkippedReason.TOMBSTONE: "the record has no value",
     SkippedReason.SELF_TEST: "it is LiteLLM's own test of the callback",
     SkippedReason.FAILED_CALL: "the call failed and cost nothing",
+    SkippedReason.REFUSED_CALL: "the spend guard refused it before a model was asked",
     SkippedReason.NOT_BILLABLE: "it is a management call, which makes no model work",
     SkippedReason.NO_USAGE: "its call type is unknown, and it has no cost and no tokens",
 }

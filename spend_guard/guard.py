@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -48,11 +49,12 @@ AccountPath = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long holds live, in seconds, and how many credits are plenty."""
+    """How long holds live, in seconds, how many credits are plenty, and what is added to costs."""
 
     usual_seconds: int
     longest_seconds: int
     plenty: int
+    markup: Decimal = Decimal(1)
 
 
 class Guard:
@@ -78,7 +80,7 @@ class Guard:
             account=identifier(asked.account),
             litellm_call_id=identifier(asked.litellm_call_id),
             nonce=asked.nonce,
-            amount=asked.amount,
+            amount=asked.amount(terms.markup),
             seconds=seconds,
             run_id=None if asked.run_id is None else identifier(asked.run_id),
             attempt=asked.attempt,

@@ -37,7 +37,11 @@ class HoldAsk(BaseModel):
     ]
     amount_usd: Annotated[
         str | None,
-        Field(pattern=_USD, description="US dollars as decimal text. This or `amount_credits`."),
+        Field(
+            pattern=_USD,
+            description="US dollars at LiteLLM's prices as decimal text; the guard adds the markup. "
+            "This or `amount_credits`, which is held as it is.",
+        ),
     ] = None
     amount_credits: Annotated[int | None, Field(strict=True, ge=0, le=MOST_CREDITS)] = None
     run_id: Annotated[str | None, Field(max_length=16_384)] = None
@@ -54,10 +58,9 @@ class HoldAsk(BaseModel):
             raise ValueError("name the amount as amount_usd or as amount_credits")
         return self
 
-    @property
-    def amount(self) -> int:
-        """The amount in whole credits, rounded up."""
-        return _credits(self.amount_usd, self.amount_credits)
+    def amount(self, markup: Decimal) -> int:
+        """Return what is to be held in whole credits, rounded up."""
+        return _credits(self.amount_usd, self.amount_credits, markup)
 
 
 class HoldAnswer(BaseModel):
@@ -163,7 +166,7 @@ def refused(message: str, kind: str, **more: Any) -> dict[str, Any]:  # noqa: AN
     return {"error": {"message": message, "type": kind, **more}}
 
 
-def _credits(usd: str | None, amount: int | None) -> int:
+def _credits(usd: str | None, amount: int | None, markup: Decimal = Decimal(1)) -> int:
     if amount is not None:
         return amount
-    return charge(Decimal(usd or 0), Decimal(1))[1]
+    return charge(Decimal(usd or 0), markup)[1]

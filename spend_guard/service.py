@@ -157,7 +157,12 @@ def _app(
         waiting=settings.spend_guard_queue_asks,
         seconds=settings.spend_guard_wait_ms / 1_000,
     )
-    terms = Terms(settings.spend_guard_hold_s, settings.spend_guard_longest_hold_s, settings.plenty)
+    terms = Terms(
+        settings.spend_guard_hold_s,
+        settings.spend_guard_longest_hold_s,
+        settings.plenty,
+        settings.billing_markup,
+    )
     guard = Guard(
         Placing(placing, settings.billing_unknown_account, bounds), releasing, credit, terms
     )

@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from charging.money import charge
+from charging.settings import Markup
 from ledger.settings import CreditRules, LedgerAddress
 from runtime.environment import STRICT, read
 
@@ -13,7 +14,7 @@ MIN_TOKEN_CHARACTERS: Final = 32
 _MOST_TOKENS: Final = 2
 
 
-class Settings(LedgerAddress, CreditRules):
+class Settings(LedgerAddress, CreditRules, Markup):
     """Settings of `python -m spend_guard run`, by environment variable."""
 
     model_config = STRICT

@@ -32,6 +32,8 @@ from litellm.integrations.custom_logger import CustomLogger
 _log: Final = logging.getLogger("spend_guard")
 
 HOLD: Final = "billing_hold"
+REFUSED: Final = "refused"
+"""Stands in its place in the callback of a refused call, which is no failure of a provider."""
 """Under this name the hold of a call comes back with its callback."""
 SPEND_LOGS: Final = "spend_logs_metadata"
 NOT_ASKED_FOR: Final = frozenset(
@@ -586,8 +588,15 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         except Exception as error:  # noqa: BLE001 - a fault of this file must not stop the calls
             refusal = self._without_answer(account, f"{PLUGIN_FAULT}{type(error).__name__}")
         if refusal is not None:
+            self._mark_refused(data)
             raise HTTPException(status_code=402, detail=refusal)
         return data
+
+    def _mark_refused(self, data: dict[str, Any]) -> None:
+        try:
+            put_hold(data, REFUSED)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._count(f"mark_{type(error).__name__}")
 
     async def async_post_call_failure_hook(
         self,

@@ -143,7 +143,7 @@ def test_a_hundred_clients_at_once_spend_what_the_account_has_and_no_more(house:
     with closing(ReceiptWriter(house.database_url, ROLE)) as ledger:
         records = [decided(json.dumps(one).encode(), offset=at) for at, one in enumerate(sent)]
         outcomes = Counter(write(ledger, *records))
-    assert outcomes == {"created usage": AFFORDED, "skipped failed_call": CLIENTS - AFFORDED}
+    assert outcomes == {"created usage": AFFORDED, "skipped refused_call": CLIENTS - AFFORDED}
     with psycopg.connect(house.database_url) as connection:
         assert unbalanced(connection) == []
         row = connection.execute(

@@ -93,10 +93,12 @@ def test_a_call_is_held_or_refused_in_words_and_can_be_released(
 def test_dollars_are_exact_and_rounded_up_and_lives_are_bounded(
     start: Callable[..., SpendGuard], migrated_database_url: str
 ) -> None:
-    guard = start(SPEND_GUARD_LONGEST_HOLD_S="700", SPEND_GUARD_PLENTY_USD="0.00001")
+    guard = start(
+        SPEND_GUARD_LONGEST_HOLD_S="700", SPEND_GUARD_PLENTY_USD="0.00001", BILLING_MARKUP="1.5"
+    )
     sql.opened(migrated_database_url, "acct", 10**13)
     body = {"account": "acct", "litellm_call_id": "a", "nonce": "n", "expires_in_seconds": 10**6}
-    asked = {**body, "amount_usd": "0.00000011"}
+    asked = {**body, "amount_usd": "0.00000008"}
     url, headers = f"{guard.url}/v1/holds", bearer(OTHER_TOKEN)
     held = guard.client.post(url, json=asked, headers=headers).json()
     assert (held["amount"], held["plenty"]) == (2, True)

@@ -31,6 +31,7 @@ PROBE: dict[str, Any] = {"metadata": {"user_api_key_alias": HEALTH_CHECK}}
 PROBE_TEAM: dict[str, Any] = {"metadata": {"user_api_key_team_id": HEALTH_CHECK}}
 SHADOW: dict[str, Any] = {"metadata": {"is_silent_experiment": True}}
 FAILED: dict[str, Any] = {"status": "failure"}
+REFUSED: dict[str, Any] = {"metadata": {"spend_logs_metadata": {"billing_hold": "refused"}}}
 HIT: dict[str, Any] = {"cache_hit": True}
 NOBODY: dict[str, Any] = {"id": "", "litellm_call_id": None}
 FILE: dict[str, Any] = {"call_type": "acreate_file"}
@@ -97,6 +98,8 @@ def outcome(**fields: object) -> str:
         ({"response_cost": 0, **FAILED, **HIT}, "skipped failed_call"),
         ({"response_cost": 0, **FAILED, **FREE}, "skipped failed_call"),
         ({"response_cost": 0, "status": "SUCCESS"}, "skipped failed_call"),
+        ({"response_cost": 0, **FAILED, **REFUSED}, "skipped refused_call"),
+        (FAILED | REFUSED, "receipt partial cost acct-1"),
         # zeros with a reason
         ({"response_cost": 0, **HIT}, "receipt cache_hit 0 acct-1"),
         ({"response_cost": 0, **HIT, **FREE}, "receipt cache_hit 0 acct-1"),
