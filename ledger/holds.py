@@ -1,0 +1,148 @@
+"""Holds in the books: placed in batches, released, expired, forgotten.
+
+Locks are taken in one order by everybody: rows of holds that are there, then rows of accounts in
+the order of their names, then new rows. What is decided is decided while the accounts are locked.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+from psycopg import Connection, Cursor, Error
+
+from charging.holds import Account, HoldState, may_become
+from ledger.address import connect
+from ledger.admission import Answer, Ask, Decided, HoldRow
+from ledger.healing import heals
+from ledger.queries import query
+
+Unknown: TypeAlias = Literal["open", "refuse"]
+APPLICATION: Final = "billing-spend-guard"
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Open holds, the age of the oldest in seconds, and accounts below what their limit allows."""
+
+    open: int
+    oldest_seconds: float
+    accounts_below_limit: int
+
+
+class Holds:
+    """The books of holds, over one connection. Not safe for threads.
+
+    Everything raises `LedgerError`. After one that heals the next use connects anew, and whatever
+    it was may be done again: what is done already stays as it is.
+    """
+
+    def __init__(self, database_url: str, role: str) -> None:
+        self._url = database_url
+        self._role = role
+        self._connection: Connection[tuple[Any, ...]] | None = None
+
+    def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
+        """Answer asks, the earlier ones first, all in one transaction."""
+        answers = self._placed(asks)
+        missing = sorted({ask.account for ask, one in zip(asks, answers, strict=True) if not one})
+        if missing and unknown == "open":
+            # In a transaction of its own, which waits for no row while it has another.
+            with self._transaction() as cursor:
+                cursor.execute(query("open_accounts"), {"accounts": _listed(missing)})
+            rest = [ask for ask, one in zip(asks, answers, strict=True) if not one]
+            found = iter(self._placed(rest))
+            answers = [one or next(found) for one in answers]
+        return [
+            one or Answer("unknown", ask.amount, 0, None)
+            for ask, one in zip(asks, answers, strict=True)
+        ]
+
+    def _placed(self, asks: Sequence[Ask]) -> list[Answer | None]:
+        """Answer asks, each with None whose account is not there."""
+        accounts = {"accounts": _listed({ask.account for ask in asks})}
+        keys = {"asks": _listed(asks)}
+        with self._transaction() as cursor:
+            # All three go out together. The server reads the holds when the accounts are locked.
+            connection = cursor.connection
+            cursor.execute(query("lock_accounts"), accounts)
+            there = connection.execute(query("find_holds"), keys)
+            clock = connection.execute(query("read_clock"))
+            locked = {name: Account(*row) for name, *row in cursor}
+            known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in there}
+            decided = Decided(asks, locked, known, clock.fetchall()[0][0])
+            if decided.placed:
+                cursor.execute(query("place_holds"), {"holds": _listed(decided.placed)})
+        return decided.answers
+
+    def release(self, hold: UUID) -> HoldRow | None:
+        """Free what a call did not need; return the hold as it is then, None where there is none.
+
+        One that has ended already stays as it ended.
+        """
+        with self._transaction() as cursor:
+            row = cursor.execute(query("lock_hold"), {"hold": hold}).fetchone()
+            if row is None:
+                return None
+            found = HoldRow(*row)
+            if not may_become(HoldState(found.state), HoldState.RELEASED):
+                return found
+            _end(cursor, [found], HoldState.RELEASED)
+        return msgspec.structs.replace(found, state=HoldState.RELEASED.value)
+
+    def expire(self, limit: int) -> int:
+        """End holds whose time is over, at most so many; return how many it were."""
+        with self._transaction() as cursor:
+            rows = cursor.execute(query("lock_overdue_holds"), {"limit": limit})
+            overdue = [HoldRow(*row) for row in rows]
+            if overdue:
+                _end(cursor, overdue, HoldState.EXPIRED)
+        return len(overdue)
+
+    def forget(self, days: int, limit: int) -> int:
+        """Delete holds that have ended and are older, at most so many; return how many it were."""
+        with self._transaction() as cursor:
+            cursor.execute(query("forget_holds"), {"days": days, "limit": limit})
+        return cursor.rowcount
+
+    def figures(self) -> Figures:
+        """Return what an operator wants to see of all holds and accounts."""
+        with self._transaction() as cursor:
+            row = cursor.execute(query("count_holds")).fetchone()
+        return Figures(*row or (0, 0.0, 0))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Cursor[Any]]:
+        """Open a transaction whose statements go out without a wait for the ones before."""
+        if self._connection is None:
+            self._connection = connect(self._url, APPLICATION, autocommit=True)
+        connection = self._connection
+        try:
+            # The pipeline ends last: then only is the commit known to have been one.
+            with connection.pipeline(), connection.transaction(), connection.cursor() as cursor:
+                asked = {"role": self._role or "none"}
+                connection.execute(query("begin_holds"), asked)
+                yield cursor
+        except Error as error:
+            if heals(error):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _end(cursor: Cursor[Any], holds: Sequence[HoldRow], state: HoldState) -> None:
+    """End holds whose rows are locked and which are held, and free their credits."""
+    accounts = _listed({hold.account for hold in holds})
+    cursor.execute(query("lock_accounts"), {"accounts": accounts})
+    ids = _listed([hold.id for hold in holds])
+    cursor.execute(query("end_holds"), {"holds": ids, "state": state.value})
+
+
+def _listed(values: Collection[object]) -> str:
+    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
+    return msgspec.json.encode(values).decode()
