@@ -2,6 +2,7 @@
 #   docker run IMAGE producer_gateway run
 #   docker run IMAGE consumer run
 #   docker run IMAGE reconciler run
+#   docker run IMAGE spend_guard run
 # What people do by hand is the command `billing`: docker run --entrypoint billing IMAGE report
 # A second target, `litellm`, is the LiteLLM proxy of the lock, for docker-compose.yml.
 
@@ -52,7 +53,9 @@ ENV PATH=/app/.venv/bin:/app:$PATH \
     GATEWAY_HOST=0.0.0.0 \
     GATEWAY_METRICS_HOST=0.0.0.0 \
     CONSUMER_METRICS_HOST=0.0.0.0 \
-    RECONCILER_METRICS_HOST=0.0.0.0
+    RECONCILER_METRICS_HOST=0.0.0.0 \
+    SPEND_GUARD_HOST=0.0.0.0 \
+    SPEND_GUARD_METRICS_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=dependencies /app/.venv .venv
 COPY LICENSE billing ./
@@ -64,12 +67,13 @@ COPY producer_gateway producer_gateway
 COPY consumer consumer
 COPY operator_cli operator_cli
 COPY reconciler reconciler
+COPY spend_guard spend_guard
 # The root file system may be read-only, so bytecode is written now or never. A new volume of Docker's takes its owner
 # from the directory it is mounted on: that is the spool's, in the compose file.
-RUN python -m compileall -q schemas runtime charging ledger producer_gateway consumer operator_cli reconciler \
+RUN python -m compileall -q schemas runtime charging ledger producer_gateway consumer operator_cli reconciler spend_guard \
     && install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/billing-spool
 # Numeric, so that Kubernetes can see that it is not root; the files stay root's and unwritable.
 USER 65532:65532
-EXPOSE 8080 9090 9091 9095
+EXPOSE 8080 9090 9091 9095 8081 9096
 ENTRYPOINT ["python", "-m"]
 CMD ["producer_gateway", "--help"]

@@ -24,6 +24,7 @@ import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
+import spend_guard.settings
 from charging.call_shape import Shape, shape_of
 from docs import dashboards
 from docs.asyncapi import asyncapi
@@ -43,6 +44,7 @@ ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
     "Consumer": ("python -m consumer run", consumer.settings.Settings),
     "Reconciler": ("python -m reconciler", reconciler.settings.Settings),
+    "Spend guard": ("python -m spend_guard run", spend_guard.settings.Settings),
     "By hand": ("billing", operator_cli.settings.Settings),
     "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
 }
@@ -198,15 +200,16 @@ def shapes() -> str:
     return "\n".join(lines) + "\n"
 
 
-def openapi() -> str:
-    """Return the gateway's OpenAPI document, as its own command prints it."""
-    command = [sys.executable, "-m", "producer_gateway", "openapi"]
+def openapi(room: str) -> str:
+    """Return a room's OpenAPI document, as its own command prints it."""
+    command = [sys.executable, "-m", room, "openapi"]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 DOCUMENTS: Final[Mapping[Path, Callable[[], str]]] = {
     **{Path(f"schemas/json/{n}.schema.json"): partial(schema, m) for n, m in MODELS.items()},
-    Path("schemas/openapi/gateway.json"): openapi,
+    Path("schemas/openapi/gateway.json"): partial(openapi, "producer_gateway"),
+    Path("schemas/openapi/spend-guard.json"): partial(openapi, "spend_guard"),
     Path("schemas/asyncapi.json"): asyncapi,
     Path("docs/configuration.md"): configuration,
     Path("docs/call-types.md"): shapes,

@@ -25,6 +25,7 @@ BILLING_VARIABLES: Final = frozenset({
     "BILLING_TOPIC_PREFIX",
     "BILLING_TOPIC_REPLICATION_FACTOR",
     "BILLING_UNATTRIBUTED_ACCOUNT",
+    "BILLING_UNKNOWN_ACCOUNT",
 })  # fmt: skip
 """Every `BILLING_*` variable that some room reads; one set may be given to all of them."""
 

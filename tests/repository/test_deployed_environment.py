@@ -12,6 +12,7 @@ import consumer.settings
 import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
+import spend_guard.settings
 from tests.repository.chart import EVERYTHING, environment
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ GATEWAY = names(producer_gateway.settings.Settings)
 CONSUMER = names(consumer.settings.Settings)
 BY_HAND = names(operator_cli.settings.Settings)
 RECONCILER = names(reconciler.settings.Settings)
+SPEND_GUARD = names(spend_guard.settings.Settings)
 ROOMS = [
     ("gateway", GATEWAY),
     ("consumer", CONSUMER),
@@ -60,13 +62,16 @@ def test_the_compose_file_sets_what_the_room_reads(service: str, read: set[str])
 def test_the_image_sets_what_the_rooms_read() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     ours = set(
-        re.findall(r"\b((?:GATEWAY|CONSUMER|RECONCILER|BILLING|KAFKA)_[A-Z_]+)=", dockerfile)
+        re.findall(
+            r"\b((?:GATEWAY|CONSUMER|RECONCILER|SPEND_GUARD|BILLING|KAFKA)_[A-Z_]+)=", dockerfile
+        )
     )
     assert ours == {
         *("GATEWAY_HOST", "GATEWAY_METRICS_HOST"),
         *("CONSUMER_METRICS_HOST", "RECONCILER_METRICS_HOST"),
+        *("SPEND_GUARD_HOST", "SPEND_GUARD_METRICS_HOST"),
     }
-    assert ours <= GATEWAY | CONSUMER | RECONCILER
+    assert ours <= GATEWAY | CONSUMER | RECONCILER | SPEND_GUARD
 
 
 def test_the_ports_are_the_rooms_defaults() -> None:
@@ -75,6 +80,8 @@ def test_the_ports_are_the_rooms_defaults() -> None:
     ports = [gateway["port"].default, gateway["metrics_port"].default]
     ports.append(consumer.settings.Settings.model_fields["consumer_metrics_port"].default)
     ports.append(reconciler.settings.Settings.model_fields["reconciler_metrics_port"].default)
+    guard = spend_guard.settings.Settings.model_fields
+    ports += [guard["spend_guard_port"].default, guard["spend_guard_metrics_port"].default]
     expose = re.search(r"^EXPOSE (8.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert expose is not None
     assert expose[1] == " ".join(map(str, ports))

@@ -22,6 +22,7 @@ ROOMS = (
     "consumer",
     "operator_cli",
     "reconciler",
+    "spend_guard",
 )
 
 

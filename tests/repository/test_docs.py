@@ -15,6 +15,7 @@ import demo.settings
 import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
+import spend_guard.settings
 from docs.generate import DOCUMENTS
 from runtime.environment import BILLING_VARIABLES, FILE_SUFFIX, variables
 from runtime.kafka import KafkaConnection
@@ -36,6 +37,7 @@ PAGES: Final = {
 }
 ROOMS: Final = (
     *("producer_gateway", "consumer", "operator_cli", "reconciler", "ledger", "charging"),
+    "spend_guard",
     *("runtime", "schemas", "billing_stream_client", "demo"),
 )
 
@@ -65,10 +67,10 @@ ARCHITECTURE: Final = "docs/architecture.md"
 CODE: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 VARIABLE: Final = re.compile(
-    r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|RECONCILER|KAFKA)_[A-Z][A-Z_]*[A-Z]\b"
+    r"(?<![\w./])(?:BILLING|GATEWAY|CONSUMER|RECONCILER|SPEND_GUARD|KAFKA)_[A-Z][A-Z_]*[A-Z]\b"
 )
 METRIC: Final = re.compile(
-    r"\bbilling_(?:gateway|consumer|ledger|reconciler|missing|deferred)_[a-z_]*[a-z]\b"
+    r"\bbilling_(?:gateway|consumer|ledger|reconciler|guard|missing|deferred)_[a-z_]*[a-z]\b"
 )
 FOREIGN: Final = {
     *("GATEWAY_URL", "GATEWAY_METRICS_URL", "CONSUMER_METRICS_URL"),  # left by `make up`
@@ -118,6 +120,7 @@ def settings() -> list[type[BaseSettings]]:
         producer_gateway.settings.Settings,
         consumer.settings.Settings,
         reconciler.settings.Settings,
+        spend_guard.settings.Settings,
         operator_cli.settings.Settings,
         demo.settings.StackSettings,
     ]

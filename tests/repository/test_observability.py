@@ -12,6 +12,7 @@ import yaml
 import consumer.metrics
 import reconciler.metrics
 import runtime.metrics
+import spend_guard.metrics
 from producer_gateway.metrics import Metrics
 from tests.repository.chart import EVERYTHING, MAKES_PODS, manifests
 
@@ -25,6 +26,7 @@ def measured() -> dict[str, set[str]]:
     collectors = [
         *vars(consumer.metrics).values(),
         *vars(reconciler.metrics).values(),
+        *vars(spend_guard.metrics).values(),
         *vars(runtime.metrics).values(),
         *vars(Metrics()).values(),
     ]

@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 TESTS: Final = ROOT / "tests"
 OURS: Final = {
     *("schemas", "runtime", "charging", "ledger"),
-    *("producer_gateway", "consumer", "operator_cli", "demo", "reconciler"),
+    *("producer_gateway", "consumer", "operator_cli", "demo", "reconciler", "spend_guard"),
     "billing_stream_client",
 }
 RINGS: Final = {

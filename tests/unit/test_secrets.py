@@ -19,6 +19,7 @@ import consumer.settings
 import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
+import spend_guard.settings
 from consumer.commands import app as consumer_app
 from ledger.address import connect, fault
 from operator_cli.__main__ import app as by_hand
@@ -32,12 +33,14 @@ ROOMS: Final[dict[str, tuple[Any, type[BaseSettings]]]] = {
     "operator": (operator_cli.settings.load, operator_cli.settings.Settings),
     "gateway": (producer_gateway.settings.load, producer_gateway.settings.Settings),
     "reconciler": (reconciler.settings.load, reconciler.settings.Settings),
+    "guard": (spend_guard.settings.load, spend_guard.settings.Settings),
 }
 NEEDED: Final = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "BILLING_INGEST_TOKEN": "t" * 32,
     "LITELLM_URL": "http://127.0.0.1:1",
     "LITELLM_API_KEY": "sk-1",
+    "SPEND_GUARD_TOKENS": "g" * 32,
 }
 
 

@@ -1,0 +1,114 @@
+"""The books, asked from threads: each has a connection of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Final, Generic, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+
+from ledger.admission import Answer, Ask, HoldRow
+from ledger.credits import Account, Entry, Movement, Posted
+from ledger.healing import LedgerError, heals
+from ledger.holds import Unknown
+from runtime.logs import OnceAMinute
+from spend_guard import metrics
+from spend_guard.health import Health
+
+T = TypeVar("T")
+_LOG: Final = structlog.get_logger(__name__)
+_QUICK_SECONDS: Final = 0.5
+"""What fails in less, such as a connection that broke while nobody asked, is tried once more."""
+
+
+class AwayError(Exception):
+    """The books do not answer; whoever asked may ask again."""
+
+
+class Connected(Protocol):
+    """What holds a connection."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+
+class HoldBooks(Connected, Protocol):
+    """What is asked of `ledger.holds.Holds`."""
+
+    def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
+        """Answer asks for holds."""
+
+    def release(self, hold: UUID) -> HoldRow | None:
+        """Release a hold."""
+
+
+class CreditBooks(Connected, Protocol):
+    """What is asked of `ledger.credits.Credits`."""
+
+    def account(self, name: str) -> Account | None:
+        """Return an account."""
+
+    def entries(self, name: str, before: int | None, limit: int) -> list[Entry]:
+        """Return entries of an account."""
+
+    def post(self, movement: Movement, unknown: Unknown) -> Posted:
+        """Move credits."""
+
+
+B = TypeVar("B", bound=Connected)
+
+
+class Books(Generic[B]):
+    """Asks the books in `threads` threads, each with what `make` returns to it."""
+
+    def __init__(self, make: Callable[[], B], threads: int, health: Health) -> None:
+        self._make = make
+        self._health = health
+        self._own = threading.local()
+        self._opened = list[B]()
+        self._pool = ThreadPoolExecutor(threads, "books")
+        self._say = OnceAMinute()
+
+    async def ask(self, what: Callable[[B], T]) -> T:
+        """Return what `what` returns for the books of a thread. Raises `AwayError`."""
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, what)
+        except LedgerError as error:
+            self._failed(error)
+            raise AwayError from error
+        self._health.away = False
+        return found
+
+    def _ask(self, what: Callable[[B], T]) -> T:
+        books: B | None = getattr(self._own, "books", None)
+        if books is None:
+            books = self._own.books = self._make()
+            self._opened.append(books)
+        began = monotonic()
+        try:
+            return what(books)
+        except LedgerError as error:
+            if not heals(error) or monotonic() - began > _QUICK_SECONDS:
+                raise
+            metrics.FAULTS.labels("asking").inc()
+            return what(books)
+
+    def _failed(self, error: LedgerError) -> None:
+        self._health.away = True
+        metrics.FAULTS.labels("asking").inc()
+        if (times := self._say.now()) is not None:
+            _LOG.error(
+                "books_do_not_answer",
+                error=type(error).__name__,
+                detail=str(error).strip()[:500],
+                times=times,
+            )
+
+    def close(self) -> None:
+        """Wait for what is asked, and close the connections."""
+        self._pool.shutdown()
+        for books in self._opened:
+            books.close()

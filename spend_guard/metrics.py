@@ -1,0 +1,48 @@
+"""The spend guard's metrics: every name in one place."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+HOLDS: Final = Counter(
+    "billing_guard_holds_total",
+    "Asks for a hold, by answer: held, known (asked before), free (nothing to hold), refused, "
+    "unknown (account), away (PostgreSQL), busy (too many asks wait).",
+    ["answer"],
+)
+RELEASED: Final = Counter(
+    "billing_guard_releases_total", "Releases asked for, by the state of the hold then.", ["state"]
+)
+OPEN: Final = Gauge("billing_guard_holds_open", "Holds that are held.")
+OLDEST_SECONDS: Final = Gauge(
+    "billing_guard_oldest_hold_seconds", "How long ago the oldest of them was placed, seconds."
+)
+EXPIRED: Final = Counter(
+    "billing_guard_holds_expired_total", "Holds whose time was over before their receipt came."
+)
+FORGOTTEN: Final = Counter(
+    "billing_guard_holds_forgotten_total", "Holds that had ended long ago and were deleted."
+)
+BELOW_LIMIT: Final = Gauge(
+    "billing_guard_accounts_below_zero",
+    "Accounts whose balance is below what their limit allows, which is zero for prepaid ones.",
+)
+PLACE_SECONDS: Final = Histogram(
+    "billing_guard_place_seconds",
+    "Time from an ask for a hold to its answer, seconds.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+BATCH_ASKS: Final = Histogram(
+    "billing_guard_batch_asks",
+    "Asks that one statement answered.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
+)
+WAITING: Final = Gauge("billing_guard_waiting_asks", "Asks that wait for a statement.")
+REQUESTS: Final = Counter(
+    "billing_guard_requests_total", "Requests, by route and status.", ["route", "status"]
+)
+FAULTS: Final = Counter(
+    "billing_guard_faults_total",
+    "Failures of PostgreSQL, by what was done: asking for answers, or sweeping.",
+    ["doing"],
+)

@@ -1,0 +1,134 @@
+"""Placing: who asks while a statement is in flight shares the next; nobody waits for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from ledger.admission import Ask
+from spend_guard.books import AwayError, Books, HoldBooks
+from spend_guard.health import Health
+from spend_guard.placing import Bounds, BusyError, Placing
+from tests.doubles.holds import HoldsInMemory
+from tests.waiting import NET_SECONDS
+
+T = TypeVar("T")
+BOUNDS = Bounds(lanes=1, batch=100, waiting=100, seconds=600)
+
+
+def ask(call: int, account: str = "acct", amount: int = 10) -> Ask:
+    """An ask of a call."""
+    return Ask(account, str(call), "n", amount, 60)
+
+
+def run(
+    holds: HoldsInMemory,
+    what: Callable[[Placing], Awaitable[T]],
+    bounds: Bounds = BOUNDS,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> T:
+    """Do something with a placing of these books, and close them."""
+
+    async def doing() -> T:
+        books = Books[HoldBooks](lambda: holds, bounds.lanes, Health(600))
+        try:
+            return await what(Placing(books, "refuse", bounds, clock))
+        finally:
+            holds.gate.set()
+            await asyncio.to_thread(books.close)
+
+    return asyncio.run(asyncio.wait_for(doing(), NET_SECONDS))
+
+
+async def held_back(placing: Placing, holds: HoldsInMemory, asks: int) -> list[asyncio.Task[str]]:
+    """Ask once and then, while its statement is in flight, again."""
+    holds.gate.clear()
+
+    async def one(number: int) -> str:
+        try:
+            return (await placing.place(ask(number))).answer
+        except (AwayError, BusyError) as error:
+            return type(error).__name__
+
+    tasks = [asyncio.create_task(one(0))]
+    await asyncio.to_thread(holds.reached.wait, NET_SECONDS)
+    tasks += [asyncio.create_task(one(number)) for number in range(1, asks)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_asks_that_come_meanwhile_share_the_next_statement_in_their_order() -> None:
+    holds = HoldsInMemory(acct=70)
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 9)
+        holds.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert run(holds, doing) == ["held"] * 7 + ["refused"] * 2
+    assert [len(batch) for batch in holds.batches] == [1, 8]
+    assert [one.litellm_call_id for one in holds.batches[1]] == [str(n) for n in range(1, 9)]
+    assert holds.closed
+
+
+def test_a_statement_has_no_more_asks_than_it_may() -> None:
+    holds = HoldsInMemory(acct=1_000)
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 8)
+        holds.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert run(holds, doing, Bounds(1, 3, 100, 600)) == ["held"] * 8
+    assert [len(batch) for batch in holds.batches] == [1, 3, 3, 1]
+
+
+def test_more_asks_than_may_wait_are_told_at_once() -> None:
+    holds = HoldsInMemory(acct=1_000)
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 6)
+        done, _ = await asyncio.wait(tasks[4:])
+        assert {one.result() for one in done} == {"BusyError"}
+        holds.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert run(holds, doing, Bounds(1, 100, 3, 600)) == ["held"] * 4 + ["BusyError"] * 2
+
+
+def test_nothing_is_held_for_who_has_waited_for_too_long() -> None:
+    holds, times = HoldsInMemory(acct=1_000), [0.0]
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 3)
+        times[0] = 1.5
+        holds.gate.set()
+        return await asyncio.gather(*tasks)
+
+    said = run(holds, doing, Bounds(1, 100, 100, 1.0), lambda: times[0])
+    assert said == ["held", "BusyError", "BusyError"]
+    assert holds.accounts["acct"].held == 10
+
+
+def test_books_that_are_away_are_said_to_be_and_asked_again_by_the_next() -> None:
+    holds = HoldsInMemory(acct=1_000)
+
+    async def doing(placing: Placing) -> list[str]:
+        holds.away = True
+        with pytest.raises(AwayError):
+            await placing.place(ask(0))
+        holds.away = False
+        return [(await placing.place(ask(0))).answer]
+
+    assert run(holds, doing) == ["held"]
+
+
+def test_a_connection_that_broke_while_nobody_asked_is_not_felt() -> None:
+    holds = HoldsInMemory(acct=1_000)
+    holds.failures = 1
+
+    async def doing(placing: Placing) -> str:
+        return (await placing.place(ask(0))).answer
+
+    assert run(holds, doing) == "held"
