@@ -44,7 +44,7 @@ ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
     "Consumer": ("python -m consumer run", consumer.settings.Settings),
     "Reconciler": ("python -m reconciler", reconciler.settings.Settings),
-    "Spend guard": ("python -m spend_guard", spend_guard.settings.Settings),
+    "Spend guard": ("python -m spend_guard run", spend_guard.settings.Settings),
     "By hand": ("billing", operator_cli.settings.Settings),
     "Embedded stack": ("make up, make demo", demo.settings.StackSettings),
 }

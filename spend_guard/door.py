@@ -67,13 +67,13 @@ class Door:
         await self._app({**scope, "path": path}, _again(body, receive), counted)
 
 
-def routed(raw_path: bytes) -> tuple[str, str]:
+def routed(escaped: bytes) -> tuple[str, str]:
     """Return the path to route by, in which an account is one segment, and the route's name.
 
     An account's name may have any letter, slashes too. It ends where the path ends, or before an
     `/entries` there that is not escaped.
     """
-    path = raw_path.decode("ascii", "replace")
+    path = escaped.decode("ascii", "replace")
     if path == HOLDS:
         return path, "holds"
     if path.startswith(f"{HOLDS}/") and path.endswith("/release"):

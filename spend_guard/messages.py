@@ -39,7 +39,7 @@ class HoldAsk(BaseModel):
         str | None,
         Field(
             pattern=_USD,
-            description="US dollars at LiteLLM's prices as decimal text; the guard adds the markup. "
+            description="US dollars at LiteLLM's prices as decimal text; the markup is added. "
             "This or `amount_credits`, which is held as it is.",
         ),
     ] = None

@@ -241,6 +241,15 @@ def test_a_connection_that_breaks_in_the_middle_leaves_all_or_nothing(
     assert not sql.wrong(migrated_database_url)
 
 
+def test_what_the_tables_refuse_is_never_answered(holds: Holds, migrated_database_url: str) -> None:
+    sql.opened(migrated_database_url, "acct", 100)
+    # It is the last statement before the commit, and nobody waits for it alone.
+    with pytest.raises(LedgerError):
+        holds.place([ask("acct", "a", 1), ask("acct", "b", -1)], "open")
+    assert sql.account(migrated_database_url, "acct").held == 0
+    assert said(holds.place([ask("acct", "a", 1)], "open")) == ["held"]
+
+
 def at_once(work: list[Callable[[], list[Answer]]]) -> list[Answer]:
     """Do all of it at the same moment."""
     ready = Barrier(len(work))
