@@ -49,7 +49,7 @@ pytestmark = pytest.mark.flaky(
 
 
 @dataclass(frozen=True)
-class House:
+class Guarded:
     """A proxy with the plugin, its guard, what stands in for the provider, and the books."""
 
     proxy: RunningProxy
@@ -88,7 +88,7 @@ class House:
 
 
 @pytest.fixture
-def house(migrated_database_url: str, tmp_path: Path) -> Iterator[House]:
+def guarded(migrated_database_url: str, tmp_path: Path) -> Iterator[Guarded]:
     provider, callbacks = ProviderServer(), JsonServer()
     guard = SpendGuard(migrated_database_url, tmp_path)
     environment = {
@@ -119,37 +119,37 @@ def house(migrated_database_url: str, tmp_path: Path) -> Iterator[House]:
                 sections=sections,
             )
         )
-        yield House(proxy, guard, provider, callbacks, migrated_database_url)
+        yield Guarded(proxy, guard, provider, callbacks, migrated_database_url)
 
 
-def test_a_hundred_clients_at_once_spend_what_the_account_has_and_no_more(house: House) -> None:
-    assert house.call("sizer") == httpx.codes.OK
-    granted = AFFORDED * house.hold_of("sizer")
-    assert house.guard.post("acme", "order", amount_credits=granted).status_code == 201
-    before = len(house.provider.asked)
+def test_a_hundred_clients_at_once_spend_what_the_account_has_and_no_more(guarded: Guarded) -> None:
+    assert guarded.call("sizer") == httpx.codes.OK
+    granted = AFFORDED * guarded.hold_of("sizer")
+    assert guarded.guard.post("acme", "order", amount_credits=granted).status_code == 201
+    before = len(guarded.provider.asked)
 
     with ThreadPoolExecutor(CLIENTS) as clients:
-        said = Counter(clients.map(house.call, ["acme"] * CLIENTS))
+        said = Counter(clients.map(guarded.call, ["acme"] * CLIENTS))
 
     assert said == {
         httpx.codes.OK: AFFORDED,
         httpx.codes.PAYMENT_REQUIRED: CLIENTS - AFFORDED,
     }
-    assert len(house.provider.asked) - before == AFFORDED
-    account = house.guard.account("acme").json()
+    assert len(guarded.provider.asked) - before == AFFORDED
+    account = guarded.guard.account("acme").json()
     assert (account["balance"], account["available"]) == (granted, 0)
 
-    sent = house.callbacks_of("acme", CLIENTS)
-    with closing(ReceiptWriter(house.database_url, ROLE)) as ledger:
+    sent = guarded.callbacks_of("acme", CLIENTS)
+    with closing(ReceiptWriter(guarded.database_url, ROLE)) as ledger:
         records = [decided(json.dumps(one).encode(), offset=at) for at, one in enumerate(sent)]
         outcomes = Counter(write(ledger, *records))
     assert outcomes == {"created usage": AFFORDED, "skipped refused_call": CLIENTS - AFFORDED}
-    with psycopg.connect(house.database_url) as connection:
+    with psycopg.connect(guarded.database_url) as connection:
         assert unbalanced(connection) == []
         row = connection.execute(
             "SELECT sum(charged_credits)::bigint FROM billing.charge_receipts"
         ).fetchone()
     assert row
     assert row[0] > 0
-    account = house.guard.account("acme").json()
+    account = guarded.guard.account("acme").json()
     assert (account["balance"], account["held"]) == (granted - row[0], 0)

@@ -14,6 +14,7 @@ from tests.waiting import NET_SECONDS
 ROOT = Path(__file__).parents[2]
 ROOMS = ("gateway", "consumer")
 JOBS = ("topics", "migrate")
+OPTIONAL = ("reconciler", "spend-guard")
 
 Service = dict[str, Any]
 
@@ -65,6 +66,7 @@ def test_a_plain_up_starts_the_stream_and_nothing_else(services: dict[str, Servi
     assert profiles == {
         "litellm": ["litellm"],
         "reconciler": ["reconciler"],
+        "spend-guard": ["spend-guard"],
         "prometheus": ["observability"],
         "grafana": ["observability"],
     }
@@ -76,6 +78,7 @@ def test_rooms_wait_for_their_jobs(services: dict[str, Service]) -> None:
     assert services["consumer"]["depends_on"] == {"topics": done, "migrate": done}
     healthy = {"condition": "service_healthy"}
     assert services["reconciler"]["depends_on"] == {"migrate": done, "gateway": healthy}
+    assert services["spend-guard"]["depends_on"] == {"migrate": done}
     assert [services[job]["restart"] for job in JOBS] == ["no", "no"]
     for job, waits_for in (("topics", "kafka"), ("migrate", "postgres")):
         assert services[job]["depends_on"] == {waits_for: {"condition": "service_healthy"}}
@@ -83,7 +86,7 @@ def test_rooms_wait_for_their_jobs(services: dict[str, Service]) -> None:
 
 
 def test_every_room_is_the_one_image_locked_down(services: dict[str, Service]) -> None:
-    for name in (*ROOMS, "reconciler", *JOBS):
+    for name in (*ROOMS, *OPTIONAL, *JOBS):
         service = services[name]
         assert service["build"] == {"context": ".", "target": "rooms"}, name
         assert service["read_only"] is True
@@ -92,8 +95,9 @@ def test_every_room_is_the_one_image_locked_down(services: dict[str, Service]) -
 
 
 def test_commands_are_the_rooms_own(services: dict[str, Service]) -> None:
-    assert {name: services[name]["command"] for name in (*ROOMS, "reconciler", *JOBS)} == {
+    assert {name: services[name]["command"] for name in (*ROOMS, *OPTIONAL, *JOBS)} == {
         "reconciler": ["reconciler", "run"],
+        "spend-guard": ["spend_guard", "run"],
         "gateway": ["producer_gateway", "run"],
         "consumer": ["consumer", "run"],
         "topics": ["consumer", "topics", "--apply"],
@@ -102,7 +106,8 @@ def test_commands_are_the_rooms_own(services: dict[str, Service]) -> None:
 
 
 def test_health_is_readiness_on_the_metrics_port(services: dict[str, Service]) -> None:
-    for room, port in (("gateway", 9090), ("consumer", 9091), ("reconciler", 9095)):
+    ports = {"gateway": 9090, "consumer": 9091, "reconciler": 9095, "spend-guard": 9096}
+    for room, port in ports.items():
         assert f"http://127.0.0.1:{port}/readyz" in services[room]["healthcheck"]["test"][-1]
         assert any(one.endswith(f":-{port}}}:{port}") for one in services[room]["ports"])
 
@@ -116,7 +121,7 @@ def test_the_ingest_token_has_no_default(services: dict[str, Service]) -> None:
 
 def test_settings_without_a_value_stay_unset(services: dict[str, Service]) -> None:
     # An empty text is not the same as no text: BILLING_MARKUP="" is no number.
-    for room in (*ROOMS, "reconciler"):
+    for room in (*ROOMS, *OPTIONAL):
         for name, value in services[room]["environment"].items():
             assert value != "", name
             assert value is None or ":-}" not in value, name
@@ -190,5 +195,8 @@ def test_prometheus_scrapes_the_ports_of_the_rooms() -> None:
         for target in static["targets"]
     ]
     assert targets == ["gateway:9090", "consumer:9091"]
-    [found] = [job["dns_sd_configs"] for job in config["scrape_configs"] if "dns_sd_configs" in job]
-    assert found == [{"names": ["reconciler"], "type": "A", "port": 9095}]
+    found = [job["dns_sd_configs"] for job in config["scrape_configs"] if "dns_sd_configs" in job]
+    assert found == [
+        [{"names": ["reconciler"], "type": "A", "port": 9095}],
+        [{"names": ["spend-guard"], "type": "A", "port": 9096}],
+    ]
