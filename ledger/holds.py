@@ -63,14 +63,13 @@ class Holds:
         accounts = {"accounts": _listed({ask.account for ask in asks})}
         keys = {"asks": _listed(asks)}
         with self._transaction() as cursor:
-            # All three go out together. The server reads the holds when the accounts are locked.
-            connection = cursor.connection
-            cursor.execute(query("lock_accounts"), accounts)
-            there = connection.execute(query("find_holds"), keys)
-            clock = connection.execute(query("read_clock"))
-            locked = {name: Account(*row) for name, *row in cursor}
+            found = cursor.execute(query("lock_accounts"), accounts)
+            locked = {name: Account(*row) for name, *row in found}
+            # Behind the lock: whoever places one of these meanwhile has it first.
+            there = cursor.execute(query("find_holds"), keys)
             known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in there}
-            decided = Decided(asks, locked, known, clock.fetchall()[0][0])
+            clock = cursor.execute(query("read_clock")).fetchall()[0][0]
+            decided = Decided(asks, locked, known, clock)
             if decided.placed:
                 cursor.execute(query("place_holds"), {"holds": _listed(decided.placed)})
         return decided.answers
@@ -103,7 +102,7 @@ class Holds:
         """Delete holds that have ended and are older, at most so many; return how many it were."""
         with self._transaction() as cursor:
             cursor.execute(query("forget_holds"), {"days": days, "limit": limit})
-        return cursor.rowcount
+            return cursor.rowcount
 
     def figures(self) -> Figures:
         """Return what an operator wants to see of all holds and accounts."""
@@ -113,13 +112,15 @@ class Holds:
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
-        """Open a transaction whose statements go out without a wait for the ones before."""
+        """Open a transaction as our role.
+
+        Not in psycopg's pipeline mode: behind PgBouncer a pipeline was seen to wait for ever.
+        """
         if self._connection is None:
             self._connection = connect(self._url, APPLICATION, autocommit=True)
         connection = self._connection
         try:
-            # The pipeline ends last: then only is the commit known to have been one.
-            with connection.pipeline(), connection.transaction(), connection.cursor() as cursor:
+            with connection.transaction(), connection.cursor() as cursor:
                 asked = {"role": self._role or "none"}
                 connection.execute(query("begin_holds"), asked)
                 yield cursor

@@ -1,4 +1,4 @@
--- One statement, for the pipeline. All of it ends with the transaction: behind a pooler, another client
+-- In one statement. All of it ends with the transaction: behind a pooler, another client
 -- has the session next. Whoever asks waits for its answer, so no wait here is long.
 SELECT
     set_config('role', %(role)s, true),
