@@ -42,6 +42,7 @@ RECONCILER: Values = {
     "litellm": {"url": "http://litellm.example:4000", "existingSecret": "litellm-admin"},
     "source": "eu",
 }
+SPEND_GUARD: Values = {"enabled": True, "existingSecret": "billing-spend-guard"}
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
@@ -123,6 +124,7 @@ EVERYTHING: Values = {
                 {"autoscaling": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}},
             ),
             ("reconciler", RECONCILER),
+            ("spendGuard", SPEND_GUARD),
         )
     },
 }
@@ -131,6 +133,7 @@ ALL_OFF: Values = {
     "gateway": {"enabled": False},
     "consumer": {"enabled": False},
     "reconciler": {"enabled": False},
+    "spendGuard": {"enabled": False},
     "topics": {"enabled": False},
     "migrations": {"enabled": False},
 }

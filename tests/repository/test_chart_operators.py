@@ -13,6 +13,7 @@ from tests.repository.chart import (
     NO_SPOOL,
     RECONCILER,
     ROOT,
+    SPEND_GUARD,
     Manifest,
     Values,
     environment,
@@ -21,7 +22,8 @@ from tests.repository.chart import (
     workloads,
 )
 
-ROOMS = ("gateway", "consumer", "reconciler")
+ROOMS = ("gateway", "consumer", "reconciler", "spend-guard")
+OPTIONAL: Values = {"reconciler": RECONCILER, "spendGuard": SPEND_GUARD}
 SCALED = ("gateway", "consumer")
 
 
@@ -35,8 +37,8 @@ def kinds(kind: str, *layers: Values) -> dict[str, Manifest]:
 
 
 def rooms(*layers: Values) -> dict[str, Manifest]:
-    """What makes the pods of gateway and consumer."""
-    layers = ({"reconciler": RECONCILER}, *layers)
+    """What makes the pods of the rooms, also of those that are off by default."""
+    layers = (OPTIONAL, *layers)
     found = kinds("Deployment", *layers) | kinds("StatefulSet", *layers)
     assert set(found) == set(ROOMS)
     return found
@@ -58,7 +60,8 @@ def test_the_number_of_pods_is_left_to_whoever_keeps_it(room: str, values: Value
     assert "replicas" not in found[room]["spec"]
     (other,) = {*SCALED} - {room}
     assert found[other]["spec"]["replicas"] == 2
-    assert "replicas" not in rooms({"reconciler": {"replicas": None}})["reconciler"]["spec"]
+    for key, optional in (("reconciler", "reconciler"), ("spendGuard", "spend-guard")):
+        assert "replicas" not in rooms({key: {"replicas": None}})[optional]["spec"]
 
 
 def test_a_number_of_pods_that_is_given_is_kept_also_where_it_is_none() -> None:
@@ -144,6 +147,7 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
         "gateway": [53, 53, 443, 9092, 9093],
         "consumer": [53, 53, 443, 6432, 9092, 9093],
         "reconciler": [53, 53, 443, 4000, 6432, 8080],
+        "spend-guard": [53, 53, 443, 6432],
         "topics": [53, 53, 443, 9092, 9093],
         "migrate": [53, 53, 443, 6432],
         "test": [53, 53, 443, 6432, 8080],
@@ -162,6 +166,7 @@ def test_a_pod_reaches_only_what_it_speaks_to() -> None:
         "gateway": {8080: [*given["callersFrom"], *own], 9090: metrics},
         "consumer": {9091: metrics},
         "reconciler": {9095: metrics},
+        "spend-guard": {8081: given["callersFrom"], 9096: metrics},
         "topics": {},
         "migrate": {},
         "test": {},
@@ -216,9 +221,7 @@ def test_each_room_has_an_account_of_its_own_unless_one_is_named() -> None:
     used = {
         room: m["spec"]["template"]["spec"]["serviceAccountName"] for room, m in rooms().items()
     }
-    made = {
-        m["metadata"]["name"] for m in kinds("ServiceAccount", {"reconciler": RECONCILER}).values()
-    }
+    made = {m["metadata"]["name"] for m in kinds("ServiceAccount", OPTIONAL).values()}
     assert set(used.values()) == made
     assert len(made) == len(ROOMS)
     for create in (True, False):
@@ -255,12 +258,12 @@ def test_pods_are_spread_over_nodes_unless_the_values_say_how(room: str) -> None
     assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
     chosen = constraint["labelSelector"]["matchLabels"].items()
     assert chosen <= template["metadata"]["labels"].items()
-    given = EVERYTHING[room]["topologySpreadConstraints"]
+    given = EVERYTHING["spendGuard" if room == "spend-guard" else room]["topologySpreadConstraints"]
     spec = rooms(EVERYTHING)[room]["spec"]["template"]["spec"]
     assert spec["topologySpreadConstraints"] == given
 
 
-@pytest.mark.parametrize("component", ["consumer", "migrate"])
+@pytest.mark.parametrize("component", ["consumer", "spend-guard", "migrate"])
 def test_whoever_speaks_to_the_database_checks_its_certificate(component: str) -> None:
     found = environment(component, EVERYTHING)
     assert found["PGSSLMODE"] == "verify-full"

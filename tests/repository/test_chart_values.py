@@ -12,6 +12,7 @@ from tests.repository.chart import (
     CHART,
     EVERYTHING,
     REQUIRED,
+    SPEND_GUARD,
     Values,
     environment,
     manifests,
@@ -96,7 +97,7 @@ def test_a_login_without_what_it_takes_is_refused(lacking: str) -> None:
 def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     reserved = schema["definitions"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
-    components = ("gateway", "consumer", "reconciler", "topics", "migrate")
+    components = ("gateway", "consumer", "reconciler", "spend-guard", "topics", "migrate")
     ours = set().union(*(environment(component, EVERYTHING) for component in components))
     assert ours - {"LOG_LEVEL", "A_TOKEN"} == set(reserved)
 
@@ -113,6 +114,9 @@ def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
         ({"billing": {"markup": "-1"}}, "markup"),
         ({"billing": {"freeModels": "local-*"}}, "freeModels"),
         ({"billing": {"freeModels": ["a,b"]}}, "freeModels"),
+        ({"billing": {"unknownAccount": "close"}}, "unknownAccount"),
+        ({"spendGuard": {"tokens": "x" * 32}}, "tokens"),
+        ({"spendGuard": {"extraEnv": [{"name": "SPEND_GUARD_PORT", "value": "1"}]}}, "extraEnv"),
         ({"database": {"url": "postgresql://u:p@h/d"}}, "url"),
         ({"ingestTokens": {"token": "x" * 32}}, "token"),
         ({"image": {"digest": "latest"}}, "digest"),
@@ -169,8 +173,43 @@ def test_the_reconciler_is_off_unless_it_is_wanted_and_has_the_token_of_its_sour
     assert (eu["RECONCILER_SOURCE"], "BILLING_INGEST_TOKEN" in eu) == ("eu", False)
     assert eu["BILLING_INGEST_TOKENS"]["secretKeyRef"]["name"] == "billing-tokens"
     rules = {name for name in environment("consumer", wanted) if name.startswith("BILLING_")}
-    assert rules <= set(env)
+    # It opens no accounts.
+    assert rules - set(env) == {"BILLING_UNKNOWN_ACCOUNT"}
     for missing in ("url", "existingSecret"):
         half = {"reconciler": {"enabled": True, "litellm": {**proxy, missing: ""}}}
         with pytest.raises(helm.HelmRenderError, match=rf"reconciler\.litellm\.{missing}"):
             texts(half)
+
+
+def test_the_spend_guard_is_off_unless_it_is_wanted_and_decides_as_the_consumer_does() -> None:
+    assert "spend-guard" not in dict(workloads())
+    assert "SPEND_GUARD_URL" not in texts()["billing-stream/templates/NOTES.txt"]
+    rules: Values = {"billing": {"markup": "1.10", "unknownAccount": "refuse"}}
+    wanted: Values = {"spendGuard": SPEND_GUARD, **rules}
+    env, consumer = environment("spend-guard", wanted), environment("consumer", wanted)
+    for name, value in (("BILLING_MARKUP", "1.10"), ("BILLING_UNKNOWN_ACCOUNT", "refuse")):
+        assert env[name] == consumer[name] == value
+    tokens = {"name": "billing-spend-guard", "key": "SPEND_GUARD_TOKENS"}
+    assert env["SPEND_GUARD_TOKENS"]["secretKeyRef"] == tokens
+    assert env["SPEND_GUARD_ADMIN_TOKENS"]["secretKeyRef"]["optional"] is True
+    assert env["DATABASE_URL"] == consumer["DATABASE_URL"]
+    with pytest.raises(helm.HelmRenderError, match=r"spendGuard\.existingSecret"):
+        texts({"spendGuard": {"enabled": True}})
+
+
+def test_the_address_in_the_notes_is_where_the_spend_guard_is_asked() -> None:
+    wanted: Values = {"spendGuard": {**SPEND_GUARD, "service": {"port": 80}}}
+    url = "http://live-billing-stream-spend-guard.money:80"
+    assert f"SPEND_GUARD_URL={url}\n" in texts(wanted)["billing-stream/templates/NOTES.txt"]
+    [service] = [
+        m
+        for m in manifests(wanted)
+        if m["kind"] == "Service" and m["metadata"]["name"] == "live-billing-stream-spend-guard"
+    ]
+    [port] = service["spec"]["ports"]
+    container = dict(workloads(wanted))["spend-guard"]["containers"][0]
+    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    assert (port["port"], ports[port["targetPort"]]) == (80, 8081)
+    env = environment("spend-guard", wanted)
+    assert env["SPEND_GUARD_PORT"] == str(ports["http"])
+    assert env["SPEND_GUARD_METRICS_PORT"] == str(ports["metrics"])

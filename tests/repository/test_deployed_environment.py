@@ -48,7 +48,7 @@ ROOMS = [
 ]
 
 
-@pytest.mark.parametrize(("component", "read"), ROOMS)
+@pytest.mark.parametrize(("component", "read"), [*ROOMS, ("spend-guard", SPEND_GUARD)])
 def test_the_chart_sets_what_the_room_reads(component: str, read: set[str]) -> None:
     assert set(environment(component, EVERYTHING)) - FOREIGN <= read
 
@@ -97,6 +97,7 @@ def test_values_of_the_chart_are_the_defaults_of_the_rooms() -> None:
     assert values["billing"]["markup"] == str(room["billing_markup"].default)
     assert values["billing"]["internalAccount"] == room["billing_internal_account"].default
     assert values["billing"]["unattributedAccount"] == room["billing_unattributed_account"].default
+    assert values["billing"]["unknownAccount"] == room["billing_unknown_account"].default
 
 
 def test_pods_outlive_the_shutdown_of_the_gateway() -> None:

@@ -174,6 +174,7 @@ def test_the_jobs_for_kubernetes_keep_the_pods_of_the_chart() -> None:
         "billing-gateway": ("gateway", "metrics"),
         "billing-consumer": ("consumer", "metrics"),
         "billing-reconciler": ("reconciler", "metrics"),
+        "billing-spend-guard": ("spend-guard", "metrics"),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from tests.repository.chart import MAKES_PODS, RECONCILER, manifests
+from tests.repository.chart import MAKES_PODS, RECONCILER, SPEND_GUARD, manifests
 from tests.repository.test_dockerfile import ROOMS as IN_THE_IMAGE
 from tests.repository.test_docs import METRIC, ROOT, VARIABLE, settings
 from tests.repository.test_observability import measured
@@ -25,7 +25,7 @@ def test_a_process_is_in_the_image_and_is_started_by_chart_and_compose(room: str
     assert room in IN_THE_IMAGE
     started = [service.get("command") for service in COMPOSE.values()]
     assert [room, "run"] in started
-    made = manifests({"reconciler": RECONCILER})
+    made = manifests({"reconciler": RECONCILER, "spendGuard": SPEND_GUARD})
     pods = [one["spec"]["template"] for one in made if one["kind"] in MAKES_PODS]
     assert [room, "run"] in [pod["spec"]["containers"][0].get("args") for pod in pods]
 

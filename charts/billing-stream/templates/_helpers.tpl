@@ -262,3 +262,9 @@ Argument: the values of gateway.spool.
 - name: BILLING_UNATTRIBUTED_ACCOUNT
   value: {{ .Values.billing.unattributedAccount | quote }}
 {{- end }}
+
+{{/* What becomes of an account that nobody has opened: the same for everybody who opens accounts. */}}
+{{- define "billing-stream.creditsEnv" -}}
+- name: BILLING_UNKNOWN_ACCOUNT
+  value: {{ .Values.billing.unknownAccount | quote }}
+{{- end }}
