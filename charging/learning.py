@@ -1,12 +1,12 @@
 """What calls of a model cost, learned from their receipts. Pure.
 
 A receipt says how many tokens a call had and what they cost together, not what one of them costs.
-Of all pairs of an input and an output rate that cover a share of the calls (the quantile), the pair
+Of pairs of an input and an output rate that cover a share of the calls (the quantile), the pair
 is taken whose amounts are the lowest over what the calls cost, at the median: where all calls have
 list prices, these are the list prices. Whatever makes some calls dearer (a deployment at another
 price, a tier for long prompts, what is written to a cache) raises both rates until the share is
 covered. Tokens read from a cache are cheaper, and nobody knows before a call how many there will
-be: prices are learned from calls that had none, where there are enough of them.
+be: calls that had none are the dearest, and so the rates cover these.
 
 Beside the rates, the answer's tokens that have to be held for a call without a limit, so that the
 same share of calls is covered whatever the clients allowed.
@@ -43,7 +43,6 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
     tokens_in: int
     tokens_out: int
-    cached_in: int
     cost_usd: Decimal
     free: bool = False
     """Whether the operator calls the model free."""
@@ -61,7 +60,6 @@ class _Call(msgspec.Struct, frozen=True, gc=False):
 
     tokens_in: int
     tokens_out: int
-    cached: bool
     cost: int
 
 
@@ -78,7 +76,7 @@ def learn(model: str, samples: Iterable[Sample], rules: Learning) -> Rates | Non
         return None
     request = _quantile([0 if _tokens(one) else one.cost for one in calls], rules.quantile)
     spoken = [one for one in calls if _tokens(one)]
-    input_, output = _prices(spoken, rules) if spoken else (0, 0)
+    input_, output = _prices(spoken, rules.quantile) if spoken else (0, 0)
     # Rounded up: a token less would not cover the call.
     needed = [-(-(one.cost - one.tokens_in * input_) // (output or 1)) for one in spoken]
     answer = max(_quantile(needed, rules.quantile), 1) if output else 0
@@ -87,7 +85,7 @@ def learn(model: str, samples: Iterable[Sample], rules: Learning) -> Rates | Non
 
 def _call(one: Sample) -> _Call:
     cost = int(priced((10**_DIGITS, one.cost_usd)).to_integral_value(ROUND_CEILING))
-    return _Call(max(one.tokens_in, 0), max(one.tokens_out, 0), one.cached_in > 0, cost)
+    return _Call(max(one.tokens_in, 0), max(one.tokens_out, 0), cost)
 
 
 def _tokens(one: _Call) -> int:
@@ -98,14 +96,12 @@ def _usd(units: int) -> Decimal:
     return Decimal(trimmed(Decimal(units).scaleb(-_DIGITS)))
 
 
-def _prices(spoken: Sequence[_Call], rules: Learning) -> tuple[int, int]:
+def _prices(spoken: Sequence[_Call], quantile: Decimal) -> tuple[int, int]:
     """Return the input and the output rate, in units."""
-    plain = [one for one in spoken if not one.cached]
-    taken = plain if len(plain) >= rules.fewest else spoken
-    multiple = _multiple(taken[:: -(-len(taken) // _COMPARED)], rules.quantile)
+    multiple = _multiple(spoken[:: -(-len(spoken) // _COMPARED)], quantile)
     # Of a sixteenth of an input token.
-    rates = [-(-one.cost * _SIXTEENTHS // _weight(one, multiple)) for one in taken]
-    input_ = _quantile(rates, rules.quantile)
+    rates = [-(-one.cost * _SIXTEENTHS // _weight(one, multiple)) for one in spoken]
+    input_ = _quantile(rates, quantile)
     return input_, -(-input_ * multiple // _SIXTEENTHS)
 
 

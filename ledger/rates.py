@@ -113,12 +113,11 @@ def _first(connection: Connection[tuple[Any, ...]], pages: int | None) -> str:
 def _sample(
     tokens_in: int | None,
     tokens_out: int | None,
-    cached: int | None,
     cost: Decimal,
     reason: str,
 ) -> Sample:
     free = reason == ChargeReason.FREE_MODEL
-    return Sample(tokens_in or 0, tokens_out or 0, cached or 0, cost, free)
+    return Sample(tokens_in or 0, tokens_out or 0, cost, free)
 
 
 def _all(cursor: Cursor[Any]) -> Iterator[tuple[Any, ...]]:

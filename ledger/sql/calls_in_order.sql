@@ -1,7 +1,6 @@
 -- Calls of customers that began in a time, in that order.
 SELECT
-    model, account, started_at, ended_at, tokens_in, tokens_out, tokens_cached_in, response_cost_usd,
-    charge_reason
+    model, account, started_at, ended_at, tokens_in, tokens_out, response_cost_usd, charge_reason
 FROM billing.spend
 WHERE day >= %(first_day)s
     AND day <= %(last_day)s

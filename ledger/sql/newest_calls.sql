@@ -1,10 +1,10 @@
 -- The newest receipts of each model that ended in a time, to learn its rates from. The first row keeps
 -- the question from more pages than it may read, and the day finds those of the time by an index.
 SELECT
-    model, tokens_in, tokens_out, tokens_cached_in, response_cost_usd, charge_reason
+    model, tokens_in, tokens_out, response_cost_usd, charge_reason
 FROM (
     SELECT
-        model, tokens_in, tokens_out, tokens_cached_in, response_cost_usd, charge_reason,
+        model, tokens_in, tokens_out, response_cost_usd, charge_reason,
         row_number() OVER (PARTITION BY model ORDER BY occurred_at DESC, id) AS place
     FROM billing.charge_receipts
     WHERE ctid >= %(first)s::tid

@@ -129,7 +129,6 @@ def _past(charge: Charge) -> PastCall:
         sample=Sample(
             receipt.tokens_in or 0,
             receipt.tokens_out or 0,
-            receipt.tokens_cached_in or 0,
             receipt.response_cost_usd,
             receipt.charge_reason == ChargeReason.FREE_MODEL,
         ),

@@ -29,7 +29,7 @@ def call(
 ) -> PastCall:
     """A call whose tokens all have one price, in US dollars for a million of them."""
     cost = Decimal(0) if cache_hit else (tokens + 10) * Decimal(price) / 1_000_000
-    sample = Sample(tokens, 10, 0, cost)
+    sample = Sample(tokens, 10, cost)
     return PastCall("mini", account, started, started + lasting, sample, cache_hit)
 
 
@@ -90,6 +90,10 @@ def test_only_the_chosen_accounts_are_judged_and_all_are_learned_from() -> None:
 def test_an_answer_from_the_cache_is_no_lesson_and_has_no_ratio() -> None:
     hits = [call(one.started, cache_hit=True) for one in of_day(-1)]
     assert judged([*hits, *of_day(0)]).cold == 20
+    # Nor does it take the place of one.
+    few = Rules(RULES.learning, TERMS, RULES.window, 20)
+    later = [call(FIRST - SECOND, cache_hit=True)] * 20
+    assert judged([*of_day(-1), *later, *of_day(0)], few).cold == 0
     told = judged([*of_day(-1), call(FIRST, cache_hit=True)])
     assert (told.calls, told.free, told.share_covered, told.median_ratio) == (1, 1, None, None)
     assert told.held > 0

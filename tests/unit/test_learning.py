@@ -33,7 +33,7 @@ def costing(tokens_in: int, tokens_out: int, cached: int = 0, factor: str = "1")
     """A call at list prices times a factor; cached tokens cost a tenth."""
     input_, output = LIST
     usd = (tokens_in - cached) * input_ + cached * input_ / 10 + tokens_out * output
-    return Sample(tokens_in, tokens_out, cached, usd * Decimal(factor) / MILLION)
+    return Sample(tokens_in, tokens_out, usd * Decimal(factor) / MILLION)
 
 
 def rates_of(samples: Iterable[Sample], rules: Learning = RULES) -> Rates:
@@ -68,7 +68,7 @@ def test_list_prices_are_found_as_they_are() -> None:
 @pytest.mark.parametrize("output", ["1", "2.5", "4.1", "8.33", "30"])
 def test_whatever_the_proportion_of_the_prices(output: str) -> None:
     price = Decimal(output)
-    samples = [Sample(one, two, 0, (one + two * price) / MILLION) for one, two in lengths(1_000)]
+    samples = [Sample(one, two, (one + two * price) / MILLION) for one, two in lengths(1_000)]
     rates = rates_of(samples)
     # Told in sixteenths of the input rate.
     assert rates.input * MILLION == pytest.approx(Decimal(1), rel=Decimal("0.02"))
@@ -77,7 +77,7 @@ def test_whatever_the_proportion_of_the_prices(output: str) -> None:
 
 
 def test_answers_are_never_taken_for_cheaper_than_prompts() -> None:
-    samples = [Sample(one, two, 0, one / MILLION) for one, two in lengths(1_000)]
+    samples = [Sample(one, two, one / MILLION) for one, two in lengths(1_000)]
     rates = rates_of(samples)
     assert rates.output >= rates.input
 
@@ -89,7 +89,7 @@ def test_cached_prompts_do_not_make_prompts_cheaper_that_are_not() -> None:
     ]
     rates = rates_of(samples)
     assert a_million(rates) == LIST
-    assert covered([one for one in samples if not one.cached_in], rates) > Decimal("0.95")
+    assert covered(samples[::10], rates) > Decimal("0.95")
 
 
 def test_all_prompts_cached_are_learned_from_as_they_are() -> None:
@@ -124,20 +124,18 @@ def test_one_odd_cost_in_a_thousand_changes_nothing() -> None:
 
 
 def test_calls_without_tokens_are_held_for_as_requests() -> None:
-    rates = rates_of(Sample(0, 0, 0, Decimal("0.04")) for _ in range(200))
+    rates = rates_of(Sample(0, 0, Decimal("0.04")) for _ in range(200))
     assert rates == Rates("model", Decimal(0), Decimal(0), 0, 200, Decimal("0.04"))
 
 
 def test_a_fee_for_each_request_is_covered() -> None:
     fee = Decimal("0.005")
-    samples = [
-        Sample(one, two, 0, fee + (one + two) / MILLION) for one, two in lengths(2_000, seed=3)
-    ]
+    samples = [Sample(one, two, fee + (one + two) / MILLION) for one, two in lengths(2_000, seed=3)]
     assert covered(samples, rates_of(samples)) >= Decimal("0.99")
 
 
 def test_embeddings_have_no_answer_to_hold_for() -> None:
-    rates = rates_of(Sample(one, 0, 0, one * Decimal("0.00000002")) for one, _ in lengths(300))
+    rates = rates_of(Sample(one, 0, one * Decimal("0.00000002")) for one, _ in lengths(300))
     held = estimate(Asked("model", 1_000_000), rates, TERMS)
     assert 200_000 <= held <= 200_010
 
@@ -154,7 +152,7 @@ def test_too_few_calls_tell_nothing(known: int, learned: bool) -> None:  # noqa:
 
 
 def test_one_receipt_of_a_free_model_says_that_it_is_free() -> None:
-    free = Sample(500, 100, 0, Decimal(0), free=True)
+    free = Sample(500, 100, Decimal(0), free=True)
     assert estimate(Asked("model", 10**6, 10**6), learn("model", [free], RULES), TERMS) == 0
     # It costs something now: not free, and too little is known of it.
     assert learn("model", [costing(500, 100), free], RULES) is None
@@ -169,9 +167,7 @@ def test_calls_that_were_not_learned_from_are_covered_too(seed: int) -> None:
 
 
 tokens = st.integers(0, 10**7)
-anything = st.builds(
-    Sample, tokens, tokens, st.integers(0, 10**6), st.decimals("1e-12", 1_000, places=12)
-)
+anything = st.builds(Sample, tokens, tokens, st.decimals("1e-12", 1_000, places=12))
 
 
 @given(st.lists(anything, min_size=1, max_size=60))
