@@ -54,6 +54,17 @@ def usd_of(credits_: int) -> Decimal:
     return Decimal(trimmed(_EXACT.divide(credits_, CREDITS_PER_USD)))
 
 
+def priced(*parts: tuple[int, Decimal]) -> Decimal:
+    """Return the exact sum of numbers of things, each times its price.
+
+    Raises a `decimal` signal rather than return an inexact one.
+    """
+    total = Decimal(0)
+    for count, price in parts:
+        total = _EXACT.add(total, _EXACT.multiply(Decimal(count), price))
+    return total
+
+
 def summed(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum, without zeros at its end.
 

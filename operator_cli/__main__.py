@@ -13,6 +13,7 @@ from operator_cli.credit import credit
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
 from operator_cli.doctor import doctor
+from operator_cli.estimate import estimate
 from operator_cli.explain import explain
 from operator_cli.findings import findings
 from operator_cli.holds import holds
@@ -110,6 +111,12 @@ app.add_typer(
     name="credit",
     no_args_is_help=True,
     short_help="Credits: grant, refund, correct, limit, list, audit.",
+)
+app.add_typer(
+    estimate,
+    name="estimate",
+    no_args_is_help=True,
+    short_help="What is held for calls: rates learned, tried on past calls.",
 )
 app.add_typer(
     deferred,

@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr
 
+from charging.estimate_settings import EstimateRules
 from charging.settings import ChargingRules
 from ledger.settings import DebitRules, LedgerConnection
 from runtime.address import HttpAddress
@@ -12,6 +13,7 @@ from runtime.logs import LogLevel
 
 class Settings(
     ConsumerGroup,
+    EstimateRules,
     ChargingRules,
     DebitRules,
     TopicNames,

@@ -25,6 +25,8 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("holds",): [(), ("--account", "nobody", "--state", "held")],
     ("credit", "entries"): [("nobody",)],
     ("credit", "audit"): [()],
+    ("estimate", "rates"): [(), ("--days", "30")],
+    ("estimate", "backtest"): [PERIOD, (*PERIOD, "--balance", "5")],
     ("explain",): [("nobody-knows-it",)],
     ("deferred", "list"): [(), ("--settled",)],
     ("findings", "list"): [(), ("--closed",)],
