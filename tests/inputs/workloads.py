@@ -1,8 +1,8 @@
 """A made-up month of a platform: what its models cost, and who asks them for what.
 
-Prices are those of models of 2025 and 2026. Tokens of chats and of code completions have the
-medians that Splitwise (arXiv 2311.18677) tells of Azure: 1,020 and 129, 1,500 and 13. Lengths of
-prompts and answers are log-normal; answers have a longest one, and grow by a fifth in the time.
+Prices are those of models of 2025 and 2026. Tokens of chats and of code completions have
+medians of 1,020 and 129, and of 1,500 and 13: assumed, not measured by us. Lengths of prompts and
+answers are log-normal; answers have a longest one, and grow by a fifth in the time.
 Costs are floats, as LiteLLM computes and writes them.
 """
 
