@@ -90,7 +90,7 @@ class Judged:
 
 
 @dataclass(slots=True)
-class Admitted:
+class Afforded:
     """What became of an account's calls that began with a balance; credits."""
 
     balance: int
@@ -153,7 +153,7 @@ class Backtest:
     ) -> None:
         self.models: dict[str, Judged] = {}
         self.total = Judged()
-        self.admitted: dict[tuple[int, str], Admitted] = {}
+        self.afforded: dict[tuple[int, str], Afforded] = {}
         """By the balance that an account began with, and its name."""
         self._rules = rules
         self._since = since
@@ -175,7 +175,7 @@ class Backtest:
 
     def end(self) -> None:
         """Charge the calls that are under way."""
-        for one in self.admitted.values():
+        for one in self.afforded.values():
             one.end()
 
     def _judge(self, call: PastCall, rates: Rates | None) -> None:
@@ -186,7 +186,7 @@ class Backtest:
             judged.add(held, charged, cold=rates is None)
         for balance in self._balances:
             key = (balance, call.account)
-            self.admitted.setdefault(key, Admitted(balance)).ask(
+            self.afforded.setdefault(key, Afforded(balance)).ask(
                 call.started, call.ended, held, charged
             )
 

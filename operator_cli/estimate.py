@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from charging.backtest import Admitted, Backtest, Judged, Rules
+from charging.backtest import Afforded, Backtest, Judged, Rules
 from charging.estimate import Rates
 from charging.money import trimmed
 from ledger.rates import calls_in_order, learned
@@ -32,7 +32,7 @@ _JUDGED: Final = (
     "model", "calls", "cold start", "free", "covered %", "median held/charged",
     "worst charged/held", "held USD", "charged USD",
 )  # fmt: skip
-_ADMITTED: Final = (
+_AFFORDED: Final = (
     "balance USD", "account", "calls", "refused", "refused falsely", "lowest balance USD",
 )  # fmt: skip
 _UNKNOWN_LIMITS: Final = (
@@ -133,7 +133,7 @@ def backtest(
     )
     _judge_all(found, judge, since - window - timedelta(days=1), until)
     models = [_judged_row(model, judge.models[model]) for model in sorted(judge.models)]
-    refusals = _by_balance(judge.admitted, by_account=bool(chosen))
+    refusals = _by_balance(judge.afforded, by_account=bool(chosen))
     total = _judged_row("total", judge.total)
     remark(f"calls that began {period}, each with rates learned from {window.days} days", form)
     remark(_UNKNOWN_LIMITS, form)
@@ -150,13 +150,13 @@ def backtest(
                 }
             )
         case Form.CSV if balances:
-            show("", Listing(_ADMITTED, refusals), form)
+            show("", Listing(_AFFORDED, refusals), form)
         case Form.CSV:
             show("", Listing(_JUDGED, models), form)
         case Form.TABLE:
             show("Holds of past calls", Listing(_JUDGED, [*models, total]), form)
             if balances:
-                show("Calls that would have been refused", Listing(_ADMITTED, refusals), form)
+                show("Calls that would have been refused", Listing(_AFFORDED, refusals), form)
 
 
 def _judge_all(found: Settings, judge: Backtest, since: datetime, until: datetime) -> None:
@@ -191,19 +191,19 @@ def _judged_row(model: str, one: Judged) -> Row:
     return dict(zip(_JUDGED, values, strict=True))
 
 
-def _by_balance(admitted: Mapping[tuple[int, str], Admitted], *, by_account: bool) -> list[Row]:
+def _by_balance(afforded: Mapping[tuple[int, str], Afforded], *, by_account: bool) -> list[Row]:
     """Return a row for each balance and account; for each balance where no account was named."""
-    groups = dict[tuple[int, str | None], list[Admitted]]()
-    for balance, account in sorted(admitted):
+    groups = dict[tuple[int, str | None], list[Afforded]]()
+    for balance, account in sorted(afforded):
         key = (balance, account if by_account else None)
-        groups.setdefault(key, []).append(admitted[balance, account])
+        groups.setdefault(key, []).append(afforded[balance, account])
     return [
-        dict(zip(_ADMITTED, (usd(balance), account, *_sums(ones)), strict=True))
+        dict(zip(_AFFORDED, (usd(balance), account, *_sums(ones)), strict=True))
         for (balance, account), ones in groups.items()
     ]
 
 
-def _sums(ones: list[Admitted]) -> tuple[int, int, int, Decimal | None]:
+def _sums(ones: list[Afforded]) -> tuple[int, int, int, Decimal | None]:
     return (
         sum(one.calls for one in ones),
         sum(one.refused for one in ones),

@@ -101,7 +101,7 @@ def by_quantile() -> Cells:
 
 def by_balance() -> Cells:
     """What became of the accounts with each balance."""
-    found = judged_month().admitted
+    found = judged_month().afforded
     each = [
         (one, [a for (b, _), a in found.items() if b == credits_of(Decimal(one))])
         for one in BALANCES

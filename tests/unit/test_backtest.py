@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging.backtest import Admitted, Backtest, Judged, PastCall, Rules
+from charging.backtest import Afforded, Backtest, Judged, PastCall, Rules
 from charging.estimate import Terms
 from charging.learning import Learning, Sample
 
@@ -114,7 +114,7 @@ def at(second: float) -> datetime:
 
 
 def test_calls_at_once_are_refused_for_what_the_others_hold() -> None:
-    account = Admitted(100)
+    account = Afforded(100)
     account.ask(at(0), at(10), 60, 20)
     # 40 are left; it would have cost 20, and 80 were there.
     account.ask(at(1), at(9), 60, 20)
@@ -128,7 +128,7 @@ def test_calls_at_once_are_refused_for_what_the_others_hold() -> None:
 
 
 def test_what_is_not_covered_takes_the_balance_below_zero() -> None:
-    account = Admitted(100)
+    account = Afforded(100)
     account.ask(at(0), at(1), 100, 130)
     account.ask(at(2), at(3), 0, 0)
     account.ask(at(2), at(3), 1, 1)
@@ -146,7 +146,7 @@ asks = st.lists(
 def test_a_balance_is_never_below_zero_where_every_hold_covers(
     balance: int, told: list[tuple[int, int, int, int]]
 ) -> None:
-    account = Admitted(balance)
+    account = Afforded(balance)
     for start, length, charged, more in sorted(told):
         account.ask(at(start), at(start + length), charged + more, charged)
     account.end()
