@@ -170,8 +170,8 @@ class Backtest:
             if self._chosen(call.account):
                 self._judge(call, rates)
         if not call.cache_hit:
-            fresh = deque[PastCall](maxlen=self._rules.most)
-            self._known.setdefault(call.model, fresh).append(call)
+            calls = deque[PastCall](maxlen=self._rules.most)
+            self._known.setdefault(call.model, calls).append(call)
 
     def end(self) -> None:
         """Charge the calls that are under way."""
