@@ -57,7 +57,7 @@ test: install ## Run everything that needs no cluster
 	@$(PYTEST) tests/unit tests/repository tests/integration tests/system tests/chaos
 
 litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
-	@LITELLM_VERSIONS=all $(RUN) pytest tests/system/test_litellm_versions.py tests/integration/test_spend_log_of_a_proxy.py tests/integration/test_killed_proxy.py tests/integration/test_spend_guard_plugin.py
+	@LITELLM_VERSIONS=all $(RUN) pytest -n 3 tests/system/test_litellm_versions.py tests/integration/test_spend_log_of_a_proxy.py tests/integration/test_killed_proxy.py tests/integration/test_spend_guard_plugin.py
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .

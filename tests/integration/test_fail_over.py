@@ -12,6 +12,7 @@ from tests.databases.embedded_postgres import EmbeddedPostgres
 from tests.databases.standby import Standby
 from tests.inputs.callbacks import in_run
 from tests.network.gate import Gate
+from tests.observers.credits import unbalanced
 from tests.observers.ledger import TABLES
 from tests.processes.consuming import Consuming
 from tests.waiting import eventually
@@ -60,8 +61,8 @@ def replicated() -> Iterator[Replicated]:
 
 
 def books(url: str) -> dict[str, list[str]]:
-    """Every row, without when it was written and the number that it was given."""
-    told = "to_jsonb(t) - '{id,created_at,deferred_at,detected_at}'::text[]"
+    """Every row, without when it was written and the numbers that it was given."""
+    told = "to_jsonb(t) - '{id,created_at,credit_batch,deferred_at,detected_at}'::text[]"
     with psycopg.connect(url) as connection:
         found = {
             table: [
@@ -73,7 +74,14 @@ def books(url: str) -> dict[str, list[str]]:
             for table in TABLES
         }
         ids = connection.execute("SELECT id::text FROM billing.charge_receipts ORDER BY 1")
-        return found | {"ids": [str(text) for (text,) in ids]}
+        assert unbalanced(connection) == []
+        balances = connection.execute(
+            "SELECT billing_account_id, balance FROM billing.credit_accounts ORDER BY 1"
+        )
+        return found | {
+            "ids": [str(text) for (text,) in ids],
+            "balances": [f"{name} {balance}" for name, balance in balances],
+        }
 
 
 def test_COMMIT_AFTER_WRITE_also_after_a_fail_over_to_a_standby_that_was_behind(

@@ -41,7 +41,7 @@ MODEL: Final = {
         "api_base": "os.environ/UPSTREAM_API_BASE",
     },
 }
-CALLBACK_SECONDS: Final = 60.0
+CALLBACK_SECONDS: Final = 180.0
 # As in the system ring: the proxy's interpreter was seen to crash.
 pytestmark = pytest.mark.flaky(
     reruns=2, only_rerun=["RemoteProtocolError", "ConnectError", "ReadError"]

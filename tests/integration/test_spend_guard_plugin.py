@@ -1,6 +1,6 @@
 """The plugin of the spend guard in a real LiteLLM proxy, before what stands in for the guard.
 
-LITELLM_VERSIONS names versions, as for the system ring; by default an older one and the locked one.
+LITELLM_VERSIONS names versions, as for the system ring; by default the locked one.
 """
 
 import json
@@ -27,11 +27,15 @@ from tests.observers.deployment import Deployment
 from tests.processes.proxies import SAMPLE, RunningProxy, pinned_versions, running_proxy
 from tests.waiting import eventually
 
-ASKED: Final = os.environ.get("LITELLM_VERSIONS") or "1.81.12,locked"
-VERSIONS: Final = [*pinned_versions(), "locked"] if ASKED == "all" else ASKED.split(",")
+ASKED: Final = os.environ.get("LITELLM_VERSIONS") or "locked"
+TOO_OLD: Final = {"1.80.7"}
+"""Knows no end user in a header, and so none whose account these tests could ask for."""
+VERSIONS: Final = (
+    [one for one in pinned_versions() if one not in TOO_OLD] if ASKED == "all" else ASKED.split(",")
+)
 PLUGIN: Final = SAMPLE / "spend_guard.py"
 HOOK: Final = Path(__file__).parents[1] / "doubles" / "refusing_hook.py"
-CALLBACK_SECONDS: Final = 60.0
+CALLBACK_SECONDS: Final = 180.0
 SPEND_LOGS: Final = "x-litellm-spend-logs-metadata"
 END_USER: Final = "x-litellm-end-user-id"
 SPEND: Final = "spend_logs_metadata"
