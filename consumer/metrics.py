@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from runtime.metrics import BulkHistogram, FormerNames
+from schemas.credits import CreditEventType
 
 RECORDS: Final = Counter(
     "billing_consumer_records_total",
@@ -156,6 +157,24 @@ LEDGER_LOST: Final = Counter(
     "Records that the ledger did not know any more and Kafka has no longer: not to be written "
     "again.",
 )
+CREDIT_EVENTS: Final = Counter(
+    "billing_consumer_credit_events_total",
+    "Events of accounts of credits that this member has published, by type.",
+    ["type"],
+)
+CREDIT_EVENTS_WAITING: Final = Gauge(
+    "billing_consumer_credit_events_waiting",
+    "Events of accounts of credits that nobody has published yet, as seen by each member.",
+)
+CREDIT_EVENTS_OLDEST_SECONDS: Final = Gauge(
+    "billing_consumer_credit_events_oldest_seconds", "Age of the oldest of them, seconds."
+)
+CREDIT_EVENT_FAULTS: Final = Counter(
+    "billing_consumer_credit_event_faults_total",
+    "Failed tries to publish events of accounts; they wait, and are published later.",
+)
+for _type in CreditEventType:
+    CREDIT_EVENTS.labels(_type.value)
 for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)
 for _cause in ("behind", "unknown", "other_topic", "former_release"):

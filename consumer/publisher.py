@@ -4,14 +4,15 @@ RECEIPTS_PUBLISHED_EXACTLY_ONCE for `read_committed` subscribers; COMMIT_AFTER_W
 called after PostgreSQL has committed.
 """
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
 from charging.outcomes import Outcome, Parked
+from consumer.deadline import DeadlineError, within
 from consumer.extent import Extent
 from consumer.letter import letters
 from schemas.headers import FoundHeaders
@@ -59,26 +60,14 @@ class Publisher:
         the broker refuses offsets of a member that is of an older generation. Raises
         `PublishError`, within the transaction's timeout; then comes `renew`.
         """
-        # librdkafka (issue 5456) may wait for a lost coordinator without end, whatever timeout it
-        # is given. So the transaction has a thread of its own, which is left behind in that case:
-        # its producer is fenced by `renew` and can commit nothing any more.
-        failures: list[Exception] = []
-
-        def transact() -> None:
-            try:
-                self._transact(self._producer, outcomes, extent, metadata)
-            except Exception as error:  # noqa: BLE001 - handed to the thread that waits
-                failures.append(error)
-
-        thread = threading.Thread(target=transact, name="publish", daemon=True)
-        thread.start()
-        thread.join(self._deadline_seconds)
-        if thread.is_alive():
-            raise PublishError(f"the transaction did not end within {self._deadline_seconds:g} s")
-        for failure in failures:
-            if isinstance(failure, KafkaException):
-                raise PublishError(failure.args[0].str()) from failure
-            raise failure
+        transact = partial(self._transact, self._producer, outcomes, extent, metadata)
+        try:
+            # One that is left behind can commit nothing any more: `renew` fences its producer.
+            within(self._deadline_seconds, transact, "the transaction")
+        except DeadlineError as error:
+            raise PublishError(str(error)) from error
+        except KafkaException as error:
+            raise PublishError(error.args[0].str()) from error
 
     def _transact(
         self, producer: Producer, outcomes: Sequence[Outcome], extent: Extent, metadata: object

@@ -15,6 +15,7 @@ from charging.decision import decide
 from consumer import metrics
 from consumer.backlog import Backlog
 from consumer.continuity import Continuity
+from consumer.credit_events import CreditEventPublisher, EventTopic
 from consumer.health import Health
 from consumer.loop import Loop
 from consumer.offsets import Offsets
@@ -23,6 +24,7 @@ from consumer.publisher import Publisher
 from consumer.settings import Settings
 from consumer.topics import KafkaTopics
 from consumer.waiting import first_answer, first_clients, reach
+from ledger.credit_events import CreditEvents
 from ledger.receipts import ReceiptWriter
 from runtime import VERSION
 from runtime.batches import fetch_bounds
@@ -97,6 +99,25 @@ def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
     }
 
 
+def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
+    """Return what publishes the events of accounts; one member of the group does."""
+    group = f"{settings.consumer_group}-credit-events"
+    # The loop's own clients say what is wrong with Kafka.
+    quiet = {"error_cb": _silent, "log_level": _EMERGENCIES}
+    writer = producer_config(settings, topics) | quiet | {"transactional.id": group}
+    reader = kafka_config(settings) | quiet | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+    }  # fmt: skip
+    return CreditEventPublisher(
+        CreditEvents(settings.database_url.get_secret_value(), settings.consumer_database_role),
+        partial(EventTopic, writer, reader, topics.credits.name),
+        str(uuid.uuid4()),
+    )
+
+
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the batch in hand. Raises what cannot heal."""
     stopping = _stopping()
@@ -167,12 +188,17 @@ def _run(
     # goes with the batch: looking through it for cycles every 700 objects finds none.
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+    telling = _told(settings, topics) if settings.billing_credits else None
     backlog.start()
+    if telling is not None:
+        telling.start()
     try:
         loop.run([topics.callbacks.name, topics.usage_units.name])
     finally:
         leave(consumer)
         backlog.close()
+        if telling is not None:
+            telling.close()
 
 
 def _answers(settings: Settings) -> bool:

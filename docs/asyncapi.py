@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from runtime import VERSION
 from schemas import headers
+from schemas.credits import SOURCE, CreditEventType
 from schemas.topics import Topic, load_topics
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -85,6 +86,19 @@ RECEIPT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_partitionkey": _TEXT | {"description": "The run id."},
     "content-type": {"const": "application/json"},
 }
+CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
+    "ce_source": {"const": SOURCE},
+    "ce_type": {
+        "enum": [kind.ce_type for kind in CreditEventType],
+        "description": "What happened; more may follow: ignore those that you do not know.",
+    },
+    "ce_specversion": {"const": "1.0"},
+    "ce_subject": _TEXT | {"description": "The account."},
+    "ce_time": _TEXT | {"format": "date-time", "description": "When it happened."},
+    "ce_partitionkey": _TEXT | {"description": "The account."},
+    "content-type": {"const": "application/json"},
+}
 _MESSAGES: Final[dict[str, tuple[str, dict[str, dict[str, Any]], tuple[str, ...], str]]] = {
     "callbacks": (
         "callback",
@@ -112,6 +126,15 @@ _MESSAGES: Final[dict[str, tuple[str, dict[str, dict[str, Any]], tuple[str, ...]
         {},
         (),
         "An executor says that it made this call. It has no cost and never becomes a receipt.",
+    ),
+    "credits": (
+        "credit_event",
+        CREDIT_HEADERS,
+        tuple(CREDIT_HEADERS),
+        (
+            "This happened to an account of credits. CloudEvents 1.0, binary mode. Read with "
+            "isolation.level=read_committed."
+        ),
     ),
 }
 """What is on each topic: name, headers, those that are always there, and a sentence."""
@@ -215,5 +238,5 @@ def _example(name: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     found = {"name": name, "payload": json.loads(path.read_text("utf-8"))}
-    about = _EXAMPLES / f"{name}-headers.json"
+    about = _EXAMPLES / f"{name.replace('_', '-')}-headers.json"
     return found | ({"headers": json.loads(about.read_text("utf-8"))} if about.exists() else {})

@@ -30,12 +30,14 @@ from docs import dashboards
 from docs.asyncapi import asyncapi
 from docs.call_types import committed
 from schemas.callback import ALSO, Callback, Cost
+from schemas.credits import CreditEvent
 from schemas.receipt import Receipt
 from schemas.usage import UsageUnit
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "callback": Callback,
+    "credit-event": CreditEvent,
     "receipt": Receipt,
     "usage-unit": UsageUnit,
 }
@@ -133,7 +135,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, tuple):
-        default = ",".join(default)
+        default = ",".join(map(str, default))
     return f"`{default}`"
 
 

@@ -3,107 +3,49 @@
 Receipts are debited where they are written, never here. All amounts are whole credits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any, Final, Literal, LiteralString, TypeAlias
+from typing import Any, Literal, LiteralString
 
-import msgspec
+from msgspec import json
 from psycopg import Connection, Cursor, Error, errors, sql
 
+from charging.balances import Balance, fallen, moved
+from ledger.accounts import (
+    MOST,
+    Account,
+    AmountError,
+    Entry,
+    Kind,
+    Movement,
+    Posted,
+    ReferenceTakenError,
+    UnknownAccountError,
+)
 from ledger.address import connect
 from ledger.credit_audit import Imbalance, Undebited, imbalances, undebited
+from ledger.credit_events import tell
 from ledger.healing import heals
 from ledger.hold_listing import HoldRow, Place, listed_holds
 from ledger.queries import query
 from schemas.text import identifier, storable
 
-MOST: Final = 4 * 10**18
-"""Largest amount, limit and balance: a balance and a limit together still fit a bigint."""
-
-Kind: TypeAlias = Literal["prepaid", "postpaid"]
-Reason: TypeAlias = Literal["grant", "refund", "write_off", "correction"]
-"""Of a movement that a person makes; other reasons are of receipts and payments."""
-
-
-class CreditError(Exception):
-    """What was asked for is refused; the text says why, and nothing was changed."""
-
-
-class UnknownAccountError(CreditError):
-    """Nobody has opened the account."""
-
-
-class ReferenceTakenError(CreditError):
-    """The reference stands for another movement already."""
-
-
-class AmountError(CreditError):
-    """The amount or the limit is none that can be posted or set."""
-
-
-class Account(msgspec.Struct, frozen=True):
-    """Who may spend how much. `limit` is how far below zero; None is without end."""
-
-    billing_account_id: str
-    kind: Kind
-    balance: int
-    held: int
-    limit: int | None
-    opened_at: datetime
-
-    @property
-    def available(self) -> int | None:
-        """What may still be held; None is without end."""
-        return None if self.limit is None else self.balance - self.held + self.limit
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A movement of credits, signed; `balance` is the account's behind it."""
-
-    id: int
-    billing_account_id: str
-    reason: str
-    reference: str
-    amount: int
-    balance: int
-    batch: int | None
-    receipts: int | None
-    person: str | None
-    note: str | None
-    created_at: datetime
-
-
-class Movement(msgspec.Struct, frozen=True):
-    """What a person moves; `reason` and `reference` together name it, whatever the account."""
-
-    billing_account_id: str
-    reason: Reason
-    reference: str
-    amount: int
-    person: str
-    note: str
-
-
-class Posted(msgspec.Struct, frozen=True):
-    """The entry of a movement: `created` now or earlier; `opened` says that the account is new."""
-
-    entry: Entry
-    created: bool
-    opened: bool = False
-
 
 class Credits:
     """The accounts of credits and what people do to them. Not safe for threads.
 
-    An empty `role` is the user of the URL. Everything raises `LedgerError`; after one that heals
-    the next use connects anew.
+    An empty `role` is the user of the URL. `thresholds` are credits: other teams are told when less
+    is left of an account. Everything raises `LedgerError`; after one that heals the next use
+    connects anew.
     """
 
-    def __init__(self, database_url: str, role: str, application: str) -> None:
+    def __init__(
+        self, database_url: str, role: str, application: str, thresholds: Sequence[int] = ()
+    ) -> None:
         self._url = database_url
         self._role = role
         self._application = application
+        self._thresholds = thresholds
         self._connection: Connection[tuple[Any, ...]] | None = None
 
     def account(self, name: str) -> Account | None:
@@ -161,7 +103,13 @@ class Credits:
         opens = unknown == "open" and movement.reason == "grant"
         try:
             with self._transaction() as cursor:
-                return _post(cursor, asked, opens=opens)
+                posted = _post(cursor, asked, opens=opens)
+                entry = posted.entry
+                account = _account(cursor, "find_credit_account", account=entry.billing_account_id)
+                if account is not None:
+                    now = _balance(account)
+                    tell(cursor, moved(entry.amount, entry.reason, now, self._thresholds))
+                return posted
         except errors.UniqueViolation:
             # Another session was faster with the reference, and has committed.
             if earlier := self._earlier(asked):
@@ -176,16 +124,29 @@ class Credits:
         `limit` is that of a postpaid account, None without end; a prepaid one has none. Raises
         `AmountError` for another.
         """
-        return self._kept("open_credit_account", name, kind, limit)
+        asked = {"account": identifier(name), "kind": kind, "limit": _limit_of(kind, limit)}
+        with self._transaction() as cursor:
+            return _account(cursor, "open_credit_account", **asked)
 
     def set_limit(self, name: str, kind: Kind, limit: int | None) -> Account:
         """Change how an account pays. Its holds and balance stand, below the new limit too.
 
         Raises `UnknownAccountError`, and `AmountError` as `open_account` does.
         """
-        if changed := self._kept("limit_credit_account", name, kind, limit):
-            return changed
-        raise UnknownAccountError(_unknown(name))
+        kept, account = _limit_of(kind, limit), identifier(name)
+        with self._transaction() as cursor:
+            row = cursor.execute(
+                query("lock_accounts"), {"accounts": json.encode([account]).decode()}
+            ).fetchone()
+            if row is None:
+                raise UnknownAccountError(_unknown(name))
+            before = Balance(*row)
+            asked = {"account": account, "kind": kind, "limit": kept}
+            [changed] = cursor.execute(query("limit_credit_account"), asked).fetchall()
+            if before.limit is not None:
+                left = before.balance + before.limit
+                tell(cursor, fallen(left, _balance(Account(*changed)), self._thresholds))
+            return Account(*changed)
 
     def audit(self) -> list[Imbalance]:
         """Return what does not add up, all of it at one moment of the ledger."""
@@ -213,15 +174,6 @@ class Credits:
             raise ReferenceTakenError(_taken(entry))
         return Posted(entry, created=False)
 
-    def _kept(self, name: str, account: str, kind: Kind, limit: int | None) -> Account | None:
-        if kind == "prepaid" and limit:
-            raise AmountError("a prepaid account has no limit: it never goes below zero")
-        if limit is not None and not 0 <= limit <= MOST:
-            raise AmountError(f"a limit is from 0 to {MOST} credits, not {limit}")
-        kept = 0 if kind == "prepaid" else limit
-        with self._transaction() as cursor:
-            return _account(cursor, name, account=identifier(account), kind=kind, limit=kept)
-
     @contextmanager
     def _transaction(self, beginning: LiteralString = "begin_credits") -> Iterator[Cursor[Any]]:
         if self._connection is None:
@@ -238,6 +190,19 @@ class Credits:
             if heals(error):
                 self.close()
             raise
+
+
+def _limit_of(kind: Kind, limit: int | None) -> int | None:
+    """Return the limit to keep. Raises `AmountError` where it is none of this kind."""
+    if kind == "prepaid" and limit:
+        raise AmountError("a prepaid account has no limit: it never goes below zero")
+    if limit is not None and not 0 <= limit <= MOST:
+        raise AmountError(f"a limit is from 0 to {MOST} credits, not {limit}")
+    return 0 if kind == "prepaid" else limit
+
+
+def _balance(one: Account) -> Balance:
+    return Balance(one.billing_account_id, one.kind, one.balance, one.held, one.limit)
 
 
 def _check(movement: Movement) -> None:

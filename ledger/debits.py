@@ -15,7 +15,9 @@ from typing import Any, Final, Literal
 import msgspec
 from psycopg import Cursor
 
+from charging.balances import ANYTHING, Balance, NewEvent, fallen
 from charging.outcomes import Charge, Decided, Skipped
+from ledger.credit_events import tell
 from ledger.queries import query
 
 _RANDOM_BITS: Final = 20
@@ -27,11 +29,13 @@ class CreditTerms:
     """How receipts are debited.
 
     `unknown` says how an account begins that nobody has opened, `failed_hold_seconds` how long the
-    hold of a failed call is kept for the fallback that may follow.
+    hold of a failed call is kept for the fallback that may follow. Where less than one of the
+    `thresholds` is left, credits, other teams are told.
     """
 
     unknown: Unknown = "open"
     failed_hold_seconds: int = 120
+    thresholds: tuple[int, ...] = ()
 
 
 class Debit(msgspec.Struct, frozen=True, gc=False):
@@ -114,9 +118,21 @@ def debit(
         seconds = terms.failed_hold_seconds
         cursor.execute(query("shorten_holds"), {"holds": _listed(failing), "seconds": seconds})
     if moved := debits(charges, freed):
-        asked = {"moved": _listed(moved), "prepaid": terms.unknown == "refuse", "batch": batch}
+        asked = {
+            "moved": _listed(moved),
+            "prepaid": terms.unknown == "refuse",
+            "batch": batch,
+            "levels": [ANYTHING, *terms.thresholds],
+        }
         cursor.execute(query("open_unknown"), asked)
-        cursor.execute(query("debit_accounts"), asked)
+        found = cursor.execute(query("debit_accounts"), asked).fetchall()
+        tell(cursor, [event for row in found for event in _fallen(row, terms.thresholds)])
+
+
+def _fallen(row: Sequence[Any], thresholds: Collection[int]) -> list[NewEvent]:
+    *account, charged = row
+    now = Balance(*account)
+    return fallen(now.balance + (now.limit or 0) + charged, now, thresholds)
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -96,6 +96,8 @@ class Holds:
             overdue = [HoldRow(*row) for row in rows]
             if overdue:
                 _end(cursor, overdue, HoldState.EXPIRED)
+                told = {"holds": _listed([hold.id for hold in overdue])}
+                cursor.execute(query("tell_expired_holds"), told)
         return len(overdue)
 
     def forget(self, days: int, limit: int) -> int:
@@ -122,7 +124,7 @@ class Holds:
         try:
             with connection.transaction(), connection.cursor() as cursor:
                 asked = {"role": self._role or "none"}
-                connection.execute(query("begin_holds"), asked)
+                connection.execute(query("begin_quickly"), asked)
                 yield cursor
         except Error as error:
             if heals(error):

@@ -407,6 +407,41 @@ COMMENT ON TABLE billing.credit_holds IS 'Credits that a call may take, from bef
 COMMENT ON COLUMN billing.credit_holds.nonce IS 'Of the plugin: a client chooses the call id, and could meet another''s.';
 COMMENT ON COLUMN billing.credit_holds.captured IS 'What the receipt charged; NULL unless there is one.';
 
+CREATE TABLE billing.credit_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    type text NOT NULL,
+    billing_account_id text NOT NULL,
+    kind text NOT NULL,
+    balance bigint NOT NULL,
+    held bigint NOT NULL,
+    "limit" bigint,
+    threshold bigint,
+    amount bigint,
+    reason text,
+    litellm_call_id text,
+    run_id text,
+    attempt integer,
+    model text,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    sequence bigint,
+    CONSTRAINT credit_events_pkey PRIMARY KEY (id),
+    CONSTRAINT credit_events_sequence_key UNIQUE (sequence),
+    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text]))
+);
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, until it is published.';
+COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is published; NULL: not numbered yet.';
+
+CREATE TABLE billing.credit_event_publisher (
+    one boolean NOT NULL DEFAULT true,
+    holder text NOT NULL DEFAULT ''::text,
+    until timestamp with time zone NOT NULL DEFAULT now(),
+    last_sequence bigint NOT NULL DEFAULT 0,
+    CONSTRAINT credit_event_publisher_pkey PRIMARY KEY (one),
+    CONSTRAINT credit_event_publisher_one_check CHECK (one)
+);
+COMMENT ON TABLE billing.credit_event_publisher IS 'Which process publishes these events, and the last number that was given.';
+
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
     reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
@@ -510,6 +545,11 @@ GRANT INSERT, SELECT, UPDATE ON billing.credit_accounts TO billing_consumer, bil
 GRANT SELECT ON billing.credit_accounts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.credit_entries TO billing_consumer, billing_guard;
 GRANT SELECT ON billing.credit_entries TO billing_reader, billing_reconciler;
+GRANT SELECT ON billing.credit_event_publisher TO billing_reader;
+GRANT SELECT, UPDATE ON billing.credit_event_publisher TO billing_consumer;
+GRANT DELETE, INSERT, SELECT, UPDATE (sequence) ON billing.credit_events TO billing_consumer;
+GRANT INSERT ON billing.credit_events TO billing_guard;
+GRANT SELECT ON billing.credit_events TO billing_reader;
 GRANT DELETE, INSERT, SELECT, UPDATE ON billing.credit_holds TO billing_guard;
 GRANT SELECT ON billing.credit_holds TO billing_reader, billing_reconciler;
 GRANT SELECT, UPDATE (captured, charge_receipt_id, ended_at, expires_at, state) ON billing.credit_holds TO billing_consumer;

@@ -1,10 +1,18 @@
 """How a process reaches the ledger, as settings; whoever does inherits them."""
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings
+from decimal import Decimal
+from typing import Annotated
 
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from charging.money import credits_of
 from ledger.address import fault
 from ledger.debits import CreditTerms, Unknown
+
+Thresholds = Annotated[
+    tuple[Annotated[Decimal, Field(gt=0, le=1_000_000_000, max_digits=16)], ...], NoDecode
+]
 
 
 class LedgerAddress(BaseSettings):
@@ -43,6 +51,32 @@ class CreditRules(BaseSettings):
         "opened post-paid, without a limit. `refuse`: the spend guard refuses them; what was "
         "called all the same is charged to a prepaid account, which is below zero then.",
     )
+    billing_credit_thresholds_usd: Thresholds = Field(
+        default=(Decimal(10), Decimal(1)),
+        max_length=20,
+        description="Amounts, US dollars, comma-separated: other teams are told when less is left "
+        "of an account with a limit, and in any case when nothing is. `none`: only that.",
+    )
+
+    @field_validator("billing_credit_thresholds_usd", mode="before")
+    @classmethod
+    def _split_thresholds(cls, value: object) -> object:
+        if isinstance(value, str):
+            parts = () if value.strip() == "none" else value.split(",")
+            return tuple(part.strip() for part in parts)
+        return value
+
+    @field_validator("billing_credit_thresholds_usd")
+    @classmethod
+    def _thresholds_are_credits(cls, value: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
+        for one in value:
+            credits_of(one)
+        return value
+
+    @property
+    def thresholds(self) -> tuple[int, ...]:
+        """The thresholds, whole credits."""
+        return tuple(credits_of(one) for one in self.billing_credit_thresholds_usd)
 
 
 class DebitRules(CreditRules):
@@ -66,4 +100,6 @@ class DebitRules(CreditRules):
         """These rules as the ledger wants them; None where no credits are moved."""
         if not self.billing_credits:
             return None
-        return CreditTerms(self.billing_unknown_account, self.billing_failed_hold_seconds)
+        return CreditTerms(
+            self.billing_unknown_account, self.billing_failed_hold_seconds, self.thresholds
+        )

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from ledger.credits import Account, Credits
+from ledger.accounts import Account
+from ledger.credits import Credits
 from operator_cli.amount import usd
 from operator_cli.settings import Settings
 from operator_cli.tables import Csv, Json, form_of, remark, show
@@ -49,7 +50,8 @@ def accounts(
 
 def credits_at(found: Settings) -> closing[Credits]:
     """Return the accounts of credits of the ledger that the settings name."""
-    return closing(Credits(found.database_url.get_secret_value(), "", "billing-operator"))
+    url = found.database_url.get_secret_value()
+    return closing(Credits(url, "", "billing-operator", found.thresholds))
 
 
 def _listed(kept: Credits, after: str, most: int | None) -> list[Account]:

@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from charging.money import credits_of, trimmed, usd_of
-from ledger.credits import MOST
+from ledger.accounts import MOST
 from operator_cli.terminal import fail
 
 _MOST: Final = usd_of(MOST)

@@ -6,15 +6,8 @@ from uuid import uuid4
 
 import typer
 
-from ledger.credits import (
-    Account,
-    Credits,
-    Entry,
-    Kind,
-    Movement,
-    Posted,
-    Reason,
-)
+from ledger.accounts import Account, Entry, Kind, Movement, Posted, Reason
+from ledger.credits import Credits
 from ledger.healing import LedgerError
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd

@@ -9,7 +9,7 @@ import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from ledger.credits import CreditError
+from ledger.accounts import CreditError
 from ledger.deferrals import SettlementError
 from ledger.findings import FindingError
 from ledger.healing import LedgerError, advice

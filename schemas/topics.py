@@ -42,10 +42,17 @@ class Topics(BaseModel):
     dead_letters: Topic
     receipts: Topic
     usage_units: Topic
+    credits: Topic
 
     def all(self) -> tuple[Topic, ...]:
         """Return the topics in the order in which they are declared."""
-        return (self.callbacks, self.dead_letters, self.receipts, self.usage_units)
+        return (
+            self.callbacks,
+            self.dead_letters,
+            self.receipts,
+            self.usage_units,
+            self.credits,
+        )
 
 
 def load_topics(prefix: str = "") -> Topics:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import structlog
 
+from ledger.accounts import Account, Entry, Movement, Posted
 from ledger.admission import Answer, Ask, HoldRow
-from ledger.credits import Account, Entry, Movement, Posted
 from ledger.healing import LedgerError, heals
 from ledger.holds import Unknown
 from runtime.logs import OnceAMinute

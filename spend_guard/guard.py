@@ -10,8 +10,7 @@ from fastapi import Header, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from charging.money import CREDITS_PER_USD
-from ledger.admission import Answer, Ask
-from ledger.credits import (
+from ledger.accounts import (
     AmountError,
     CreditError,
     Entry,
@@ -19,6 +18,7 @@ from ledger.credits import (
     ReferenceTakenError,
     UnknownAccountError,
 )
+from ledger.admission import Answer, Ask
 from schemas.text import identifier
 from spend_guard import metrics
 from spend_guard.books import Books, CreditBooks, HoldBooks

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charging.holds import Kind
 from charging.money import charge
-from ledger.credits import Reason
+from ledger.accounts import Reason
 
 MOST_CREDITS: Final = 10**13
 """Of one hold: a million US dollars."""

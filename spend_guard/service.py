@@ -119,7 +119,7 @@ def _make_holds(settings: Settings) -> Holds:
 
 def _make_credits(settings: Settings) -> Credits:
     url, role = settings.database_url.get_secret_value(), settings.spend_guard_database_role
-    return Credits(url, role, APPLICATION)
+    return Credits(url, role, APPLICATION, settings.thresholds)
 
 
 def _sweeper(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from ledger.credits import (
+from ledger.accounts import (
     Account,
     AmountError,
     Entry,

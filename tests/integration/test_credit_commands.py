@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from ledger.credits import MOST
+from ledger.accounts import MOST
 from operator_cli.__main__ import app
 from tests.databases.credit_rows import debit, hold, receipts_of
 

@@ -9,16 +9,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger.credit_audit import Imbalance
-from ledger.credits import (
+from ledger.accounts import (
     MOST,
     AmountError,
-    Credits,
     Movement,
     Reason,
     ReferenceTakenError,
     UnknownAccountError,
 )
+from ledger.credit_audit import Imbalance
+from ledger.credits import Credits
 from tests.databases.credit_rows import debit, hold, receipts_of
 from tests.waiting import eventually
 

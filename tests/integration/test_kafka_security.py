@@ -70,7 +70,8 @@ def of_the_consumer(topics: Topics, group: str) -> list[Grant]:
         Grant(ResourceType.TOPIC, topics.usage_units.name, [READS, SEES]),
         Grant(ResourceType.TOPIC, topics.receipts.name, [WRITES, SEES]),
         Grant(ResourceType.TOPIC, topics.dead_letters.name, [READS, WRITES, SEES]),
-        Grant(ResourceType.GROUP, group, [READS]),
+        Grant(ResourceType.TOPIC, topics.credits.name, [WRITES, SEES]),
+        Grant(ResourceType.GROUP, group, [READS], prefixed=True),
         Grant(ResourceType.TRANSACTIONAL_ID, group, [WRITES, SEES], prefixed=True),
     ]
 

@@ -447,12 +447,20 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_guard", "credit_entries", "INSERT SELECT"),
         ("billing_guard", "credit_holds", "DELETE INSERT SELECT UPDATE"),
         ("billing_guard", "credit_ledger", "SELECT"),
+        ("billing_guard", "credit_events", "INSERT"),
+        ("billing_consumer", "credit_events", "DELETE INSERT SELECT"),
+        ("billing_consumer", "credit_event_publisher", "SELECT UPDATE"),
+        ("billing_reader", "credit_events", "SELECT"),
+        ("billing_reader", "credit_event_publisher", "SELECT"),
     }
     assert set(granted) == expected
     assert columns == [
         ("billing_consumer", "credit_accounts", name)
         for name in ("balance", "billing_account_id", "held", "kind", "limit", "opened_at")
     ] + [
+        ("billing_consumer", "credit_event_publisher", name)
+        for name in ("holder", "last_sequence", "one", "until")
+    ] + [("billing_consumer", "credit_events", "sequence")] + [
         ("billing_consumer", "credit_holds", name)
         for name in ("captured", "charge_receipt_id", "ended_at", "expires_at", "state")
     ] + [
@@ -501,6 +509,9 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "DELETE FROM billing.credit_accounts"),
         ("billing_consumer", "INSERT INTO billing.credit_holds DEFAULT VALUES"),
         ("billing_consumer", "UPDATE billing.credit_holds SET amount = 0"),
+        ("billing_consumer", "UPDATE billing.credit_events SET amount = 0"),
+        ("billing_guard", "DELETE FROM billing.credit_events"),
+        ("billing_guard", "UPDATE billing.credit_event_publisher SET last_sequence = 9"),
         ("billing_guard", "UPDATE billing.credit_entries SET amount = 1"),
         ("billing_guard", "DELETE FROM billing.credit_entries"),
         ("billing_guard", "TRUNCATE billing.credit_entries"),

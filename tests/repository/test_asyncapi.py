@@ -9,7 +9,12 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from docs.asyncapi import CALLBACK_HEADERS, DEAD_LETTER_HEADERS, RECEIPT_HEADERS
+from docs.asyncapi import (
+    CALLBACK_HEADERS,
+    CREDIT_HEADERS,
+    DEAD_LETTER_HEADERS,
+    RECEIPT_HEADERS,
+)
 from schemas import headers
 from tests.downloads import javascript
 from tests.inputs import captures
@@ -69,9 +74,11 @@ def test_every_header_of_the_contract_is_described() -> None:
     assert named == set(CALLBACK_HEADERS | DEAD_LETTER_HEADERS)
     example = json.loads((ROOT / "schemas/examples/receipt-headers.json").read_text("utf-8"))
     assert set(example) == set(RECEIPT_HEADERS)
+    example = json.loads((ROOT / "schemas/examples/credit-event-headers.json").read_text("utf-8"))
+    assert set(example) == set(CREDIT_HEADERS)
 
 
-@pytest.mark.parametrize("name", ["receipt", "usage_unit"])
+@pytest.mark.parametrize("name", ["receipt", "usage_unit", "credit_event"])
 def test_the_example_is_what_the_document_says(name: str) -> None:
     message = DOCUMENT["components"]["messages"][name]
     whole = message["payload"]["schema"] | {"components": DOCUMENT["components"]}

@@ -115,6 +115,8 @@ def test_extra_variables_may_not_replace_what_the_chart_sets() -> None:
         ({"billing": {"freeModels": "local-*"}}, "freeModels"),
         ({"billing": {"freeModels": ["a,b"]}}, "freeModels"),
         ({"billing": {"unknownAccount": "close"}}, "unknownAccount"),
+        ({"billing": {"creditThresholdsUsd": [10]}}, "creditThresholdsUsd"),
+        ({"billing": {"creditThresholdsUsd": ["1,2"]}}, "creditThresholdsUsd"),
         ({"spendGuard": {"tokens": "x" * 32}}, "tokens"),
         ({"spendGuard": {"extraEnv": [{"name": "SPEND_GUARD_PORT", "value": "1"}]}}, "extraEnv"),
         ({"database": {"url": "postgresql://u:p@h/d"}}, "url"),
@@ -173,8 +175,8 @@ def test_the_reconciler_is_off_unless_it_is_wanted_and_has_the_token_of_its_sour
     assert (eu["RECONCILER_SOURCE"], "BILLING_INGEST_TOKEN" in eu) == ("eu", False)
     assert eu["BILLING_INGEST_TOKENS"]["secretKeyRef"]["name"] == "billing-tokens"
     rules = {name for name in environment("consumer", wanted) if name.startswith("BILLING_")}
-    # It opens no accounts.
-    assert rules - set(env) == {"BILLING_UNKNOWN_ACCOUNT"}
+    # It moves no credits.
+    assert rules - set(env) == {"BILLING_UNKNOWN_ACCOUNT", "BILLING_CREDIT_THRESHOLDS_USD"}
     for missing in ("url", "existingSecret"):
         half = {"reconciler": {"enabled": True, "litellm": {**proxy, missing: ""}}}
         with pytest.raises(helm.HelmRenderError, match=rf"reconciler\.litellm\.{missing}"):
@@ -184,10 +186,16 @@ def test_the_reconciler_is_off_unless_it_is_wanted_and_has_the_token_of_its_sour
 def test_the_spend_guard_is_off_unless_it_is_wanted_and_decides_as_the_consumer_does() -> None:
     assert "spend-guard" not in dict(workloads())
     assert "SPEND_GUARD_URL" not in texts()["billing-stream/templates/NOTES.txt"]
-    rules: Values = {"billing": {"markup": "1.10", "unknownAccount": "refuse"}}
+    billing = {"markup": "1.10", "unknownAccount": "refuse", "creditThresholdsUsd": []}
+    rules: Values = {"billing": billing}
     wanted: Values = {"spendGuard": SPEND_GUARD, **rules}
     env, consumer = environment("spend-guard", wanted), environment("consumer", wanted)
-    for name, value in (("BILLING_MARKUP", "1.10"), ("BILLING_UNKNOWN_ACCOUNT", "refuse")):
+    decides = {
+        "BILLING_MARKUP": "1.10",
+        "BILLING_UNKNOWN_ACCOUNT": "refuse",
+        "BILLING_CREDIT_THRESHOLDS_USD": "none",
+    }
+    for name, value in decides.items():
         assert env[name] == consumer[name] == value
     tokens = {"name": "billing-spend-guard", "key": "SPEND_GUARD_TOKENS"}
     assert env["SPEND_GUARD_TOKENS"]["secretKeyRef"] == tokens

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
+from schemas.credits import CreditEvent
+from schemas.credits import to_kafka as credit_to_kafka
 from schemas.receipt import Receipt, plain, to_kafka
 from schemas.usage import UsageUnit
 from tests.inputs import captures, spend_log_captures
@@ -33,7 +35,13 @@ CAPTURED_POLICY = policy(
 )
 GUIDES = {"litellm/README.md", "litellm/expected.tsv", "callbacks/outcomes.yaml", "README.md"}
 """What describes the examples and is read by a test as such."""
-OWN = {"receipt.json", "receipt-headers.json", "usage-unit.json"}
+OWN = {
+    "credit-event.json",
+    "credit-event-headers.json",
+    "receipt.json",
+    "receipt-headers.json",
+    "usage-unit.json",
+}
 
 
 class Outcome(BaseModel):
@@ -157,6 +165,14 @@ def test_the_receipt_example_is_an_event_as_it_is_published() -> None:
     headers = {name: value.decode() for name, value in message.headers.items()}
     assert headers == example("receipt-headers.json")
     assert msgspec.convert(example("receipt.json"), Receipt) == receipt
+
+
+def test_the_credit_event_example_is_what_is_published() -> None:
+    value = (EXAMPLES / "credit-event.json").read_bytes()
+    message = credit_to_kafka(msgspec.json.decode(value, type=CreditEvent))
+    assert json.loads(message.value) == example("credit-event.json")
+    headers = {name: value.decode() for name, value in message.headers.items()}
+    assert headers == example("credit-event-headers.json")
 
 
 def test_the_usage_unit_example_is_one() -> None:

@@ -17,6 +17,7 @@ def test_the_names_are_the_interface() -> None:
         "billing.callbacks.v1.dlq",
         "billing.receipts.v1",
         "billing.usage-units.v1",
+        "billing.credits.v1",
     ]
 
 

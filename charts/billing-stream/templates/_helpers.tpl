@@ -263,8 +263,10 @@ Argument: the values of gateway.spool.
   value: {{ .Values.billing.unattributedAccount | quote }}
 {{- end }}
 
-{{/* What becomes of an account that nobody has opened: the same for everybody who opens accounts. */}}
+{{/* How accounts of credits begin and when they are told of: the same for everybody who moves credits. */}}
 {{- define "billing-stream.creditsEnv" -}}
 - name: BILLING_UNKNOWN_ACCOUNT
   value: {{ .Values.billing.unknownAccount | quote }}
+- name: BILLING_CREDIT_THRESHOLDS_USD
+  value: {{ .Values.billing.creditThresholdsUsd | join "," | default "none" | quote }}
 {{- end }}

@@ -62,6 +62,35 @@ CREATE TABLE billing.credit_holds (
 CREATE INDEX credit_holds_held ON billing.credit_holds (expires_at) WHERE state = 'held';
 CREATE INDEX credit_holds_created ON billing.credit_holds USING brin (created_at) WITH (autosummarize = on);
 
+CREATE TABLE billing.credit_events (
+    id                 bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id           uuid        NOT NULL DEFAULT gen_random_uuid(),
+    type               text        NOT NULL
+        CHECK (type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired')),
+    billing_account_id text        NOT NULL,
+    kind               text        NOT NULL,
+    balance            bigint      NOT NULL,
+    held               bigint      NOT NULL,
+    "limit"            bigint,
+    threshold          bigint,
+    amount             bigint,
+    reason             text,
+    litellm_call_id    text,
+    run_id             text,
+    attempt            integer,
+    model              text,
+    created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sequence           bigint      UNIQUE
+);
+
+CREATE TABLE billing.credit_event_publisher (
+    one           boolean     PRIMARY KEY DEFAULT true CHECK (one),
+    holder        text        NOT NULL DEFAULT '',
+    until         timestamptz NOT NULL DEFAULT now(),
+    last_sequence bigint      NOT NULL DEFAULT 0
+);
+INSERT INTO billing.credit_event_publisher DEFAULT VALUES;
+
 COMMENT ON TABLE billing.credit_accounts IS 'Who may spend how much: balance, what of it is held, and how far below zero it may go.';
 COMMENT ON COLUMN billing.credit_accounts.balance IS 'The sum of the entries of the account, at every commit.';
 COMMENT ON COLUMN billing.credit_accounts.held IS 'The sum of its open holds, at every commit.';
@@ -73,6 +102,9 @@ COMMENT ON COLUMN billing.credit_entries.batch IS 'The receipts with this credit
 COMMENT ON TABLE billing.credit_holds IS 'Credits that a call may take, from before it is made until its receipt.';
 COMMENT ON COLUMN billing.credit_holds.nonce IS 'Of the plugin: a client chooses the call id, and could meet another''s.';
 COMMENT ON COLUMN billing.credit_holds.captured IS 'What the receipt charged; NULL unless there is one.';
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, until it is published.';
+COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is published; NULL: not numbered yet.';
+COMMENT ON TABLE billing.credit_event_publisher IS 'Which process publishes these events, and the last number that was given.';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.credit_entries
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
@@ -129,3 +161,7 @@ GRANT INSERT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_gua
 GRANT INSERT ON billing.credit_entries TO billing_consumer, billing_guard;
 GRANT UPDATE (state, ended_at, expires_at, charge_receipt_id, captured) ON billing.credit_holds TO billing_consumer;
 GRANT INSERT, UPDATE, DELETE ON billing.credit_holds TO billing_guard;
+GRANT SELECT ON billing.credit_events, billing.credit_event_publisher TO billing_consumer, billing_reader;
+GRANT INSERT ON billing.credit_events TO billing_consumer, billing_guard;
+GRANT UPDATE (sequence), DELETE ON billing.credit_events TO billing_consumer;
+GRANT UPDATE ON billing.credit_event_publisher TO billing_consumer;

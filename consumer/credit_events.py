@@ -1,0 +1,191 @@
+"""Credit events: what happened to accounts, told to other teams exactly once.
+
+They wait in PostgreSQL, written with what they tell of. One member of the group publishes them, in
+a thread of its own: a Kafka transaction holds some events and the number of the last one, as the
+committed offset of a group that has no members. What a crash left open is told by that number: the
+broker ends the transaction of whoever published before, and then says what is committed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import structlog
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from consumer import metrics
+from consumer.deadline import within
+from ledger.credit_events import Held, Numbered
+from ledger.healing import LedgerError
+from runtime.kafka import committed
+from schemas.credits import to_kafka
+
+log = structlog.get_logger("consumer")
+
+_PAUSE_SECONDS: Final = 1.0
+_LEASE_SECONDS: Final = 30.0
+_BATCH: Final = 500
+_SAID_EVERY_SECONDS: Final = 60.0
+_KAFKA_SECONDS: Final = 10.0
+_DEADLINE_SECONDS: Final = 25.0
+
+
+class Waiting(Protocol):
+    """What is asked of `ledger.credit_events.CreditEvents`."""
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many events wait, and for how long, seconds."""
+        ...
+
+    def take(self, holder: str, seconds: float) -> Held:
+        """Become or stay who publishes."""
+        ...
+
+    def batch(self, holder: str, seconds: float, published: int, limit: int) -> list[Numbered]:
+        """Forget what is published; return what is next."""
+        ...
+
+    def leave(self, holder: str) -> None:
+        """Let another process publish."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection."""
+        ...
+
+
+class EventTopic:
+    """The topic, as the one who writes to it. Made anew after every failure.
+
+    Args:
+        config: of the transactional producer; its transactional id is the same in all processes,
+            so this fences whoever published before.
+        reader: of a client that asks what the group `group.id` has committed.
+        topic: the topic's name.
+
+    Raises `KafkaException`.
+    """
+
+    def __init__(self, config: Mapping[str, Any], reader: Mapping[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer(dict(config))
+        self._producer.init_transactions(_KAFKA_SECONDS)
+        self._reader = Consumer(dict(reader))
+        [place] = committed(self._reader, [(topic, 0)], _KAFKA_SECONDS)
+        self.published = max(place.offset, 0)
+        """The number of the last event that is published, 0 for none."""
+
+    def publish(self, events: Sequence[Numbered]) -> None:
+        """Publish events that follow on what is published, all or nothing, in order.
+
+        Raises `KafkaException`: nobody knows then whether they are published, but the next one
+        who makes an `EventTopic`.
+        """
+        producer = self._producer
+        producer.begin_transaction()
+        for one in events:
+            record = to_kafka(one.event)
+            producer.produce(
+                self._topic, value=record.value, key=record.key, headers=dict(record.headers)
+            )
+            producer.poll(0)
+        last = events[-1].sequence
+        place = TopicPartition(self._topic, 0, last)
+        group = self._reader.consumer_group_metadata()
+        producer.send_offsets_to_transaction([place], group, _KAFKA_SECONDS)
+        producer.commit_transaction(_KAFKA_SECONDS)
+        self.published = last
+
+    def close(self) -> None:
+        """Drop the clients; a transaction that is open is rolled back by whoever comes next."""
+        self._producer.purge()
+        self._reader.close()
+
+
+class CreditEventPublisher:
+    """Publishes what waits, every second, until `close`; while another process does, it looks on.
+
+    Args:
+        events: where they wait.
+        topic: makes the topic's writer.
+        holder: the name of this process, as no other has it.
+    """
+
+    def __init__(self, events: Waiting, topic: Callable[[], EventTopic], holder: str) -> None:
+        self._events = events
+        self._make = topic
+        self._holder = holder
+        self._topic: EventTopic | None = None
+        self._said_at = -_SAID_EVERY_SECONDS
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="credit-events", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Publish no more. What waits for Kafka or PostgreSQL is left behind."""
+        self._end.set()
+        self._thread.join(_KAFKA_SECONDS)
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self.turn()
+            except Exception as error:  # noqa: BLE001 - counted and told; receipts do not wait for it
+                self._failed(error)
+            self._end.wait(_PAUSE_SECONDS)
+        try:
+            self._events.leave(self._holder)
+        except LedgerError as error:
+            self._failed(error)
+        self._drop()
+        self._events.close()
+
+    def turn(self) -> None:
+        """Publish all that waits, where it is for this process to do so.
+
+        Raises `KafkaException`, `DeadlineError` and `LedgerError`; the next turn asks anew what is
+        published.
+        """
+        count, seconds = self._events.waiting()
+        metrics.CREDIT_EVENTS_WAITING.set(count)
+        metrics.CREDIT_EVENTS_OLDEST_SECONDS.set(seconds)
+        held = self._events.take(self._holder, _LEASE_SECONDS) if count else "no"
+        if held != "still":
+            # Somebody else may have published since this process asked Kafka.
+            self._drop()
+        try:
+            while held != "no" and not self._end.is_set() and self._publish():
+                pass
+        except Exception:
+            self._drop()
+            raise
+
+    def _publish(self) -> bool:
+        """Publish a batch; False where nothing waits."""
+        if self._topic is None:
+            self._topic = within(_DEADLINE_SECONDS, self._make, "the start of a producer")
+        topic = self._topic
+        batch = self._events.batch(self._holder, _LEASE_SECONDS, topic.published, _BATCH)
+        if not batch:
+            return False
+        within(_DEADLINE_SECONDS, partial(topic.publish, batch), "the transaction")
+        for one in batch:
+            metrics.CREDIT_EVENTS.labels(one.event.type.value).inc()
+        return True
+
+    def _drop(self) -> None:
+        topic, self._topic = self._topic, None
+        if topic is not None:
+            # Whether it ends or is left behind: it is fenced by whoever publishes next.
+            threading.Thread(target=topic.close, name="close", daemon=True).start()
+
+    def _failed(self, error: Exception) -> None:
+        metrics.CREDIT_EVENT_FAULTS.inc()
+        if time.monotonic() - self._said_at > _SAID_EVERY_SECONDS:
+            self._said_at = time.monotonic()
+            log.warning("credit events are not published", detail=str(error).strip()[:300])

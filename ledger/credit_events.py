@@ -1,0 +1,114 @@
+"""Events of accounts: written with what they tell of, kept here until they are published.
+
+The number of an event is given by the one process that publishes, of what it sees and without gaps,
+so one number says what is published and what is not.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from psycopg import Connection, Cursor, Error
+
+from charging.balances import NewEvent
+from ledger.address import connect
+from ledger.healing import heals
+from ledger.queries import query
+from schemas.credits import CreditEvent, CreditEventType
+
+_APPLICATION: Final = "billing-credit-events"
+
+
+Held: TypeAlias = Literal["no", "now", "still"]
+"""Whether a process publishes: another does, it begins, or it goes on without a break."""
+
+
+class Numbered(msgspec.Struct, frozen=True, gc=False):
+    """An event that waits to be published, and its number."""
+
+    sequence: int
+    event: CreditEvent
+
+
+def tell(cursor: Cursor[Any], events: Sequence[NewEvent]) -> None:
+    """Have other teams told, once the transaction commits. The account's row is locked."""
+    if events:
+        asked = {"events": msgspec.json.encode(events).decode()}
+        cursor.execute(query("insert_credit_events"), asked)
+
+
+class CreditEvents:
+    """The events that wait. Not safe for threads.
+
+    Everything raises `LedgerError`; after one that heals the next use connects anew.
+    """
+
+    def __init__(self, database_url: str, role: str) -> None:
+        self._url = database_url
+        self._role = role
+        self._connection: Connection[tuple[Any, ...]] | None = None
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many events wait, and the age of the oldest, seconds."""
+        with self._transaction() as cursor:
+            [(count, seconds)] = cursor.execute(query("count_credit_events")).fetchall()
+        return count, seconds
+
+    def take(self, holder: str, seconds: float) -> Held:
+        """Become or stay who publishes, for so many seconds from now on."""
+        with self._transaction() as cursor:
+            return _taken(cursor, holder, seconds)
+
+    def batch(self, holder: str, seconds: float, published: int, limit: int) -> list[Numbered]:
+        """Forget what is published, and return what is to be published next, in order.
+
+        `published` is the last number that Kafka has. Nothing is returned where somebody else may
+        have published meanwhile: then Kafka is to be asked anew.
+        """
+        with self._transaction() as cursor:
+            if _taken(cursor, holder, seconds) != "still":
+                return []
+            cursor.execute(query("forget_credit_events"), {"published": published})
+            asked = {"published": published, "limit": limit}
+            cursor.execute(query("number_credit_events"), asked)
+            rows = cursor.execute(query("next_credit_events"), {"limit": limit}).fetchall()
+        return [_numbered(row) for row in rows]
+
+    def leave(self, holder: str) -> None:
+        """Let another process publish at once."""
+        with self._transaction() as cursor:
+            cursor.execute(query("leave_credit_events"), {"holder": holder})
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Cursor[Any]]:
+        if self._connection is None:
+            self._connection = connect(self._url, _APPLICATION, autocommit=True)
+        connection = self._connection
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
+                yield cursor
+        except Error as error:
+            if heals(error):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _taken(cursor: Cursor[Any], holder: str, seconds: float) -> Held:
+    asked = {"holder": holder, "seconds": seconds}
+    row = cursor.execute(query("take_credit_events"), asked).fetchone()
+    if row is None:
+        return "no"
+    return "still" if row[0] else "now"
+
+
+def _numbered(row: Sequence[Any]) -> Numbered:
+    sequence, event_id, kind, *values = row
+    return Numbered(sequence, CreditEvent(event_id, CreditEventType(kind), *values))

@@ -1,0 +1,2 @@
+DELETE FROM billing.credit_events
+WHERE sequence <= %(published)s

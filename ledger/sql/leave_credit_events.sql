@@ -1,0 +1,3 @@
+UPDATE billing.credit_event_publisher
+SET until = clock_timestamp()
+WHERE holder = %(holder)s
