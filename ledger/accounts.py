@@ -61,6 +61,38 @@ class Entry(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """How an account pays, as a person says it. `limit` is None without end, and of a prepaid one.
+
+    Raises `AmountError` where the limit is none of its kind.
+    """
+
+    billing_account_id: str
+    kind: Kind
+    limit: int | None
+    person: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no account can have."""
+        if self.kind == "prepaid" and self.limit:
+            raise AmountError("a prepaid account has no limit: it never goes below zero")
+        if self.limit is not None and not 0 <= self.limit <= MOST:
+            raise AmountError(f"a limit is from 0 to {MOST} credits, not {self.limit}")
+
+
+class SaidLimit(msgspec.Struct, frozen=True):
+    """A limit that somebody has set, and when."""
+
+    id: int
+    billing_account_id: str
+    kind: Kind
+    limit: int | None
+    person: str
+    note: str
+    created_at: datetime
+
+
 class Movement(msgspec.Struct, frozen=True):
     """What a person moves; `reason` and `reference` together name it, whatever the account."""
 

@@ -16,10 +16,11 @@ from ledger.accounts import (
     Account,
     AmountError,
     Entry,
-    Kind,
+    Limit,
     Movement,
     Posted,
     ReferenceTakenError,
+    SaidLimit,
     UnknownAccountError,
 )
 from ledger.address import connect
@@ -118,35 +119,43 @@ class Credits:
         except errors.NumericValueOutOfRange as error:
             raise AmountError(_too_much(asked["account"])) from error
 
-    def open_account(self, name: str, kind: Kind, limit: int | None) -> Account | None:
-        """Open an account without credits; return None where it is open already.
-
-        `limit` is that of a postpaid account, None without end; a prepaid one has none. Raises
-        `AmountError` for another.
-        """
-        asked = {"account": identifier(name), "kind": kind, "limit": _limit_of(kind, limit)}
+    def open_account(self, said: Limit) -> Account | None:
+        """Open an account without credits; return None where it is open already."""
+        asked = _limited(said)
         with self._transaction() as cursor:
-            return _account(cursor, "open_credit_account", **asked)
+            opened = _account(cursor, "open_credit_account", **asked)
+            if opened is not None:
+                cursor.execute(query("note_credit_limit"), asked)
+            return opened
 
-    def set_limit(self, name: str, kind: Kind, limit: int | None) -> Account:
+    def set_limit(self, said: Limit) -> Account:
         """Change how an account pays. Its holds and balance stand, below the new limit too.
 
-        Raises `UnknownAccountError`, and `AmountError` as `open_account` does.
+        Raises `UnknownAccountError`.
         """
-        kept, account = _limit_of(kind, limit), identifier(name)
+        asked = _limited(said)
+        names = {"accounts": json.encode([asked["account"]]).decode()}
         with self._transaction() as cursor:
-            row = cursor.execute(
-                query("lock_accounts"), {"accounts": json.encode([account]).decode()}
-            ).fetchone()
+            row = cursor.execute(query("lock_accounts"), names).fetchone()
             if row is None:
-                raise UnknownAccountError(_unknown(name))
+                raise UnknownAccountError(_unknown(said.billing_account_id))
             before = Balance(*row)
-            asked = {"account": account, "kind": kind, "limit": kept}
             [changed] = cursor.execute(query("limit_credit_account"), asked).fetchall()
+            cursor.execute(query("note_credit_limit"), asked)
             if before.limit is not None:
                 left = before.balance + before.limit
                 tell(cursor, fallen(left, _balance(Account(*changed)), self._thresholds))
             return Account(*changed)
+
+    def limits(self, name: str | None, before: int | None, limit: int) -> list[SaidLimit]:
+        """Return who has set limits, the newest first: of an account, where it is named.
+
+        From below the id `before` on.
+        """
+        account = None if name is None else identifier(name)
+        asked = {"account": account, "before": before, "limit": limit}
+        with self._transaction() as cursor:
+            return [SaidLimit(*row) for row in cursor.execute(query("list_credit_limits"), asked)]
 
     def audit(self) -> list[Imbalance]:
         """Return what does not add up, all of it at one moment of the ledger."""
@@ -192,13 +201,14 @@ class Credits:
             raise
 
 
-def _limit_of(kind: Kind, limit: int | None) -> int | None:
-    """Return the limit to keep. Raises `AmountError` where it is none of this kind."""
-    if kind == "prepaid" and limit:
-        raise AmountError("a prepaid account has no limit: it never goes below zero")
-    if limit is not None and not 0 <= limit <= MOST:
-        raise AmountError(f"a limit is from 0 to {MOST} credits, not {limit}")
-    return 0 if kind == "prepaid" else limit
+def _limited(said: Limit) -> dict[str, Any]:
+    return {
+        "account": identifier(said.billing_account_id),
+        "kind": said.kind,
+        "limit": 0 if said.kind == "prepaid" else said.limit,
+        "person": storable(said.person),
+        "note": storable(said.note),
+    }
 
 
 def _balance(one: Account) -> Balance:

@@ -378,6 +378,21 @@ COMMENT ON COLUMN billing.credit_entries.reference IS 'What moved it, once for e
 COMMENT ON COLUMN billing.credit_entries.balance IS 'Of the account, behind this entry.';
 COMMENT ON COLUMN billing.credit_entries.batch IS 'The receipts with this credit_batch and this account: their charged_credits are the amount.';
 
+CREATE TABLE billing.credit_limits (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    billing_account_id text NOT NULL,
+    kind text NOT NULL,
+    "limit" bigint,
+    person text NOT NULL,
+    note text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT credit_limits_pkey PRIMARY KEY (id),
+    CONSTRAINT credit_limits_billing_account_id_fkey FOREIGN KEY (billing_account_id) REFERENCES billing.credit_accounts(billing_account_id)
+);
+CREATE INDEX credit_limits_account ON billing.credit_limits USING btree (billing_account_id, id);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.credit_limits FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.credit_limits IS 'Who has said how an account pays, and when. Append-only.';
+
 CREATE TABLE billing.credit_holds (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     billing_account_id text NOT NULL,
@@ -554,6 +569,8 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON billing.credit_holds TO billing_guard;
 GRANT SELECT ON billing.credit_holds TO billing_reader, billing_reconciler;
 GRANT SELECT, UPDATE (captured, charge_receipt_id, ended_at, expires_at, state) ON billing.credit_holds TO billing_consumer;
 GRANT SELECT ON billing.credit_ledger TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
+GRANT INSERT ON billing.credit_limits TO billing_guard;
+GRANT SELECT ON billing.credit_limits TO billing_reader;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
 GRANT SELECT ON billing.deferred_calls TO billing_reader, billing_reconciler;
 GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader, billing_reconciler;

@@ -1,16 +1,15 @@
 """The commands for credits: grant, refund, write off, correct, limit, entries, audit."""
 
-import getpass
 from typing import Annotated, Final
 from uuid import uuid4
 
 import typer
 
-from ledger.accounts import Account, Entry, Kind, Movement, Posted, Reason
-from ledger.credits import Credits
+from ledger.accounts import Entry, Movement, Posted, Reason
 from ledger.healing import LedgerError
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
+from operator_cli.limits import By, Named, decider, limits, named, set_limit
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show, tell
 from operator_cli.terminal import DATABASE, err, examples, explained, fail, settings
 from runtime.rows import Listing, Row
@@ -20,20 +19,28 @@ credit = typer.Typer(
     epilog=examples('credit grant acme 100 --note "order 4711"', "credit audit"),
 )
 
+credit.command(
+    name="limit",
+    epilog=examples(
+        "credit limit acme --prepaid",
+        'credit limit acme --postpaid --limit 500 --note "contract of May" --by ada',
+        "credit limit acme --postpaid --no-limit --json",
+    ),
+)(set_limit)
+credit.command(name="limits", epilog=examples("credit limits acme", "credit limits --csv"))(limits)
+
 _ENTRY: Final = (
     "id", "account", "reason", "amount", "amount USD", "balance", "balance USD", "reference",
     "receipts", "by", "note", "created_at",
 )  # fmt: skip
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
-Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
 Amount = Annotated[
     str, typer.Argument(metavar="AMOUNT", help="US dollars, such as 12.50 or 0.0000001.")
 ]
 Note = Annotated[
     str, typer.Option("--note", "--reason", help="Why; stored with it.", show_default=False)
 ]
-By = Annotated[str, typer.Option(help="Who decides this. Default: the user of the shell.")]
 Reference = Annotated[
     str,
     typer.Option(help="What names the movement: with the same one it is made once. Default: new."),
@@ -119,63 +126,6 @@ def correct(
 
 
 @credit.command(
-    name="limit",
-    epilog=examples(
-        "credit limit acme --prepaid",
-        "credit limit acme --postpaid --limit 500",
-        "credit limit acme --postpaid --no-limit --json",
-    ),
-)
-def set_limit(
-    account: Named,
-    *,
-    prepaid: Annotated[bool, typer.Option("--prepaid", help="Never below zero.")] = False,
-    postpaid: Annotated[
-        bool, typer.Option("--postpaid", help="Below zero: to --limit, or with --no-limit.")
-    ] = False,
-    limit: Annotated[
-        str | None, typer.Option(help="How far below zero holds may take it, US dollars.")
-    ] = None,
-    no_limit: Annotated[bool, typer.Option("--no-limit", help="Without end.")] = False,
-    as_json: Json = False,
-    as_csv: Csv = False,
-) -> None:
-    """Say how an account pays. One that is unknown is opened, without credits.
-
-    It counts from the next call on; what calls hold already stands.
-    """
-    form = form_of(as_json=as_json, as_csv=as_csv)
-    if prepaid == postpaid:
-        fail("say one of --prepaid and --postpaid", 2)
-    if prepaid and (limit is not None or no_limit):
-        fail("a prepaid account has no limit: it never goes below zero", 2)
-    if postpaid and (limit is not None) == no_limit:
-        fail("of a post-paid account, say one of --limit and --no-limit", 2)
-    credits_ = None if limit is None else credits_in(limit)
-    found = settings(DATABASE)
-    with explained(found), credits_at(found) as kept:
-        done, changed = _set(kept, _name(account), "prepaid" if prepaid else "postpaid", credits_)
-    pays = (
-        "prepaid"
-        if prepaid
-        else "post-paid, "
-        + (
-            "without a limit"
-            if changed.limit is None
-            else f"to {spelled(changed.limit)} below zero"
-        )
-    )
-    row = {
-        "account": changed.billing_account_id,
-        "done": done,
-        "kind": changed.kind,
-        "limit": changed.limit,
-        "limit USD": usd(changed.limit),
-    }
-    tell(f"{done} {changed.billing_account_id}: {pays}", row, form)
-
-
-@credit.command(
     epilog=examples("credit entries acme", "credit entries acme --limit 1000 --csv > acme.csv")
 )
 def entries(
@@ -243,8 +193,8 @@ def _post(
     credits_ = credits_in(amount, signed=reason == "correction")
     if not credits_:
         fail("an amount of 0 moves nothing", 2)
-    who, key = by or getpass.getuser(), reference or str(uuid4())
-    movement = Movement(_name(account), reason, key, credits_, who, note)
+    who, key = decider(by), reference or str(uuid4())
+    movement = Movement(named(account), reason, key, credits_, who, note)
     found = settings(DATABASE)
     with explained(found), credits_at(found) as kept:
         try:
@@ -267,18 +217,6 @@ def _post(
 
 def _behind(posted: Posted) -> str:
     return "" if posted.created else "then was "
-
-
-def _set(kept: Credits, name: str, kind: Kind, limit: int | None) -> tuple[str, Account]:
-    if opened := kept.open_account(name, kind, limit):
-        return "opened", opened
-    return "changed", kept.set_limit(name, kind, limit)
-
-
-def _name(account: str) -> str:
-    if not account.strip():
-        fail("an account has a name", 2)
-    return account
 
 
 def _row(one: Entry) -> Row:

@@ -37,7 +37,7 @@ CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id
     "0014": """
 DROP VIEW billing.credit_ledger;
 DROP TABLE billing.credit_holds, billing.credit_entries, billing.credit_accounts,
-    billing.credit_events, billing.credit_event_publisher;
+    billing.credit_events, billing.credit_event_publisher, billing.credit_limits;
 REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_guard;
 REVOKE ALL ON SCHEMA billing FROM billing_guard;
 """,

@@ -126,6 +126,28 @@ def test_a_limit_opens_an_account_and_changes_how_it_pays(migrated_database_url:
     }  # fmt: skip
 
 
+def test_who_has_set_a_limit_is_kept(migrated_database_url: str) -> None:
+    url = migrated_database_url
+    run(url, "credit", "limit", "acme", "--prepaid", "--by", "ann")
+    run(url, "credit", "limit", "globex", "--postpaid", "--no-limit", "--by", "bob")
+    why = ("--note", "contract", "--by", "ann")
+    run(url, "credit", "limit", "acme", "--postpaid", "--limit", "5", *why)
+    told_of = [
+        (row["account"], row["kind"], row["limit USD"], row["by"], row["note"])
+        for row in told(url, "credit", "limits")
+    ]
+    assert told_of == [
+        ("acme", "postpaid", "5", "ann", "contract"),
+        ("globex", "postpaid", None, "bob", ""),
+        ("acme", "prepaid", "0", "ann", ""),
+    ]
+    shown, _ = run(url, "credit", "limits", "acme", "--limit", "1")
+    assert "there are more: --before 3" in shown
+    assert [row["id"] for row in told(url, "credit", "limits", "acme", "--before", "3")] == [1]
+    with psycopg.connect(url) as admin, pytest.raises(psycopg.errors.RestrictViolation):
+        admin.execute("UPDATE billing.credit_limits SET person = 'eve'")
+
+
 @pytest.mark.parametrize(
     "options",
     [

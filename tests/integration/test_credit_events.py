@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.credit_events import CreditEventPublisher, EventTopic
-from ledger.accounts import Movement
+from ledger.accounts import Limit, Movement
 from ledger.credit_events import CreditEvents, Numbered
 from ledger.credits import Credits
 from ledger.holds import Holds
@@ -132,12 +132,12 @@ def test_what_happens_to_an_account_is_told(
 def test_a_lower_limit_and_a_correction_are_told_as_what_they_leave(
     accounts: Credits, migrated_database_url: str
 ) -> None:
-    accounts.open_account("acme", "postpaid", 5_000)
-    accounts.set_limit("acme", "postpaid", 500)
+    accounts.open_account(Limit("acme", "postpaid", 5_000, "ann"))
+    accounts.set_limit(Limit("acme", "postpaid", 500, "ann"))
     grant(accounts, "acme", -450, "fee")
-    accounts.set_limit("acme", "postpaid", 450)
-    accounts.set_limit("acme", "postpaid", None)
-    accounts.set_limit("acme", "prepaid", None)
+    accounts.set_limit(Limit("acme", "postpaid", 450, "ann"))
+    accounts.set_limit(Limit("acme", "postpaid", None, "ann"))
+    accounts.set_limit(Limit("acme", "prepaid", None, "ann"))
     types = [kind for _, kind, _ in waiting(migrated_database_url)]
     assert types == ["threshold_crossed", "threshold_crossed", "exhausted"]
 

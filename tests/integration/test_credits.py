@@ -12,6 +12,7 @@ from psycopg import sql
 from ledger.accounts import (
     MOST,
     AmountError,
+    Limit,
     Movement,
     Reason,
     ReferenceTakenError,
@@ -61,7 +62,7 @@ def test_a_reference_that_stands_for_something_else_is_refused_and_says_for_what
     credits_: Credits, account: str, amount: int
 ) -> None:
     credits_.post(movement("one"), "open")
-    credits_.open_account("other", "prepaid", None)
+    credits_.open_account(Limit("other", "prepaid", None, "ann"))
     with pytest.raises(ReferenceTakenError, match=r"'one' stands for a grant of 5 .* to 'acme'"):
         credits_.post(movement("one", amount, account), "open")
     assert [one.balance for one in credits_.accounts("", 9)] == [5, 0]
@@ -84,7 +85,7 @@ def test_only_a_grant_opens_an_account(credits_: Credits, reason: Reason) -> Non
 def test_an_amount_that_cannot_be_meant_is_refused(
     credits_: Credits, amount: int, reason: Reason
 ) -> None:
-    credits_.open_account("acme", "prepaid", None)
+    credits_.open_account(Limit("acme", "prepaid", None, "ann"))
     with pytest.raises(AmountError):
         credits_.post(movement("one", amount, reason=reason), "open")
     assert credits_.entries("acme", None, 9) == []
@@ -123,7 +124,7 @@ def test_names_are_those_of_the_receipts(credits_: Credits) -> None:
 def test_accounts_and_entries_are_read_page_by_page(credits_: Credits) -> None:
     for number in range(5):
         credits_.post(movement(f"{number}", number + 1), "open")
-        credits_.open_account(f"b{number}", "postpaid", number or None)
+        credits_.open_account(Limit(f"b{number}", "postpaid", number or None, "ann"))
     first = credits_.entries("acme", None, 2)
     rest = credits_.entries("acme", first[-1].id, 9)
     assert [entry.amount for entry in (*first, *rest)] == [5, 4, 3, 2, 1]
@@ -133,18 +134,20 @@ def test_accounts_and_entries_are_read_page_by_page(credits_: Credits) -> None:
 
 def test_an_account_is_opened_once_and_limited_anew(credits_: Credits) -> None:
     with pytest.raises(UnknownAccountError):
-        credits_.set_limit("acme", "prepaid", None)
-    opened = credits_.open_account("acme", "postpaid", 50)
+        credits_.set_limit(Limit("acme", "prepaid", None, "ann"))
+    opened = credits_.open_account(Limit("acme", "postpaid", 50, "ann"))
     assert opened is not None
     assert (opened.limit, opened.available) == (50, 50)
-    assert credits_.open_account("acme", "prepaid", None) is None
+    assert credits_.open_account(Limit("acme", "prepaid", None, "ann")) is None
     assert credits_.account("acme") == opened
-    endless = credits_.set_limit("acme", "postpaid", None)
+    endless = credits_.set_limit(Limit("acme", "postpaid", None, "ann"))
     assert (endless.limit, endless.available) == (None, None)
-    assert credits_.set_limit("acme", "prepaid", None).limit == 0
+    assert credits_.set_limit(Limit("acme", "prepaid", None, "ann")).limit == 0
     for kind, limit in (("prepaid", 1), ("postpaid", -1), ("postpaid", MOST + 1)):
         with pytest.raises(AmountError):
-            credits_.set_limit("acme", "prepaid" if kind == "prepaid" else "postpaid", limit)
+            credits_.set_limit(
+                Limit("acme", "prepaid" if kind == "prepaid" else "postpaid", limit, "ann")
+            )
 
 
 def test_MONEY_IS_EXACT_sessions_that_post_at_once_leave_running_balances_without_a_gap(
@@ -173,7 +176,7 @@ def test_a_session_that_is_slower_with_a_reference_is_given_the_entry_of_the_oth
     credits_: Credits, migrated_database_url: str
 ) -> None:
     """It has not seen the entry when it looks first, and meets it when it writes its own."""
-    credits_.open_account("acme", "prepaid", None)
+    credits_.open_account(Limit("acme", "prepaid", None, "ann"))
     with psycopg.connect(migrated_database_url) as other:
         other.execute("UPDATE billing.credit_accounts SET balance = balance + 5")
         other.execute(
@@ -250,7 +253,7 @@ def test_the_audit_finds_what_is_held_by_nothing(
 
 def test_holds_are_read_page_by_page(credits_: Credits, migrated_database_url: str) -> None:
     credits_.post(movement("one", 100), "open")
-    credits_.open_account("other", "prepaid", None)
+    credits_.open_account(Limit("other", "prepaid", None, "ann"))
     with psycopg.connect(migrated_database_url) as admin:
         for amount in range(5):
             # Of one moment, so that the id decides.

@@ -448,8 +448,10 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_guard", "credit_holds", "DELETE INSERT SELECT UPDATE"),
         ("billing_guard", "credit_ledger", "SELECT"),
         ("billing_guard", "credit_events", "INSERT"),
+        ("billing_guard", "credit_limits", "INSERT"),
         ("billing_consumer", "credit_events", "DELETE INSERT SELECT"),
         ("billing_consumer", "credit_event_publisher", "SELECT UPDATE"),
+        ("billing_reader", "credit_limits", "SELECT"),
         ("billing_reader", "credit_events", "SELECT"),
         ("billing_reader", "credit_event_publisher", "SELECT"),
     }

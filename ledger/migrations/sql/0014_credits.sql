@@ -36,6 +36,17 @@ CREATE TABLE billing.credit_entries (
 );
 CREATE INDEX credit_entries_account ON billing.credit_entries (billing_account_id, id);
 
+CREATE TABLE billing.credit_limits (
+    id                 bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    billing_account_id text        NOT NULL REFERENCES billing.credit_accounts,
+    kind               text        NOT NULL,
+    "limit"            bigint,
+    person             text        NOT NULL,
+    note               text        NOT NULL,
+    created_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX credit_limits_account ON billing.credit_limits (billing_account_id, id);
+
 CREATE TABLE billing.credit_holds (
     id                 uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     billing_account_id text        NOT NULL REFERENCES billing.credit_accounts,
@@ -99,6 +110,7 @@ COMMENT ON TABLE billing.credit_entries IS 'Every movement of credits, signed. A
 COMMENT ON COLUMN billing.credit_entries.reference IS 'What moved it, once for each reason: batch and account of receipts, the idempotency key of a person.';
 COMMENT ON COLUMN billing.credit_entries.balance IS 'Of the account, behind this entry.';
 COMMENT ON COLUMN billing.credit_entries.batch IS 'The receipts with this credit_batch and this account: their charged_credits are the amount.';
+COMMENT ON TABLE billing.credit_limits IS 'Who has said how an account pays, and when. Append-only.';
 COMMENT ON TABLE billing.credit_holds IS 'Credits that a call may take, from before it is made until its receipt.';
 COMMENT ON COLUMN billing.credit_holds.nonce IS 'Of the plugin: a client chooses the call id, and could meet another''s.';
 COMMENT ON COLUMN billing.credit_holds.captured IS 'What the receipt charged; NULL unless there is one.';
@@ -107,6 +119,8 @@ COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is publis
 COMMENT ON TABLE billing.credit_event_publisher IS 'Which process publishes these events, and the last number that was given.';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.credit_entries
+FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.credit_limits
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 -- Every movement, that of receipts one by one.
@@ -161,6 +175,8 @@ GRANT INSERT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_gua
 GRANT INSERT ON billing.credit_entries TO billing_consumer, billing_guard;
 GRANT UPDATE (state, ended_at, expires_at, charge_receipt_id, captured) ON billing.credit_holds TO billing_consumer;
 GRANT INSERT, UPDATE, DELETE ON billing.credit_holds TO billing_guard;
+GRANT SELECT ON billing.credit_limits TO billing_reader;
+GRANT INSERT ON billing.credit_limits TO billing_guard;
 GRANT SELECT ON billing.credit_events, billing.credit_event_publisher TO billing_consumer, billing_reader;
 GRANT INSERT ON billing.credit_events TO billing_consumer, billing_guard;
 GRANT UPDATE (sequence), DELETE ON billing.credit_events TO billing_consumer;
