@@ -376,6 +376,7 @@ def test_health_names_what_is_missing() -> None:
         ("SPEND_GUARD_HOLD_S", "3601", "SPEND_GUARD_LONGEST_HOLD_S"),
         ("SPEND_GUARD_RATES_S", "0", "greater than 0"),
         ("ESTIMATE_QUANTILE", "1.01", "less than or equal to 1"),
+        ("ESTIMATED_PRICE", "1", "unknown variable ESTIMATED_PRICE"),
         ("SPEND_GUARD_HOLDS", "1", "unknown variable SPEND_GUARD_HOLDS"),
     ],
 )
