@@ -28,6 +28,7 @@ from spend_guard.door import Door, Tokens
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
 from spend_guard.placing import Bounds, Placing
+from spend_guard.quick import Quick
 from spend_guard.rates import KnownRates, Learner
 from spend_guard.settings import Settings
 from spend_guard.sweeping import Sweeper
@@ -193,7 +194,7 @@ def _app(
         Amounts(rates, settings.terms),
         terms,
     )
-    return Door(api(guard), Tokens(settings.tokens, settings.admin_tokens))
+    return Door(Quick(api(guard), guard), Tokens(settings.tokens, settings.admin_tokens))
 
 
 def _end(sweeping: Thread, books: Sequence[Books[Any]]) -> None:

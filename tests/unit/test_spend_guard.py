@@ -1,6 +1,7 @@
 """The spend guard's answers, with its books in memory: tokens, paths, bodies, refusals."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from decimal import Decimal
@@ -29,6 +30,7 @@ from spend_guard.door import Door, Tokens, account_of, routed
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
 from spend_guard.placing import Bounds, Placing
+from spend_guard.quick import Quick
 from spend_guard.rates import KnownRates, Learner
 from spend_guard.settings import load
 from spend_guard.sweeping import Sweeper
@@ -46,7 +48,7 @@ CALL = {"prompt_tokens": 3, "max_tokens": 4}
 class InMemory:
     """A spend guard without a process and without a database."""
 
-    def __init__(self, **balances: int) -> None:
+    def __init__(self, *, quick: bool = True, **balances: int) -> None:
         self.holds = HoldsInMemory(**balances)
         health = Health(60)
         self._books: list[Books[Any]] = [
@@ -58,7 +60,8 @@ class InMemory:
         self.rates = KnownRates()
         amounts = Amounts(self.rates, COSTS)
         guard = Guard(asks, releasing, credit, amounts, Terms(600, 3_600, 1_000))
-        self._app = Door(api(guard), Tokens([TOKEN, OTHER_TOKEN], [ADMIN_TOKEN]))
+        tokens = Tokens([TOKEN, OTHER_TOKEN], [ADMIN_TOKEN])
+        self._app = Door(Quick(api(guard), guard) if quick else api(guard), tokens)
 
     def close(self) -> None:
         """End its threads."""
@@ -99,6 +102,45 @@ def test_a_refusal_reads_as_plain_text(guard: InMemory) -> None:
         "insufficient credits: this call may cost 0.000006 USD, and the account acct has "
         "0.000004 USD available"
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            json.dumps({**BODY, **more}).encode()
+            for more in (
+                {},
+                {"amount_credits": 101},
+                {"amount_credits": 0},
+                {"account": "new", "more": [1]},
+                {"account": "a\0b"},
+                {"run_id": "\ud800", "account": "ä"},
+                {"amount_credits": None, "model": "mini", "estimate": CALL},
+                {"amount_credits": None, "estimate": CALL},
+                {"amount_credits": 1.0},
+                {"amount_credits": True},
+                {"attempt": 10**40},
+            )
+        ),
+        b'{"amount_credits": 1, ' + json.dumps(BODY).encode()[1:],
+        json.dumps(BODY).encode()[:-1] + b', "more": NaN}',
+        json.dumps(BODY).encode() + b" ",
+        b"\xff",
+        b"{",
+        b"",
+    ],
+)
+def test_what_is_answered_ahead_of_the_framework_is_what_it_would_answer(content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    said = list[tuple[int, str, object]]()
+    for quick in (True, False):
+        with closing(InMemory(quick=quick, acct=100)) as guard:
+            answer = guard.ask("POST", "/v1/holds", content=content, headers=headers)
+            changing = {"hold": "", "expires_at": ""} if answer.status_code == 200 else {}
+            body = answer.json() | changing
+            said.append((answer.status_code, answer.headers["content-type"], body))
+    assert said[0] == said[1]
 
 
 def test_plenty_is_said_of_accounts_that_have_it_or_have_no_limit(guard: InMemory) -> None:
