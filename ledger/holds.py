@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
-from psycopg import Connection, Cursor, Error
+from psycopg import ClientCursor, Connection, Cursor, Error
 
 from charging.holds import Account, HoldState, may_become
 from ledger.address import connect
@@ -20,6 +20,10 @@ from ledger.queries import query
 
 Unknown: TypeAlias = Literal["open", "refuse"]
 APPLICATION: Final = "billing-spend-guard"
+_BEGIN_PLACING: Final = ";\n".join(
+    ("BEGIN", *map(query, ("begin_quickly", "lock_accounts", "find_holds", "read_clock")))
+)
+_END_PLACING: Final = ";\n".join((query("place_holds"), "COMMIT"))
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -59,19 +63,33 @@ class Holds:
         ]
 
     def _placed(self, asks: Sequence[Ask]) -> list[Answer | None]:
-        """Answer asks, each with None whose account is not there."""
-        accounts = {"accounts": _listed({ask.account for ask in asks})}
-        keys = {"asks": _listed(asks)}
-        with self._transaction() as cursor:
-            found = cursor.execute(query("lock_accounts"), accounts)
-            locked = {name: Account(*row) for name, *row in found}
-            # Behind the lock: whoever places one of these meanwhile has it first.
-            there = cursor.execute(query("find_holds"), keys)
-            known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in there}
-            clock = cursor.execute(query("read_clock")).fetchall()[0][0]
+        """Answer asks, each with None whose account is not there.
+
+        In two messages, each of several statements: others wait for these accounts meanwhile. A
+        statement sees what was committed before it, also by those whose locks were waited for.
+        """
+        asked = {
+            "role": self._role or "none",
+            "accounts": _listed({ask.account for ask in asks}),
+            "asks": _listed(asks),
+        }
+        try:
+            cursor = ClientCursor(self._connected())
+            cursor.execute(_BEGIN_PLACING, asked)
+            *_, accounts, holds, [[clock]] = [
+                one.fetchall() if one.description else [] for one in cursor.results()
+            ]
+            locked = {name: Account(*row) for name, *row in accounts}
+            known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in holds}
             decided = Decided(asks, locked, known, clock)
             if decided.placed:
-                cursor.execute(query("place_holds"), {"holds": _listed(decided.placed)})
+                cursor.execute(_END_PLACING, {"holds": _listed(decided.placed)})
+            else:
+                cursor.execute("COMMIT")
+        except BaseException:
+            # Whatever it was: nobody may find a transaction under way.
+            self.close()
+            raise
         return decided.answers
 
     def release(self, hold: UUID) -> HoldRow | None:
@@ -112,15 +130,18 @@ class Holds:
             row = cursor.execute(query("count_holds")).fetchone()
         return Figures(*row or (0, 0.0, 0))
 
+    def _connected(self) -> Connection[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = connect(self._url, APPLICATION, autocommit=True)
+        return self._connection
+
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
         """Open a transaction as our role.
 
         Not in psycopg's pipeline mode: behind PgBouncer a pipeline was seen to wait for ever.
         """
-        if self._connection is None:
-            self._connection = connect(self._url, APPLICATION, autocommit=True)
-        connection = self._connection
+        connection = self._connected()
         try:
             with connection.transaction(), connection.cursor() as cursor:
                 asked = {"role": self._role or "none"}

@@ -31,6 +31,7 @@ BILLING_VARIABLES: Final = frozenset({
     "BILLING_UNKNOWN_ACCOUNT",
 })  # fmt: skip
 """Every `BILLING_*` variable that some room reads; one set may be given to all of them."""
+_ESTIMATES: Final = ("ESTIMATE_", "ESTIMATED_")
 
 STRICT: Final = SettingsConfigDict(
     extra="ignore",
@@ -62,7 +63,8 @@ def read(settings: type[_SettingsT], prefix: str, *ignored: str) -> _SettingsT:
     """Read `settings` from the environment and from the files that it names.
 
     `prefix` is the room's own (`CONSUMER_`): an unknown variable of it, or of `BILLING_`, is an
-    error, except for `ignored`. Raises `ConfigurationError`.
+    error, except for `ignored`; so is one of `ESTIMATE_` where the room reads such. Raises
+    `ConfigurationError`.
     """
     known = variables(settings)
     _refuse_unknown(os.environ, prefix, {*known, *ignored})
@@ -88,10 +90,13 @@ def _faults(error: ValidationError, known: Mapping[str, str]) -> list[str]:
 
 def _refuse_unknown(environ: Mapping[str, str], prefix: str, known: set[str]) -> None:
     allowed = known | BILLING_VARIABLES
+    prefixes = [prefix, "BILLING_"]
+    # No other program's variables are refused by a room that reads none of these.
+    prefixes += [one for one in _ESTIMATES if any(name.startswith(one) for name in known)]
     unknown = sorted(
         name
         for name in environ
-        if name.startswith((prefix, "BILLING_"))
+        if name.startswith(tuple(prefixes))
         and name not in allowed
         and name.removesuffix(FILE_SUFFIX) not in allowed
     )

@@ -1,6 +1,5 @@
 """The HTTP application: which path is answered by what, and an answer in one form to all faults."""
 
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 from fastapi import APIRouter, FastAPI, Request
@@ -54,9 +53,16 @@ def api(guard: Guard) -> FastAPI:
     app.include_router(_routes(guard))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _lost)
-    app.add_exception_handler(AwayError, partial(_later, "the ledger does not answer", "away"))
-    app.add_exception_handler(BusyError, partial(_later, "too many asks wait", "busy"))
+    app.add_exception_handler(AwayError, _later)
+    app.add_exception_handler(BusyError, _later)
     return app
+
+
+def later(error: Exception) -> Response:
+    """Return the answer to an ask that may be repeated: `BusyError`, `AwayError`."""
+    busy = isinstance(error, BusyError)
+    message = "too many asks wait" if busy else "the ledger does not answer"
+    return JSONResponse(refused(message, "busy" if busy else "away"), 503, _RETRY)
 
 
 def _routes(guard: Guard) -> APIRouter:
@@ -133,5 +139,5 @@ async def _lost(_: Request, error: Exception) -> Response:
     return JSONResponse(refused(str(error.detail), kind), error.status_code, error.headers)
 
 
-async def _later(message: str, kind: str, _: Request, __: Exception) -> Response:
-    return JSONResponse(refused(message, kind), 503, _RETRY)
+async def _later(_: Request, error: Exception) -> Response:
+    return later(error)

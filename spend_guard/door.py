@@ -64,7 +64,7 @@ class Door:
         if body is None:
             await _refuse(counted, 413, "too_large", f"a body has at most {MOST_BYTES} bytes")
             return
-        await self._app({**scope, "path": path}, _again(body, receive), counted)
+        await self._app({**scope, "path": path}, again(body, receive), counted)
 
 
 def routed(escaped: bytes) -> tuple[str, str]:
@@ -119,8 +119,8 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what hands out a body that was read, and then what comes behind it."""
+def again(body: bytes, receive: Receive) -> Receive:
+    """Return what hands out a body that was read, in one piece, and then what comes behind it."""
     rest = [body]
 
     async def receiving() -> Message:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -21,6 +20,7 @@ from ledger.accounts import (
 from ledger.admission import Answer, Ask
 from schemas.text import identifier
 from spend_guard import metrics
+from spend_guard.amounts import Amounts
 from spend_guard.books import Books, CreditBooks, HoldBooks
 from spend_guard.door import account_of
 from spend_guard.messages import (
@@ -49,12 +49,11 @@ AccountPath = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long holds live, in seconds, how many credits are plenty, and what is added to costs."""
+    """How long holds live, in seconds, and how many credits are plenty."""
 
     usual_seconds: int
     longest_seconds: int
     plenty: int
-    markup: Decimal = Decimal(1)
 
 
 class Guard:
@@ -65,11 +64,13 @@ class Guard:
         placing: Placing,
         holds: Books[HoldBooks],
         credit: Books[CreditBooks],
+        amounts: Amounts,
         terms: Terms,
     ) -> None:
         self._placing = placing
         self._holds = holds
         self._credit = credit
+        self._amounts = amounts
         self._terms = terms
 
     async def place(self, asked: HoldAsk) -> Response | HoldAnswer:
@@ -80,7 +81,7 @@ class Guard:
             account=identifier(asked.account),
             litellm_call_id=identifier(asked.litellm_call_id),
             nonce=asked.nonce,
-            amount=asked.amount(terms.markup),
+            amount=self._amounts.of(asked),
             seconds=seconds,
             run_id=None if asked.run_id is None else identifier(asked.run_id),
             attempt=asked.attempt,

@@ -14,10 +14,44 @@ from ledger.accounts import Reason
 MOST_CREDITS: Final = 10**13
 """Of one hold: a million US dollars."""
 _USD: Final = r"^[0-9]{1,6}(\.[0-9]{1,30})?$"
+_PRICE: Final = r"^[0-9]{1,3}(\.[0-9]{1,30})?$"
+_MOST_TOKENS: Final = 10**9
+_MOST_ANSWERS: Final = 1_000
 _SIGNED_USD: Final = r"^-?[0-9]{1,9}(\.[0-9]{1,7})?$"
 
 Name = Annotated[str, Field(min_length=1, max_length=16_384)]
 Credits = Annotated[int, Field(description="Credits: 10,000,000 are 1 US dollar.")]
+Price = Annotated[
+    str | None,
+    Field(
+        pattern=_PRICE,
+        description="US dollars for a token as decimal text; null: not known. Counts for a model "
+        "without learned rates. A price of the other kind alone makes this one 0.",
+    ),
+]
+
+
+class EstimateAsk(BaseModel):
+    """What the cost of a call is estimated by; the markup is added."""
+
+    model_config = ConfigDict(title="EstimateAsk")
+
+    prompt_tokens: Annotated[int, Field(strict=True, ge=0, le=_MOST_TOKENS)]
+    max_tokens: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=0,
+            le=_MOST_TOKENS,
+            description="Longest answer that the client allows; null: any length; 0: the call has "
+            "no answer of tokens.",
+        ),
+    ] = None
+    n: Annotated[
+        int, Field(strict=True, ge=1, le=_MOST_ANSWERS, description="Answers to the prompt.")
+    ] = 1
+    input_price_usd: Price = None
+    output_price_usd: Price = None
 
 
 class HoldAsk(BaseModel):
@@ -40,10 +74,18 @@ class HoldAsk(BaseModel):
         Field(
             pattern=_USD,
             description="US dollars at LiteLLM's prices as decimal text; the markup is added. "
-            "This or `amount_credits`, which is held as it is.",
+            "This, or `amount_credits`, which is held as it is, or `estimate`.",
         ),
     ] = None
     amount_credits: Annotated[int | None, Field(strict=True, ge=0, le=MOST_CREDITS)] = None
+    estimate: Annotated[
+        EstimateAsk | None,
+        Field(
+            description="The guard computes the amount, by the rates that it has learned of "
+            "`model`, which is needed then: the model group, as receipts have it. No more than "
+            f"{MOST_CREDITS} credits."
+        ),
+    ] = None
     run_id: Annotated[str | None, Field(max_length=16_384)] = None
     attempt: Annotated[int | None, Field(strict=True, ge=0, le=2**31 - 1)] = None
     model: Annotated[str | None, Field(max_length=16_384)] = None
@@ -54,13 +96,12 @@ class HoldAsk(BaseModel):
 
     @model_validator(mode="after")
     def _one_amount(self) -> Self:
-        if (self.amount_usd is None) is (self.amount_credits is None):
-            raise ValueError("name the amount as amount_usd or as amount_credits")
+        ways = (self.amount_usd, self.amount_credits, self.estimate)
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("name the amount as one of amount_usd, amount_credits and estimate")
+        if self.estimate is not None and not self.model:
+            raise ValueError("an estimate needs the model")
         return self
-
-    def amount(self, markup: Decimal) -> int:
-        """Return what is to be held in whole credits, rounded up."""
-        return _credits(self.amount_usd, self.amount_credits, markup)
 
 
 class HoldAnswer(BaseModel):
@@ -142,7 +183,9 @@ class EntryAsk(BaseModel):
     @property
     def amount(self) -> int:
         """The amount in whole credits; a text has no more digits than these have."""
-        return _credits(self.amount_usd, self.amount_credits)
+        if self.amount_credits is not None:
+            return self.amount_credits
+        return charge(Decimal(self.amount_usd or 0), Decimal(1))[1]
 
 
 class Fault(BaseModel):
@@ -164,9 +207,3 @@ class Refused(BaseModel):
 def refused(message: str, kind: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     """Return the JSON of a refusal."""
     return {"error": {"message": message, "type": kind, **more}}
-
-
-def _credits(usd: str | None, amount: int | None, markup: Decimal = Decimal(1)) -> int:
-    if amount is not None:
-        return amount
-    return charge(Decimal(usd or 0), markup)[1]

@@ -37,12 +37,24 @@ BATCH_ASKS: Final = Histogram(
     "Asks that one statement answered.",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
 )
+AMOUNTS: Final = Counter(
+    "billing_guard_amounts_total",
+    "Asks for a hold, by what their amount goes by: learned (rates), price (that LiteLLM knows), "
+    "last_resort (ESTIMATED_USD_PER_1K_TOKENS), named (in the ask).",
+    ["by"],
+)
+RATES_AGE_SECONDS: Final = Gauge(
+    "billing_guard_rates_age_seconds",
+    "How long ago the rates were learned that holds go by, seconds; before the first time since "
+    "the start.",
+)
+RATES_MODELS: Final = Gauge("billing_guard_rates_models", "Models that have learned rates.")
 WAITING: Final = Gauge("billing_guard_waiting_asks", "Asks that wait for a statement.")
 REQUESTS: Final = Counter(
     "billing_guard_requests_total", "Requests, by route and status.", ["route", "status"]
 )
 FAULTS: Final = Counter(
     "billing_guard_faults_total",
-    "Failures of PostgreSQL, by what was done: asking for answers, or sweeping.",
+    "Failures, by what was done: asking PostgreSQL for answers, sweeping, or learning rates.",
     ["doing"],
 )

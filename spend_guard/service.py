@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from threading import Event, Thread
 from typing import Any, Final
@@ -13,17 +14,22 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from charging.estimate import Rates
 from ledger.credits import Credits
 from ledger.healing import LedgerError
 from ledger.holds import APPLICATION, Holds
+from ledger.rates import TAIL_PAGES, learned
 from runtime import VERSION
 from runtime.probes import Probes
+from spend_guard.amounts import Amounts
 from spend_guard.app import api
 from spend_guard.books import Books, CreditBooks, HoldBooks
 from spend_guard.door import Door, Tokens
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
 from spend_guard.placing import Bounds, Placing
+from spend_guard.quick import Quick
+from spend_guard.rates import KnownRates, Learner
 from spend_guard.settings import Settings
 from spend_guard.sweeping import Sweeper
 
@@ -84,8 +90,12 @@ async def serve(settings: Settings) -> None:
     ending = Event()
     sweeping = Thread(target=_sweeper(settings, health, ending, failed).run, name="sweeper")
     sweeping.start()
+    rates = KnownRates()
+    learner = Learner(partial(_learn, settings), rates, ending, settings.spend_guard_rates_s)
+    # It only reads, and nobody waits for it: what it is at ends with the process.
+    Thread(target=learner.run, name="learner", daemon=True).start()
     books = _books(settings, health)
-    server = Server(_app(settings, books), settings)
+    server = Server(_app(settings, books, rates), settings)
     serving = asyncio.create_task(server.serve([listening]))
     _LOG.info(
         "spend guard started",
@@ -122,6 +132,20 @@ def _make_credits(settings: Settings) -> Credits:
     return Credits(url, role, APPLICATION, settings.thresholds)
 
 
+def _learn(settings: Settings) -> Mapping[str, Rates]:
+    """Return the rates that the newest receipts tell. Raises `LedgerError`."""
+    until = datetime.now(UTC)
+    return learned(
+        settings.database_url.get_secret_value(),
+        settings.spend_guard_database_role,
+        until - settings.estimate_window,
+        until,
+        calls=settings.estimate_calls,
+        rules=settings.learning,
+        pages=TAIL_PAGES,
+    )
+
+
 def _sweeper(
     settings: Settings, health: Health, stop: Event, failed: Callable[[LedgerError], None]
 ) -> Sweeper:
@@ -149,6 +173,7 @@ def _books(
 def _app(
     settings: Settings,
     books: tuple[Books[HoldBooks], Books[HoldBooks], Books[CreditBooks]],
+    rates: KnownRates,
 ) -> ASGIApp:
     placing, releasing, credit = books
     bounds = Bounds(
@@ -161,12 +186,15 @@ def _app(
         settings.spend_guard_hold_s,
         settings.spend_guard_longest_hold_s,
         settings.plenty,
-        settings.billing_markup,
     )
     guard = Guard(
-        Placing(placing, settings.billing_unknown_account, bounds), releasing, credit, terms
+        Placing(placing, settings.billing_unknown_account, bounds),
+        releasing,
+        credit,
+        Amounts(rates, settings.terms),
+        terms,
     )
-    return Door(api(guard), Tokens(settings.tokens, settings.admin_tokens))
+    return Door(Quick(api(guard), guard), Tokens(settings.tokens, settings.admin_tokens))
 
 
 def _end(sweeping: Thread, books: Sequence[Books[Any]]) -> None:

@@ -5,8 +5,8 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from charging.estimate_settings import EstimateRules
 from charging.money import charge
-from charging.settings import Markup
 from ledger.settings import CreditRules, LedgerAddress
 from runtime.environment import STRICT, read
 
@@ -14,7 +14,7 @@ MIN_TOKEN_CHARACTERS: Final = 32
 _MOST_TOKENS: Final = 2
 
 
-class Settings(LedgerAddress, CreditRules, Markup):
+class Settings(LedgerAddress, CreditRules, EstimateRules):
     """Settings of `python -m spend_guard run`, by environment variable."""
 
     model_config = STRICT
@@ -72,8 +72,9 @@ class Settings(LedgerAddress, CreditRules, Markup):
         default=2,
         ge=1,
         le=16,
-        description="Connections to PostgreSQL that place holds; two more read, release and sweep. "
-        "Asks that come meanwhile share the next statement.",
+        description="Connections to PostgreSQL that place holds; three more read, release and "
+        "sweep, and one now and then learns rates. Asks that come meanwhile share the next "
+        "statement.",
     )
     spend_guard_batch_asks: int = Field(
         default=500, ge=1, le=10_000, description="Most asks that one statement answers."
@@ -89,6 +90,13 @@ class Settings(LedgerAddress, CreditRules, Markup):
     )
     spend_guard_sweep_s: float = Field(
         default=5.0, gt=0, description="Pause between two looks for expired holds, seconds."
+    )
+    spend_guard_rates_s: float = Field(
+        default=300.0,
+        gt=0,
+        le=86_400,
+        description="Pause between two times that the rates of models are learned from receipts, "
+        "seconds. Asks never wait for it; after a failure the former rates stay.",
     )
     spend_guard_keep_days: int = Field(
         default=30,

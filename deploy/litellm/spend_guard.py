@@ -32,9 +32,9 @@ from litellm.integrations.custom_logger import CustomLogger
 _log: Final = logging.getLogger("spend_guard")
 
 HOLD: Final = "billing_hold"
+"""Under this name the hold of a call comes back with its callback."""
 REFUSED: Final = "refused"
 """Stands in its place in the callback of a refused call, which is no failure of a provider."""
-"""Under this name the hold of a call comes back with its callback."""
 SPEND_LOGS: Final = "spend_logs_metadata"
 NOT_ASKED_FOR: Final = frozenset(
     {
@@ -57,8 +57,9 @@ MEDIA_TOKENS: Final = 2_000
 MOST_TOKENS: Final = 1_000_000
 """No answer is longer, whatever a client asks for."""
 MOST_ANSWERS: Final = 128
-MOST_USD: Final = Decimal(999_999)
-"""The guard takes no greater amount."""
+MOST_PRICE: Final = Decimal(999)
+"""USD a token; the guard takes no higher one."""
+PRICE_DIGITS: Final = Decimal("1e-18")
 MOST_OF_MESSAGE: Final = 500
 KEPT_ACCOUNTS: Final = 10_000
 KEPT_HOLDS: Final = 10_000
@@ -96,8 +97,6 @@ class Settings:
     timeout_seconds: float
     fail: str
     plenty_seconds: float
-    default_max_tokens: int
-    last_resort_per_1k: Decimal
     breaker_failures: int
     breaker_seconds: float
     account_from: tuple[str, ...]
@@ -138,8 +137,6 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         timeout_seconds=float(number("SPEND_GUARD_TIMEOUT_MS", "250", least="1")) / 1000,
         fail=fail,
         plenty_seconds=float(number("SPEND_GUARD_PLENTY_SECONDS", "1")),
-        default_max_tokens=int(number("SPEND_GUARD_DEFAULT_MAX_TOKENS", "4096", least="1")),
-        last_resort_per_1k=number("SPEND_GUARD_ESTIMATED_USD_PER_1K_TOKENS", "0.01"),
         breaker_failures=int(number("SPEND_GUARD_BREAKER_FAILURES", "5", least="1")),
         breaker_seconds=float(number("SPEND_GUARD_BREAKER_SECONDS", "5")),
         account_from=fields,
@@ -326,6 +323,12 @@ class Prices(NamedTuple):
     output: Decimal | None
     longest: int
 
+    @property
+    def free(self) -> bool:
+        """Whether whoever runs the proxy says that the model costs nothing."""
+        said = [price for price in (self.input, self.output) if price is not None]
+        return bool(said) and not any(said)
+
 
 class Size(NamedTuple):
     """What is sent to a model: bytes of text, texts of it, and tokens that are no text."""
@@ -374,22 +377,24 @@ def prompt_tokens(size: Size) -> int:
     return size.characters // BYTES_PER_TOKEN + size.tokens
 
 
-def answer_tokens(data: Mapping[str, Any], call_type: str, longest: int, default: int) -> int:
-    """Return the most tokens that the answers may have.
+def allowed_tokens(data: Mapping[str, Any], call_type: str, longest: int) -> int | None:
+    """Return the most tokens that an answer may have; None where the request sets no limit.
 
     Args:
         data: the request.
         call_type: LiteLLM's name for it.
         longest: the longest answer of the model, 0 where that is not known.
-        default: what counts where the request sets no limit.
     """
     if any(part in call_type for part in WITHOUT_ANSWER):
         return 0
     names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-    asked = max((_count(data.get(name)) for name in names), default=0)
-    each = min(asked or default, longest or MOST_TOKENS)
-    answers = max(_count(data.get("n")), _count(data.get("best_of")), 1)
-    return each * min(answers, MOST_ANSWERS)
+    asked = max(_count(data.get(name)) for name in names)
+    return min(asked, longest or MOST_TOKENS) if asked else None
+
+
+def answers_of(data: Mapping[str, Any]) -> int:
+    """Return how many answers a request asks for."""
+    return min(max(_count(data.get("n")), _count(data.get("best_of")), 1), MOST_ANSWERS)
 
 
 def _count(value: object) -> int:
@@ -397,15 +402,6 @@ def _count(value: object) -> int:
     if text is None or not (text.isascii() and text.isdecimal()):
         return 0
     return min(int(text[:12]), MOST_TOKENS)
-
-
-def bound_of(prompt: int, answer: int, prices: Prices, last_resort_per_1k: Decimal) -> Decimal:
-    """Return the most that a call may cost by LiteLLM's prices, in USD, rounded up."""
-    if prices.input is None and prices.output is None:
-        usd = (prompt + answer) * last_resort_per_1k / 1000
-    else:
-        usd = prompt * (prices.input or Decimal(0)) + answer * (prices.output or Decimal(0))
-    return min(usd, MOST_USD).quantize(Decimal("1e-12"), ROUND_UP)
 
 
 def prices_of(model: str) -> Prices:
@@ -633,10 +629,13 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         if self._clock() < known.plenty_until:
             self._count("plenty")
             return None
-        asked = self._question(account, caller, data, model, call_type)
-        if Decimal(asked["amount_usd"]) == 0:
+        prices = self._prices_of(model)
+        if prices.free:
             self._count("free")
             return None
+        run = run_of(spend_logs_of(data), getattr(caller, "end_user_id", None))
+        asked = {"account": account, "run_id": run.id, "attempt": run.attempt}
+        asked |= _question(data, model, call_type, prices)
         answer = await self._answer(account, asked)
         plenty_until = self._clock() + self._settings.plenty_seconds if answer.plenty else 0.0
         _keep(self._accounts, account, Known(answer.kind, plenty_until), KEPT_ACCOUNTS)
@@ -647,36 +646,6 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
                 self._release(answer.hold)
         self._count("refused" if answer.refusal else "held" if answer.hold else "not_held")
         return answer.refusal
-
-    def _question(
-        self,
-        account: str,
-        caller: Any,  # noqa: ANN401 - as above
-        data: dict[str, Any],
-        model: str,
-        call_type: str,
-    ) -> dict[str, Any]:
-        """Return what the guard is asked."""
-        settings, prices = self._settings, self._prices_of(model)
-        prompt = prompt_tokens(size_of(data))
-        answer = answer_tokens(data, call_type, prices.longest, settings.default_max_tokens)
-        run = run_of(spend_logs_of(data), getattr(caller, "end_user_id", None))
-        amount = bound_of(prompt, answer, prices, settings.last_resort_per_1k)
-        nonce = uuid.uuid4().hex
-        return {
-            "account": account,
-            "litellm_call_id": identifier(text_of(data.get("litellm_call_id")) or nonce),
-            "nonce": nonce,
-            "amount_usd": f"{amount:f}",
-            "run_id": run.id,
-            "attempt": run.attempt,
-            "model": identifier(model),
-            "call_type": call_type,
-            "prompt_tokens": prompt,
-            "max_tokens": answer,
-            "input_cost_per_token": _text(prices.input),
-            "output_cost_per_token": _text(prices.output),
-        }
 
     def _prices_of(self, model: str) -> Prices:
         until, prices = self._prices.get(model, (0.0, Prices(None, None, 0)))
@@ -794,8 +763,30 @@ def _keep(
         remembered.popitem(last=False)
 
 
+def _question(
+    data: Mapping[str, Any], model: str, call_type: str, prices: Prices
+) -> dict[str, Any]:
+    """Return what the guard is told of a call, to estimate it."""
+    nonce = uuid.uuid4().hex
+    return {
+        "litellm_call_id": identifier(text_of(data.get("litellm_call_id")) or nonce),
+        "nonce": nonce,
+        "model": identifier(model),
+        "call_type": call_type,
+        "estimate": {
+            "prompt_tokens": prompt_tokens(size_of(data)),
+            "max_tokens": allowed_tokens(data, call_type, prices.longest),
+            "n": answers_of(data),
+            "input_price_usd": _text(prices.input),
+            "output_price_usd": _text(prices.output),
+        },
+    }
+
+
 def _text(usd: Decimal | None) -> str | None:
-    return None if usd is None else f"{usd:f}"
+    if usd is None:
+        return None
+    return f"{min(usd, MOST_PRICE).quantize(PRICE_DIGITS, ROUND_UP).normalize():f}"
 
 
 def _read(account: str, response: httpx.Response) -> Answer:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, cast
 
@@ -24,6 +25,14 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length:"
 _TICK_SECONDS: Final = 0.001
 _ANSWER_SECONDS: Final = 60.0
+HOLDS_PATH: Final = "/v1/holds"
+_CALL: Final = {
+    "prompt_tokens": 120,
+    "max_tokens": 75,
+    "n": 1,
+    "input_price_usd": "0.00000015",
+    "output_price_usd": "0.0000006",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Load:
     rate: float = 0.0
     warm_up: float = 0.0
     seed: str = "load"
+    accounts: int = 0
+    """Holds of so many accounts are asked for in turn; 0 posts callbacks."""
 
 
 @dataclass
@@ -57,6 +68,31 @@ class Answered:
     p50: float = 0.0
     p99: float = 0.0
     due: list[float] = field(default_factory=list)
+
+
+def _callbacks(load: Load) -> Callable[[int], bytes]:
+    payloads = Payloads(load.seed, load.size, load.runs)
+    return lambda number: payloads.body(number * load.per_post, load.per_post)
+
+
+def _holds(load: Load) -> Callable[[int], bytes]:
+    """Return what asks for a hold of its own, as LiteLLM's plugin does."""
+
+    def body(number: int) -> bytes:
+        name = f"{load.seed}-{number}"
+        asked = {
+            "account": f"acct-{number % load.accounts}",
+            "run_id": "run-1",
+            "attempt": 0,
+            "litellm_call_id": name,
+            "nonce": name,
+            "model": "gpt-4o-mini",
+            "call_type": "acompletion",
+            "estimate": _CALL,
+        }
+        return json.dumps(asked).encode()
+
+    return body
 
 
 class _Connection(asyncio.Protocol):
@@ -97,7 +133,8 @@ class _Connection(asyncio.Protocol):
 class _Generator:
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._payloads = Payloads(load.seed, load.size, load.runs)
+        self._body = _holds(load) if load.accounts else _callbacks(load)
+        self._path = HOLDS_PATH if load.accounts else CALLBACKS_PATH
         self._pool = [self._request(number) for number in range(load.pool)]
         self._sent = 0
         self._free = deque[_Connection]()
@@ -111,9 +148,9 @@ class _Generator:
 
     def _request(self, number: int) -> bytes:
         load = self._load
-        body = self._payloads.body(number * load.per_post, load.per_post)
+        body = self._body(number)
         head = (
-            f"POST {CALLBACKS_PATH} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n"
+            f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n"
             f"Authorization: Bearer {load.token}\r\nContent-Type: application/json\r\n"
             f"Accept: */*\r\nContent-Length: {len(body)}\r\n\r\n"
         )

@@ -16,8 +16,8 @@ class LoadError(RuntimeError):
     """Not every request was answered as it should be; the text says how."""
 
 
-def send(load: Load) -> Answered:
-    """Send a load from a process of its own; every answer must be 202.
+def send(load: Load, status: str = "202") -> Answered:
+    """Send a load from a process of its own; every answer must have this status.
 
     Raises:
         LoadError: something else was answered, or the generator failed.
@@ -33,6 +33,6 @@ def send(load: Load) -> Answered:
     if done.returncode != 0:
         raise LoadError(f"the load generator failed:\n{done.stderr[-2_000:]}")
     answered = Answered(**json.loads(done.stdout))
-    if set(answered.statuses) != {"202"}:
+    if set(answered.statuses) != {status}:
         raise LoadError(f"answers by status: {answered.statuses}")
     return answered

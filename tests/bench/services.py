@@ -24,7 +24,10 @@ from tests.processes.process import Server, free_port
 from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
-_ROOMS: Final = ("BILLING_", "GATEWAY_", "CONSUMER_", "KAFKA_", "DATABASE_")
+_ROOMS: Final = (
+    *("BILLING_", "GATEWAY_", "CONSUMER_", "SPEND_GUARD_", "ESTIMATE"),
+    *("KAFKA_", "DATABASE_"),
+)
 POSTGRESQL: Final = {
     "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",
     "max_wal_size": "16GB",
@@ -36,7 +39,7 @@ _DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 @dataclass(frozen=True)
 class Gateway:
-    """A gateway that serves."""
+    """A gateway, or what else is asked over HTTP, that serves."""
 
     process: Server
     port: int
@@ -129,6 +132,20 @@ class Services:
         }
         with self._room("consumer", prefix, environment, launcher) as process:
             yield process
+
+    @contextmanager
+    def guard(self, database_url: str) -> Iterator[Gateway]:
+        """One spend guard process that is ready, with the defaults of its settings."""
+        port, probes, token = free_port(), free_port(), secrets.token_urlsafe(32)
+        environment = {
+            "DATABASE_URL": database_url,
+            "SPEND_GUARD_TOKENS": token,
+            "SPEND_GUARD_PORT": str(port),
+            "SPEND_GUARD_METRICS_PORT": str(probes),
+        }
+        with self._room("spend_guard", "", environment, ()) as process:
+            wait_for_http(process, f"http://127.0.0.1:{probes}/readyz", 200)
+            yield Gateway(process, port, token)
 
     @contextmanager
     def program(self, module: str, prefix: str, settings: Mapping[str, str]) -> Iterator[Server]:

@@ -51,7 +51,9 @@ class AskingProxy:
         )
         self.loop = asyncio.new_event_loop()
 
-    def call(self, account: str = "acme", **data: object) -> dict[str, Any]:
+    def call(
+        self, account: str = "acme", call_type: str = "acompletion", **data: object
+    ) -> dict[str, Any]:
         """Let the plugin look at a request; what it became. Raises `HTTPException`."""
         request: dict[str, Any] = {
             "model": "cheap",
@@ -62,7 +64,7 @@ class AskingProxy:
         request |= data
         if "litellm_metadata" not in request:
             request["metadata"] = {"user_api_key_hash": "1", **request["metadata"]}
-        return dict(self.loop.run_until_complete(self._hook(account, request)))
+        return dict(self.loop.run_until_complete(self._hook(account, request, call_type)))
 
     def calls_at_once(self, count: int) -> None:
         """Let the plugin look at several requests of one account."""
@@ -73,9 +75,11 @@ class AskingProxy:
 
         self.loop.run_until_complete(all_of_them())
 
-    async def _hook(self, account: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - LiteLLM's
+    async def _hook(
+        self, account: str, request: dict[str, Any], call_type: str = "acompletion"
+    ) -> Any:  # noqa: ANN401 - LiteLLM's
         asking = caller(end_user_id=account)
-        return await self.plugin.async_pre_call_hook(asking, None, request, "acompletion")
+        return await self.plugin.async_pre_call_hook(asking, None, request, call_type)
 
     def failed(self, request: dict[str, Any]) -> None:
         """Tell the plugin that a request failed, and let it do what follows."""
@@ -86,7 +90,7 @@ class AskingProxy:
 
         self.loop.run_until_complete(told())
 
-    def refused(self, account: str = "acme", **data: object) -> str:
+    def refused(self, account: str = "acme", **data: Any) -> str:  # noqa: ANN401 - as above
         """Make a call that is refused; the text of its refusal."""
         with pytest.raises(HTTPException) as refusal:
             self.call(account, **data)

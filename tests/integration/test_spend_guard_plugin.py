@@ -19,10 +19,17 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from charging.estimate_settings import EstimateRules
+from charging.money import charge
+from charging.outcomes import Charge
+from spend_guard.amounts import Amounts
+from spend_guard.messages import HoldAsk
+from spend_guard.rates import KnownRates
 from tests.clients import fetching
 from tests.doubles.guard_server import TOKEN, GuardServer
 from tests.doubles.json_server import JsonServer, listening
 from tests.doubles.provider_server import ProviderServer
+from tests.inputs.callbacks import decided
 from tests.observers.deployment import Deployment
 from tests.processes.proxies import SAMPLE, RunningProxy, pinned_versions, running_proxy
 from tests.waiting import eventually
@@ -93,8 +100,13 @@ def sections() -> dict[str, Any]:
             model("falls", "openai/gpt-4o-mini-err500", "UPSTREAM_API_BASE"),
             model("free", "openai/gpt-4o-mini", "UPSTREAM_API_BASE"),
             model("unpriced", "openai/acme-9000", "UPSTREAM_API_BASE"),
+            model("openai/*", "openai/*", "UPSTREAM_API_BASE"),
         ],
-        "router_settings": {"num_retries": 0, "fallbacks": [{"falls": ["gpt"]}]},
+        "router_settings": {
+            "num_retries": 0,
+            "fallbacks": [{"falls": ["gpt"]}],
+            "model_group_alias": {"alias": "gpt"},
+        },
         "litellm_settings": {"callbacks": ["refusing_hook.hook", "billing_stream"]},
     }
 
@@ -357,29 +369,51 @@ def test_what_is_asked_for_covers_what_the_call_costs(proxy: Installation, accou
     assert proxy.call("chat", account, max_tokens=100, n=2).is_success
 
     (asked,) = proxy.guard.holds_asked(account)
+    told = HoldAsk.model_validate(asked)
     # The prices of gpt-4o-mini: 0.15 and 0.60 USD for a million tokens.
-    assert (asked["input_cost_per_token"], asked["output_cost_per_token"]) == (
-        "0.00000015",
-        "0.0000006",
-    )
-    assert asked["max_tokens"] == 200
-    assert Decimal(asked["amount_usd"]) == (
-        asked["prompt_tokens"] * Decimal("0.00000015") + 200 * Decimal("0.0000006")
-    )
+    assert asked["estimate"] == {
+        "prompt_tokens": asked["estimate"]["prompt_tokens"],
+        "max_tokens": 100,
+        "n": 2,
+        "input_price_usd": "0.00000015",
+        "output_price_usd": "0.0000006",
+    }
     assert asked["litellm_call_id"]
     (callback,) = proxy.callbacks_of(account)
-    assert Decimal(str(callback["response_cost"])) <= Decimal(asked["amount_usd"])
+    held = Amounts(KnownRates(), EstimateRules().terms).of(told)
+    assert charge(Decimal(str(callback["response_cost"])), Decimal(1))[1] <= held
 
 
-def test_a_model_without_a_price_is_asked_for_by_the_last_resort(
+def test_of_a_model_without_a_price_the_guard_is_told_none(
     proxy: Installation, account: str
 ) -> None:
-    assert proxy.call("chat", account, model="unpriced", max_tokens=990).is_success
+    assert proxy.call("chat", account, model="unpriced").is_success
 
     (asked,) = proxy.guard.holds_asked(account)
-    assert asked["input_cost_per_token"] is asked["output_cost_per_token"] is None
-    tokens = asked["prompt_tokens"] + 990
-    assert Decimal(asked["amount_usd"]) == tokens * Decimal("0.01") / 1000
+    told = asked["estimate"]
+    assert told["input_price_usd"] is told["output_price_usd"] is told["max_tokens"] is None
+    assert told["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        *((kind, body["model"]) for kind, (_, body) in CALLS.items()),
+        ("chat", "alias"),
+        ("chat", "openai/gpt-4o-mini"),
+    ],
+)
+def test_the_model_that_is_asked_about_is_the_model_of_the_receipt(
+    proxy: Installation, account: str, kind: str, model: str
+) -> None:
+    """Rates are learned by the name that receipts have."""
+    assert proxy.call(kind, account, model=model).is_success
+
+    (asked,) = proxy.guard.holds_asked(account)
+    (callback,) = proxy.callbacks_of(account)
+    charged = decided(json.dumps(callback).encode()).decision
+    assert isinstance(charged, Charge)
+    assert asked["model"] == charged.receipt.model == model
 
 
 def test_calls_at_once_each_have_a_hold_of_their_own(proxy: Installation, account: str) -> None:

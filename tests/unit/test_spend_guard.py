@@ -1,8 +1,10 @@
 """The spend guard's answers, with its books in memory: tokens, paths, bodies, refusals."""
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from decimal import Decimal
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote
@@ -13,16 +15,23 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
+from charging.estimate import Rates
+from charging.estimate import Terms as Costs
 from ledger.healing import LedgerError
 from ledger.holds import Figures
 from runtime.environment import ConfigurationError
+from schemas.text import identifier
+from spend_guard.amounts import Amounts
 from spend_guard.app import api
 from spend_guard.books import Books, CreditBooks, HoldBooks
 from spend_guard.door import Door, Tokens, account_of, routed
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
 from spend_guard.placing import Bounds, Placing
+from spend_guard.quick import Quick
+from spend_guard.rates import KnownRates, Learner
 from spend_guard.settings import load
 from spend_guard.sweeping import Sweeper
 from tests.doubles.credits import CreditsInMemory
@@ -31,12 +40,15 @@ from tests.processes.guarding import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, bearer
 from tests.waiting import NET_SECONDS, eventually
 
 BODY = {"account": "acct", "litellm_call_id": "a", "nonce": "n", "amount_credits": 60}
+COSTS = Costs(Decimal(2), Decimal("0.0001"), 50)
+RATES = Rates("mini", Decimal("0.0000001"), Decimal("0.0000002"), 7, 100)
+CALL = {"prompt_tokens": 3, "max_tokens": 4}
 
 
 class InMemory:
     """A spend guard without a process and without a database."""
 
-    def __init__(self, **balances: int) -> None:
+    def __init__(self, *, quick: bool = True, **balances: int) -> None:
         self.holds = HoldsInMemory(**balances)
         health = Health(60)
         self._books: list[Books[Any]] = [
@@ -45,8 +57,11 @@ class InMemory:
             credit := Books[CreditBooks](CreditsInMemory, 1, health),
         ]
         asks = Placing(placing, "open", Bounds(1, 10, 10, 600))
-        guard = Guard(asks, releasing, credit, Terms(600, 3_600, 1_000))
-        self._app = Door(api(guard), Tokens([TOKEN, OTHER_TOKEN], [ADMIN_TOKEN]))
+        self.rates = KnownRates()
+        amounts = Amounts(self.rates, COSTS)
+        guard = Guard(asks, releasing, credit, amounts, Terms(600, 3_600, 1_000))
+        tokens = Tokens([TOKEN, OTHER_TOKEN], [ADMIN_TOKEN])
+        self._app = Door(Quick(api(guard), guard) if quick else api(guard), tokens)
 
     def close(self) -> None:
         """End its threads."""
@@ -89,6 +104,45 @@ def test_a_refusal_reads_as_plain_text(guard: InMemory) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            json.dumps({**BODY, **more}).encode()
+            for more in (
+                {},
+                {"amount_credits": 101},
+                {"amount_credits": 0},
+                {"account": "new", "more": [1]},
+                {"account": "a\0b"},
+                {"run_id": "\ud800", "account": "ä"},
+                {"amount_credits": None, "model": "mini", "estimate": CALL},
+                {"amount_credits": None, "estimate": CALL},
+                {"amount_credits": 1.0},
+                {"amount_credits": True},
+                {"attempt": 10**40},
+            )
+        ),
+        b'{"amount_credits": 1, ' + json.dumps(BODY).encode()[1:],
+        json.dumps(BODY).encode()[:-1] + b', "more": NaN}',
+        json.dumps(BODY).encode() + b" ",
+        b"\xff",
+        b"{",
+        b"",
+    ],
+)
+def test_what_is_answered_ahead_of_the_framework_is_what_it_would_answer(content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    said = list[tuple[int, str, object]]()
+    for quick in (True, False):
+        with closing(InMemory(quick=quick, acct=100)) as guard:
+            answer = guard.ask("POST", "/v1/holds", content=content, headers=headers)
+            changing = {"hold": "", "expires_at": ""} if answer.status_code == 200 else {}
+            body = answer.json() | changing
+            said.append((answer.status_code, answer.headers["content-type"], body))
+    assert said[0] == said[1]
+
+
 def test_plenty_is_said_of_accounts_that_have_it_or_have_no_limit(guard: InMemory) -> None:
     said = {
         name: guard.ask("POST", "/v1/holds", json={**BODY, "account": name}).json()
@@ -109,6 +163,28 @@ def test_plenty_is_said_of_accounts_that_have_it_or_have_no_limit(guard: InMemor
         ({"amount_credits": None, "amount_usd": "NaN"}, None),
         ({"amount_credits": None, "amount_usd": "1e3"}, None),
         ({"amount_credits": None, "amount_usd": "-1"}, None),
+        ({"estimate": CALL, "model": "mini"}, None),
+        ({"estimate": CALL, "model": "mini", "amount_credits": None, "amount_usd": "1"}, None),
+        ({"estimate": CALL, "amount_credits": None}, None),
+        ({"estimate": CALL, "model": "", "amount_credits": None}, None),
+        *(
+            ({"estimate": {**CALL, **wrong}, "model": "mini", "amount_credits": None}, None)
+            for wrong in (
+                {"prompt_tokens": None},
+                {"prompt_tokens": -1},
+                {"prompt_tokens": "3"},
+                {"prompt_tokens": 10**9 + 1},
+                {"max_tokens": -1},
+                {"max_tokens": 10**9 + 1},
+                {"n": 0},
+                {"n": 1_001},
+                {"input_price_usd": "1e-7"},
+                {"input_price_usd": "-1"},
+                {"output_price_usd": "NaN"},
+                {"output_price_usd": "1000"},
+                {"output_price_usd": 0.1},
+            )
+        ),
         ({"account": ""}, None),
         ({"nonce": "a b"}, None),
         ({"expires_in_seconds": 0}, None),
@@ -129,6 +205,87 @@ def test_a_wrong_body_holds_nothing_and_is_told_why(
     assert answer.status_code == 422
     assert answer.json()["error"]["type"] == "invalid_request"
     assert not guard.holds.batches
+
+
+def estimated(guard: InMemory, model: str, **call: object) -> int:
+    """The amount of an estimate, of an account without a limit."""
+    body = {**BODY, "account": "rich", "amount_credits": None, "model": model}
+    body["litellm_call_id"] = str(uuid4())
+    answer = guard.ask("POST", "/v1/holds", json={**body, "estimate": {**CALL, **call}})
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["amount"])
+
+
+def test_an_estimate_goes_by_learned_rates_then_the_price_then_the_last_resort(
+    guard: InMemory,
+) -> None:
+    prices = {"input_price_usd": "0.000001", "output_price_usd": "0.000002"}
+    # 1 and 2 credits a token of prompt and answer; all of it twice, as the markup says.
+    guard.rates.replace({"mini": RATES})
+    assert estimated(guard, "mini", **prices) == (3 + 4 * 2) * 2
+    assert estimated(guard, "mini", max_tokens=None, n=3) == (3 + 3 * 7 * 2) * 2
+    assert estimated(guard, "new", **prices) == (3 * 10 + 4 * 20) * 2
+    assert estimated(guard, "new", max_tokens=None, input_price_usd="0.000001") == 3 * 10 * 2
+    # A credit a token.
+    assert estimated(guard, "new") == (3 + 4) * 2
+    assert estimated(guard, "new", max_tokens=None) == (3 + 50) * 2
+
+
+def test_a_model_that_is_known_to_be_free_holds_nothing(guard: InMemory) -> None:
+    guard.rates.replace({"own": Rates("own", Decimal(0), Decimal(0), 0, 5)})
+    assert estimated(guard, "own", prompt_tokens=10**9, output_price_usd="1") == 0
+
+
+def test_an_estimate_holds_no_more_than_a_hold_may_be(guard: InMemory) -> None:
+    assert estimated(guard, "new", prompt_tokens=10**9, input_price_usd="999") == 10**13
+
+
+def test_a_model_has_the_rates_of_the_name_that_its_receipts_have(guard: InMemory) -> None:
+    guard.rates.replace({identifier("x" * 9_000): RATES})
+    assert estimated(guard, "x" * 9_000) == (3 + 4 * 2) * 2
+
+
+def test_a_learner_that_fails_keeps_the_former_rates_and_tries_again() -> None:
+    known, stop, turns = KnownRates(), Event(), list[str]()
+
+    def learn() -> Mapping[str, Rates]:
+        turns.append("")
+        match len(turns):
+            case 1:
+                return {"mini": RATES}
+            case 2:
+                raise psycopg.OperationalError("away")
+            case 3:
+                raise ArithmeticError("no such amount")
+            case 4:
+                assert known.of("mini") is RATES
+                return {"other": RATES}
+            case _:
+                stop.set()
+                return {"other": RATES}
+
+    before = learning_faults()
+    thread = Thread(target=Learner(learn, known, stop, 0.01).run)
+    thread.start()
+    thread.join(NET_SECONDS)
+    assert not thread.is_alive()
+    assert (known.of("mini"), known.of("other")) == (None, RATES)
+    assert learning_faults() == before + 2
+
+
+def learning_faults() -> float:
+    """Failures to learn that this process has counted."""
+    labels = {"doing": "learning"}
+    return REGISTRY.get_sample_value("billing_guard_faults_total", labels) or 0.0
+
+
+def test_the_age_of_rates_is_told_from_the_start_on() -> None:
+    times = [5.0]
+    known = KnownRates(lambda: times[0])
+    times[0] = 8.0
+    assert known.age() == 3
+    known.replace({})
+    assert known.age() == 0
 
 
 def test_text_that_no_table_takes_is_made_fit(guard: InMemory) -> None:
@@ -259,6 +416,9 @@ def test_health_names_what_is_missing() -> None:
         ("SPEND_GUARD_ADMIN_TOKENS", TOKEN, "share a token"),
         ("SPEND_GUARD_ADMIN_TOKENS", "ä" * 32, "a header cannot carry"),
         ("SPEND_GUARD_HOLD_S", "3601", "SPEND_GUARD_LONGEST_HOLD_S"),
+        ("SPEND_GUARD_RATES_S", "0", "greater than 0"),
+        ("ESTIMATE_QUANTILE", "1.01", "less than or equal to 1"),
+        ("ESTIMATED_PRICE", "1", "unknown variable ESTIMATED_PRICE"),
         ("SPEND_GUARD_HOLDS", "1", "unknown variable SPEND_GUARD_HOLDS"),
     ],
 )
@@ -272,4 +432,4 @@ def test_settings_that_do_not_fit_are_refused(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=message) as refused:
         load()
-    assert value == "1" or value not in str(refused.value)
+    assert len(value) <= len("1.01") or value not in str(refused.value)

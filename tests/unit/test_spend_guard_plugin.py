@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any, Final
 
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from spend_guard.messages import HoldAsk
 from tests.doubles.asking_proxy import AskingProxy
 from tests.doubles.litellm_stub import Router, loaded
 
@@ -22,6 +22,8 @@ PRICES: Final[dict[str, dict[str, Any]]] = {
     # As LiteLLM lists deployments without a price.
     "openai/unpriced": {"input_cost_per_token": 0, "output_cost_per_token": 0},
 }
+CHEAP: Final = ("0.00000015", "0.0000006")
+DEAR: Final = ("0.00001", "0.00003")
 ROUTER: Final = Router()
 ROUTER.deployments = {
     "cheap": [{"litellm_params": {"model": "openai/priced"}}],
@@ -47,7 +49,7 @@ ROUTER.deployments = {
             }
         }
     ],
-    "ruinous": [{"litellm_params": {"model": "x", "output_cost_per_token": 1}}],
+    "ruinous": [{"litellm_params": {"model": "x", "output_cost_per_token": 1_000}}],
     "openai/dear": [{"litellm_params": {"model": "openai/*"}}],
     "unpriced": [{"litellm_params": {"model": "openai/unpriced"}}],
 }
@@ -281,38 +283,58 @@ def test_a_hold_that_this_proxy_did_not_make_is_not_released(proxied: Proxied) -
 
 
 @pytest.mark.parametrize(
-    ("request_", "prompt", "answer", "usd"),
+    ("request_", "allowed", "answers", "prices"),
     [
-        # Two words and the two names of the message's fields, and its role.
-        ({"max_tokens": 100}, 5, 100, "0.00006075"),
-        ({"max_tokens": 100, "n": 3}, 5, 300, "0.00018075"),
-        ({"max_tokens": 10, "max_completion_tokens": 200}, 5, 200, "0.00012075"),
-        ({"max_output_tokens": 50}, 5, 50, "0.00003075"),
-        # No longer than the model answers, whatever is asked for, or nothing is.
-        ({"max_tokens": 10**30}, 5, 1_000, "0.00060075"),
-        ({}, 5, 1_000, "0.00060075"),
-        ({"max_tokens": "10", "n": -1}, 5, 10, "0.00000675"),
-        ({"max_tokens": 10, "model": "mixed"}, 5, 10, "0.00035"),
-        ({"max_tokens": 10, "model": "openai/dear"}, 5, 10, "0.00035"),
-        ({"max_tokens": 10, "model": "own"}, 5, 10, "0.00009"),
-        ({"max_tokens": 10, "model": "openai/priced"}, 5, 10, "0.00000675"),
-        # Without a price: 0.01 USD for a thousand tokens.
-        ({"max_tokens": 995, "model": "unpriced"}, 5, 995, "0.01"),
-        ({"max_tokens": 10**6, "n": 128, "model": "ruinous"}, 5, 128_000_000, "999999"),
-        ({"model": "nobody-knows"}, 5, 4_096, "0.04101"),
+        ({"max_tokens": 100}, 100, 1, CHEAP),
+        ({"max_tokens": 100, "n": 3}, 100, 3, CHEAP),
+        ({"max_tokens": 100, "n": 2, "best_of": 5}, 100, 5, CHEAP),
+        ({"max_tokens": 10, "max_completion_tokens": 200}, 200, 1, CHEAP),
+        ({"max_output_tokens": 50}, 50, 1, CHEAP),
+        # No longer than the model answers, whatever is asked for.
+        ({"max_tokens": 10**30}, 1_000, 1, CHEAP),
+        ({}, None, 1, CHEAP),
+        ({"max_tokens": "10", "n": -1}, 10, 1, CHEAP),
+        ({"max_tokens": 10, "n": 10**9}, 10, 128, CHEAP),
+        # Of deployments at several prices the dearest.
+        ({"max_tokens": 10, "model": "mixed"}, 10, 1, DEAR),
+        ({"max_tokens": 10, "model": "openai/dear"}, 10, 1, DEAR),
+        ({"max_tokens": 10, "model": "own"}, 10, 1, ("0.000002", "0.000008")),
+        ({"max_tokens": 10, "model": "openai/priced"}, 10, 1, CHEAP),
+        ({"max_tokens": 995, "model": "unpriced"}, 995, 1, (None, None)),
+        ({"max_tokens": 10**7, "model": "ruinous"}, 10**6, 1, (None, "999")),
+        ({"model": "nobody-knows"}, None, 1, (None, None)),
     ],
 )
-def test_what_is_asked_for_is_the_most_that_the_call_may_cost(
-    proxied: Proxied, request_: dict[str, Any], prompt: int, answer: int, usd: str
+def test_the_guard_is_told_what_it_estimates_a_call_by(
+    proxied: Proxied,
+    request_: dict[str, Any],
+    allowed: int | None,
+    answers: int,
+    prices: tuple[str | None, str | None],
 ) -> None:
     proxy = proxied()
 
     proxy.call(messages=[{"role": "user", "content": "Hello there"}], **request_)
 
     (asked,) = proxy.guard.asked
-    assert (asked["prompt_tokens"], asked["max_tokens"]) == (prompt, answer)
-    assert Decimal(asked["amount_usd"]) == Decimal(usd)
-    assert "e" not in asked["amount_usd"].lower()
+    assert asked["model"] == request_.get("model", "cheap")
+    assert asked["estimate"] == {
+        # Two words and the two names of the message's fields, and its role.
+        "prompt_tokens": 5,
+        "max_tokens": allowed,
+        "n": answers,
+        "input_price_usd": prices[0],
+        "output_price_usd": prices[1],
+    }
+    HoldAsk.model_validate(asked)
+
+
+def test_an_embedding_has_no_answer_of_tokens(proxied: Proxied) -> None:
+    proxy = proxied()
+
+    proxy.call(messages=[], input="Hello", call_type="aembedding")
+
+    assert proxy.guard.asked[0]["estimate"]["max_tokens"] == 0
 
 
 def test_a_long_prompt_is_estimated_by_its_length(proxied: Proxied) -> None:
@@ -321,7 +343,7 @@ def test_a_long_prompt_is_estimated_by_its_length(proxied: Proxied) -> None:
     proxy.call(messages=[], prompt="word " * 60_000)
     proxy.call(messages=[], prompt="ä" * 60_000)
 
-    assert [asked["prompt_tokens"] for asked in proxy.guard.asked] == [100_000, 40_000]
+    assert [asked["estimate"]["prompt_tokens"] for asked in proxy.guard.asked] == [100_000, 40_000]
 
 
 def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None:
@@ -331,7 +353,7 @@ def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None
 
     proxy.call(messages=[{"role": "user", "content": content}])
 
-    assert 2_000 <= proxy.guard.asked[0]["prompt_tokens"] < 2_020
+    assert 2_000 <= proxy.guard.asked[0]["estimate"]["prompt_tokens"] < 2_020
 
 
 def test_tokens_that_are_sent_by_their_numbers_count(proxied: Proxied) -> None:
@@ -339,7 +361,7 @@ def test_tokens_that_are_sent_by_their_numbers_count(proxied: Proxied) -> None:
 
     proxy.call(messages=[], input=[[1, 2, 3], [4, 5]])
 
-    assert proxy.guard.asked[0]["prompt_tokens"] == 5
+    assert proxy.guard.asked[0]["estimate"]["prompt_tokens"] == 5
 
 
 @pytest.mark.parametrize("model", ["free-1", "gratis"])
@@ -365,4 +387,5 @@ def test_what_a_client_writes_cannot_make_the_question_unreadable(proxied: Proxi
     assert data["metadata"]["spend_logs_metadata"]["billing_hold"] == hold
     (asked,) = proxy.guard.asked
     assert max(len(str(value)) for value in asked.values()) < 300
+    HoldAsk.model_validate(asked)
     assert (asked["run_id"], asked["attempt"]) == ("\ufffd", 0)
