@@ -18,7 +18,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """A call that wants to be made: at most `amount` credits of `account`, for so many seconds.
 
     Its texts are `schemas.text.identifier`s. `account`, `litellm_call_id` and `nonce` together are
-    its key: the same key is the same hold.
+    its key: the same key is the same hold. `of_run`: an account that an executor has named for the
+    run counts instead of `account`, as it does for the receipt.
     """
 
     account: str
@@ -29,6 +30,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     run_id: str | None = None
     attempt: int | None = None
     model: str | None = None
+    of_run: bool = False
 
     @property
     def key(self) -> Key:
@@ -52,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     `held`: placed now. `known`: it is there since an earlier ask of the same key, whatever that
     asked for. `free`: nothing to hold, no row. `refused`: not so much is available. `unknown`:
     nobody has opened the account, and none is opened for it. `available` is what is left behind it;
-    None: without end.
+    None: without end. `account` is named where it is the run's, and not that of the ask.
     """
 
     answer: Outcome
@@ -60,6 +62,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     available: int | None
     kind: Kind | None
     hold: HoldRow | None = None
+    account: str | None = None
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):

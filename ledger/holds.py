@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from psycopg import ClientCursor, Connection, Cursor, Error
 
 from charging.holds import Account, HoldState, may_become
@@ -48,6 +49,27 @@ class Holds:
 
     def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
         """Answer asks, the earlier ones first, all in one transaction."""
+        paid = self._paid(asks) if any(ask.of_run for ask in asks) else asks
+        return [
+            replace(answer, account=ask.account) if ask.account != asked.account else answer
+            for asked, ask, answer in zip(asks, paid, self._answered(paid, unknown), strict=True)
+        ]
+
+    def _paid(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Return the asks with the accounts that executors have named for their runs."""
+        runs = [(ask.run_id, ask.attempt or 0) for ask in asks if ask.of_run and ask.run_id]
+        asked = _listed([{"run_id": run, "attempt": attempt} for run, attempt in runs])
+        with self._transaction() as cursor:
+            found = cursor.execute(query("find_accounts_of_runs"), {"runs": asked}).fetchall()
+        accounts = {(run, attempt): account for run, attempt, account in found}
+        return [
+            replace(ask, account=accounts.get((ask.run_id, ask.attempt or 0), ask.account))
+            if ask.of_run
+            else ask
+            for ask in asks
+        ]
+
+    def _answered(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
         answers = self._placed(asks)
         missing = sorted({ask.account for ask, one in zip(asks, answers, strict=True) if not one})
         if missing and unknown == "open":
@@ -105,7 +127,7 @@ class Holds:
             if not may_become(HoldState(found.state), HoldState.RELEASED):
                 return found
             _end(cursor, [found], HoldState.RELEASED)
-        return msgspec.structs.replace(found, state=HoldState.RELEASED.value)
+        return replace(found, state=HoldState.RELEASED.value)
 
     def expire(self, limit: int) -> int:
         """End holds whose time is over, at most so many; return how many it were."""

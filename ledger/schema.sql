@@ -593,4 +593,4 @@ GRANT SELECT ON billing.reconciler_findings TO billing_reader;
 GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
-GRANT SELECT ON billing.usage_units TO billing_reader, billing_reconciler;
+GRANT SELECT ON billing.usage_units TO billing_guard, billing_reader, billing_reconciler;

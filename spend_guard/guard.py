@@ -86,14 +86,16 @@ class Guard:
             run_id=None if asked.run_id is None else identifier(asked.run_id),
             attempt=asked.attempt,
             model=None if asked.model is None else identifier(asked.model),
+            of_run=asked.account_of_run,
         )
         answer = await self._placing.place(ask)
+        account = answer.account or ask.account
         if answer.kind is None or answer.answer == "refused":
-            return JSONResponse(_unaffordable(ask.account, answer), 402)
+            return JSONResponse(_unaffordable(account, answer), 402)
         hold, left = answer.hold, answer.available
         return HoldAnswer(
             hold=hold and hold.id,
-            account=ask.account,
+            account=account,
             amount=answer.required,
             expires_at=hold and hold.expires_at,
             available=left,

@@ -87,6 +87,14 @@ class HoldAsk(BaseModel):
         ),
     ] = None
     run_id: Annotated[str | None, Field(max_length=16_384)] = None
+    account_of_run: Annotated[
+        bool,
+        Field(
+            strict=True,
+            description="The call names no account, or its run first: the account counts instead "
+            "that an executor has named for the run.",
+        ),
+    ] = False
     attempt: Annotated[int | None, Field(strict=True, ge=0, le=2**31 - 1)] = None
     model: Annotated[str | None, Field(max_length=16_384)] = None
     expires_in_seconds: Annotated[

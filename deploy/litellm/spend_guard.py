@@ -214,20 +214,29 @@ def run_attempt(end_user: object) -> Run | None:
     return Run(run, int(attempt)) if counted and run.strip() else None
 
 
-def account_of(named: Mapping[str, object], settings: Settings) -> str:
-    """Return the account of a call.
+class Payer(NamedTuple):
+    """The account of a call; `of_run`: one that an executor has named for its run counts first."""
+
+    account: str
+    of_run: bool
+
+
+def payer_of(named: Mapping[str, object], settings: Settings) -> Payer:
+    """Return who pays for a call.
 
     Args:
         named: what may name it, by the names of BILLING_ACCOUNT_FROM.
         settings: which of them count, and in which order.
     """
+    run_first = False
     for field in settings.account_from:
         value = text_of(named.get(field))
         if not value or value == _PLACEHOLDER or _JSON.match(value) or _SESSION.fullmatch(value):
             continue
         if not (field in SAID_BY_CLIENTS and run_attempt(value)):
-            return identifier(value)
-    return settings.unattributed
+            return Payer(identifier(value), run_first)
+        run_first = True
+    return Payer(settings.unattributed, of_run=True)
 
 
 def run_of(spend_logs: object, end_user: object) -> Run:
@@ -572,17 +581,18 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         call_type: str,
     ) -> dict[str, Any]:
         """Let a call go on, with a hold where the guard made one. Raises `HTTPException` (402)."""
-        account: str | None = None
+        payer = run = None
         try:
             # First, whatever comes: no client may name a hold.
             put_hold(data, None)
-            account = account_of(named_by(user_api_key_dict, data), self._settings)
+            payer = payer_of(named_by(user_api_key_dict, data), self._settings)
+            run = run_of(spend_logs_of(data), getattr(user_api_key_dict, "end_user_id", None))
             kind = str(getattr(call_type, "value", call_type))
-            refusal = await self._asked(account, user_api_key_dict, data, kind)
+            refusal = await self._asked(payer, run, data, kind)
         except GuardError as error:
-            refusal = self._without_answer(account, str(error))
+            refusal = self._without_answer(payer, run, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of this file must not stop the calls
-            refusal = self._without_answer(account, f"{PLUGIN_FAULT}{type(error).__name__}")
+            refusal = self._without_answer(payer, run, f"{PLUGIN_FAULT}{type(error).__name__}")
         if refusal is not None:
             self._mark_refused(data)
             raise HTTPException(status_code=402, detail=refusal)
@@ -612,11 +622,7 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
             self._count(f"release_{type(error).__name__}")
 
     async def _asked(
-        self,
-        account: str,
-        caller: Any,  # noqa: ANN401 - as above
-        data: dict[str, Any],
-        call_type: str,
+        self, payer: Payer, run: Run, data: dict[str, Any], call_type: str
     ) -> str | None:
         """Ask for a hold; why the call is refused, else None. Raises `GuardError`."""
         model = text_of(data.get("model"))
@@ -625,7 +631,7 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         if any(fnmatchcase(model, pattern) for pattern in self._settings.free_models):
             self._count("free")
             return None
-        known = self._accounts.get(account, Known())
+        known = self._accounts.get(_key(payer, run), Known())
         if self._clock() < known.plenty_until:
             self._count("plenty")
             return None
@@ -633,12 +639,13 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         if prices.free:
             self._count("free")
             return None
-        run = run_of(spend_logs_of(data), getattr(caller, "end_user_id", None))
-        asked = {"account": account, "run_id": run.id, "attempt": run.attempt}
+        asked = {"account": payer.account, "run_id": run.id, "attempt": run.attempt}
+        if payer.of_run and run.id is not None:
+            asked["account_of_run"] = True
         asked |= _question(data, model, call_type, prices)
-        answer = await self._answer(account, asked)
+        answer = await self._answer(payer.account, asked)
         plenty_until = self._clock() + self._settings.plenty_seconds if answer.plenty else 0.0
-        _keep(self._accounts, account, Known(answer.kind, plenty_until), KEPT_ACCOUNTS)
+        _keep(self._accounts, _key(payer, run), Known(answer.kind, plenty_until), KEPT_ACCOUNTS)
         if answer.hold is not None:
             if put_hold(data, answer.hold):
                 _keep(self._holds, answer.hold, None, KEPT_HOLDS)
@@ -677,9 +684,11 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise GuardError("unreadable_answer") from error
 
-    def _without_answer(self, account: str | None, reason: str) -> str | None:
+    def _without_answer(self, payer: Payer | None, run: Run | None, reason: str) -> str | None:
         """Decide without the guard: why the call is refused, None where it goes on."""
-        kind = self._accounts.get(account, Known()).kind if account else "unknown"
+        account = payer.account if payer else None
+        known = self._accounts.get(_key(payer, run)) if payer and run else None
+        kind = known.kind if known else "unknown"
         closed = self._settings.fail == "closed" or (
             self._settings.fail == "auto" and kind == "prepaid"
         )
@@ -763,6 +772,14 @@ def _keep(
         remembered.popitem(last=False)
 
 
+def _key(payer: Payer, run: Run) -> str:
+    """Return under which name is remembered what the guard said of an account.
+
+    Which one a run has is known to the guard alone, so that is remembered for the run.
+    """
+    return f"\0{run.attempt} {run.id}" if payer.of_run and run.id is not None else payer.account
+
+
 def _question(
     data: Mapping[str, Any], model: str, call_type: str, prices: Prices
 ) -> dict[str, Any]:
@@ -792,8 +809,10 @@ def _text(usd: Decimal | None) -> str | None:
 def _read(account: str, response: httpx.Response) -> Answer:
     """Read an answer of the guard. Raises `GuardError` or what a body of another form raises."""
     if response.status_code == httpx.codes.PAYMENT_REQUIRED:
+        error = response.json()["error"]
+        whose = text_of(error.get("account")) or account
         # Refused once, it is not let through because the guard is away.
-        return Answer(kind="prepaid", refusal=refusal_of(account, response.json()["error"]))
+        return Answer(kind="prepaid", refusal=refusal_of(whose, error))
     if response.status_code != httpx.codes.OK:
         raise GuardError(f"http_{response.status_code}")
     body = response.json()

@@ -443,6 +443,7 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "credit_ledger", "SELECT"),
         ("billing_guard", "schema_migrations", "SELECT"),
         ("billing_guard", "charge_receipts", "SELECT"),
+        ("billing_guard", "usage_units", "SELECT"),
         ("billing_guard", "credit_accounts", "INSERT SELECT UPDATE"),
         ("billing_guard", "credit_entries", "INSERT SELECT"),
         ("billing_guard", "credit_holds", "DELETE INSERT SELECT UPDATE"),

@@ -172,6 +172,38 @@ def test_an_account_is_found_by_the_name_that_holds_were_asked_for(
         assert guard.account(name, "/entries").json() == {"entries": [], "next": None}
 
 
+def test_a_run_is_paid_by_the_account_that_an_executor_has_named_for_it(
+    start: Callable[..., SpendGuard], migrated_database_url: str
+) -> None:
+    guard = start()
+    sql.opened(migrated_database_url, "acme", 100)
+    with psycopg.connect(migrated_database_url) as admin:
+        for offset, account in enumerate((None, "acme", "globex")):
+            admin.execute(
+                "INSERT INTO billing.usage_units (unit_id, run_id, attempt, billing_account_id,"
+                " executor, finished_at, kafka_topic, kafka_partition, kafka_offset, created_at)"
+                " VALUES (%s, 'run-7', 2, %s, 'e', now(), 't', 0, %s,"
+                " now() + %s * interval '1 s')",
+                [uuid4(), account, offset, offset],
+            )
+    run = {"account_of_run": True, "run_id": "run-7"}
+    held = guard.ask("unattributed", "a", 60, **run, attempt=2).json()
+    assert (held["account"], held["available"], held["kind"]) == ("acme", 40, "prepaid")
+    assert guard.ask("unattributed", "a", 60, **run, attempt=2).json()["hold"] == held["hold"]
+    refused = fault(guard.ask("unattributed", "b", 41, **run, attempt=2))
+    assert (refused["account"], refused["available"]) == ("acme", 40)
+    others: list[dict[str, Any]] = [
+        {},
+        {"run_id": "run-7", "attempt": 2},
+        {**run, "attempt": 1},
+        {"account_of_run": True},
+    ]
+    for other in others:
+        answer = guard.ask("unattributed", str(other), 41, **other)
+        assert answer.json()["account"] == "unattributed"
+    assert guard.account("acme").json()["held"] == 60
+
+
 def test_an_account_that_nobody_has_opened_is_refused_where_that_is_the_rule(
     start: Callable[..., SpendGuard],
 ) -> None:

@@ -249,6 +249,49 @@ def test_plenty_is_believed_for_its_time_and_for_its_account(proxied: Proxied) -
     assert len(proxy.guard.asked) == 3
 
 
+def test_a_call_that_names_a_run_and_no_account_asks_for_the_account_of_the_run(
+    proxied: Proxied,
+) -> None:
+    proxy = proxied()
+    proxy.guard.holds(account="acme")
+    proxy.call("run-7/2")
+    proxy.call("acme")
+    proxy.call("", metadata={"user_api_key_hash": "1"})
+    asked = [
+        (one["account"], one["run_id"], one["attempt"], one.get("account_of_run"))
+        for one in proxy.guard.asked
+    ]
+    assert asked == [
+        ("unattributed", "run-7", 2, True),
+        ("acme", None, 0, None),
+        ("unattributed", None, 0, None),
+    ]
+    for body in proxy.guard.asked:
+        HoldAsk.model_validate(body)
+
+
+def test_what_is_known_of_a_run_is_believed_for_this_run_alone(proxied: Proxied) -> None:
+    proxy = proxied(SPEND_GUARD_PLENTY_SECONDS="2")
+    proxy.guard.holds(hold=None, plenty=True, kind="prepaid", account="acme")
+    proxy.call("run-7/2")
+    proxy.call("run-7/2")
+    assert len(proxy.guard.asked) == 1
+    proxy.call("run-7/3")
+    proxy.call("acme")
+    assert len(proxy.guard.asked) == 3
+    proxy.now = 3.0
+    proxy.guard.fault = httpx.ConnectError("")
+    proxy.refused("run-7/2")
+    proxy.call("run-8/0")
+
+
+def test_a_refusal_names_the_account_that_cannot_pay(proxied: Proxied) -> None:
+    proxy = proxied()
+    proxy.guard.status = 402
+    proxy.guard.body = {"error": {"account": "acme", "required": 5, "available": 3}}
+    assert proxy.refused("run-7/2").startswith("Account 'acme' has not enough credit")
+
+
 def test_a_call_that_reached_no_model_releases_its_hold_once(proxied: Proxied) -> None:
     proxy = proxied()
     hold = proxy.guard.holds()

@@ -81,13 +81,14 @@ def test_the_account_that_is_asked_about_is_the_one_that_is_charged(
     asking = caller(**{names[field]: value for field, value in known.items()})
     data = {"proxy_server_request": {"headers": {"x-litellm-end-user-id": header}}}
 
-    asked = plugin.account_of(plugin.named_by(asking, data), rules)
+    asked = plugin.payer_of(plugin.named_by(asking, data), rules)
 
     metadata = Metadata(**known, requester_custom_headers=RequesterHeaders(end_user_id=header))
     callback = Callback(status="success", end_user=end_user, metadata=metadata)
     accounts = Accounts(fields=order, internal="internal", unattributed="unattributed")
-    charged = payer(callback, metadata, accounts).account
-    assert asked == identifier(charged or "unattributed")
+    charged, run_first = payer(callback, metadata, accounts)
+    assert asked.account == identifier(charged or "unattributed")
+    assert asked.of_run == (run_first or charged is None)
 
 
 @settings(max_examples=500, deadline=None)

@@ -170,7 +170,7 @@ GRANT SELECT ON billing.schema_migrations TO billing_guard;
 GRANT SELECT ON
     billing.credit_accounts, billing.credit_entries, billing.credit_holds, billing.credit_ledger
 TO billing_consumer, billing_reader, billing_reconciler, billing_guard;
-GRANT SELECT ON billing.charge_receipts TO billing_guard;
+GRANT SELECT ON billing.charge_receipts, billing.usage_units TO billing_guard;
 GRANT INSERT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_guard;
 GRANT INSERT ON billing.credit_entries TO billing_consumer, billing_guard;
 GRANT UPDATE (state, ended_at, expires_at, charge_receipt_id, captured) ON billing.credit_holds TO billing_consumer;
