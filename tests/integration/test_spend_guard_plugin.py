@@ -438,7 +438,8 @@ def test_LiteLLM_tells_Prometheus_of_calls_that_the_guard_did_not_decide(
         proxy.guard.hangs = True
         assert proxy.call("chat", f"{account}-open").is_success
         assert proxy.call("chat", account).status_code == httpx.codes.PAYMENT_REQUIRED
-        told = fetching.get(f"{proxy.proxy.url}/metrics/").text
+        key = {"Authorization": f"Bearer {proxy.proxy.key}"}
+        told = fetching.get(f"{proxy.proxy.url}/metrics/", headers=key).text
         counted = {
             (one.labels["outcome"], one.labels["reason"]): one.value
             for family in text_string_to_metric_families(told)
