@@ -1,19 +1,25 @@
 """Every panel of the dashboards, asked of a real Prometheus and PostgreSQL over running rooms."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry, start_http_server
 
+from tests.databases import credits as sql
+from tests.doubles.asking_proxy import AskingProxy
+from tests.doubles.litellm_stub import Router, loaded
 from tests.inputs.callbacks import element
 from tests.inputs.made_calls import calls
 from tests.processes.consuming import Consuming
+from tests.processes.guarding import SpendGuard
 from tests.processes.prometheus import Prometheus
 from tests.processes.reconciling import Reconciling
 from tests.waiting import eventually
@@ -38,6 +44,34 @@ def panels() -> list[dict[str, Any]]:
     return [one for board in boards for one in board["panels"] if one["type"] != "row"]
 
 
+@contextmanager
+def proxy_without_guard() -> Iterator[tuple[AskingProxy, str]]:
+    """A proxy whose guard does not answer, and where its metrics are."""
+    with loaded({}, Router()) as plugin:
+        proxy = AskingProxy(plugin)
+        proxy.guard.fault = httpx.ConnectError("away")
+        # Not with what the rooms count that these tests import.
+        own = CollectorRegistry()
+        own.register(plugin.OUTCOMES)
+        server, thread = start_http_server(0, "127.0.0.1", own)
+        try:
+            yield proxy, f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            proxy.loop.run_until_complete(proxy.plugin._connection().aclose())  # noqa: SLF001 - it has no end of its own
+            proxy.loop.close()
+
+
+def credits_are_asked_for(guard: SpendGuard, proxy: AskingProxy, round_: int) -> None:
+    """What the panels of credits count: holds and refusals, and a guard that is away."""
+    call = f"credits-{round_}"
+    assert guard.ask("acct", call, 20, expires_in_seconds=1).status_code == 200
+    assert guard.ask("acct", f"{call}-dear", 1_000).status_code == 402
+    proxy.call()
+
+
 def everything_happens(installation: Reconciling, round_: int) -> None:
     """What the panels count: odd callbacks, refusals, lost calls, an amount that differs."""
     gateway = installation.gateway
@@ -60,7 +94,21 @@ def everything_happens(installation: Reconciling, round_: int) -> None:
     assert gateway.post(b"[]", headers={"authorization": "Bearer x"}).status_code == 401
 
 
-def test_every_panel_shows_what_happens(prometheus: Prometheus, installation: Reconciling) -> None:
+def test_every_panel_shows_what_happens(
+    prometheus: Prometheus, installation: Reconciling, tmp_path: Path
+) -> None:
+    guard = SpendGuard(installation.consuming.database_url, tmp_path)
+    with guard.running(), proxy_without_guard() as (proxy, metrics):
+        sql.opened(installation.consuming.database_url, "acct", 100)
+        prometheus.scrapes("billing-spend-guard", [guard.metrics_url.removeprefix("http://")])
+        prometheus.scrapes("litellm", [metrics])
+        every_panel(prometheus, installation, partial(credits_are_asked_for, guard, proxy))
+
+
+def every_panel(
+    prometheus: Prometheus, installation: Reconciling, more: Callable[[int], None]
+) -> None:
+    """See that each has values; `more` happens beside what the gateway gets."""
     consuming = installation.consuming
     member = consuming.member(CONSUMER_DEAD_LETTER_SHARE="1")
     reconciler = installation.start()
@@ -74,10 +122,13 @@ def test_every_panel_shows_what_happens(prometheus: Prometheus, installation: Re
     try:
         # A rate needs a value before and one after.
         everything_happens(installation, 0)
+        more(0)
         seen = 'billing_consumer_records_total{outcome="conflict"}'
         everything_happens(installation, 1)
+        more(1)
         eventually(lambda: prometheus.values(seen), "a conflict")
         everything_happens(installation, 2)
+        more(2)
         consuming.all_committed()
         for panel in panels():
             for target in panel["targets"]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from charging.estimate_settings import EstimateRules
 from charging.money import charge
@@ -83,7 +84,7 @@ def model(name: str, provided: str, base: str, **more: object) -> dict[str, Any]
     return {"model_name": name, "litellm_params": params}
 
 
-def sections() -> dict[str, Any]:
+def sections(*callbacks: str) -> dict[str, Any]:
     """What the proxy's configuration has beside that of the sample."""
     return {
         "model_list": [
@@ -107,7 +108,7 @@ def sections() -> dict[str, Any]:
             "fallbacks": [{"falls": ["gpt"]}],
             "model_group_alias": {"alias": "gpt"},
         },
-        "litellm_settings": {"callbacks": ["refusing_hook.hook", "billing_stream"]},
+        "litellm_settings": {"callbacks": ["refusing_hook.hook", "billing_stream", *callbacks]},
     }
 
 
@@ -144,8 +145,10 @@ class Installation:
 
 
 @contextmanager
-def installed(version: str, directory: Path, settings: Mapping[str, str]) -> Iterator[Installation]:
-    """A proxy of a version with the plugin and further settings."""
+def installed(
+    version: str, directory: Path, settings: Mapping[str, str], *also: str
+) -> Iterator[Installation]:
+    """A proxy of a version with the plugin, further settings and further callbacks."""
     guard, provider, callbacks = GuardServer(), ProviderServer(), JsonServer()
     environment = {
         "SPEND_GUARD_URL": guard.url,
@@ -174,7 +177,7 @@ def installed(version: str, directory: Path, settings: Mapping[str, str]) -> Ite
                 PLUGIN,
                 environment,
                 instance="guard",
-                sections=sections(),
+                sections=sections(*also),
             )
         )
         yield Installation(proxy, guard, provider, callbacks, directory / "litellm.log")
@@ -425,6 +428,29 @@ def test_calls_at_once_each_have_a_hold_of_their_own(proxy: Installation, accoun
     assert len({one["nonce"] for one in asked}) == len(asked) == 16
     holds = [hold_in(callback) for callback in proxy.callbacks_of(account, 16)]
     assert len(set(holds)) == 16
+
+
+def test_LiteLLM_tells_Prometheus_of_calls_that_the_guard_did_not_decide(
+    tmp_path: Path, account: str
+) -> None:
+    with installed("locked", tmp_path, {}, "prometheus") as proxy:
+        assert proxy.call("chat", account).is_success
+        proxy.guard.hangs = True
+        assert proxy.call("chat", f"{account}-open").is_success
+        assert proxy.call("chat", account).status_code == httpx.codes.PAYMENT_REQUIRED
+        key = {"Authorization": f"Bearer {proxy.proxy.key}"}
+        told = fetching.get(f"{proxy.proxy.url}/metrics/", headers=key).text
+        counted = {
+            (one.labels["outcome"], one.labels["reason"]): one.value
+            for family in text_string_to_metric_families(told)
+            for one in family.samples
+            if one.name == "billing_spend_guard_calls_total"
+        }
+    assert counted == {
+        ("held", ""): 1,
+        ("failed_open", "timeout"): 1,
+        ("failed_closed", "timeout"): 1,
+    }
 
 
 @pytest.mark.parametrize(("fail", "status"), [("auto", 200), ("closed", 402)])

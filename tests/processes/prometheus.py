@@ -39,7 +39,8 @@ class Prometheus:
         self.address = f"127.0.0.1:{free_port()}"
         self._directory = directory
         (directory / "rules.yml").write_text(hurry(RULES.read_text()))
-        jobs = ("billing-gateway", "billing-consumer", "billing-reconciler")
+        jobs = [f"billing-{room}" for room in ("gateway", "consumer", "reconciler", "spend-guard")]
+        jobs += ["litellm"]
         for job in jobs:
             self.scrapes(job, [])
         configuration = {

@@ -1,5 +1,6 @@
 """Alerts and dashboard ask only for what the rooms measure, and say what to do."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ import reconciler.metrics
 import runtime.metrics
 import spend_guard.metrics
 from producer_gateway.metrics import Metrics
+from tests.doubles.litellm_stub import Router, loaded
 from tests.repository.chart import EVERYTHING, MAKES_PODS, manifests
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -21,14 +23,22 @@ TARGET_LABELS = {"job", "instance", "le"}
 METRIC = re.compile(r"\b((?:external_)?billing_[a-z_]+?)(?:_bucket|_sum|_count)?\b(?=[\[{\s)]|$)")
 
 
+@functools.cache
+def of_the_plugin() -> Any:  # noqa: ANN401 - of a module that is loaded from its file
+    """What LiteLLM counts, with the plugin of the spend guard."""
+    with loaded({}, Router()) as plugin:
+        return plugin.OUTCOMES
+
+
 def measured() -> dict[str, set[str]]:
-    """Every metric of the rooms, by the name that Prometheus sees, with its labels."""
+    """Every metric of the rooms and the plugin, by its name in Prometheus, with its labels."""
     collectors = [
         *vars(consumer.metrics).values(),
         *vars(reconciler.metrics).values(),
         *vars(spend_guard.metrics).values(),
         *vars(runtime.metrics).values(),
         *vars(Metrics()).values(),
+        of_the_plugin(),
     ]
     return {
         family.name + ("_total" if family.type == "counter" else ""): set(
