@@ -16,7 +16,7 @@ from demo.process import StackError
 from demo.settings import StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
 
-_PLAIN_WIDTH = 110
+_PLAIN_WIDTH = 112
 
 app = typer.Typer(
     help=(

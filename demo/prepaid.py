@@ -8,6 +8,7 @@ charges leave is less than a hold. A test holds it.
 import json
 import secrets
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Any, Final
@@ -64,7 +65,7 @@ class Prepaid:
 
     def __init__(self, database_url: str, markup: Decimal) -> None:
         self._environment = {"DATABASE_URL": database_url}
-        self.account = f"initech-{secrets.token_hex(3)}"
+        self.account = f"zoe-{secrets.token_hex(3)}"
         self.granted_usd = (GRANT_USD * markup).quantize(_CREDIT_USD, ROUND_UP).normalize()
         amount = f"{self.granted_usd:f}"
         note = ("--note", "for the demo", "--by", "demo", "--reference", self.account)
@@ -81,9 +82,13 @@ class Prepaid:
 
     def credit(self) -> Credit:
         """Return what the account has. Raises `StackError` where a command fails."""
-        (found,) = self._rows("accounts", "--account", self.account)
-        entries = self._rows("credit", "entries", self.account)
-        holds = self._rows("holds", "--account", self.account)
+        questions = (
+            ("accounts", "--account", self.account),
+            ("credit", "entries", self.account),
+            ("holds", "--account", self.account),
+        )
+        with ThreadPoolExecutor(len(questions)) as at_once:  # each is a process that starts slowly
+            (found,), entries, holds = at_once.map(self._rows, questions)
         return Credit(
             account=found["account"],
             kind=found["kind"],
@@ -110,7 +115,7 @@ class Prepaid:
             ),
         )
 
-    def _rows(self, *command: str) -> Any:  # noqa: ANN401 - JSON
+    def _rows(self, command: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
         told = commands.run(_MODULE, *command, "--json", environment=self._environment)
         return json.loads(told)
 

@@ -14,7 +14,7 @@ from demo.reconciling import Audit, Line
 from demo.spending import Run, Spending, SubAgent
 from demo.verdict import Check
 
-_WIDE = 106  # columns that all of a receipt takes; the tables after it name the runs as well
+_WIDE = 111  # columns that all of a receipt takes; the tables after it name the runs as well
 _NO_RUN = "(no run)"
 _FLOATS = (
     "LiteLLM computes in floats; its figure is billed as it is, to the last digit, then rounded up "
@@ -67,11 +67,11 @@ def show_credit(console: Console, answers: tuple[Answer, ...], credit: Credit) -
         add_call(table, answer)
     console.print(table)
     for message in {answer.message: None for answer in refused}:
-        console.print(Text(message, style="red"), soft_wrap=True)
+        console.print(Text(message, style="red"))
     for table in (_account(credit), _movements(credit), _holds(answers, credit)):
         console.print()
         console.print(table)
-    console.print(Text(_told(answers, credit), style="dim"), soft_wrap=True)
+    console.print(Text(_told(answers, credit), style="dim"))
 
 
 def show_posted(console: Console, count: int) -> None:
@@ -117,6 +117,7 @@ def show_next(console: Console) -> None:
     table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
     table.add_row("report", "set -a; . .run/env; set +a; ./billing report")
     table.add_row("spending", "./billing spend --by account,model; ./billing spend --by run,agent")
+    table.add_row("credits", "./billing accounts; docs/spend-guard.md: ask the guard by hand")
     table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
     table.add_row("tables", "charge_receipts, deferred_calls, receipt_conflicts")
     table.add_row(

@@ -97,7 +97,7 @@ def _show(directory: RunDirectory, console: Console) -> bool:
     first = _make(console, reach)
     guarded, checks = _guarded(console, reach, first)
     *_, lost = (answer for answer in first if answer.call.held)
-    _heading(console, "Killing LiteLLM before it sends the callback of the call that is held")
+    _heading(console, "Killing LiteLLM before it sends the callback of one call")
     loss.lose_callback(directory, lost, reach["SPEND_LOG_URL"], reach["LITELLM_MASTER_KEY"])
     made = (*first, *guarded)
     reconciler = Reconciler(reach, _environment(os.environ), began)
@@ -124,6 +124,7 @@ def _make(console: Console, reach: Mapping[str, str]) -> tuple[Answer, ...]:
             answers.append(answer)
             report.add_call(table, answer)
             live.refresh()
+    console.print()
     return tuple(answers)
 
 

@@ -120,7 +120,8 @@ def _balance(
         wrong.append(f"{credit.held_usd} USD held, {credit.available_usd} available")
     captured = [one.litellm_call_id for one in credit.holds if one.state == "captured"]
     if len(captured) != len(credit.holds) or sorted(captured) != sorted(ids):
-        wrong.append(f"{len(captured)} of {len(credit.holds)} holds captured by a receipt")
+        holds = f"{len(captured)} of {len(credit.holds)} holds captured"
+        wrong.append(f"{holds}, {len(ids)} calls were to have one")
     return _check(
         "the prepaid account has what it was granted less its receipts, and nothing is held", wrong
     )

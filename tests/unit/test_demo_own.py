@@ -136,7 +136,11 @@ def test_every_place_is_a_setting_and_goes_when_the_demo_stands_apart() -> None:
 
 def test_on_a_kafka_that_was_given_the_demo_takes_no_records_of_others() -> None:
     kafka = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"}
-    assert _environment({}) == {"BILLING_FREE_MODELS": "*-free"}
+    assert _environment({}) == {
+        "BILLING_FREE_MODELS": "*-free",
+        "BILLING_CREDITS": "true",
+        "BILLING_UNKNOWN_ACCOUNT": "open",
+    }
     assert _environment(kafka)["CONSUMER_GROUP"] == "demo.billing-consumer"
     prefixed = _environment(kafka | {"BILLING_TOPIC_PREFIX": "x.", "CONSUMER_GROUP": "g"})
     assert (prefixed["BILLING_TOPIC_PREFIX"], prefixed["CONSUMER_GROUP"]) == ("demo.x.", "demo.g")
