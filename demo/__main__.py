@@ -16,14 +16,15 @@ from demo.process import StackError
 from demo.settings import StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
 
-_PLAIN_WIDTH = 110
+_PLAIN_WIDTH = 112
 
 app = typer.Typer(
     help=(
         "Start the whole billing stream on this machine: an embedded Kafka, an embedded "
-        "PostgreSQL, the gateway and the consumer. KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL in the "
-        "environment replace the embedded parts; BILLING_*, GATEWAY_* and CONSUMER_* reach the "
-        "processes. Exit codes: 0 fine, 1 it did not work and the text says why, 2 wrong usage."
+        "PostgreSQL, the gateway, the consumer and the spend guard. KAFKA_BOOTSTRAP_SERVERS or "
+        "DATABASE_URL in the environment replace the embedded parts; BILLING_*, GATEWAY_*, "
+        "CONSUMER_* and SPEND_GUARD_* reach the processes. Exit codes: 0 fine, 1 it did not work "
+        "and the text says why, 2 wrong usage."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -45,8 +46,8 @@ DEFAULT_DIRECTORY = Path(".run")
 def up(directory: Directory = DEFAULT_DIRECTORY, *, litellm: WithLiteLLM = False) -> None:
     """Start the stack in the background; return when it is ready.
 
-    Leaves the addresses, the ingest token and the database URL in `env` in the run directory,
-    one KEY=value a line. A second `up` finds the stack running and returns 0.
+    Leaves the addresses, the tokens and the database URL in `env` in the run directory, one
+    KEY=value a line. A second `up` finds the stack running and returns 0.
     """
     run_directory, console = RunDirectory(directory), _console()
     _tell_left(console, own.disown(os.environ, run_directory.remembered()))
@@ -57,7 +58,7 @@ def up(directory: Directory = DEFAULT_DIRECTORY, *, litellm: WithLiteLLM = False
 
 @app.command()
 def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Stop the stack: gateway, consumer, broker, database. Deletes embedded data, keeps logs.
+    """Stop the stack: rooms, broker, database. Deletes embedded data, keeps logs.
 
     Callbacks that wait in the gateway's spool, because Kafka was away, are kept for the next `up`.
     """

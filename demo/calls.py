@@ -12,6 +12,14 @@ _COST_HEADER = "x-litellm-response-cost"
 HELD = "callback-held"
 """The tag of a call whose callback stays in the proxy."""
 
+DEAR = "real-dear"
+"""The model of the prepaid calls, which nobody else calls."""
+DEAR_AT_PROVIDER = "acme-dear-1"
+PREPAID_CALLS = 5
+AFFORDED_CALLS = 3
+_MOST_TOKENS = 4
+"""As many as every answer has: what a call may cost is little more than what it costs."""
+
 Outcome = Literal["receipt", "deferred", "skipped"]
 
 
@@ -30,17 +38,22 @@ class Call:
     metadata: str = ""
     cached: bool = False
     held: bool = False
+    max_tokens: int | None = None
     outcome: Outcome = "receipt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the client saw. `cost` is the text of LiteLLM's cost header, None without one."""
+    """What the client saw.
+
+    `cost` is the text of LiteLLM's cost header, None without one; `message` that of an error.
+    """
 
     call: Call
     status: int
     call_id: str
     cost: str | None
+    message: str = ""
 
 
 def _agent(run: str, name: str = "", parent: str = "") -> str:
@@ -108,6 +121,21 @@ def plan() -> tuple[Call, ...]:
     )
 
 
+def prepaid(account: str) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    """Return the calls that a prepaid account can afford, and those that are to be refused."""
+    made = tuple(
+        Call(
+            kind=f"prepaid {number}",
+            model=DEAR,
+            account=account,
+            max_tokens=_MOST_TOKENS,
+            outcome="receipt" if number <= AFFORDED_CALLS else "skipped",
+        )
+        for number in range(1, PREPAID_CALLS + 1)
+    )
+    return made[:AFFORDED_CALLS], made[AFFORDED_CALLS:]
+
+
 def make(calls: tuple[Call, ...], url: str, key: str) -> Iterator[Answer]:
     """Make the calls one after the other and yield what the client sees of each.
 
@@ -136,6 +164,8 @@ def _make(client: httpx.Client, call: Call) -> Answer:
         "user": call.account,
         "stream": call.stream,
     }
+    if call.max_tokens:
+        body["max_tokens"] = call.max_tokens
     if call.cached:
         body["cache"] = {"use-cache": True}
     headers = {"x-litellm-spend-logs-metadata": call.metadata} if call.metadata else {}
@@ -147,4 +177,12 @@ def _make(client: httpx.Client, call: Call) -> Answer:
         status=answer.status_code,
         call_id=answer.headers.get("x-litellm-call-id", ""),
         cost=answer.headers.get(_COST_HEADER),
+        message=_message(answer) if answer.is_error else "",
     )
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text

@@ -21,6 +21,8 @@ PLACES: Final = frozenset({
     "GATEWAY_METRICS_PORT",
     "GATEWAY_SPOOL_DIR",
     "CONSUMER_METRICS_PORT",
+    "SPEND_GUARD_PORT",
+    "SPEND_GUARD_METRICS_PORT",
     "LITELLM_PORT",
     "UPSTREAM_PORT",
 })  # fmt: skip

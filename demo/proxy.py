@@ -24,10 +24,14 @@ from demo.state import RunDirectory
 SAMPLE = ROOT / "deploy" / "litellm"
 ROW_WRITER = Path(__file__).with_name("row_writer.py")
 """What the proxy loads to tell of its calls to what stands in for its spend log."""
+PLUGIN = SAMPLE / "spend_guard.py"
+"""What the proxy loads to ask the spend guard before each call."""
 _MODELS = Path(__file__).with_name("models.yaml")
 _VENV = ".venv-litellm"
 _INSTALL_SECONDS = 900
 _START_SECONDS = 300
+_ASK_MILLISECONDS = 30_000
+"""How long a call waits for the spend guard: on a machine that is busy, none may pass unasked."""
 
 
 class Proxy:
@@ -49,7 +53,7 @@ class Proxy:
         Args:
             settings: ports that were asked for, and the uv to install with.
             directory: where the merged configuration is written.
-            stack: GATEWAY_URL and BILLING_INGEST_TOKEN of the stack.
+            stack: addresses and tokens of the gateway and the spend guard.
             ports: gives the ports that nobody asked for.
 
         Raises:
@@ -74,8 +78,10 @@ class Proxy:
 
     def services(self, inherited: Mapping[str, str]) -> tuple[Service, ...]:
         """Return installation, provider, spend log and proxy; writes what the proxy reads."""
-        self._configuration.write_text(yaml.safe_dump(with_rows(configuration()), sort_keys=False))
-        shutil.copy(ROW_WRITER, self._configuration.parent)
+        written = guarded(with_rows(configuration()))
+        self._configuration.write_text(yaml.safe_dump(written, sort_keys=False))
+        for loaded in (ROW_WRITER, PLUGIN):
+            shutil.copy(loaded, self._configuration.parent)
         groups = ("--no-default-groups", "--group", "litellm")
         install = Service(
             name="install-litellm",
@@ -125,7 +131,7 @@ class Proxy:
             ),
             environment=self._proxy_environment(inherited),
             directory=self._configuration.parent,
-            needs=frozenset({"install-litellm"}),
+            needs=frozenset({"install-litellm", "spend-guard"}),
             ready=answers(f"{url}/health/readiness"),
             deadline_seconds=_START_SECONDS,
             address=f"{LOOPBACK}:{self._port}",
@@ -136,10 +142,13 @@ class Proxy:
         # With a DATABASE_URL the proxy would set up tables of its own in our database.
         kept = {key: value for key, value in inherited.items() if key != "DATABASE_URL"}
         return {
+            "SPEND_GUARD_TIMEOUT_MS": str(_ASK_MILLISECONDS),
             **kept,
             **sample_environment(),
             "BILLING_CALLBACK_URL": f"{self._stack['GATEWAY_URL']}/v1/callbacks/litellm",
             "BILLING_CALLBACK_AUTHORIZATION": f"Bearer {self._stack['BILLING_INGEST_TOKEN']}",
+            "SPEND_GUARD_URL": self._stack["SPEND_GUARD_URL"],
+            "SPEND_GUARD_TOKEN": self._stack["SPEND_GUARD_TOKENS"].partition(",")[0].strip(),
             "LITELLM_MASTER_KEY": self._master_key,
             "SPEND_LOG_CALLBACKS": f"http://{LOOPBACK}:{self._spend_log_port}{CALLBACKS}",
             "SPEND_LOG_HOLDS": HELD,
@@ -166,8 +175,21 @@ def with_rows(configuration: dict[str, Any]) -> dict[str, Any]:
 
     SPEND_LOG_CALLBACKS says where to; `ROW_WRITER` has to stand beside the configuration.
     """
+    return _with_callback(configuration, f"{ROW_WRITER.stem}.writer")
+
+
+def guarded(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose calls the spend guard is asked about before they are made.
+
+    `PLUGIN` has to stand beside the configuration.
+    """
+    return _with_callback(configuration, f"{PLUGIN.stem}.guard")
+
+
+def _with_callback(configuration: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a configuration with one callback more, the first of all."""
     settings = configuration["litellm_settings"]
-    callbacks = [f"{ROW_WRITER.stem}.writer", *settings["callbacks"]]
+    callbacks = [name, *settings["callbacks"]]
     return configuration | {"litellm_settings": settings | {"callbacks": callbacks}}
 
 

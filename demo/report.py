@@ -9,11 +9,12 @@ from rich.text import Text
 
 from demo.calls import Answer
 from demo.ledger import Ledger
+from demo.prepaid import Credit
 from demo.reconciling import Audit, Line
 from demo.spending import Run, Spending, SubAgent
 from demo.verdict import Check
 
-_WIDE = 106  # columns that all of a receipt takes; the tables after it name the runs as well
+_WIDE = 111  # columns that all of a receipt takes; the tables after it name the runs as well
 _NO_RUN = "(no run)"
 _FLOATS = (
     "LiteLLM computes in floats; its figure is billed as it is, to the last digit, then rounded up "
@@ -55,6 +56,22 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger, spent: S
     console.print(_runs(spent.runs))
     console.print()
     console.print(_sub_agents(spent.sub_agents))
+
+
+def show_credit(console: Console, answers: tuple[Answer, ...], credit: Credit) -> None:
+    """Print what a prepaid account's clients saw, what it has, and what its calls held."""
+    refused = [answer for answer in answers if answer.message]
+    console.print()
+    table = calls_table()
+    for answer in answers:
+        add_call(table, answer)
+    console.print(table)
+    for message in {answer.message: None for answer in refused}:
+        console.print(Text(message, style="red"))
+    for table in (_account(credit), _movements(credit), _holds(answers, credit)):
+        console.print()
+        console.print(table)
+    console.print(Text(_told(answers, credit), style="dim"))
 
 
 def show_posted(console: Console, count: int) -> None:
@@ -100,6 +117,7 @@ def show_next(console: Console) -> None:
     table.add_row("make up", "the same stack in the background; addresses and secrets in .run/env")
     table.add_row("report", "set -a; . .run/env; set +a; ./billing report")
     table.add_row("spending", "./billing spend --by account,model; ./billing spend --by run,agent")
+    table.add_row("credits", "./billing accounts; docs/spend-guard.md: ask the guard by hand")
     table.add_row("SQL", 'psql "$DATABASE_URL", then: select * from billing.charge_receipts')
     table.add_row("tables", "charge_receipts, deferred_calls, receipt_conflicts")
     table.add_row(
@@ -151,6 +169,48 @@ def _deferred(answers: tuple[Answer, ...], ledger: Ledger) -> Table:
             f"{row.reason}: a cost of 0 from a model that nobody declared free",
         )
     return table
+
+
+def _account(credit: Credit) -> Table:
+    columns = ("account", "kind", "balance, USD>", "held, USD>", "available, USD>")
+    table = _table("Account, by `billing accounts`", *columns)
+    sums = (credit.balance_usd, credit.held_usd, credit.available_usd)
+    table.add_row(credit.account, credit.kind, *map(_usd, sums))
+    return table
+
+
+def _movements(credit: Credit) -> Table:
+    table = _table(
+        "What moved its credits, by `billing credit entries`",
+        *("movement", "amount, USD>", "balance, USD>", "receipts>"),
+    )
+    for row in credit.movements:
+        count = "" if row.receipts is None else str(row.receipts)
+        table.add_row(row.reason, _usd(row.amount_usd), _usd(row.balance_usd), count)
+    return table
+
+
+def _holds(answers: tuple[Answer, ...], credit: Credit) -> Table:
+    kinds = {answer.call_id: answer.call.kind for answer in answers}
+    table = _table(
+        "What its calls held, by `billing holds`",
+        *("call", "state", "held, USD>", "charged, USD>"),
+    )
+    for row in credit.holds:
+        charged = "" if row.captured_usd is None else _usd(row.captured_usd)
+        name = kinds.get(row.litellm_call_id, row.litellm_call_id)
+        table.add_row(name, row.state, _usd(row.amount_usd), charged)
+    return table
+
+
+def _told(answers: tuple[Answer, ...], credit: Credit) -> str:
+    refused = sum(answer.call.outcome == "skipped" for answer in answers)
+    held = " or ".join(sorted({_usd(one.amount_usd) for one in credit.holds}))
+    return (
+        f"Before each call the most that it may cost was held, {held} USD. The receipt took what "
+        f"it did cost and freed the rest. What was left did not cover another call, so {refused} "
+        "were refused before a model was asked."
+    )
 
 
 def _runs(rows: Sequence[Run]) -> Table:

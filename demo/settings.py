@@ -1,7 +1,7 @@
 """What the embedded stack takes from its caller's environment.
 
-Everything else in that environment (`BILLING_*`, `GATEWAY_*`, `CONSUMER_*`, `KAFKA_*`) reaches
-the rooms unread.
+Everything else in that environment (`BILLING_*`, `GATEWAY_*`, `CONSUMER_*`, `SPEND_GUARD_*`,
+`KAFKA_*`) reaches the rooms unread.
 """
 
 from pathlib import Path
@@ -52,6 +52,27 @@ class StackSettings(BaseSettings):
     consumer_metrics_port: int | None = Field(
         default=None,
         description="Port of the consumer's probes and metrics; a free one when unset.",
+    )
+    spend_guard_tokens: str | None = Field(
+        default=None,
+        description="Tokens of the spend guard's plugin; a random one for each stack when unset.",
+    )
+    spend_guard_admin_tokens: str | None = Field(
+        default=None,
+        description="Tokens of those who post grants to the spend guard; a random one when unset.",
+    )
+    spend_guard_host: str = Field(
+        default=LOOPBACK, description="Address the spend guard listens on."
+    )
+    spend_guard_port: int | None = Field(
+        default=None, description="Port of the spend guard; a free one when unset."
+    )
+    spend_guard_metrics_host: str = Field(
+        default=LOOPBACK, description="Address of the spend guard's probes and metrics."
+    )
+    spend_guard_metrics_port: int | None = Field(
+        default=None,
+        description="Port of the spend guard's probes and metrics; a free one when unset.",
     )
     litellm_port: int | None = Field(
         default=None, description="Port of the LiteLLM proxy; a free one when unset."

@@ -15,6 +15,18 @@ from demo.proxy import Proxy
 from demo.settings import CONSUMER_GROUP, ROOT, StackSettings
 from demo.state import RunDirectory
 
+PLUGIN_SETTINGS = frozenset({
+    "SPEND_GUARD_BREAKER_FAILURES",
+    "SPEND_GUARD_BREAKER_SECONDS",
+    "SPEND_GUARD_DEFAULT_MAX_TOKENS",
+    "SPEND_GUARD_ESTIMATED_USD_PER_1K_TOKENS",
+    "SPEND_GUARD_FAIL",
+    "SPEND_GUARD_PLENTY_SECONDS",
+    "SPEND_GUARD_TIMEOUT_MS",
+    "SPEND_GUARD_TOKEN",
+})  # fmt: skip
+"""What the proxy's plugin reads; the spend guard refuses what it does not know."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
@@ -48,6 +60,8 @@ class _Addresses:
     gateway: str
     gateway_metrics: str
     consumer_metrics: str
+    spend_guard: str
+    spend_guard_metrics: str
 
 
 def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) -> Stack:
@@ -74,6 +88,10 @@ def compose(settings: StackSettings, directory: RunDirectory, *, litellm: bool) 
         "GATEWAY_URL": f"http://{addresses.gateway}",
         "GATEWAY_METRICS_URL": f"http://{addresses.gateway_metrics}",
         "CONSUMER_METRICS_URL": f"http://{addresses.consumer_metrics}",
+        "SPEND_GUARD_URL": f"http://{addresses.spend_guard}",
+        "SPEND_GUARD_METRICS_URL": f"http://{addresses.spend_guard_metrics}",
+        "SPEND_GUARD_TOKENS": settings.spend_guard_tokens or secrets.token_urlsafe(32),
+        "SPEND_GUARD_ADMIN_TOKENS": settings.spend_guard_admin_tokens or secrets.token_urlsafe(32),
         "BILLING_INGEST_TOKEN": settings.billing_ingest_token or secrets.token_urlsafe(32),
         "DATABASE_URL": database.url if database else settings.database_url or "",
         "KAFKA_BOOTSTRAP_SERVERS": (
@@ -103,6 +121,10 @@ def _addresses(settings: StackSettings, ports: Ports) -> _Addresses:
         gateway=choose(settings.gateway_host, settings.gateway_port),
         gateway_metrics=choose(settings.gateway_metrics_host, settings.gateway_metrics_port),
         consumer_metrics=choose(settings.consumer_metrics_host, settings.consumer_metrics_port),
+        spend_guard=choose(settings.spend_guard_host, settings.spend_guard_port),
+        spend_guard_metrics=choose(
+            settings.spend_guard_metrics_host, settings.spend_guard_metrics_port
+        ),
     )
 
 
@@ -111,6 +133,8 @@ def _port_settings(addresses: _Addresses) -> dict[str, str]:
         "GATEWAY_PORT": addresses.gateway,
         "GATEWAY_METRICS_PORT": addresses.gateway_metrics,
         "CONSUMER_METRICS_PORT": addresses.consumer_metrics,
+        "SPEND_GUARD_PORT": addresses.spend_guard,
+        "SPEND_GUARD_METRICS_PORT": addresses.spend_guard_metrics,
     }
     return {name: where.rpartition(":")[2] for name, where in port_of.items()}
 
@@ -152,10 +176,19 @@ def _rooms(
 
     metrics = addresses.consumer_metrics
     after_both = frozenset({"migrate", "topics"})
+    guard = room(
+        "spend-guard",
+        "spend_guard",
+        addresses.spend_guard,
+        addresses.spend_guard_metrics,
+        frozenset({"migrate"}),
+    )
+    known = {name: value for name, value in complete.items() if name not in PLUGIN_SETTINGS}
     return (
         job("migrate", "migrate", needs=there & {"postgres"}),
         job("topics", "topics", "--apply", needs=there & {"kafka"}),
         replace(room("consumer", "consumer", metrics, metrics, after_both), on_death=on_death),
+        replace(guard, environment=known),
         room(
             "gateway",
             "producer_gateway",

@@ -3,20 +3,22 @@
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import httpx
 import psycopg
 from rich.console import Console
 from rich.live import Live
 
-from demo import calls, control, ledger, loss, report
+from demo import calls, control, ledger, loss, prepaid, report
 from demo.calls import Answer
+from demo.prepaid import Prepaid
 from demo.process import StackError
 from demo.reconciling import Reconciler
 from demo.settings import CONSUMER_GROUP
 from demo.spending import spending
 from demo.state import RunDirectory
-from demo.verdict import judge, judge_books
+from demo.verdict import Check, judge, judge_books, judge_credit
 
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
@@ -42,7 +44,9 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
             f"a demo already runs in {directory.path}: wait for it, or stop it with "
             f"`python -m demo down --directory {directory.path}`"
         )
-    _heading(console, "Starting broker, database, gateway, consumer, and LiteLLM as the caller")
+    _heading(
+        console, "Starting broker, database, gateway, consumer, guard, and LiteLLM as the caller"
+    )
     control.start(
         directory,
         console,
@@ -69,10 +73,15 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return what the demo sets on top of the environment that was given.
 
-    Kafka that is not its own may have a stack on it, whose records the demo would take.
+    Kafka that is not its own may have a stack on it, whose records the demo would take. Calls of
+    accounts that nobody has opened are part of it, and so are balances.
     """
     declared = given.get("BILLING_FREE_MODELS", "")
-    environment = {"BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS)))}
+    environment = {
+        "BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS))),
+        "BILLING_CREDITS": "true",
+        "BILLING_UNKNOWN_ACCOUNT": "open",
+    }
     if given.get("KAFKA_BOOTSTRAP_SERVERS"):
         environment |= {
             "BILLING_TOPIC_PREFIX": _APART + given.get("BILLING_TOPIC_PREFIX", ""),
@@ -84,21 +93,13 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
 def _show(directory: RunDirectory, console: Console) -> bool:
     reach = directory.read_environment()
     console.print()
-    table = report.calls_table()
-    answers, began = [], datetime.now(UTC)
-    with Live(table, console=console, auto_refresh=False) as live:
-        for answer in calls.make(calls.plan(), reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]):
-            answers.append(answer)
-            report.add_call(table, answer)
-            live.refresh()
-    made = tuple(answers)
-    console.print()
-    sent = tuple(answer for answer in made if not answer.call.held)
-    with console.status("waiting for LiteLLM's callbacks to become receipts"):
-        _wait_for(sent, reach)
-    *_, lost = (answer for answer in made if answer.call.held)
-    _heading(console, "Killing LiteLLM before it sends the callback of the last call")
+    began = datetime.now(UTC)
+    first = _make(console, reach)
+    guarded, checks = _guarded(console, reach, first)
+    *_, lost = (answer for answer in first if answer.call.held)
+    _heading(console, "Killing LiteLLM before it sends the callback of one call")
     loss.lose_callback(directory, lost, reach["SPEND_LOG_URL"], reach["LITELLM_MASTER_KEY"])
+    made = (*first, *guarded)
     reconciler = Reconciler(reach, _environment(os.environ), began)
     with console.status("comparing LiteLLM's spend log with the receipts"):
         posted = reconciler.post_what_is_lost()
@@ -109,10 +110,53 @@ def _show(directory: RunDirectory, console: Console) -> bool:
         spent = spending(reach["DATABASE_URL"], began, accounts)
     report.show(console, made, found, spent)
     report.show_audit(console, audit)
-    checks = (*judge(made, found, spent), *judge_books(made, posted, audit))
+    checks = (*judge(made, found, spent), *checks, *judge_books(made, posted, audit))
     report.show_checks(console, checks)
     report.show_next(console)
     return all(check.holds for check in checks)
+
+
+def _make(console: Console, reach: Mapping[str, str]) -> tuple[Answer, ...]:
+    """Make a call of each kind, and show each as it is answered."""
+    table, answers = report.calls_table(), list[Answer]()
+    with Live(table, console=console, auto_refresh=False) as live:
+        for answer in calls.make(calls.plan(), reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]):
+            answers.append(answer)
+            report.add_call(table, answer)
+            live.refresh()
+    console.print()
+    return tuple(answers)
+
+
+def _guarded(
+    console: Console, reach: Mapping[str, str], first: tuple[Answer, ...]
+) -> tuple[tuple[Answer, ...], tuple[Check, ...]]:
+    """Make the calls of an account that can pay for some of them, and show what it has then.
+
+    Args:
+        console: where it is told.
+        reach: the environment file of the stack.
+        first: calls that were made before, whose receipts come meanwhile.
+
+    Returns:
+        What the clients saw, and whether the account has what it should.
+    """
+    _heading(console, "Calls of an account that pays in advance")
+    account = Prepaid(reach["DATABASE_URL"], Decimal(os.environ.get("BILLING_MARKUP") or 1))
+    console.print(f"$ {account.command}", soft_wrap=True, highlight=False)
+    console.print(account.grant(), soft_wrap=True, highlight=False)
+    proxy = reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]
+    afforded, refused = calls.prepaid(account.account)
+    sent = tuple(answer for answer in first if not answer.call.held)
+    made = tuple(calls.make(afforded, *proxy))
+    with console.status("waiting for LiteLLM's callbacks to become receipts"):
+        _wait_for((*sent, *made), reach)
+        made = (*made, *calls.make(refused, *proxy))
+        found = _wait_for((*sent, *made), reach)
+    credit = account.credit()
+    report.show_credit(console, made, credit)
+    asked = prepaid.asked(reach["UPSTREAM_URL"], calls.DEAR_AT_PROVIDER)
+    return made, judge_credit(made, found, credit, account.granted_usd, asked)
 
 
 def _wait_for(answers: tuple[Answer, ...], reach: Mapping[str, str]) -> ledger.Ledger:

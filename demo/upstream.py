@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -25,6 +26,7 @@ _USAGE = {
 }
 
 app = FastAPI(title="Loopback LLM provider", openapi_url=None)
+_asked = Counter[str]()
 
 
 class StreamOptions(BaseModel):
@@ -47,9 +49,16 @@ def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
+@app.get("/asked")
+def asked() -> dict[str, int]:
+    """Say how many chat completions each model was asked for."""
+    return dict(_asked)
+
+
 @app.post("/v1/chat/completions", response_model=None)
 async def chat_completions(request: ChatRequest) -> Response:
     """Answer a chat completion: whole, streamed as server-sent events, or with an error."""
+    _asked[request.model] += 1
     if request.model.endswith("-err500"):
         error = {"message": "The loopback provider fails on purpose.", "type": "server_error"}
         return JSONResponse({"error": error}, status_code=500)

@@ -9,6 +9,7 @@ import httpx
 
 from demo.calls import Answer
 from demo.ledger import Ledger
+from demo.prepaid import Credit
 from demo.reconciling import Audit
 from demo.spending import Run, Spending
 
@@ -60,6 +61,69 @@ def judge_books(answers: tuple[Answer, ...], posted: int, audit: Audit) -> tuple
     return (
         _check("the reconciler found the call whose callback was lost, and no other", found),
         _check("LiteLLM's log and the books balance, to the call and to the last digit", wrong),
+    )
+
+
+def judge_credit(
+    answers: tuple[Answer, ...], ledger: Ledger, credit: Credit, granted_usd: Decimal, asked: int
+) -> tuple[Check, ...]:
+    """Compare what a prepaid account was granted with what its calls did.
+
+    Args:
+        answers: what the clients saw of its calls.
+        ledger: what became of them, and of others.
+        credit: what the account has afterwards.
+        granted_usd: what it was given before.
+        asked: how often its model was asked, by the provider's own count.
+    """
+    return (
+        _refused(answers, credit.account),
+        _not_asked(answers, asked),
+        _balance(answers, ledger, credit, granted_usd),
+    )
+
+
+def _refused(answers: tuple[Answer, ...], account: str) -> Check:
+    wrong = []
+    for answer in answers:
+        refused = answer.call.outcome == "skipped"
+        wanted = httpx.codes.PAYMENT_REQUIRED if refused else httpx.codes.OK
+        if answer.status != wanted:
+            wrong.append(f"{answer.call.kind}: {answer.status}")
+        elif refused and not (account in answer.message and "not enough credit" in answer.message):
+            wrong.append(f"{answer.call.kind} was told: {answer.message}")
+    return _check(
+        "prepaid calls were answered while they could be paid for, then refused with 402", wrong
+    )
+
+
+def _not_asked(answers: tuple[Answer, ...], asked: int) -> Check:
+    wanted = sum(answer.call.outcome == "receipt" for answer in answers)
+    wrong = [] if asked == wanted else [f"asked {asked} times, {wanted} calls were afforded"]
+    return _check("no model was asked for a call that was refused", wrong)
+
+
+def _balance(
+    answers: tuple[Answer, ...], ledger: Ledger, credit: Credit, granted_usd: Decimal
+) -> Check:
+    ids = {answer.call_id for answer in answers if answer.call.outcome == "receipt"}
+    mine = [row for row in ledger.receipts if row.billing_account_id == credit.account]
+    spent = Decimal(sum(row.charged_credits for row in mine)) / _CREDITS_PER_USD
+    wrong = []
+    if {row.litellm_call_id for row in mine} != ids or len(mine) != len(ids):
+        wrong.append(f"{len(mine)} receipts")
+    if credit.balance_usd != granted_usd - spent:
+        wrong.append(f"{granted_usd} USD granted, {spent} spent, {credit.balance_usd} left")
+    if sum(one.amount_usd for one in credit.movements) != credit.balance_usd:
+        wrong.append(f"the movements are not the balance of {credit.balance_usd} USD")
+    if credit.held_usd or credit.available_usd != credit.balance_usd:
+        wrong.append(f"{credit.held_usd} USD held, {credit.available_usd} available")
+    captured = [one.litellm_call_id for one in credit.holds if one.state == "captured"]
+    if len(captured) != len(credit.holds) or sorted(captured) != sorted(ids):
+        holds = f"{len(captured)} of {len(credit.holds)} holds captured"
+        wrong.append(f"{holds}, {len(ids)} calls were to have one")
+    return _check(
+        "the prepaid account has what it was granted less its receipts, and nothing is held", wrong
     )
 
 

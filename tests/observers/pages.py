@@ -20,6 +20,7 @@ OURS = (
     "BILLING_",
     "GATEWAY_",
     "CONSUMER_",
+    "SPEND_GUARD_",
     "KAFKA_",
     "DATABASE_URL",
     "LITELLM_",
@@ -117,7 +118,7 @@ class Shell:
 
 def shape(text: str) -> list[str]:
     """The lines of an output without what differs from run to run: run ids, moments, widths."""
-    text = re.sub(r"\b(trip|poem)-[0-9a-f]{6}\b", r"\1", text)
+    text = re.sub(r"\b(trip|poem|zoe)-[0-9a-f]{6}\b", r"\1", text)
     text = re.sub(r"\b(\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\b", "moment", text)
     lines = (re.sub(r"─+", "─", re.sub(r"\s+", " ", line)).strip() for line in text.splitlines())
     return [line for line in lines if line]

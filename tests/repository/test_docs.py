@@ -74,6 +74,7 @@ METRIC: Final = re.compile(
 )
 FOREIGN: Final = {
     *("GATEWAY_URL", "GATEWAY_METRICS_URL", "CONSUMER_METRICS_URL"),  # left by `make up`
+    *("SPEND_GUARD_URL", "SPEND_GUARD_METRICS_URL"),  # left by `make up`
     *("BILLING_CALLBACK_URL", "BILLING_CALLBACK_AUTHORIZATION"),  # of the sample proxy
     "KAFKA_PORT",  # what Kubernetes would invent
 }

@@ -46,6 +46,7 @@ PAGES: Final = (
     "docs/reconciler.md",
     "docs/reliability.md",
     "docs/scaling.md",
+    "docs/spend-guard.md",
     "tests/README.md",
 )
 Check: TypeAlias = Callable[[Shell, Command], None]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
 import stat
@@ -32,6 +33,10 @@ KEYS = [
     "GATEWAY_URL",
     "GATEWAY_METRICS_URL",
     "CONSUMER_METRICS_URL",
+    "SPEND_GUARD_URL",
+    "SPEND_GUARD_METRICS_URL",
+    "SPEND_GUARD_TOKENS",
+    "SPEND_GUARD_ADMIN_TOKENS",
     "BILLING_INGEST_TOKEN",
     "DATABASE_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
@@ -54,7 +59,8 @@ demo down
 demo up
 printf '%s\\n' "$DATABASE_URL" "$KAFKA_BOOTSTRAP_SERVERS"
 """
-GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_")
+GIVEN = ("KAFKA_", "DATABASE_URL", "BILLING_", "GATEWAY_", "CONSUMER_", "SPEND_GUARD_")
+PARTS = {"supervisor", "postgres", "kafka", "consumer", "spend-guard", "gateway"}
 
 
 class Stack:
@@ -177,6 +183,57 @@ def post(environment: dict[str, str], capture: str = CAPTURE) -> dict[str, int]:
     return counts
 
 
+def grant(environment: dict[str, str], amount: int) -> None:
+    """Grant the account `acme` credits, as a person who has the administrator's token."""
+    answer = fetching.post(
+        f"{environment['SPEND_GUARD_URL']}/v1/accounts/acme/entries",
+        json={"reason": "grant", "person": "ada", "note": "order", "amount_credits": amount},
+        headers={
+            "Authorization": f"Bearer {environment['SPEND_GUARD_ADMIN_TOKENS']}",
+            "Idempotency-Key": "order",
+        },
+    )
+    assert answer.status_code == 201, answer.text
+
+
+def hold(environment: dict[str, str], usd: str) -> int:
+    """Ask the guard whether `acme` can afford a call; the status of its answer."""
+    asked = {"account": "acme", "litellm_call_id": secrets.token_hex(8), "nonce": "n"}
+    return fetching.post(
+        f"{environment['SPEND_GUARD_URL']}/v1/holds",
+        json={**asked, "amount_usd": usd},
+        headers={"Authorization": f"Bearer {environment['SPEND_GUARD_TOKENS']}"},
+    ).status_code
+
+
+def account(environment: dict[str, str]) -> dict[str, Any]:
+    """What the guard says of the account `acme`."""
+    answer = fetching.get(
+        f"{environment['SPEND_GUARD_URL']}/v1/accounts/acme",
+        headers={"Authorization": f"Bearer {environment['SPEND_GUARD_TOKENS']}"},
+    )
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_up_starts_a_guard_with_the_settings_of_its_caller(stack: Stack) -> None:
+    # The last one is of the proxy's plugin: a guard by itself refuses what it does not know.
+    environment = stack.up(
+        BILLING_MARKUP="2",
+        BILLING_UNKNOWN_ACCOUNT="refuse",
+        SPEND_GUARD_PLENTY_USD="0.0000001",
+        SPEND_GUARD_FAIL="closed",
+    ).environment()
+    ready = fetching.get(f"{environment['SPEND_GUARD_METRICS_URL']}/readyz")
+    assert ready.status_code == 200, ready.text
+    six, four = "0.0000003", "0.0000002"
+    assert hold(environment, four) == 402
+    grant(environment, 10)
+    assert [hold(environment, usd) for usd in (six, six, four)] == [200, 402, 200]
+    assert account(environment)["held"] == 10
+
+
 def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     stack.up()
     environment = stack.environment()
@@ -185,12 +242,13 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     assert stat.S_IMODE((stack.directory / "env").stat().st_mode) == 0o600
 
     servers, ports = stack.servers(), stack.ports()
-    assert set(servers) == {"supervisor", "postgres", "kafka", "consumer", "gateway"}
+    assert set(servers) == PARTS
     told = stack.command("status")
     assert told.returncode == 0, told.stdout
     assert str(servers["gateway"]) in told.stdout
     assert environment["GATEWAY_URL"] in told.stdout
-    assert environment["BILLING_INGEST_TOKEN"] not in told.stdout
+    for name in ("BILLING_INGEST_TOKEN", "SPEND_GUARD_TOKENS", "SPEND_GUARD_ADMIN_TOKENS"):
+        assert environment[name] not in told.stdout
 
     assert post(environment)["accepted"] == 1
     eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the receipt")
@@ -205,7 +263,7 @@ def test_up_bills_a_callback_and_down_leaves_nothing(stack: Stack) -> None:
     stopped = [
         line.split()[0] for line in down.stdout.splitlines() if line.split()[1:2] == ["stopped"]
     ]
-    assert stopped == ["gateway", "consumer", "kafka", "postgres"]
+    assert stopped == ["gateway", "spend-guard", "consumer", "kafka", "postgres"]
     assert gone(servers)
     assert all(free(port) for port in ports)
     assert not (stack.directory / "env").exists()
@@ -224,9 +282,10 @@ def test_a_shell_that_holds_the_addresses_of_a_stack_starts_one_on_its_own_parts
     done = stack.run("bash", "-c", ONE_SHELL, PYTHON=sys.executable, RUN=str(stack.directory))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not taken from the environment: BILLING_INGEST_TOKEN, DATABASE_URL" in done.stdout
+    assert "KAFKA_BOOTSTRAP_SERVERS, SPEND_GUARD_ADMIN_TOKENS, SPEND_GUARD_TOKENS" in done.stdout
     held = done.stdout.splitlines()[-2:]
 
-    assert set(stack.servers()) == {"supervisor", "postgres", "kafka", "consumer", "gateway"}
+    assert set(stack.servers()) == PARTS
     environment = stack.environment()
     assert environment["DATABASE_URL"] != held[0]
     assert environment["KAFKA_BOOTSTRAP_SERVERS"] != held[1]
@@ -239,7 +298,7 @@ def test_what_is_killed_is_replaced_within_the_session_timeout_and_told(stack: S
     environment = stack.environment()
     post(environment)
     eventually(lambda: receipts(environment["DATABASE_URL"]) == 1, "the first receipt")
-    killed = ("gateway", "consumer", "postgres")
+    killed = ("gateway", "consumer", "spend-guard", "postgres")
     for name in killed:
         os.kill(servers[name], signal.SIGKILL)
 
@@ -257,7 +316,7 @@ def test_what_is_killed_is_replaced_within_the_session_timeout_and_told(stack: S
     )
     told = stack.command("status")
     assert told.returncode == 0, told.stdout
-    assert len(re.findall(r"restarted \d+ times", told.stdout)) == 3
+    assert len(re.findall(r"restarted \d+ times", told.stdout)) == len(killed)
     assert "consumer last ended with exit code -9" in told.stdout
     assert "consumer ended with exit code -9 (SIGKILL)" in (
         stack.directory / "logs" / "supervisor.log"
@@ -338,17 +397,21 @@ def test_a_wrong_port_is_wrong_usage(stack: Stack) -> None:
 def test_given_parts_replace_the_embedded_ones(stack: Stack, neighbour: Stack) -> None:
     given = stack.up().environment()
     parts = {key: given[key] for key in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
-    asked = next(port for port in range(19_000, 20_000) if free(port))
+    asked, guard = [port for port in range(19_000, 20_000) if free(port)][:2]
     neighbour.up(
         **parts,
         GATEWAY_PORT=str(asked),
+        SPEND_GUARD_PORT=str(guard),
         BILLING_TOPIC_PREFIX="neighbour.",
         CONSUMER_GROUP="neighbour",
     )
 
-    assert set(neighbour.servers()) == {"supervisor", "consumer", "gateway"}
+    assert set(neighbour.servers()) == {"supervisor", "consumer", "spend-guard", "gateway"}
     assert {key: neighbour.environment()[key] for key in parts} == parts
     assert neighbour.environment()["GATEWAY_URL"] == f"http://127.0.0.1:{asked}"
+    assert neighbour.environment()["SPEND_GUARD_URL"] == f"http://127.0.0.1:{guard}"
+    grant(neighbour.environment(), 7)
+    assert account(stack.environment()) == account(neighbour.environment())
 
     servers = stack.servers()
     assert neighbour.command("down").returncode == 0

@@ -74,7 +74,13 @@ def test_a_shell_reads_what_was_written(
 
 def test_nothing_of_an_embedded_stack_is_given_to_the_next(tmp_path: Path) -> None:
     shell = composed(tmp_path / "run")
-    assert own.disown(shell) == ["BILLING_INGEST_TOKEN", "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"]
+    assert own.disown(shell) == [
+        "BILLING_INGEST_TOKEN",
+        "DATABASE_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "SPEND_GUARD_ADMIN_TOKENS",
+        "SPEND_GUARD_TOKENS",
+    ]
     assert shell == {}
 
 
@@ -83,6 +89,8 @@ def test_what_was_given_to_a_stack_is_given_to_the_next(tmp_path: Path) -> None:
         "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
         "DATABASE_URL": "postgresql://me@db.example/billing?sslmode=require&connect_timeout=5",
         "BILLING_INGEST_TOKEN": "t" * 32,
+        "SPEND_GUARD_TOKENS": f"{'g' * 32},{'h' * 32}",
+        "SPEND_GUARD_ADMIN_TOKENS": "a" * 32,
     }
     shell = composed(tmp_path / "run", GATEWAY_PORT="8080", **given)
     assert shell["GATEWAY_URL"] == "http://127.0.0.1:8080"
@@ -117,8 +125,10 @@ def test_what_is_remembered_has_a_bound(tmp_path: Path) -> None:
 
 def test_every_place_is_a_setting_and_goes_when_the_demo_stands_apart() -> None:
     assert set(SETTINGS) >= own.PLACES
-    shared = {"BILLING_INGEST_TOKEN", "GATEWAY_HOST", "GATEWAY_METRICS_HOST", "UV"}
-    assert set(SETTINGS) - own.PLACES == shared | {"CONSUMER_METRICS_HOST"}
+    hosts = {f"{name}_HOST" for name in ("GATEWAY", "SPEND_GUARD")}
+    probed = {f"{name}_METRICS_HOST" for name in ("GATEWAY", "CONSUMER", "SPEND_GUARD")}
+    tokens = {"BILLING_INGEST_TOKEN", "SPEND_GUARD_TOKENS", "SPEND_GUARD_ADMIN_TOKENS"}
+    assert set(SETTINGS) - own.PLACES == {*hosts, *probed, *tokens, "UV"}
     shell = dict.fromkeys(own.PLACES, "x") | {"BILLING_MARKUP": "2"}
     assert own.stand_apart(shell) == sorted(own.PLACES)
     assert shell == {"BILLING_MARKUP": "2"}
@@ -126,7 +136,11 @@ def test_every_place_is_a_setting_and_goes_when_the_demo_stands_apart() -> None:
 
 def test_on_a_kafka_that_was_given_the_demo_takes_no_records_of_others() -> None:
     kafka = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"}
-    assert _environment({}) == {"BILLING_FREE_MODELS": "*-free"}
+    assert _environment({}) == {
+        "BILLING_FREE_MODELS": "*-free",
+        "BILLING_CREDITS": "true",
+        "BILLING_UNKNOWN_ACCOUNT": "open",
+    }
     assert _environment(kafka)["CONSUMER_GROUP"] == "demo.billing-consumer"
     prefixed = _environment(kafka | {"BILLING_TOPIC_PREFIX": "x.", "CONSUMER_GROUP": "g"})
     assert (prefixed["BILLING_TOPIC_PREFIX"], prefixed["CONSUMER_GROUP"]) == ("demo.x.", "demo.g")

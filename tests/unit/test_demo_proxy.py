@@ -5,11 +5,17 @@ from pathlib import Path
 import yaml
 
 from demo.loopback import Ports
-from demo.proxy import SAMPLE, Proxy, configuration, sample_environment
+from demo.proxy import PLUGIN, SAMPLE, Proxy, configuration, sample_environment
 from demo.settings import StackSettings
 from demo.state import RunDirectory
 
-STACK = {"GATEWAY_URL": "http://127.0.0.1:8080", "BILLING_INGEST_TOKEN": "t" * 32}
+STACK = {
+    "GATEWAY_URL": "http://127.0.0.1:8080",
+    "BILLING_INGEST_TOKEN": "t" * 32,
+    "SPEND_GUARD_URL": "http://127.0.0.1:8081",
+    "SPEND_GUARD_TOKENS": f"{'g' * 32}, {'h' * 32}",
+    "SPEND_GUARD_ADMIN_TOKENS": "a" * 32,
+}
 
 
 def test_every_sample_setting_reaches_the_demo_unchanged() -> None:
@@ -62,6 +68,29 @@ def test_the_proxy_gets_no_database_and_the_stacks_token(
     assert proxy.environment()["UPSTREAM_URL"].endswith(upstream.address)
     assert proxy.environment()["SPEND_LOG_URL"].endswith(spend_log.address)
     written = yaml.safe_load((directory.path / "litellm.yaml").read_text())
-    # First: a call's row is there before its callback can be sent.
-    assert written["litellm_settings"]["callbacks"] == ["row_writer.writer", "billing_stream"]
+    # In this order: no call is made unasked; its row is there before its callback can be sent.
+    assert written["litellm_settings"]["callbacks"] == [
+        "spend_guard.guard",
+        "row_writer.writer",
+        "billing_stream",
+    ]
     assert (directory.path / "row_writer.py").is_file()
+    assert (directory.path / "spend_guard.py").read_bytes() == PLUGIN.read_bytes()
+
+
+def test_the_plugin_asks_the_stacks_guard_with_one_token_and_never_as_its_administrator(
+    tmp_path: Path,
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.create()
+    proxy = Proxy(StackSettings(uv=Path("/bin/true")), directory, STACK, Ports())
+    *_, litellm = proxy.services({"SPEND_GUARD_FAIL": "closed", "SPEND_GUARD_TOKEN": "of another"})
+    assert litellm.environment["SPEND_GUARD_URL"] == STACK["SPEND_GUARD_URL"]
+    assert litellm.environment["SPEND_GUARD_TOKEN"] == "g" * 32
+    assert litellm.environment["SPEND_GUARD_FAIL"] == "closed"
+    assert "SPEND_GUARD_ADMIN_TOKENS" not in litellm.environment
+    # A busy machine lets no call pass unasked; who says otherwise is heard.
+    assert litellm.environment["SPEND_GUARD_TIMEOUT_MS"] == "30000"
+    *_, impatient = proxy.services({"SPEND_GUARD_TIMEOUT_MS": "250"})
+    assert impatient.environment["SPEND_GUARD_TIMEOUT_MS"] == "250"
+    assert "spend-guard" in litellm.needs
