@@ -39,7 +39,7 @@ class Prometheus:
         self.address = f"127.0.0.1:{free_port()}"
         self._directory = directory
         (directory / "rules.yml").write_text(hurry(RULES.read_text()))
-        jobs = ("billing-gateway", "billing-consumer", "billing-reconciler")
+        jobs = ("billing-gateway", "billing-consumer", "billing-reconciler", "billing-spend-guard")
         for job in jobs:
             self.scrapes(job, [])
         configuration = {
