@@ -7,7 +7,6 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, ClassVar, Final, TypeVar
 
-import psycopg
 import pytest
 from psycopg import Connection, OperationalError
 from psycopg.abc import PQGen

@@ -1,6 +1,4 @@
-"""Those who bring a hold to its end: spend guards, sweepers and members, each begun again after a
-crash, as a supervisor does.
-"""
+"""Those who make a hold and end it: spend guards and sweepers, and who begins them again."""
 
 import asyncio
 from collections.abc import Callable, Sequence
