@@ -40,6 +40,7 @@ A_RUN: Final = (
     "standby that was behind promoted",
     "database's disk full",
     "pooler killed and restarted",
+    "spend guard killed while the database is silent",
     "consumer's clock a day back and ahead",
     "migration under load, members replaced",
 )

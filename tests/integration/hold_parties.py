@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import pytest
@@ -28,6 +28,7 @@ class Guard:
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
+        self._runner.get_loop().set_exception_handler(_unless_killed)
         health = Health(NET_SECONDS)
         self._books = Books[HoldBooks](lambda: Holds(url, GUARD_ROLE), 1, health)
         self._placing = Placing(self._books, "open", Bounds(1, 500, 5_000, NET_SECONDS))
@@ -50,6 +51,12 @@ class Guard:
         """End it."""
         self._runner.close()
         self._books.close()
+
+
+def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Of a task of a process that is dead, nobody asks what became of it.
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
 
 
 class Sweeping:

@@ -223,7 +223,9 @@ def dice() -> random.Random:
     return random.Random(SEED)  # noqa: S311 - a schedule, no secret
 
 
-def test_a_crash_at_each_step_of_each_life_leaves_nothing_held_and_pays_once(stage: Stage) -> None:
+def test_EVERY_HOLD_ENDS_ONCE_and_its_call_is_paid_once_with_a_crash_at_each_step(
+    stage: Stage,
+) -> None:
     lives = [moves for length in range(3) for moves in permutations(Move, length)]
     for moves in lives:
         for step in count(1):
@@ -236,7 +238,7 @@ def test_a_crash_at_each_step_of_each_life_leaves_nothing_held_and_pays_once(sta
     stage.audit()
 
 
-def test_crashes_at_any_steps_of_lives_in_any_order_leave_nothing_held(stage: Stage) -> None:
+def test_EVERY_HOLD_ENDS_ONCE_with_many_crashes_in_lives_of_any_order(stage: Stage) -> None:
     chance = dice()
     for number in range(LIVES):
         stage.fuse.light(chance=chance)
@@ -245,7 +247,9 @@ def test_crashes_at_any_steps_of_lives_in_any_order_leave_nothing_held(stage: St
     stage.audit()
 
 
-def test_guards_sweepers_members_and_a_release_at_once_end_a_hold_once(stage: Stage) -> None:
+def test_EVERY_HOLD_ENDS_ONCE_where_guards_sweepers_and_members_end_it_at_once(
+    stage: Stage,
+) -> None:
     chance = dice()
     with ThreadPoolExecutor(len(stage.parties)) as pool:
         for number in range(RACES):
