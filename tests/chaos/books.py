@@ -35,7 +35,10 @@ WEIGHTS = {Fate.RECEIPT: 80, Fate.DEFERRED: 8, Fate.SKIPPED: 8, Fate.PARKED: 4}
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its ids, its fate, its cost as the text that stands in the JSON, its content."""
+    """One call: its ids, its fate, its cost as the text that stands in the JSON, its content.
+
+    `hold` is what LiteLLM's plugin has put into its metadata.
+    """
 
     response_id: str
     call_id: str
@@ -43,12 +46,15 @@ class Call:
     fate: Fate
     cost: str
     content_bytes: int = CONTENT_BYTES
+    account: str = "acct-chaos"
+    hold: str | None = None
 
     def element(self) -> bytes:
         """The callback of this call; the same bytes each time."""
         # The contract needs one, so a call without is parked.
         statuses = {Fate.SKIPPED: "failure", Fate.PARKED: None}
         status = statuses.get(self.fate, "success")
+        held = {"billing_hold": self.hold} if self.hold else {}
         payload = {
             "id": self.response_id,
             "litellm_call_id": self.call_id,
@@ -61,8 +67,8 @@ class Call:
             "completion_tokens": 30,
             "startTime": 1_795_312_949.1,
             "endTime": 1_795_312_950.2,
-            "end_user": "acct-chaos",
-            "metadata": {"spend_logs_metadata": {"run_id": self.run_id}},
+            "end_user": self.account,
+            "metadata": {"spend_logs_metadata": {"run_id": self.run_id, **held}},
             "messages": [{"role": "user", "content": STORY * (self.content_bytes // len(STORY))}],
         }
         return json.dumps(payload).replace('"@cost@"', self.cost).encode()
@@ -73,12 +79,13 @@ class Books:
 
     `accepted` holds every call of a POST that was answered 202; `doubtful` those whose POST broke
     off without an answer or got another one: they may or may not be there. Both are of the present
-    round; `turn_over` begins a new one, whose calls have runs of their own.
+    round; `turn_over` begins a new one, whose calls have runs of their own. `prefix` is in every
+    name that is made here, and nowhere else.
     """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a schedule, no secret
-        self._prefix = f"{seed}-{uuid.uuid4().hex[:8]}"
+        self.prefix = f"{seed}-{uuid.uuid4().hex[:8]}"
         self._made = 0
         self._round = 0
         self._old: list[Call] = []
@@ -96,11 +103,11 @@ class Books:
             digits = self._random.randrange(1, 10**12)
             run = self._random.randrange(RUNS)
         cost = f"0.{digits:012}" if chosen is Fate.RECEIPT else "0.0"
-        name = f"{self._prefix}-{number}"
+        name = f"{self.prefix}-{number}"
         return Call(f"resp-{name}", f"call-{name}", self._runs()[run], chosen, cost, content_bytes)
 
     def _runs(self) -> list[str]:
-        return [f"run-{self._prefix}-{self._round}-{number}" for number in range(RUNS)]
+        return [f"run-{self.prefix}-{self._round}-{number}" for number in range(RUNS)]
 
     @property
     def runs(self) -> list[str]:
@@ -171,14 +178,15 @@ class Sender:
     def post_until_taken(self, calls: list[Call], deadline_seconds: float) -> None:
         """Post the same list until the gateway takes it."""
         until = time.monotonic() + deadline_seconds
-        with self._client() as client:
+        with self.client() as client:
             while not self.post(client, calls):
                 if time.monotonic() > until:
                     raise TimeoutError(f"the gateway took nothing for {deadline_seconds} s")
                 time.sleep(REFUSED_PAUSE_SECONDS)
 
     @staticmethod
-    def _client() -> httpx.Client:
+    def client() -> httpx.Client:
+        """What `post` may be called with; one for each thread."""
         return httpx.Client(timeout=POST_TIMEOUT_SECONDS, trust_env=False)
 
     def start(self) -> None:
@@ -188,7 +196,7 @@ class Sender:
         self._thread.start()
 
     def _run(self) -> None:
-        with self._client() as client:
+        with self.client() as client:
             while not self._stop.wait(PAUSE_SECONDS):
                 if not self.post(client, self.books.post_of(self.books.size())):
                     self._stop.wait(REFUSED_PAUSE_SECONDS)

@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 RECEIPTS: Final = "SELECT count(*) FROM billing.charge_receipts"
 BEHIND_BY: Final = 50
-SESSIONS: Final = "FROM pg_stat_activity WHERE starts_with(application_name, 'billing-consumer')"
+SESSIONS: Final = "FROM pg_stat_activity WHERE starts_with(application_name, 'billing-')"
 END_SESSIONS: Final = f"SELECT pg_terminate_backend(pid) {SESSIONS}"
 FULL: Final = """
 CREATE TABLE IF NOT EXISTS public.on_the_full_disk (row text);
@@ -210,7 +210,10 @@ def kill_the_pooler(fleet: Fleet, chance: random.Random) -> None:
 
 DATABASE_FAULTS: Final[Mapping[str, Fault]] = {
     "standby that was behind promoted": Fault(
-        promote_one_behind, missing=POSTGRESQL, alerts=RETRIED | {"BillingLedgerBehind"}
+        promote_one_behind,
+        missing=POSTGRESQL,
+        alerts=RETRIED | {"BillingLedgerBehind"},
+        forgets=True,
     ),
     "synchronous standby promoted": Fault(
         promote_one_that_was_waited_for, missing=POSTGRESQL, alerts=RETRIED

@@ -24,6 +24,8 @@ class Fault:
         missing: rooms of which a process must have named this in `/readyz`.
         alerts: that must have been pending or firing.
         fails_livez: whether a `/livez` may turn bad.
+        forgets: whether the database loses what it had confirmed. Callbacks write receipts again;
+            nothing brings back holds and credits.
     """
 
     inject: Injection
@@ -31,3 +33,4 @@ class Fault:
     missing: Mapping[str, str] = field(default_factory=dict)
     alerts: frozenset[str] = frozenset()
     fails_livez: bool = False
+    forgets: bool = False

@@ -11,6 +11,7 @@ from tests.chaos.crash import STEPS
 from tests.chaos.database_faults import DATABASE_FAULTS, END_SESSIONS, ask
 from tests.chaos.fault import Fault, Injection
 from tests.chaos.fleet import DELIVERY_TIMEOUT_MS, SESSION_TIMEOUT_MS, Fleet
+from tests.chaos.guard_faults import GUARD_FAULTS
 from tests.chaos.kafka_faults import KAFKA_FAULTS
 from tests.chaos.memory_faults import MEMORY_FAULTS
 from tests.chaos.process import alive
@@ -143,6 +144,7 @@ FAULTS: Mapping[str, Fault] = {
     "consumer frozen past its session": Fault(zombie, alerts=frozenset({"BillingConsumerDown"})),
     "callbacks repeated and reordered": Fault(repeats),
     **DATABASE_FAULTS,
+    **GUARD_FAULTS,
     **CLOCK_FAULTS,
     **UPGRADE_FAULTS,
     **MEMORY_FAULTS,

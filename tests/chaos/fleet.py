@@ -1,4 +1,4 @@
-"""The fleet under test: real brokers, real database, a gateway, several consumers, as processes."""
+"""The fleet under test: real brokers and database; gateway, consumers, spend guard as processes."""
 
 import os
 import secrets
@@ -18,10 +18,12 @@ from tests.brokers.jars import fetch_jars
 from tests.brokers.kafka_cluster import KafkaCluster
 from tests.brokers.kafka_node import Client
 from tests.chaos.books import Sender
+from tests.chaos.guarded import FAILED_HOLD_SECONDS, GUARD_LINK, GUARD_SETTINGS
 from tests.chaos.process import Exit, Process, alive
 from tests.clients import fetching
 from tests.databases.embedded_postgres import EmbeddedPostgres
 from tests.network.gate import Gate
+from tests.network.links import Door, Links
 from tests.processes.process import free_port
 from tests.waiting import NET_SECONDS, eventually
 
@@ -40,7 +42,8 @@ class Fleet:
     """Everything that can be hurt. Topics of their own, a database of their own.
 
     The rooms reach PostgreSQL through `door`, as through the address that a cluster of databases
-    has: it can be shut, and lead to another server or to a pooler.
+    has: it can be shut, and lead to another server or to a pooler. Before it the spend guard has a
+    link of its own, `GUARD_LINK` of `links`.
 
     Args:
         kafka: brokers that run.
@@ -59,6 +62,8 @@ class Fleet:
         self.kafka = kafka
         self.postgres = postgres
         self.door = Gate(postgres.database.port)
+        to_database = Door(GUARD_LINK, "127.0.0.1", free_port(), self.door.port)
+        self.links = Links([to_database], directory / "links-of-the-guard.log")
         self.directory = directory
         self.spool = directory / "spool"
         self.prefix = f"chaos{secrets.token_hex(4)}."
@@ -69,9 +74,7 @@ class Fleet:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BILLING_", "GATEWAY_"))},
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-            "DATABASE_URL": postgres.url.replace(
-                f":{postgres.database.port}/", f":{self.door.port}/"
-            ),
+            "DATABASE_URL": self._url_at(self.door.port),
             "BILLING_TOPIC_PREFIX": self.prefix,
             "BILLING_INGEST_TOKEN": self.token,
             "GATEWAY_PORT": str(self.gateway_port),
@@ -81,18 +84,28 @@ class Fleet:
             "CONSUMER_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
             "CONSUMER_TRANSACTION_TIMEOUT_MS": "3000",
             "CONSUMER_RETRY_MAX_MS": "1000",
+            "BILLING_FAILED_HOLD_SECONDS": str(FAILED_HOLD_SECONDS),
             **(settings or {}),
         }
-        self._ports = [free_port() for _ in range(1 + MEMBERS)]
+        self._ports = [free_port() for _ in range(2 + MEMBERS)]
         self._made: list[Process] = []
         self._sender: Sender | None = None
         self.gateway = self.gateway_with()
         self.members = [self.member_with(number) for number in range(MEMBERS)]
+        guard_port = free_port()
+        self.guard_url = f"http://127.0.0.1:{guard_port}"
+        own = {"SPEND_GUARD_PORT": str(guard_port), "DATABASE_URL": self._url_at(to_database.port)}
+        self.guard = self._process(
+            "spend_guard", 1 + MEMBERS, ("spend_guard", "run"), ROOT, {**GUARD_SETTINGS, **own}
+        )
+
+    def _url_at(self, port: int) -> str:
+        return self.postgres.url.replace(f":{self.postgres.database.port}/", f":{port}/")
 
     @property
     def processes(self) -> list[Process]:
-        """The gateway and the members of the group."""
-        return [self.gateway, *self.members]
+        """The gateway, the members of the group, and the spend guard."""
+        return [self.gateway, *self.members, self.guard]
 
     @property
     def sender(self) -> Sender:
@@ -138,14 +151,12 @@ class Fleet:
         tree: Path,
         settings: Mapping[str, str] | None,
     ) -> Process:
-        name = f"{room}-{place - 1}" if place else room
+        name = f"{room}-{place - 1}" if room == "consumer" else room
         port = self._ports[place]
-        # Each kind of client reaches the brokers through links of its own.
-        own = {
-            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_of(CLIENT_OF[room]),
-            f"{room.upper()}_METRICS_PORT": str(port),
-            **(settings or {}),
-        }
+        own = {f"{room.upper()}_METRICS_PORT": str(port), **(settings or {})}
+        if client := CLIENT_OF.get(room):
+            # Each kind of client reaches the brokers through links of its own.
+            own["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_of(client)
         # What is loaded before an interpreter needs one of its own.
         forks = tree == ROOT and "LD_PRELOAD" not in own
         made = Process(
@@ -208,10 +219,11 @@ class Fleet:
                 capture_output=True,
                 timeout=NET_SECONDS,
             )
-        self.gateway.start()
-        for member in self.members:
-            member.start()
+        self.links.start()
+        for process in self.processes:
+            process.start()
         self.wait_for_gateway()
+        eventually(self.guard.is_ready, "the spend guard to be ready")
         eventually(lambda: all(map(has_partitions, self.members)), "partitions for all members", 60)
 
     def wait_for_gateway(self, deadline_seconds: float = 60) -> None:
@@ -249,6 +261,7 @@ class Fleet:
         """End the rooms, in order."""
         for process in self.processes:
             process.stop()
+        self.links.stop()
         self.door.shut()
 
 

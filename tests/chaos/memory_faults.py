@@ -43,7 +43,7 @@ def backlog_of_giants(fleet: Fleet, chance: random.Random) -> None:
         "the receipts of the giants",
         TAKEN_SECONDS,
     )
-    for process in fleet.processes:
+    for process in (fleet.gateway, *fleet.members):
         peak, limit = process.peak_bytes, limit_bytes(process.room)
         said = f"{process.name} had at most {peak / 2**20:.0f} of {limit / 2**20:.0f} MiB"
         print(said, flush=True)

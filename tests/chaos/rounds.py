@@ -14,6 +14,7 @@ from tests.chaos.books import Books, Call, Fate, Sender
 from tests.chaos.fault import Fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet
+from tests.chaos.guarded import Guarded
 from tests.chaos.process import Exit
 from tests.chaos.watchman import JOBS, Watchman
 from tests.chaos.witness import Witness
@@ -103,11 +104,13 @@ class Rounds:
         self._chance = random.Random(seed)  # noqa: S311 - a schedule, no secret
         self.books = Books(seed)
         self._sender = fleet.sender = Sender(fleet.gateway_url, fleet.token, self.books)
+        self.guarded = Guarded(fleet.guard_url, self._sender, seed)
         self._watchman = watchman
         self._witness = Witness(
             fleet.kafka.bootstrap, fleet.topics.receipts.name, fleet.topics.dead_letters.name
         )
         self._booked = self._found = self._letters = 0
+        self._forgets = False
         self.tallies: dict[str, Tally] = {name: Tally() for name in FAULTS}
 
     def __enter__(self) -> Self:
@@ -118,6 +121,7 @@ class Rounds:
     def __exit__(self, *_: object) -> None:
         """End the load and the watch."""
         self._sender.stop()
+        self.guarded.stop()
         self._witness.stop()
 
     def run(self, name: str) -> Audit:
@@ -129,14 +133,19 @@ class Rounds:
         self.books.turn_over()
         self._letters = len(self._witness.letters)
         self._watchman.begin(fault.alerts | ALARMING)
+        self._forgets = fault.forgets
         self._sender.start()
         try:
+            self.guarded.start()
             time.sleep(self._chance.uniform(0, LOAD_SECONDS))
             fault.inject(self._fleet, self._chance)
             self._fleet.mend()
             tally.recovery.append(self._recovery())
+            eventually(self.guarded.is_served, "a hold behind the fault", PROBE_SECONDS)
         finally:
             self._sender.stop()
+            self.guarded.stop()
+        self.guarded.settle(all_=fault.forgets)
         tally.faults += 1
         tally.accepted += len(self.books.accepted)
         audit = self._wait_and_audit(fault)
@@ -237,6 +246,7 @@ class Rounds:
                 " (SELECT count(*) FROM billing.receipt_conflicts)"
             ).fetchall()
             credits_ = unbalanced(connection)
+            credits_ += self.guarded.wrong(connection, forgets=self._forgets)
         return receipts, deferred, totals, credits_
 
     def _missing_letters(self) -> list[str]:

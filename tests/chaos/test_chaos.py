@@ -40,6 +40,7 @@ A_RUN: Final = (
     "standby that was behind promoted",
     "database's disk full",
     "pooler killed and restarted",
+    "spend guard killed while the database is silent",
     "consumer's clock a day back and ahead",
     "migration under load, members replaced",
 )
@@ -84,7 +85,8 @@ def test_ACCEPTED_IS_DURABLE_and_RECEIPTS_PUBLISHED_EXACTLY_ONCE_under_faults(
     rounds: Rounds, number: int, name: str
 ) -> None:
     audit = rounds.run(name)
-    print(f"{number} {name}: {rounds.tallies[name].recovery[-1]:.1f} s", flush=True)
+    asked = dict(sorted(rounds.guarded.answers.items()))
+    print(f"{number} {name}: {rounds.tallies[name].recovery[-1]:.1f} s, asked {asked}", flush=True)
     run = Run(SEED, rounds.tallies)
     if TALLY:
         Path(TALLY).write_bytes(msgspec.json.encode(run))

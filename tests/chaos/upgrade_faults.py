@@ -55,9 +55,12 @@ def migrate_under_load(fleet: Fleet, chance: random.Random) -> None:
 
 
 def upgrade(fleet: Fleet, chance: random.Random) -> None:
-    """Members of the last release work on its schema; it is migrated under them; they go."""
-    for member in fleet.members:
-        member.stop()
+    """Members of the last release work on its schema; it is migrated under them; they go.
+
+    There is no spend guard on the schema of a release that knows no credits.
+    """
+    for process in (fleet.guard, *fleet.members):
+        process.stop()
     take_back(fleet.postgres.url, SINCE_RELEASE)
     for number in range(len(fleet.members)):
         fleet.members[number] = fleet.member_with(number, Path(LAST_RELEASE))
@@ -66,11 +69,12 @@ def upgrade(fleet: Fleet, chance: random.Random) -> None:
         eventually(member.is_ready, "members of the last release")
     time.sleep(chance.uniform(0.5, 1.5))
     migrate(fleet)
+    fleet.guard.start()
     time.sleep(chance.uniform(0.5, 1.5))
     roll(fleet, chance)
 
 
 UPGRADE_FAULTS: Final[Mapping[str, Fault]] = {
     "migration under load, members replaced": Fault(migrate_under_load),
-    **({"upgrade from the last release": Fault(upgrade)} if LAST_RELEASE else {}),
+    **({"upgrade from the last release": Fault(upgrade, forgets=True)} if LAST_RELEASE else {}),
 }

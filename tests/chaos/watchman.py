@@ -16,7 +16,11 @@ from tests.waiting import NET_SECONDS, eventually
 EVERY_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 2.0
 LOOK_BACK_SECONDS: Final = 3
-JOBS: Final = {"gateway": "billing-gateway", "consumer": "billing-consumer"}
+JOBS: Final = {
+    "gateway": "billing-gateway",
+    "consumer": "billing-consumer",
+    "spend_guard": "billing-spend-guard",
+}
 
 
 def in_seconds(rules: str) -> str:
