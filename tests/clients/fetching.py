@@ -19,17 +19,30 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def get(url: str, *, params: Mapping[str, str] | None = None) -> httpx.Response:
+def get(
+    url: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
     """The answer to a GET, whatever its status.
 
     Args:
         url: http or https.
         params: its query.
+        headers: of the request.
 
     Raises:
         httpx.TransportError: nobody answers.
     """
-    return httpx.get(url, params=params, timeout=NET_SECONDS, trust_env=False, verify=_tls())
+    return httpx.get(
+        url,
+        params=params,
+        headers=headers,
+        timeout=NET_SECONDS,
+        trust_env=False,
+        verify=_tls(),
+    )
 
 
 def probe(url: str) -> httpx.Response:
