@@ -99,7 +99,7 @@ def test_plenty_is_said_of_accounts_that_have_it_or_have_no_limit(guard: InMemor
 
 
 def test_a_prepaid_account_is_asked_about_each_time_however_much_it_has() -> None:
-    """Calls that pass without a hold are unseen until their receipts come, and may be any number."""
+    """What passes without a hold is unseen until its receipts come, and may be any number."""
     with closing(InMemory(rich=10**9)) as guard:
         answer = guard.ask("POST", "/v1/holds", json={**BODY, "account": "rich"}).json()
     assert (answer["kind"], answer["plenty"]) == ("prepaid", False)
