@@ -18,7 +18,7 @@ from ledger.healing import LedgerError
 from ledger.holds import Figures
 from runtime.environment import ConfigurationError
 from spend_guard.app import api
-from spend_guard.books import Books, CreditBooks, HoldBooks
+from spend_guard.books import AwayError, Books, CreditBooks, HoldBooks
 from spend_guard.door import Door, Tokens, account_of, routed
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
@@ -241,6 +241,22 @@ def test_everything_overdue_is_swept_whatever_failed_before() -> None:
 def test_a_sweep_that_can_never_succeed_is_the_end() -> None:
     error = psycopg.errors.UndefinedTable("no table")
     assert swept(Swept(error), Event(), Health(60)) == [error]
+
+
+def test_a_row_that_somebody_keeps_is_no_database_that_is_away() -> None:
+    """A probe that failed then would take every guard away from every account."""
+    health, once, kept = Health(60), Event(), psycopg.errors.LockNotAvailable("kept")
+    once.set()
+    Sweeper(Swept(kept), health, once, [].append, every_seconds=0.01, keep_days=30).run()
+    assert health.ready() == {}
+
+    def refuse(_: HoldBooks) -> None:
+        raise kept
+
+    with closing(Books[HoldBooks](HoldsInMemory, 1, health)) as books:
+        with pytest.raises(AwayError):
+            asyncio.run(books.ask(refuse))
+        assert health.ready() == {}
 
 
 def test_health_names_what_is_missing() -> None:
