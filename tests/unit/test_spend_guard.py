@@ -247,7 +247,9 @@ def test_a_row_that_somebody_keeps_is_no_database_that_is_away() -> None:
     """A probe that failed then would take every guard away from every account."""
     health, once, kept = Health(60), Event(), psycopg.errors.LockNotAvailable("kept")
     once.set()
-    Sweeper(Swept(kept), health, once, [].append, every_seconds=0.01, keep_days=30).run()
+    Sweeper(
+        Swept(kept), health, once, list[LedgerError]().append, every_seconds=0.01, keep_days=30
+    ).run()
     assert health.ready() == {}
 
     def refuse(_: HoldBooks) -> None:
