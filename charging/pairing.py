@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from charging.background import (
     AGAIN,
@@ -58,6 +59,8 @@ class _Create(msgspec.Struct):
     """Whose it is; None where that is not known, which is like no other."""
     resolution: str | None = None
     result_key: str | None = None
+    hold: str | None = None
+    """What the spend guard holds for it: of a read nothing is held."""
 
 
 class Pairing:
@@ -94,8 +97,7 @@ class Pairing:
 
     def _know(self, row: Row) -> None:
         if row.reason == DeferredReason.AWAITING_RESULT:
-            ordered = row.held.receipt if row.held else None
-            self._creates.append(_Create(row.call_key, ordered, row.resolution, row.result_key))
+            self._creates.append(_created(row.call_key, row.held, row.resolution, row.result_key))
             return
         self._first[row.call_key] = row.provenance
         if row.held:
@@ -167,7 +169,8 @@ class Pairing:
         self._close(create, Resolution.RESULT, key)
         self._receipts[key] = provenance
         self._open.pop(key, None)
-        return inherit(charge, create.ordered) if create.ordered else charge
+        paid = inherit(charge, create.ordered) if create.ordered else charge
+        return replace(paid, hold=create.hold or paid.hold)
 
     def _close(self, create: _Create, resolution: Resolution, result_key: str | None) -> None:
         create.resolution = resolution
@@ -177,8 +180,7 @@ class Pairing:
     def _create(self, ordinal: int, deferred: Deferred, provenance: Provenance) -> Decision:
         known = next((each for each in self._creates if each.call_key == deferred.call_key), None)
         if known is None:
-            ordered = deferred.held.receipt if deferred.held else None
-            self._creates.append(_Create(deferred.call_key, ordered))
+            self._creates.append(_created(deferred.call_key, deferred.held))
             held = next((key for key in self._open if not key.endswith(AGAIN)), None)
             if held is None or not self._may_pair(held) or held not in self._held:
                 return deferred
@@ -222,6 +224,17 @@ class Pairing:
             return under(charge, create.result_key)
         create.resolution = create.resolution or Resolution.SETTLED
         return charge
+
+
+def _created(
+    call_key: str,
+    held: Charge | None,
+    resolution: str | None = None,
+    result_key: str | None = None,
+) -> _Create:
+    if held is None:
+        return _Create(call_key, None, resolution, result_key)
+    return _Create(call_key, held.receipt, resolution, result_key, held.hold)
 
 
 def _did(create: _Create, result_key: str) -> bool:

@@ -52,6 +52,11 @@ def answered(error: Error) -> bool:
     return any(words in str(error) for words in _FULL + _STARTING)
 
 
+def kept_waiting(error: Error) -> bool:
+    """Say whether the server is well, and another transaction kept what was to be locked."""
+    return isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected)
+
+
 def advice(error: LedgerError, role: str = "", setting: str = "CONSUMER_DATABASE_ROLE") -> str:
     """Return what is wrong and what to do about it, a sentence for an operator.
 

@@ -12,7 +12,7 @@ import structlog
 
 from ledger.accounts import Account, Entry, Movement, Posted
 from ledger.admission import Answer, Ask, HoldRow
-from ledger.healing import LedgerError, heals
+from ledger.healing import LedgerError, heals, kept_waiting
 from ledger.holds import Unknown
 from runtime.logs import OnceAMinute
 from spend_guard import metrics
@@ -97,7 +97,7 @@ class Books(Generic[B]):
             return what(books)
 
     def _failed(self, error: LedgerError) -> None:
-        self._health.away = True
+        self._health.away = not kept_waiting(error)
         metrics.FAULTS.labels("asking").inc()
         if (times := self._say.now()) is not None:
             _LOG.error(

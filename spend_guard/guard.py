@@ -100,7 +100,8 @@ class Guard:
             expires_at=hold and hold.expires_at,
             available=left,
             kind=answer.kind,
-            plenty=left is None or left >= terms.plenty,
+            # What passes without a hold may overspend, which no prepaid account may.
+            plenty=left is None or (answer.kind == "postpaid" and left >= terms.plenty),
             state=hold and hold.state,
         )
 

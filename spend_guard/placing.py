@@ -36,6 +36,7 @@ class _Waiting:
     ask: Ask
     since: float
     answer: asyncio.Future[Answer]
+    taken: bool = False
 
 
 class Placing:
@@ -74,8 +75,11 @@ class Placing:
     async def _placed(self, ask: Ask, began: float) -> Answer:
         if len(self._waiting) >= self._bounds.waiting:
             raise BusyError
-        one = _Waiting(ask, began, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        one = _Waiting(ask, began, loop.create_future())
         self._waiting.append(one)
+        # The statements in flight may hang, and then nobody looks at what waits.
+        ending = loop.call_later(self._bounds.seconds, _late, one)
         metrics.WAITING.set(len(self._waiting))
         if self._open < self._bounds.lanes:
             self._open += 1
@@ -83,7 +87,10 @@ class Placing:
             # A loop holds its tasks weakly.
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
-        return await one.answer
+        try:
+            return await one.answer
+        finally:
+            ending.cancel()
 
     async def _lane(self) -> None:
         try:
@@ -117,6 +124,7 @@ class Placing:
             if one.since < oldest:
                 _fail(one, BusyError())
             elif not one.answer.done():
+                one.taken = True
                 batch.append(one)
         metrics.WAITING.set(len(self._waiting))
         return batch
@@ -124,6 +132,11 @@ class Placing:
 
 def _place(asks: Sequence[Ask], unknown: Unknown, books: HoldBooks) -> list[Answer]:
     return books.place(asks, unknown)
+
+
+def _late(one: _Waiting) -> None:
+    if not one.taken:
+        _fail(one, BusyError())
 
 
 def _fail(one: _Waiting, error: Exception) -> None:

@@ -64,9 +64,9 @@ class Settings(LedgerAddress, CreditRules, EstimateRules):
         ge=0,
         le=1_000_000,
         max_digits=12,
-        description="An answer says `plenty` where the account has at least so much available, US "
-        "dollars: the plugin may then let calls pass for a moment without asking. Accounts without "
-        "a limit always have plenty.",
+        description="An answer says `plenty` where a post-paid account has at least so much "
+        "available, US dollars: the plugin may then let calls pass for a moment without asking. "
+        "Accounts without a limit always have plenty, prepaid ones never.",
     )
     spend_guard_connections: int = Field(
         default=2,

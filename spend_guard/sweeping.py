@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from ledger.healing import LedgerError, heals
+from ledger.healing import LedgerError, heals, kept_waiting
 from ledger.holds import Figures
 from spend_guard import metrics
 from spend_guard.health import Health
@@ -70,7 +70,7 @@ class Sweeper:
                     if not heals(error):
                         self._failed(error)
                         return
-                    self._health.away = True
+                    self._health.away = not kept_waiting(error)
                     _LOG.error(
                         "sweep_failed", error=type(error).__name__, detail=str(error).strip()[:500]
                     )

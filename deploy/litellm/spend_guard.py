@@ -60,6 +60,10 @@ MOST_ANSWERS: Final = 128
 MOST_PRICE: Final = Decimal(999)
 """USD a token; the guard takes no higher one."""
 PRICE_DIGITS: Final = Decimal("1e-18")
+FALLBACKS: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+"""Where a client names models that its call may fall back to."""
+MOST_MODELS: Final = 50
+"""Of one request; each is looked up."""
 MOST_OF_MESSAGE: Final = 500
 KEPT_ACCOUNTS: Final = 10_000
 KEPT_HOLDS: Final = 10_000
@@ -337,6 +341,28 @@ class Prices(NamedTuple):
         """Whether whoever runs the proxy says that the model costs nothing."""
         said = [price for price in (self.input, self.output) if price is not None]
         return bool(said) and not any(said)
+
+
+def models_of(data: Mapping[str, Any]) -> list[str]:
+    """Return the models that a client names: its own, several between commas, its fallbacks."""
+    own = text_of(data.get("model")) or ""
+    found = [own] if "," not in own else [name.strip() for name in own.split(",")]
+    settings = data.get("router_settings_override")
+    sources = [data, settings] if isinstance(settings, dict) else [data]
+    ahead = [source.get(name) for source in sources for name in FALLBACKS]
+    while ahead:
+        value = ahead.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, list):
+            ahead += value
+        elif isinstance(value, dict):
+            # Either the parameters of a model, or its fallbacks by the name of a model.
+            if isinstance(value.get("model"), str):
+                ahead += [value.get(name) for name in ("model", *FALLBACKS)]
+            else:
+                ahead += value.values()
+    return list(dict.fromkeys(found))
 
 
 class Size(NamedTuple):
@@ -625,10 +651,14 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         self, payer: Payer, run: Run, data: dict[str, Any], call_type: str
     ) -> str | None:
         """Ask for a hold; why the call is refused, else None. Raises `GuardError`."""
-        model = text_of(data.get("model"))
-        if model is None or call_type in NOT_ASKED_FOR:
+        if text_of(data.get("model")) is None or call_type in NOT_ASKED_FOR:
             return None
-        if any(fnmatchcase(model, pattern) for pattern in self._settings.free_models):
+        models = models_of(data)
+        if len(models) > MOST_MODELS:
+            self._count("refused")
+            return f"A call may name {MOST_MODELS} models at most, fallbacks among them."
+        model = max(models, key=self._dearness)
+        if self._is_free(model):
             self._count("free")
             return None
         known = self._accounts.get(_key(payer, run), Known())
@@ -653,6 +683,17 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
                 self._release(answer.hold)
         self._count("refused" if answer.refusal else "held" if answer.hold else "not_held")
         return answer.refusal
+
+    def _is_free(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self._settings.free_models)
+
+    def _dearness(self, model: str) -> tuple[bool, Decimal, Decimal]:
+        """Return by what one model is dearer than another."""
+        if self._is_free(model):
+            return False, Decimal(0), Decimal(0)
+        prices = self._prices_of(model)
+        known = [price for price in (prices.output, prices.input) if price is not None]
+        return not known or any(known), prices.output or Decimal(0), prices.input or Decimal(0)
 
     def _prices_of(self, model: str) -> Prices:
         until, prices = self._prices.get(model, (0.0, Prices(None, None, 0)))

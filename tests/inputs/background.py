@@ -42,9 +42,14 @@ def event(call_type: str, **fields: object) -> bytes:
     return element(**(whole | fields))
 
 
-def create(*, run: object = "run-bg", account: object = "acme", **fields: object) -> bytes:
-    """The order of a response, which has cost nothing yet."""
-    spend = {"run_id": run, "attempt": 1, "sub_agent_id": "writer"} if run else None
+def create(
+    *, run: object = "run-bg", account: object = "acme", hold: str | None = None, **fields: object
+) -> bytes:
+    """The order of a response, which has cost nothing yet; the guard may hold credits for it."""
+    spend: dict[str, object] | None = None
+    if run:
+        spend = {"run_id": run, "attempt": 1, "sub_agent_id": "writer"}
+        spend |= {"billing_hold": hold} if hold else {}
     nothing = {"response_cost": 0.0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     metadata = {"user_api_key_hash": "key", "spend_logs_metadata": spend}
     ordered: dict[str, Any] = {

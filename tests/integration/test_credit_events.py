@@ -285,6 +285,20 @@ def test_only_one_process_publishes_at_a_time(
     assert waiting(migrated_database_url) == []
 
 
+def test_a_time_that_a_wrong_clock_has_given_keeps_nobody_from_publishing(
+    publishers: Publishers, accounts: Credits, migrated_database_url: str
+) -> None:
+    """PostgreSQL's clock has gone back, or the server that took over is behind."""
+    grant(accounts, "acme", 5, "first")
+    with psycopg.connect(migrated_database_url) as admin:
+        admin.execute(
+            "UPDATE billing.credit_event_publisher"
+            " SET holder = 'gone', until = now() + interval '1 day'"
+        )
+    publishers.new().turn()
+    assert waiting(migrated_database_url) == []
+
+
 def test_a_ledger_that_knows_less_than_kafka_publishes_what_is_new(
     publishers: Publishers, consuming: Consuming, accounts: Credits, migrated_database_url: str
 ) -> None:

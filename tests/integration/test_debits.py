@@ -15,6 +15,7 @@ from charging.outcomes import Decided
 from ledger.debits import CreditTerms
 from ledger.receipts import ReceiptWriter
 from tests.databases.writing import ROLE, write
+from tests.inputs.background import create, read
 from tests.inputs.callbacks import costing, decided, element, policy
 from tests.observers.credits import unbalanced
 from tests.waiting import NET_SECONDS
@@ -199,6 +200,24 @@ def test_the_hold_of_a_failed_call_is_kept_a_little_for_its_fallback(
     write(ledger, decided(held_call(hold)))
     assert credits_.state(hold) == ("captured", 360, True)
     assert credits_.accounts() == {"acct-1": (-360, 0)}
+
+
+@pytest.mark.parametrize("read_first", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_hold_of_a_background_response_is_captured_by_the_receipt_of_its_result(
+    *, ledger: ReceiptWriter, credits_: Credits, read_first: bool, batched: bool
+) -> None:
+    hold = credits_.hold(1_000, account="acme")
+    events = [decided(create(hold=hold)), decided(read())]
+    if read_first:
+        events.reverse()
+    if batched:
+        write(ledger, *events)
+    else:
+        for one in events:
+            write(ledger, one)
+    assert credits_.state(hold) == ("captured", 450, False)
+    assert credits_.accounts() == {"acme": (-450, 0)}
 
 
 def test_a_hold_frees_its_own_account_and_the_receipt_charges_its_own(

@@ -96,7 +96,7 @@ def test_dollars_are_exact_and_rounded_up_and_lives_are_bounded(
     guard = start(
         SPEND_GUARD_LONGEST_HOLD_S="700", SPEND_GUARD_PLENTY_USD="0.00001", BILLING_MARKUP="1.5"
     )
-    sql.opened(migrated_database_url, "acct", 10**13)
+    sql.opened(migrated_database_url, "acct", 10**13, "postpaid")
     body = {"account": "acct", "litellm_call_id": "a", "nonce": "n", "expires_in_seconds": 10**6}
     asked = {**body, "amount_usd": "0.00000008"}
     url, headers = f"{guard.url}/v1/holds", bearer(OTHER_TOKEN)

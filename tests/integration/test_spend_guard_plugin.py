@@ -100,6 +100,7 @@ def sections(*callbacks: str) -> dict[str, Any]:
             model("failing-claude", "anthropic/claude-err500", "UPSTREAM_URL"),
             model("falls", "openai/gpt-4o-mini-err500", "UPSTREAM_API_BASE"),
             model("free", "openai/gpt-4o-mini", "UPSTREAM_API_BASE"),
+            model("free-failing", "openai/gpt-4o-mini-err500", "UPSTREAM_API_BASE"),
             model("unpriced", "openai/acme-9000", "UPSTREAM_API_BASE"),
             model("openai/*", "openai/*", "UPSTREAM_API_BASE"),
         ],
@@ -360,6 +361,19 @@ def test_a_call_that_is_passed_on_as_it_is_is_refused_without_credit_and_holds_n
     assert answer.status_code == httpx.codes.PAYMENT_REQUIRED
     assert account in answer.text
     assert len(proxy.provider.asked) == before
+
+
+def test_a_free_model_with_a_fallback_that_costs_is_asked_about(
+    proxy: Installation, account: str
+) -> None:
+    said = {"model": "free-failing", "fallbacks": ["gpt"]}
+
+    assert proxy.call("chat", account, **said).is_success
+
+    callbacks = proxy.callbacks_of(account, 2)
+    assert {hold_in(callback) for callback in callbacks} == {proxy.guard.made[account]}
+    proxy.guard.refused.add(account)
+    assert proxy.call("chat", account, **said).status_code == httpx.codes.PAYMENT_REQUIRED
 
 
 def test_a_free_model_asks_for_nothing(proxy: Installation, account: str) -> None:

@@ -111,6 +111,20 @@ def test_nothing_is_held_for_who_has_waited_for_too_long() -> None:
     assert holds.accounts["acct"].held == 10
 
 
+def test_who_waits_for_too_long_is_told_while_the_statement_still_hangs() -> None:
+    holds = HoldsInMemory(acct=1_000)
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 3)
+        late = await asyncio.gather(*tasks[1:])
+        assert not tasks[0].done()
+        holds.gate.set()
+        return [*late, await tasks[0]]
+
+    assert run(holds, doing, Bounds(1, 100, 100, 0.01)) == ["BusyError", "BusyError", "held"]
+    assert holds.accounts["acct"].held == 10
+
+
 def test_books_that_are_away_are_said_to_be_and_asked_again_by_the_next() -> None:
     holds = HoldsInMemory(acct=1_000)
 

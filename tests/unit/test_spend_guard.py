@@ -25,7 +25,7 @@ from runtime.environment import ConfigurationError
 from schemas.text import identifier
 from spend_guard.amounts import Amounts
 from spend_guard.app import api
-from spend_guard.books import Books, CreditBooks, HoldBooks
+from spend_guard.books import AwayError, Books, CreditBooks, HoldBooks
 from spend_guard.door import Door, Tokens, account_of, routed
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
@@ -150,6 +150,13 @@ def test_plenty_is_said_of_accounts_that_have_it_or_have_no_limit(guard: InMemor
     }
     assert [said[name]["plenty"] for name in ("acct", "new")] == [False, True]
     assert (said["new"]["kind"], said["new"]["available"]) == ("postpaid", None)
+
+
+def test_a_prepaid_account_is_asked_about_each_time_however_much_it_has() -> None:
+    """What passes without a hold is unseen until its receipts come, and may be any number."""
+    with closing(InMemory(rich=10**9)) as guard:
+        answer = guard.ask("POST", "/v1/holds", json={**BODY, "account": "rich"}).json()
+    assert (answer["kind"], answer["plenty"]) == ("prepaid", False)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +398,24 @@ def test_everything_overdue_is_swept_whatever_failed_before() -> None:
 def test_a_sweep_that_can_never_succeed_is_the_end() -> None:
     error = psycopg.errors.UndefinedTable("no table")
     assert swept(Swept(error), Event(), Health(60)) == [error]
+
+
+def test_a_row_that_somebody_keeps_is_no_database_that_is_away() -> None:
+    """A probe that failed then would take every guard away from every account."""
+    health, once, kept = Health(60), Event(), psycopg.errors.LockNotAvailable("kept")
+    once.set()
+    Sweeper(
+        Swept(kept), health, once, list[LedgerError]().append, every_seconds=0.01, keep_days=30
+    ).run()
+    assert health.ready() == {}
+
+    def refuse(_: HoldBooks) -> None:
+        raise kept
+
+    with closing(Books[HoldBooks](HoldsInMemory, 1, health)) as books:
+        with pytest.raises(AwayError):
+            asyncio.run(books.ask(refuse))
+        assert health.ready() == {}
 
 
 def test_health_names_what_is_missing() -> None:

@@ -417,6 +417,38 @@ def test_a_model_that_costs_nothing_is_not_asked_about(proxied: Proxied, model: 
     assert proxy.plugin.counted["free"] == 1
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"model": "free-1", "fallbacks": ["free-2", "mixed"]},
+        {"model": "gratis", "fallbacks": [{"model": "mixed", "messages": []}]},
+        {"model": "gratis", "context_window_fallbacks": [{"gratis": ["mixed"]}]},
+        {"model": "cheap", "fallbacks": [{"model": "gratis", "fallbacks": ["mixed"]}]},
+        {"model": "gratis", "router_settings_override": {"fallbacks": ["mixed"]}},
+        {"model": "free-1,mixed"},
+        {"model": "mixed, cheap", "content_policy_fallbacks": {"odd": 7}},
+    ],
+)
+def test_a_call_is_asked_about_as_the_dearest_model_that_its_client_names(
+    proxied: Proxied, named: dict[str, Any]
+) -> None:
+    """A model that is free could fail on purpose, and its fallback be called without credit."""
+    proxy = proxied(BILLING_FREE_MODELS="free-*")
+
+    proxy.call(max_tokens=10, **named)
+
+    (asked,) = proxy.guard.asked
+    assert asked["model"] == "mixed"
+
+
+def test_a_call_that_names_no_end_of_models_is_refused(proxied: Proxied) -> None:
+    proxy = proxied(BILLING_FREE_MODELS="free-*")
+    names = [f"free-{number}" for number in range(50)]
+
+    assert "50 models at most" in proxy.refused(model="free-1", fallbacks=[*names, "mixed"])
+    assert proxy.guard.asked == []
+
+
 def test_what_a_client_writes_cannot_make_the_question_unreadable(proxied: Proxied) -> None:
     proxy = proxied()
     hold = proxy.guard.holds()
