@@ -74,7 +74,6 @@ class Guarded:
         self._round = 0
         self._end = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._faults: list[Exception] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -84,6 +83,7 @@ class Guarded:
         self._promises = {self.prepaid: Promises(GRANTED), self.postpaid: Promises(None)}
         self._asked: list[Asked] = []
         self._answers: list[int] = []
+        self._faults: list[Exception] = []
 
     @property
     def answers(self) -> Counter[int]:

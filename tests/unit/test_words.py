@@ -18,7 +18,7 @@ GIVEN_UP = {
 ADMISSION = {"admit", "admitted", "admission"}
 """Of a call, for which there are credits."""
 ADMITS = re.compile(
-    r"(charging|ledger|tests/unit|tests/integration|tests/doubles)/(test_)?(holds|admission)\.py"
+    r"(charging|ledger|tests/unit|tests/integration|tests/doubles)/(test_)?(holds|hold_\w+|admission)\.py"
     r"|spend_guard/\w+\.py|tests/unit/test_placing\.py"
 )
 """The files in which one is admitted."""
