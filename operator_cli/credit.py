@@ -1,6 +1,5 @@
 """The commands for credits: grant, refund, write off, correct, limit, entries, audit."""
 
-import getpass
 from typing import Annotated, Final
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from ledger.healing import LedgerError
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show, tell
-from operator_cli.terminal import DATABASE, err, examples, explained, fail, settings
+from operator_cli.terminal import DATABASE, decider, err, examples, explained, fail, settings
 from runtime.rows import Listing, Row
 
 credit = typer.Typer(
@@ -24,6 +23,8 @@ _ENTRY: Final = (
     "id", "account", "reason", "amount", "amount USD", "balance", "balance USD", "reference",
     "receipts", "by", "note", "created_at",
 )  # fmt: skip
+_MOST_ROWS: Final = 2**31 - 1
+_MOST_ID: Final = 2**63 - 1
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
 Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
@@ -181,8 +182,10 @@ def set_limit(
 def entries(
     account: Named,
     *,
-    before: Annotated[int | None, typer.Option(help="Only those with an id below this.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    before: Annotated[
+        int | None, typer.Option(max=_MOST_ID, help="Only those with an id below this.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_ROWS, help="Most rows.")] = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -243,7 +246,7 @@ def _post(
     credits_ = credits_in(amount, signed=reason == "correction")
     if not credits_:
         fail("an amount of 0 moves nothing", 2)
-    who, key = by or getpass.getuser(), reference or str(uuid4())
+    who, key = decider(by), reference or str(uuid4())
     movement = Movement(_name(account), reason, key, credits_, who, note)
     found = settings(DATABASE)
     with explained(found), credits_at(found) as kept:
@@ -251,7 +254,8 @@ def _post(
             posted = kept.post(movement, "open")
         except LedgerError:
             # Whether it was committed may not be known.
-            err.print(f"to ask for it again, and not for a second one: --reference {key}")
+            hint = f"to ask for it again, and not for a second one: --reference {key}"
+            err.print(hint, markup=False)
             raise
     entry = posted.entry
     done = "posted" if posted.created else "posted already"
