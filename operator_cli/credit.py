@@ -9,9 +9,9 @@ from ledger.accounts import Entry, Movement, Posted, Reason
 from ledger.healing import LedgerError
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
-from operator_cli.limits import By, Named, decider, limits, named, set_limit
+from operator_cli.limits import By, Named, limits, named, set_limit
 from operator_cli.tables import Csv, Form, Json, form_of, remark, show, tell
-from operator_cli.terminal import DATABASE, err, examples, explained, fail, settings
+from operator_cli.terminal import DATABASE, decider, err, examples, explained, fail, settings
 from runtime.rows import Listing, Row
 
 credit = typer.Typer(
@@ -33,6 +33,8 @@ _ENTRY: Final = (
     "id", "account", "reason", "amount", "amount USD", "balance", "balance USD", "reference",
     "receipts", "by", "note", "created_at",
 )  # fmt: skip
+_MOST_ROWS: Final = 2**31 - 1
+_MOST_ID: Final = 2**63 - 1
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
 Amount = Annotated[
@@ -131,8 +133,10 @@ def correct(
 def entries(
     account: Named,
     *,
-    before: Annotated[int | None, typer.Option(help="Only those with an id below this.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    before: Annotated[
+        int | None, typer.Option(max=_MOST_ID, help="Only those with an id below this.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_ROWS, help="Most rows.")] = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -201,7 +205,8 @@ def _post(
             posted = kept.post(movement, "open")
         except LedgerError:
             # Whether it was committed may not be known.
-            err.print(f"to ask for it again, and not for a second one: --reference {key}")
+            hint = f"to ask for it again, and not for a second one: --reference {key}"
+            err.print(hint, markup=False)
             raise
     entry = posted.entry
     done = "posted" if posted.created else "posted already"

@@ -1,6 +1,5 @@
 """The commands for deferred calls: list them, settle one, waive one."""
 
-import getpass
 from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
@@ -15,6 +14,7 @@ from operator_cli.tables import Csv, Json, form_of, show, tell
 from operator_cli.terminal import (
     DATABASE,
     KAFKA,
+    decider,
     examples,
     explained,
     fail,
@@ -81,7 +81,7 @@ def settle(
     with explained(found), _deferrals(found) as deferrals:
         open_call = deferrals.find(call)
         record = settlement.original(kafka(found), open_call)
-        said = Settlement(by or getpass.getuser(), note, open_call.call_key)
+        said = Settlement(decider(by), note, open_call.call_key)
         settlement.send(sender(found), record, cost_usd, said)
     sentence = f"sent: the consumer will write the receipt of call {open_call.id}"
     tell(sentence, _done(open_call, "sent", said.by, note, cost_usd), form)
@@ -100,7 +100,7 @@ def waive(
     found = settings(DATABASE)
     with explained(found), _deferrals(found) as deferrals:
         open_call = deferrals.find(call)
-        who = by or getpass.getuser()
+        who = decider(by)
         deferrals.waive(open_call, who, note)
     tell(f"waived call {open_call.id}", _done(open_call, "waived", who, note), form)
 

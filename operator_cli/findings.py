@@ -1,6 +1,5 @@
 """The commands for what the reconciler has found: list it, close what a person has looked at."""
 
-import getpass
 from contextlib import closing
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from ledger.findings import Findings, FindingVerdict
 from operator_cli.settings import Settings
 from operator_cli.tables import Csv, Json, form_of, show, tell
-from operator_cli.terminal import DATABASE, examples, explained, settings
+from operator_cli.terminal import DATABASE, decider, examples, explained, settings
 
 findings = typer.Typer(
     help="Calls of LiteLLM's log that the books have no answer to: list, close.",
@@ -72,7 +71,7 @@ def close(
     found = settings(DATABASE)
     with explained(found), _findings(found) as kept:
         named = kept.find(call, source)
-        who = by or getpass.getuser()
+        who = decider(by)
         kept.close_by_hand(named, who, note)
     row = {
         "source": named.source_system,

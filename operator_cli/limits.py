@@ -1,6 +1,5 @@
 """The commands `credit limit` and `credit limits`: how accounts pay, and who has said so."""
 
-import getpass
 from typing import Annotated, Final
 
 import typer
@@ -10,7 +9,7 @@ from ledger.credits import Credits
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
 from operator_cli.tables import Csv, Json, form_of, remark, show, tell
-from operator_cli.terminal import DATABASE, explained, fail, settings
+from operator_cli.terminal import DATABASE, decider, explained, fail, settings
 from runtime.rows import Listing
 
 Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
@@ -106,11 +105,6 @@ def named(account: str) -> str:
     if not account.strip():
         fail("an account has a name", 2)
     return account
-
-
-def decider(by: str) -> str:
-    """Return who decides: whoever is named, else the user of the shell."""
-    return by or getpass.getuser()
 
 
 def _set(kept: Credits, said: Limit) -> tuple[str, Account]:

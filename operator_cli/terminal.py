@@ -1,5 +1,6 @@
 """What every command shares: where it prints, how it fails, which settings it has."""
 
+import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,14 @@ def settings(*needed: str) -> Settings:
         fail("\n".join(lines), 2)
     configure(found.consumer_log_level)
     return found
+
+
+def decider(by: str) -> str:
+    """Return who decides: `by`, else the user of the shell; ends with 2 where it has no name."""
+    try:
+        return by or getpass.getuser()
+    except (KeyError, OSError):
+        fail("this user has no name on this machine: say who decides this with --by", 2)
 
 
 @contextmanager

@@ -24,6 +24,10 @@ _QUICK_SECONDS: Final = 0.5
 """What fails in less, such as a connection that broke while nobody asked, is tried once more."""
 
 
+_ANSWER_SECONDS: Final = 30.0
+"""No statement of the ledger takes so long, but where its server is frozen."""
+
+
 class AwayError(Exception):
     """The books do not answer; whoever asked may ask again."""
 
@@ -62,10 +66,20 @@ B = TypeVar("B", bound=Connected)
 
 
 class Books(Generic[B]):
-    """Asks the books in `threads` threads, each with what `make` returns to it."""
+    """Asks the books in `threads` threads, each with what `make` returns to it.
 
-    def __init__(self, make: Callable[[], B], threads: int, health: Health) -> None:
+    What has no answer after `seconds` is away. Its thread waits on, and nobody knows what it does.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], B],
+        threads: int,
+        health: Health,
+        seconds: float = _ANSWER_SECONDS,
+    ) -> None:
         self._make = make
+        self._seconds = seconds
         self._health = health
         self._own = threading.local()
         self._opened = list[B]()
@@ -74,10 +88,16 @@ class Books(Generic[B]):
 
     async def ask(self, what: Callable[[B], T]) -> T:
         """Return what `what` returns for the books of a thread. Raises `AwayError`."""
+        asking = asyncio.get_running_loop().run_in_executor(self._pool, self._ask, what)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, what)
+            found = await asyncio.wait_for(asking, self._seconds)
+        except TimeoutError as error:
+            self._health.away = True
+            self._tell("TimeoutError", f"no answer within {self._seconds:g} s")
+            raise AwayError from error
         except LedgerError as error:
-            self._failed(error)
+            self._health.away = not kept_waiting(error)
+            self._tell(type(error).__name__, str(error).strip()[:500])
             raise AwayError from error
         self._health.away = False
         return found
@@ -96,16 +116,10 @@ class Books(Generic[B]):
             metrics.FAULTS.labels("asking").inc()
             return what(books)
 
-    def _failed(self, error: LedgerError) -> None:
-        self._health.away = not kept_waiting(error)
+    def _tell(self, error: str, detail: str) -> None:
         metrics.FAULTS.labels("asking").inc()
         if (times := self._say.now()) is not None:
-            _LOG.error(
-                "books_do_not_answer",
-                error=type(error).__name__,
-                detail=str(error).strip()[:500],
-                times=times,
-            )
+            _LOG.error("books_do_not_answer", error=error, detail=detail, times=times)
 
     def close(self) -> None:
         """Wait for what is asked, and close the connections."""

@@ -18,7 +18,7 @@ import ssl
 import time
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal, DecimalException
 from fnmatch import fnmatchcase
@@ -73,6 +73,8 @@ LINE_SECONDS: Final = 1.0
 """No more than one line of a kind in the log is written in this time."""
 PLUGIN_FAULT: Final = "plugin_"
 """How the reasons begin that are faults of this file."""
+LATE_SECONDS: Final = 5.0
+"""How long a hold is waited for that comes too late for its call."""
 MOST_RELEASES: Final = 100
 """How many releases may be under way; a hold beyond them is left to expire."""
 
@@ -712,6 +714,8 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
             )
         except (asyncio.TimeoutError, httpx.TimeoutException):  # noqa: UP041 - two in Python 3.10
             self._breaker.failed()
+            # It may be made all the same.
+            self._later(self._forsaken(asked))
             raise GuardError("timeout") from None
         except Exception as error:
             self._breaker.failed()
@@ -768,12 +772,29 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         return None
 
     def _release(self, hold: str) -> None:
+        self._later(self._released(hold))
+
+    def _later(self, release: Coroutine[Any, Any, None]) -> None:
         if len(self._releases) >= MOST_RELEASES:
+            release.close()
             self._count("release_left_out")
             return
-        task = asyncio.ensure_future(self._released(hold))
+        task = asyncio.ensure_future(release)
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
+
+    async def _forsaken(self, asked: dict[str, Any]) -> None:
+        """Release the hold of an ask whose answer came too late: the same ask has the same hold."""
+        try:
+            response = await asyncio.wait_for(
+                self._connection().post("/v1/holds", json=asked, timeout=LATE_SECONDS), LATE_SECONDS
+            )
+            hold = _read(asked["account"], response).hold
+        except Exception:  # noqa: BLE001 - the hold expires by itself
+            self._count("release_failed")
+            return
+        if hold is not None:
+            await self._released(hold)
 
     async def _released(self, hold: str) -> None:
         try:

@@ -90,6 +90,14 @@ class AskingProxy:
 
         self.loop.run_until_complete(told())
 
+    def goes_on(self) -> None:
+        """Let the plugin do what it has left for later."""
+
+        async def all_of_it() -> None:
+            await asyncio.gather(*self.plugin._releases)  # noqa: SLF001 - they are under way
+
+        self.loop.run_until_complete(all_of_it())
+
     def refused(self, account: str = "acme", **data: Any) -> str:  # noqa: ANN401 - as above
         """Make a call that is refused; the text of its refusal."""
         with pytest.raises(HTTPException) as refusal:

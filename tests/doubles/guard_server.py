@@ -33,6 +33,10 @@ class GuardServer(JsonServer):
         asked = [one.body for one in self.asked if one.path == HOLDS]
         return [body for body in asked if body["account"] == account]
 
+    def calls_asked(self) -> set[str]:
+        """The calls that were asked about, once or again, by their nonces."""
+        return {one.body["nonce"] for one in self.asked if one.path == HOLDS}
+
     def released(self) -> list[str]:
         """The holds that were released."""
         paths = [one.path.split("/") for one in self.asked]

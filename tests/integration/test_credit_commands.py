@@ -109,6 +109,8 @@ def test_a_movement_whose_end_is_unknown_can_be_asked_for_again(
         admin.execute("ALTER TABLE billing.credit_entries RENAME TO away")
     _, said = run(url, "credit", "grant", "acme", "1", *NOTE, code=1)
     assert "to ask for it again, and not for a second one: --reference " in said
+    odd = ("--reference", "order [/4711]")
+    assert odd[1] in run(url, "credit", "grant", "acme", "1", *NOTE, *odd, code=1)[1]
 
 
 def test_a_limit_opens_an_account_and_changes_how_it_pays(migrated_database_url: str) -> None:
@@ -210,6 +212,46 @@ def test_holds_are_listed_by_account_and_by_state(migrated_database_url: str) ->
     ]
     assert [row["amount"] for row in told(url, "holds")] == [2, 1, 4_000_000]
     run(url, "holds", "--state", "lost", code=2)
+
+
+def test_holds_that_are_not_shown_are_told_of(migrated_database_url: str) -> None:
+    url = migrated_database_url
+    run(url, "credit", "grant", "acme", "1", *NOTE)
+    with psycopg.connect(url) as admin:
+        for amount in (1, 2, 3):
+            hold(admin, "acme", amount)
+    assert "there are more: --limit" in run(url, "holds", "--limit", "2")[0]
+    rows, said = run(url, "holds", "--limit", "2", "--json")
+    assert ([row["amount"] for row in json.loads(rows)], "there are more" in said) == ([3, 2], True)
+    assert "there are more" not in run(url, "holds", "--limit", "3")[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("credit", "entries", "acme", "--limit", str(2**63 - 1)),
+        ("credit", "entries", "acme", "--before", str(2**63)),
+        ("holds", "--limit", str(2**63)),
+    ],
+)
+def test_a_number_that_no_table_has_is_wrong_usage(
+    migrated_database_url: str, arguments: tuple[str, ...]
+) -> None:
+    assert "less than or equal to" in run(migrated_database_url, *arguments, code=2)[1]
+
+
+def test_whoever_has_no_name_on_the_machine_is_asked_for_one(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user has a number only."""
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    asked = ("credit", "grant", "acme", "1", "--note", "order 4711")
+    assert "--by" in run(migrated_database_url, *asked, code=2)[1]
+    run(migrated_database_url, *asked, "--by", "ada")
 
 
 def test_the_audit_names_each_account_that_does_not_balance(migrated_database_url: str) -> None:

@@ -299,6 +299,26 @@ def test_a_time_that_a_wrong_clock_has_given_keeps_nobody_from_publishing(
     assert waiting(migrated_database_url) == []
 
 
+class Watched(CreditEvents):
+    """Events that say how their sessions commit."""
+
+    def commits(self) -> str:
+        """The setting within a transaction."""
+        with self._transaction() as cursor:
+            [value] = cursor.execute("SHOW synchronous_commit").fetchone() or [""]
+            return str(value)
+
+
+@pytest.mark.parametrize(("given", "taken"), [("off", "on"), ("remote_write", "remote_write")])
+def test_a_number_outlives_a_crash_of_the_server_before_its_event_is_published(
+    migrated_database_url: str, given: str, taken: str
+) -> None:
+    """One that was lost would be given anew, and the event published twice."""
+    url = f"{migrated_database_url}?options=-csynchronous_commit%3D{given}"
+    with closing(Watched(url, ROLE)) as events:
+        assert events.commits() == taken
+
+
 def test_a_ledger_that_knows_less_than_kafka_publishes_what_is_new(
     publishers: Publishers, consuming: Consuming, accounts: Credits, migrated_database_url: str
 ) -> None:

@@ -125,6 +125,26 @@ def test_who_waits_for_too_long_is_told_while_the_statement_still_hangs() -> Non
     assert holds.accounts["acct"].held == 10
 
 
+def test_books_that_never_answer_are_away() -> None:
+    """As those of a server that is frozen: it keeps its connections, and says nothing."""
+    holds, health = HoldsInMemory(acct=1_000), Health(600)
+
+    async def doing() -> None:
+        books = Books[HoldBooks](lambda: holds, 1, health, seconds=0.01)
+        placing = Placing(books, "refuse", BOUNDS)
+        for call in range(2):
+            with pytest.raises(AwayError):
+                await placing.place(ask(call))
+        assert health.away
+        holds.gate.set()
+        await asyncio.to_thread(books.close)
+
+    holds.gate.clear()
+    health.away = False
+    asyncio.run(asyncio.wait_for(doing(), NET_SECONDS))
+    assert sum(map(len, holds.batches)) == 1, "what had not begun is not done later"
+
+
 def test_books_that_are_away_are_said_to_be_and_asked_again_by_the_next() -> None:
     holds = HoldsInMemory(acct=1_000)
 

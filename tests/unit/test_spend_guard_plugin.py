@@ -204,6 +204,32 @@ def test_a_fault_of_the_plugin_itself_is_no_fault_of_the_client(proxied: Proxied
     proxied(SPEND_GUARD_FAIL="closed").refused(**broken)
 
 
+def test_a_hold_that_comes_too_late_is_released(proxied: Proxied) -> None:
+    """Else it would keep credits from other calls until it expires, and nobody would spend them."""
+    proxy = proxied()
+    hold = proxy.guard.holds()
+    proxy.guard.fault = httpx.ReadTimeout("late")
+    proxy.call()
+    proxy.guard.fault = None
+
+    proxy.goes_on()
+
+    first, again = proxy.guard.asked
+    assert first == again, "the same ask has the same hold"
+    assert proxy.guard.released == [hold]
+
+
+def test_a_guard_that_stays_silent_is_asked_for_no_late_hold_any_more(proxied: Proxied) -> None:
+    proxy = proxied()
+    proxy.guard.fault = httpx.ReadTimeout("late")
+    proxy.call()
+
+    proxy.goes_on()
+
+    assert len(proxy.guard.asked) == 2
+    assert proxy.plugin.counted["release_failed"] == 1
+
+
 def test_a_guard_that_fails_is_left_alone_and_tried_by_one_call_at_a_time(
     proxied: Proxied,
 ) -> None:
