@@ -43,15 +43,11 @@ _NOTHING: Final = Spend({}, unreadable=False, misspelt=_NONE)
 def spend_of(metadata: Metadata) -> Spend:
     """Read `spend_logs_metadata`, of whatever type it is.
 
-    Where it says nothing, its header is looked at: LiteLLM drops one that is no JSON.
+    Where the client says nothing in it, its header is looked at: LiteLLM drops one that is no JSON.
     """
     said = metadata.spend_logs_metadata
     if said is None:
-        headers = metadata.requester_custom_headers
-        sent = headers.spend_logs_metadata if headers else None
-        if sent is None or object_of(sent) is not None:
-            return _NOTHING
-        return Spend({}, unreadable=is_there(sent), misspelt=_NONE)
+        return Spend({}, unreadable=True, misspelt=_NONE) if _was_dropped(metadata) else _NOTHING
     found = object_of(said)
     if found is None:
         return Spend({}, unreadable=is_there(said), misspelt=_NONE)
@@ -70,7 +66,17 @@ def spend_of(metadata: Metadata) -> Spend:
             hold, refused = hold_of(value), value == REFUSED
         else:
             others.append(name)
+    if found.keys() == {HOLD}:
+        # The plugin wrote it, where the proxy had nothing of the client.
+        unreadable = _was_dropped(metadata)
     return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold, refused)
+
+
+def _was_dropped(metadata: Metadata) -> bool:
+    """Whether the client sent a header that is no JSON object."""
+    headers = metadata.requester_custom_headers
+    sent = headers.spend_logs_metadata if headers else None
+    return sent is not None and object_of(sent) is None and is_there(sent)
 
 
 def hold_of(value: object) -> str | None:

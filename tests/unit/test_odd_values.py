@@ -86,6 +86,7 @@ def test_11_metadata_of_the_client_is_an_object_or_the_text_of_one(
 
 
 MISSPELT = ["attribution_misspelt"]
+HOLD = "7f3f2b64-39f6-4dd5-9d8e-1d20a8d9f0b1"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,12 @@ def test_a_misspelt_name_that_is_missing_leaves_a_mark_and_is_not_read(
         # LiteLLM has read it and put something else in its place, such as a tool's own.
         (None, '{"run_id": "run-1"}', []),
         ({}, "{'run_id': 'run-1'}", []),
+        # The spend guard's plugin has written where nothing was.
+        ({"billing_hold": HOLD}, "{'run_id': 'run-1'}", ["attribution_unreadable"]),
+        (json.dumps({"billing_hold": HOLD}), "run-1", ["attribution_unreadable"]),
+        ({"billing_hold": HOLD}, '{"run_id": "run-1"}', []),
+        ({"billing_hold": HOLD}, None, []),
+        ({"billing_hold": HOLD, "team": "red"}, "{'run_id': 'run-1'}", []),
     ],
 )
 def test_a_header_that_litellm_drops_without_a_word_leaves_a_mark(
