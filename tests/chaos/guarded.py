@@ -40,7 +40,7 @@ ASK_SECONDS: Final = 1.0
 LONG_SECONDS: Final = 3_600
 """Longer than any round: such a hold ends because of its call and of nothing else."""
 SHORT_SHARE: Final = 0.3
-GRANTED: Final = 2_000_000
+GRANTED: Final = 500_000
 CREDITS_PER_USD: Final = 10_000_000
 SPARE: Final = 100_000
 """At most so much more is held for a call than it costs."""
