@@ -152,8 +152,8 @@ def _guarded(
     with console.status("waiting for LiteLLM's callbacks to become receipts"):
         _wait_for((*sent, *made), reach)
         made = (*made, *calls.make(refused, *proxy))
+        credit = account.credit()  # no callback of a refused call changes it
         found = _wait_for((*sent, *made), reach)
-    credit = account.credit()
     report.show_credit(console, made, credit)
     asked = prepaid.asked(reach["UPSTREAM_URL"], calls.DEAR_AT_PROVIDER)
     return made, judge_credit(made, found, credit, account.granted_usd, asked)
