@@ -363,7 +363,10 @@ class Size(NamedTuple):
     tokens: int
 
 
-_PROMPT: Final = ("messages", "prompt", "input", "system", "instructions", "tools", "functions")
+_PROMPT: Final = (
+    *("messages", "prompt", "input", "system", "instructions", "tools", "functions"),
+    *("contents", "systemInstruction", "query", "documents", "response_format", "text"),
+)
 _MEDIA: Final = ("url", "image_url", "file_data", "data")
 """Where requests have pictures, sounds and files as texts; no provider reads words there."""
 

@@ -431,7 +431,9 @@ def test_a_guard_that_hangs_or_is_away_holds_nobody_up(
         began = time.monotonic()
         for _ in range(3):
             assert proxy.call("chat", account).status_code == status
-        assert len(proxy.guard.calls_asked()) <= asked + 1, "it is asked although it does not answer"
+        assert len(proxy.guard.calls_asked()) <= asked + 1, (
+            "it is asked although it does not answer"
+        )
         proxy.guard.hangs = False
         proxy.guard.goes_on.set()
 
