@@ -377,6 +377,15 @@ def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None
     assert 2_000 <= proxy.guard.asked[0]["prompt_tokens"] < 2_020
 
 
+def test_a_document_of_plain_text_counts_by_its_length(proxied: Proxied) -> None:
+    proxy = proxied()
+    source = {"type": "text", "media_type": "text/plain", "data": "word " * 60_000}
+
+    proxy.call(messages=[{"role": "user", "content": [{"type": "document", "source": source}]}])
+
+    assert proxy.guard.asked[0]["prompt_tokens"] >= 100_000
+
+
 def test_tokens_that_are_sent_by_their_numbers_count(proxied: Proxied) -> None:
     proxy = proxied()
 
