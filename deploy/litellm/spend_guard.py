@@ -368,8 +368,8 @@ _PROMPT: Final = (
     *("contents", "systemInstruction", "query", "documents", "response_format", "text"),
 )
 _MEDIA: Final = ("url", "image_url", "file_data", "data")
-"""Where requests have pictures, sounds and files. Words are there in parts of the type `text` alone,
-such as Anthropic's documents of plain text."""
+"""Where requests have pictures, sounds and files. Words are there in parts of the type `text`
+alone, such as Anthropic's documents of plain text."""
 
 
 def size_of(data: Mapping[str, Any]) -> Size:
