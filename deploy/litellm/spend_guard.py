@@ -375,9 +375,13 @@ class Size(NamedTuple):
     tokens: int
 
 
-_PROMPT: Final = ("messages", "prompt", "input", "system", "instructions", "tools", "functions")
+_PROMPT: Final = (
+    *("messages", "prompt", "input", "system", "instructions", "tools", "functions"),
+    *("contents", "systemInstruction", "query", "documents", "response_format", "text"),
+)
 _MEDIA: Final = ("url", "image_url", "file_data", "data")
-"""Where requests have pictures, sounds and files as texts; no provider reads words there."""
+"""Where requests have pictures, sounds and files. Words are there in parts of the type `text`
+alone, such as Anthropic's documents of plain text."""
 
 
 def size_of(data: Mapping[str, Any]) -> Size:
@@ -390,7 +394,8 @@ def size_of(data: Mapping[str, Any]) -> Size:
             length += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
             texts.append(value)
         elif isinstance(value, dict):
-            media = [name for name in _MEDIA if _is_long(value.get(name))]
+            has_words = value.get("type") == "text"
+            media = [name for name in _MEDIA if not has_words and _is_long(value.get(name))]
             tokens += MEDIA_TOKENS * len(media)
             ahead += value.keys()
             ahead += [part for name, part in value.items() if name not in media]

@@ -164,6 +164,15 @@ def test_receipts_do_not_wait_for_a_topic_that_is_not_there(
     assert told(events) == [("acct-1", "topped_up", 100), ("acct-1", "exhausted", -200)]
 
 
+def test_movements_by_hand_are_told_where_receipts_are_not_debited(
+    consuming: Consuming, accounts: Credits, migrated_database_url: str
+) -> None:
+    grant(accounts, "acct-1", 100, "first")
+    consuming.member(BILLING_CREDITS="false")
+    eventually(lambda: not waiting(migrated_database_url), "the event to be published")
+    assert told(consuming.topics.since(TOPIC, {})) == [("acct-1", "topped_up", 100)]
+
+
 class CrashError(Exception):
     """The process ends here."""
 

@@ -415,6 +415,23 @@ def test_a_long_prompt_is_estimated_by_its_length(proxied: Proxied) -> None:
     assert [asked["estimate"]["prompt_tokens"] for asked in proxy.guard.asked] == [100_000, 40_000]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"contents": [{"parts": [{"text": "word " * 30}]}]},
+        {"systemInstruction": {"parts": [{"text": "word " * 30}]}},
+        {"query": "word", "documents": ["word " * 29]},
+        {"response_format": {"json_schema": {"description": "word " * 30}}},
+    ],
+)
+def test_whatever_a_model_reads_counts(proxied: Proxied, sent: dict[str, Any]) -> None:
+    proxy = proxied()
+
+    proxy.call(**sent)
+
+    assert proxy.guard.asked[0]["prompt_tokens"] >= 30
+
+
 def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None:
     proxy = proxied()
     url = f"data:image/png;base64,{'A' * 100_000}"
@@ -423,6 +440,15 @@ def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None
     proxy.call(messages=[{"role": "user", "content": content}])
 
     assert 2_000 <= proxy.guard.asked[0]["estimate"]["prompt_tokens"] < 2_020
+
+
+def test_a_document_of_plain_text_counts_by_its_length(proxied: Proxied) -> None:
+    proxy = proxied()
+    source = {"type": "text", "media_type": "text/plain", "data": "word " * 60_000}
+
+    proxy.call(messages=[{"role": "user", "content": [{"type": "document", "source": source}]}])
+
+    assert proxy.guard.asked[0]["prompt_tokens"] >= 100_000
 
 
 def test_tokens_that_are_sent_by_their_numbers_count(proxied: Proxied) -> None:
