@@ -188,17 +188,15 @@ def _run(
     # goes with the batch: looking through it for cycles every 700 objects finds none.
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
-    telling = _told(settings, topics) if settings.billing_credits else None
+    telling = _told(settings, topics)
     backlog.start()
-    if telling is not None:
-        telling.start()
+    telling.start()
     try:
         loop.run([topics.callbacks.name, topics.usage_units.name])
     finally:
         leave(consumer)
         backlog.close()
-        if telling is not None:
-            telling.close()
+        telling.close()
 
 
 def _answers(settings: Settings) -> bool:
