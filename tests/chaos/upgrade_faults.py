@@ -72,6 +72,8 @@ def upgrade(fleet: Fleet, chance: random.Random) -> None:
     fleet.guard.start()
     time.sleep(chance.uniform(0.5, 1.5))
     roll(fleet, chance)
+    # What only members of the last release used is dropped when they are gone.
+    migrate(fleet)
 
 
 UPGRADE_FAULTS: Final[Mapping[str, Fault]] = {
