@@ -12,6 +12,10 @@ ANYTHING: Final = 1
 """Whoever has less than this has nothing left: the least amount of credits."""
 
 
+ENDLESS: Final = 2**63
+"""What is left of an account without a limit: more than any account can have."""
+
+
 class Balance(msgspec.Struct, frozen=True, gc=False):
     """An account behind a movement, whole credits; a `limit` of None is without end."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, LiteralString
 from msgspec import json
 from psycopg import Connection, Cursor, Error, errors, sql
 
-from charging.balances import Balance, fallen, moved
+from charging.balances import ENDLESS, Balance, fallen, moved
 from ledger.accounts import (
     MOST,
     Account,
@@ -140,12 +140,12 @@ class Credits:
             if row is None:
                 raise UnknownAccountError(_unknown(said.billing_account_id))
             before = Balance(*row)
+            left = ENDLESS if before.limit is None else before.balance + before.limit
             [changed] = cursor.execute(query("limit_credit_account"), asked).fetchall()
             cursor.execute(query("note_credit_limit"), asked)
-            if before.limit is not None:
-                left = before.balance + before.limit
-                tell(cursor, fallen(left, _balance(Account(*changed)), self._thresholds))
-            return Account(*changed)
+            account = Account(*changed)
+            tell(cursor, fallen(left, _balance(account), self._thresholds))
+            return account
 
     def limits(self, name: str | None, before: int | None, limit: int) -> list[SaidLimit]:
         """Return who has set limits, the newest first: of an account, where it is named.

@@ -112,7 +112,11 @@ def debit(
     `NumericValueOutOfRange` where an account's balance would be no number of 64 bits.
     """
     freed: list[tuple[str, int]] = []
-    if taken := captured(charges):
+    taken = captured(charges)
+    if taken and failing:
+        holds = [*(one.hold for one in taken), *failing]
+        cursor.execute(query("lock_ending_holds"), {"holds": _listed(holds)})
+    if taken:
         freed = cursor.execute(query("capture_holds"), {"captured": _listed(taken)}).fetchall()
     if failing:
         seconds = terms.failed_hold_seconds

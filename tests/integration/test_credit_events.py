@@ -139,7 +139,8 @@ def test_a_lower_limit_and_a_correction_are_told_as_what_they_leave(
     accounts.set_limit(Limit("acme", "postpaid", None, "ann"))
     accounts.set_limit(Limit("acme", "prepaid", None, "ann"))
     types = [kind for _, kind, _ in waiting(migrated_database_url)]
-    assert types == ["threshold_crossed", "threshold_crossed", "exhausted"]
+    crossed = "threshold_crossed"
+    assert types == [crossed, crossed, "exhausted", crossed, crossed, "exhausted"]
 
 
 def test_receipts_do_not_wait_for_a_topic_that_is_not_there(

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -200,6 +201,42 @@ def test_the_hold_of_a_failed_call_is_kept_a_little_for_its_fallback(
     write(ledger, decided(held_call(hold)))
     assert credits_.state(hold) == ("captured", 360, True)
     assert credits_.accounts() == {"acct-1": (-360, 0)}
+
+
+def test_members_that_capture_what_the_other_shortens_do_not_wait_for_each_other(
+    ledger: ReceiptWriter, credits_: Credits, migrated_database_url: str
+) -> None:
+    """A request whose fallback is told to one member, and whose failure comes again to another."""
+
+    def told(member: ReceiptWriter, together: Barrier, batch: list[Decided]) -> None:
+        together.wait(NET_SECONDS)
+        write(member, *batch)
+
+    with (
+        closing(ReceiptWriter(migrated_database_url, ROLE)) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        for turn in range(40):
+            holds = sorted(credits_.hold(10, call=f"{turn}/{at}") for at in range(40))
+            low, high = holds[:20], holds[20:]
+            batches = [
+                [
+                    *(decided(held_call(one, id=f"{one}-{turn}")) for one in captured),
+                    *(
+                        decided(held_call(one, id=f"{one}-f", status="failure", response_cost=0))
+                        for one in failed
+                    ),
+                ]
+                for captured, failed in ((high, low), (low, high))
+            ]
+            together = Barrier(2)
+            for one in [
+                pool.submit(told, member, together, batch)
+                for member, batch in zip((ledger, other), batches, strict=True)
+            ]:
+                one.result(NET_SECONDS)
+    assert credits_.faults() == []
+    assert credits_.accounts() == {"acct-1": (-360 * 40 * 40, 0)}
 
 
 @pytest.mark.parametrize("read_first", [False, True])
