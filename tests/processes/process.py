@@ -1,12 +1,14 @@
 """Servers that the tests start: in the foreground, output in a file, gone when the tests are."""
 
 import os
-import secrets
+import random
 import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -21,31 +23,45 @@ class ServerError(RuntimeError):
     """A server could not be started or stopped; the text says which and why."""
 
 
-PORTS = range(15_000, 20_000)
+PORTS = range(10_000, 20_000)
 """Below those that stacks take, and those that the kernel gives to outgoing connections."""
-WORKERS = 50
+WORKERS = 20
 """More than a run has: each gives ports of its own, as another one asks at the same moment."""
-_taken = set[int]()
+
+
+class Ports:
+    """Gives ports of its own, each when all others have been given since."""
+
+    def __init__(self, own: Sequence[int]) -> None:
+        self._own = deque(random.SystemRandom().sample(own, len(own)))
+
+    def free(self) -> int:
+        """A TCP port on 127.0.0.1 that nobody used a moment ago. Raises `ServerError`."""
+        for _ in range(len(self._own)):
+            self._own.rotate()
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", self._own[0]))
+                except OSError:
+                    continue
+            return self._own[0]
+        raise ServerError(f"each of the {len(self._own)} ports of this worker is taken")
+
+
+@cache
+def _ports_of(worker: int) -> Ports:
+    return Ports(PORTS[worker % WORKERS :: WORKERS])
 
 
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody used a moment ago, and another one at each call.
 
-    No promise that it stays free; another run of the tests may take it meanwhile.
+    No promise that it stays free; another run of the tests may take it meanwhile. The same one
+    comes again when all have been given. Raises `ServerError`.
     """
     # The main process is worker 0, `gw0` worker 1.
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
-    while True:
-        port = secrets.choice(PORTS[worker % WORKERS :: WORKERS])
-        if port in _taken:
-            continue
-        _taken.add(port)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw-1")
+    return _ports_of(int(name.removeprefix("gw")) + 1).free()
 
 
 def whole_lines(log: Path) -> list[str]:
