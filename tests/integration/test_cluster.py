@@ -20,6 +20,7 @@ NAMES = (
     "billing.callbacks.v1.dlq",
     "billing.receipts.v1",
     "billing.usage-units.v1",
+    "billing.credits.v1",
 )
 
 

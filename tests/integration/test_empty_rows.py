@@ -24,6 +24,7 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("accounts",): [(), ("--account", "nobody"), ("--all",)],
     ("holds",): [(), ("--account", "nobody", "--state", "held")],
     ("credit", "entries"): [("nobody",)],
+    ("credit", "limits"): [()],
     ("credit", "audit"): [()],
     ("estimate", "rates"): [(), ("--days", "30")],
     ("estimate", "backtest"): [PERIOD, (*PERIOD, "--balance", "5")],

@@ -429,7 +429,7 @@ def test_whatever_a_model_reads_counts(proxied: Proxied, sent: dict[str, Any]) -
 
     proxy.call(**sent)
 
-    assert proxy.guard.asked[0]["prompt_tokens"] >= 30
+    assert proxy.guard.asked[0]["estimate"]["prompt_tokens"] >= 30
 
 
 def test_a_picture_counts_as_one_and_not_by_its_length(proxied: Proxied) -> None:
@@ -448,7 +448,7 @@ def test_a_document_of_plain_text_counts_by_its_length(proxied: Proxied) -> None
 
     proxy.call(messages=[{"role": "user", "content": [{"type": "document", "source": source}]}])
 
-    assert proxy.guard.asked[0]["prompt_tokens"] >= 100_000
+    assert proxy.guard.asked[0]["estimate"]["prompt_tokens"] >= 100_000
 
 
 def test_tokens_that_are_sent_by_their_numbers_count(proxied: Proxied) -> None:
