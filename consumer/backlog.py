@@ -21,6 +21,7 @@ from charging.origin import EARLIEST_MS
 from consumer import metrics
 from consumer.group import Group
 from consumer.start import Place
+from runtime.logs import OnceAMinute
 from runtime.metrics import KAFKA_ERRORS
 
 log = structlog.get_logger("consumer")
@@ -28,7 +29,6 @@ log = structlog.get_logger("consumer")
 _EVERY_SECONDS: Final = 5.0
 _TIMEOUT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 3.0
-_SAID_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Backlog:
         self._clock = clock
         self._oldest: dict[Place, Oldest] = {}
         self._shown: set[Place] = set()
-        self._said_at = -_SAID_EVERY_SECONDS
+        self._say = OnceAMinute()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backlog", daemon=True)
 
@@ -104,9 +104,9 @@ class Backlog:
                 self.look()
             except (KafkaException, TimeoutError) as error:
                 KAFKA_ERRORS.labels("backlog").inc()
-                if time.monotonic() - self._said_at > _SAID_EVERY_SECONDS:
-                    self._said_at = time.monotonic()
-                    log.warning("the group cannot be looked at", detail=str(error)[:300])
+                if (times := self._say.now()) is not None:
+                    detail = str(error)[:300]
+                    log.warning("the group cannot be looked at", detail=detail, times=times)
             self._end.wait(_EVERY_SECONDS)
         self._reader.close()
         self._group.close()

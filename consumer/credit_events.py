@@ -7,7 +7,6 @@ broker ends the transaction of whoever published before, and then says what is c
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -20,6 +19,7 @@ from consumer.deadline import within
 from ledger.credit_events import Held, Numbered
 from ledger.healing import LedgerError
 from runtime.kafka import committed
+from runtime.logs import OnceAMinute
 from schemas.credits import to_kafka
 
 log = structlog.get_logger("consumer")
@@ -27,7 +27,6 @@ log = structlog.get_logger("consumer")
 _PAUSE_SECONDS: Final = 1.0
 _LEASE_SECONDS: Final = 30.0
 _BATCH: Final = 500
-_SAID_EVERY_SECONDS: Final = 60.0
 _KAFKA_SECONDS: Final = 10.0
 _DEADLINE_SECONDS: Final = 25.0
 
@@ -118,7 +117,7 @@ class CreditEventPublisher:
         self._make = topic
         self._holder = holder
         self._topic: EventTopic | None = None
-        self._said_at = -_SAID_EVERY_SECONDS
+        self._say = OnceAMinute()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="credit-events", daemon=True)
 
@@ -186,6 +185,6 @@ class CreditEventPublisher:
 
     def _failed(self, error: Exception) -> None:
         metrics.CREDIT_EVENT_FAULTS.inc()
-        if time.monotonic() - self._said_at > _SAID_EVERY_SECONDS:
-            self._said_at = time.monotonic()
-            log.warning("credit events are not published", detail=str(error).strip()[:300])
+        if (times := self._say.now()) is not None:
+            detail = str(error).strip()[:300]
+            log.warning("credit events are not published", detail=detail, times=times)

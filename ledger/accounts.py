@@ -5,10 +5,11 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from charging.holds import Kind
+
 MOST: Final = 4 * 10**18
 """Largest amount, limit and balance: a balance and a limit together still fit a bigint."""
 
-Kind: TypeAlias = Literal["prepaid", "postpaid"]
 Reason: TypeAlias = Literal["grant", "refund", "write_off", "correction"]
 """Of a movement that a person makes; other reasons are of receipts and payments."""
 

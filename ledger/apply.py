@@ -18,7 +18,7 @@ from charging.outcomes import Charge, Decided, Outcome
 from charging.pairing import Closing, Row
 from ledger.debits import CreditTerms, debit, failed, new_batch
 from ledger.links import Link, Paired, calls_of, pair, told, with_settled
-from ledger.payers import Run, accounts_of
+from ledger.payers import accounts_of
 from ledger.plan import (
     Call,
     Existing,
@@ -31,7 +31,7 @@ from ledger.plan import (
     plan,
     resolved,
 )
-from ledger.queries import query
+from ledger.queries import listed, query
 from ledger.rows import (
     DEFERRED_TYPES,
     RECEIPT_TYPES,
@@ -39,6 +39,7 @@ from ledger.rows import (
     receipt_row,
     usage_row,
 )
+from ledger.runs import accounts_of_runs
 from schemas.receipt import Receipt, receipt_id
 
 _SEPARATOR: Final = "\x1f"
@@ -59,7 +60,7 @@ def apply(
     compared = compare(drafted, _existing(cursor, ids) if ids else {})
     requests, runs = compared.requests, compared.runs
     units = drafted.units.values()
-    accounts = accounts_of(units, _accounts(cursor, runs)) if runs else {}
+    accounts = accounts_of(units, accounts_of_runs(cursor, runs)) if runs else {}
     planned = plan(compared, _successes(cursor, requests) if requests else (), accounts)
     return outcomes(planned, _write(cursor, planned, terms))
 
@@ -124,7 +125,7 @@ def _linked(cursor: Cursor[Any], links: Collection[Link]) -> dict[Link, list[Row
 
 def _existing(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[Call, Existing]:
     """Return the receipts of these ids, by their calls."""
-    found = cursor.execute(query("find_receipts"), {"ids": _listed(ids)})
+    found = cursor.execute(query("find_receipts"), {"ids": listed(ids)})
     return {
         (source, key): Existing((topic, partition, offset), *said)
         for source, key, topic, partition, offset, *said in found
@@ -132,30 +133,17 @@ def _existing(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[Call, Existing]:
 
 
 def _successes(cursor: Cursor[Any], requests: Sequence[str]) -> list[Success]:
-    asked = cursor.execute(query("find_successes"), {"calls": _listed(requests)})
+    asked = cursor.execute(query("find_successes"), {"calls": listed(requests)})
     return [Success(*row) for row in asked]
-
-
-def _accounts(cursor: Cursor[Any], runs: Sequence[Run]) -> dict[Run, str]:
-    """Return the accounts that executors have named for these runs."""
-    asked = [{"run_id": run_id, "attempt": attempt} for run_id, attempt in runs]
-    given = {"runs": msgspec.json.encode(asked).decode()}
-    found = cursor.execute(query("find_accounts_of_runs"), given)
-    return {(run_id, attempt): account for run_id, attempt, account in found}
 
 
 def _open_deferrals(cursor: Cursor[Any], calls: Collection[Call]) -> set[Call]:
     """Return calls whose deferral is open; those of `calls` are all among them."""
     asked = {
         "sources": list({source for source, _ in calls}),
-        "keys": _listed([key for _, key in calls]),
+        "keys": listed([key for _, key in calls]),
     }
     return set(cursor.execute(query("find_open_deferrals"), asked))
-
-
-def _listed(values: Sequence[str] | Sequence[UUID]) -> str:
-    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
-    return msgspec.json.encode(values).decode()
 
 
 def _replayed(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[UUID, Receipt]:

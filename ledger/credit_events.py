@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-from psycopg import Connection, Cursor, Error
+from psycopg import Cursor
 
 from charging.balances import NewEvent
-from ledger.address import connect
-from ledger.healing import heals
-from ledger.queries import query
+from ledger.queries import listed, query
+from ledger.session import Session
 from schemas.credits import CreditEvent, CreditEventType
 
 _APPLICATION: Final = "billing-credit-events"
@@ -34,20 +33,19 @@ class Numbered(msgspec.Struct, frozen=True, gc=False):
 def tell(cursor: Cursor[Any], events: Sequence[NewEvent]) -> None:
     """Have other teams told, once the transaction commits. The account's row is locked."""
     if events:
-        asked = {"events": msgspec.json.encode(events).decode()}
+        asked = {"events": listed(events)}
         cursor.execute(query("insert_credit_events"), asked)
 
 
-class CreditEvents:
+class CreditEvents(Session):
     """The events that wait. Not safe for threads.
 
     Everything raises `LedgerError`; after one that heals the next use connects anew.
     """
 
     def __init__(self, database_url: str, role: str) -> None:
-        self._url = database_url
+        super().__init__(database_url, _APPLICATION)
         self._role = role
-        self._connection: Connection[tuple[Any, ...]] | None = None
 
     def waiting(self) -> tuple[int, float]:
         """Return how many events wait, and the age of the oldest, seconds."""
@@ -82,23 +80,9 @@ class CreditEvents:
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
-        if self._connection is None:
-            self._connection = connect(self._url, _APPLICATION, autocommit=True)
-        connection = self._connection
-        try:
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
-                yield cursor
-        except Error as error:
-            if heals(error):
-                self.close()
-            raise
-
-    def close(self) -> None:
-        """Drop the connection; the next use makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._opened() as cursor:
+            cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
+            yield cursor
 
 
 def _taken(cursor: Cursor[Any], holder: str, seconds: float) -> Held:

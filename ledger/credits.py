@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, LiteralString
 
-from msgspec import json
-from psycopg import Connection, Cursor, Error, errors, sql
+from psycopg import Cursor, errors, sql
 
 from charging.balances import ENDLESS, Balance, fallen, moved
 from ledger.accounts import (
@@ -23,16 +22,15 @@ from ledger.accounts import (
     SaidLimit,
     UnknownAccountError,
 )
-from ledger.address import connect
 from ledger.credit_audit import Imbalance, Undebited, imbalances, undebited
 from ledger.credit_events import tell
-from ledger.healing import heals
 from ledger.hold_listing import HoldRow, Place, listed_holds
-from ledger.queries import query
+from ledger.queries import listed, query
+from ledger.session import Session
 from schemas.text import identifier, storable
 
 
-class Credits:
+class Credits(Session):
     """The accounts of credits and what people do to them. Not safe for threads.
 
     An empty `role` is the user of the URL. `thresholds` are credits: other teams are told when less
@@ -43,11 +41,9 @@ class Credits:
     def __init__(
         self, database_url: str, role: str, application: str, thresholds: Sequence[int] = ()
     ) -> None:
-        self._url = database_url
+        super().__init__(database_url, application)
         self._role = role
-        self._application = application
         self._thresholds = thresholds
-        self._connection: Connection[tuple[Any, ...]] | None = None
 
     def account(self, name: str) -> Account | None:
         """Return an account; None where nobody has opened it."""
@@ -134,7 +130,7 @@ class Credits:
         Raises `UnknownAccountError`.
         """
         asked = _limited(said)
-        names = {"accounts": json.encode([asked["account"]]).decode()}
+        names = {"accounts": listed([asked["account"]])}
         with self._transaction() as cursor:
             row = cursor.execute(query("lock_accounts"), names).fetchone()
             if row is None:
@@ -167,12 +163,6 @@ class Credits:
         with self._transaction("begin_credit_audit") as cursor:
             return undebited(cursor)
 
-    def close(self) -> None:
-        """Drop the connection; the next use makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _earlier(self, asked: dict[str, Any]) -> Posted | None:
         with self._transaction() as cursor:
             row = cursor.execute(query("find_credit_entry"), asked).fetchone()
@@ -185,20 +175,12 @@ class Credits:
 
     @contextmanager
     def _transaction(self, beginning: LiteralString = "begin_credits") -> Iterator[Cursor[Any]]:
-        if self._connection is None:
-            self._connection = connect(self._url, self._application, autocommit=True)
-        connection = self._connection
-        try:
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(query(beginning))
-                if self._role:
-                    role = sql.Identifier(self._role)
-                    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
-                yield cursor
-        except Error as error:
-            if heals(error):
-                self.close()
-            raise
+        with self._opened() as cursor:
+            cursor.execute(query(beginning))
+            if self._role:
+                role = sql.Identifier(self._role)
+                cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+            yield cursor
 
 
 def _limited(said: Limit) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from psycopg import Cursor
 from charging.balances import ANYTHING, Balance, NewEvent, fallen
 from charging.outcomes import Charge, Decided, Skipped
 from ledger.credit_events import tell
-from ledger.queries import query
+from ledger.queries import listed, query
 
 _RANDOM_BITS: Final = 20
 Unknown = Literal["open", "refuse"]
@@ -115,15 +115,15 @@ def debit(
     taken = captured(charges)
     if taken and failing:
         holds = [*(one.hold for one in taken), *failing]
-        cursor.execute(query("lock_ending_holds"), {"holds": _listed(holds)})
+        cursor.execute(query("lock_ending_holds"), {"holds": listed(holds)})
     if taken:
-        freed = cursor.execute(query("capture_holds"), {"captured": _listed(taken)}).fetchall()
+        freed = cursor.execute(query("capture_holds"), {"captured": listed(taken)}).fetchall()
     if failing:
         seconds = terms.failed_hold_seconds
-        cursor.execute(query("shorten_holds"), {"holds": _listed(failing), "seconds": seconds})
+        cursor.execute(query("shorten_holds"), {"holds": listed(failing), "seconds": seconds})
     if moved := debits(charges, freed):
         asked = {
-            "moved": _listed(moved),
+            "moved": listed(moved),
             "prepaid": terms.unknown == "refuse",
             "batch": batch,
             "levels": [ANYTHING, *terms.thresholds],
@@ -137,8 +137,3 @@ def _fallen(row: Sequence[Any], thresholds: Collection[int]) -> list[NewEvent]:
     *account, charged = row
     now = Balance(*account)
     return fallen(now.balance + (now.limit or 0) + charged, now, thresholds)
-
-
-def _listed(values: Sequence[object]) -> str:
-    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
-    return msgspec.json.encode(values).decode()

@@ -4,20 +4,20 @@ Locks are taken in one order by everybody: rows of holds that are there, then ro
 the order of their names, then new rows. What is decided is decided while the accounts are locked.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
-from psycopg import ClientCursor, Connection, Cursor, Error
+from psycopg import ClientCursor, Cursor
 
 from charging.holds import Account, HoldState, may_become
-from ledger.address import connect
 from ledger.admission import Answer, Ask, Decided, HoldRow
-from ledger.healing import heals
-from ledger.queries import query
+from ledger.queries import listed, query
+from ledger.runs import accounts_of_runs
+from ledger.session import Session
 
 Unknown: TypeAlias = Literal["open", "refuse"]
 APPLICATION: Final = "billing-spend-guard"
@@ -35,7 +35,7 @@ class Figures(msgspec.Struct, frozen=True):
     accounts_below_limit: int
 
 
-class Holds:
+class Holds(Session):
     """The books of holds, over one connection. Not safe for threads.
 
     Everything raises `LedgerError`. After one that heals the next use connects anew, and whatever
@@ -43,9 +43,8 @@ class Holds:
     """
 
     def __init__(self, database_url: str, role: str) -> None:
-        self._url = database_url
+        super().__init__(database_url, APPLICATION)
         self._role = role
-        self._connection: Connection[tuple[Any, ...]] | None = None
 
     def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
         """Answer asks, the earlier ones first, all in one transaction."""
@@ -57,16 +56,14 @@ class Holds:
 
     def _paid(self, asks: Sequence[Ask]) -> list[Ask]:
         """Return the asks with the accounts that executors have named for their runs."""
-        runs = [(ask.run_id, ask.attempt or 0) for ask in asks if ask.of_run and ask.run_id]
-        asked = _listed([{"run_id": run, "attempt": attempt} for run, attempt in runs])
+        runs = [
+            (ask.run_id, ask.attempt or 0) if ask.of_run and ask.run_id else None for ask in asks
+        ]
         with self._transaction() as cursor:
-            found = cursor.execute(query("find_accounts_of_runs"), {"runs": asked}).fetchall()
-        accounts = {(run, attempt): account for run, attempt, account in found}
+            accounts = accounts_of_runs(cursor, {run for run in runs if run})
         return [
-            replace(ask, account=accounts.get((ask.run_id, ask.attempt or 0), ask.account))
-            if ask.of_run
-            else ask
-            for ask in asks
+            replace(ask, account=accounts.get(run, ask.account)) if run else ask
+            for ask, run in zip(asks, runs, strict=True)
         ]
 
     def _answered(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
@@ -75,7 +72,7 @@ class Holds:
         if missing and unknown == "open":
             # In a transaction of its own, which waits for no row while it has another.
             with self._transaction() as cursor:
-                cursor.execute(query("open_accounts"), {"accounts": _listed(missing)})
+                cursor.execute(query("open_accounts"), {"accounts": listed(missing)})
             rest = [ask for ask, one in zip(asks, answers, strict=True) if not one]
             found = iter(self._placed(rest))
             answers = [one or next(found) for one in answers]
@@ -92,8 +89,8 @@ class Holds:
         """
         asked = {
             "role": self._role or "none",
-            "accounts": _listed({ask.account for ask in asks}),
-            "asks": _listed(asks),
+            "accounts": listed({ask.account for ask in asks}),
+            "asks": listed(asks),
         }
         try:
             cursor = ClientCursor(self._connected())
@@ -105,7 +102,7 @@ class Holds:
             known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in holds}
             decided = Decided(asks, locked, known, clock)
             if decided.placed:
-                cursor.execute(_END_PLACING, {"holds": _listed(decided.placed)})
+                cursor.execute(_END_PLACING, {"holds": listed(decided.placed)})
             else:
                 cursor.execute("COMMIT")
         except BaseException:
@@ -136,7 +133,7 @@ class Holds:
             overdue = [HoldRow(*row) for row in rows]
             if overdue:
                 _end(cursor, overdue, HoldState.EXPIRED)
-                told = {"holds": _listed([hold.id for hold in overdue])}
+                told = {"holds": listed([hold.id for hold in overdue])}
                 cursor.execute(query("tell_expired_holds"), told)
         return len(overdue)
 
@@ -152,43 +149,17 @@ class Holds:
             row = cursor.execute(query("count_holds")).fetchone()
         return Figures(*row or (0, 0.0, 0))
 
-    def _connected(self) -> Connection[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = connect(self._url, APPLICATION, autocommit=True)
-        return self._connection
-
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
-        """Open a transaction as our role.
-
-        Not in psycopg's pipeline mode: behind PgBouncer a pipeline was seen to wait for ever.
-        """
-        connection = self._connected()
-        try:
-            with connection.transaction(), connection.cursor() as cursor:
-                asked = {"role": self._role or "none"}
-                connection.execute(query("begin_quickly"), asked)
-                yield cursor
-        except Error as error:
-            if heals(error):
-                self.close()
-            raise
-
-    def close(self) -> None:
-        """Drop the connection; the next use makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Open a transaction as our role."""
+        with self._opened() as cursor:
+            cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
+            yield cursor
 
 
 def _end(cursor: Cursor[Any], holds: Sequence[HoldRow], state: HoldState) -> None:
     """End holds whose rows are locked and which are held, and free their credits."""
-    accounts = _listed({hold.account for hold in holds})
+    accounts = listed({hold.account for hold in holds})
     cursor.execute(query("lock_accounts"), {"accounts": accounts})
-    ids = _listed([hold.id for hold in holds])
+    ids = listed([hold.id for hold in holds])
     cursor.execute(query("end_holds"), {"holds": ids, "state": state.value})
-
-
-def _listed(values: Collection[object]) -> str:
-    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
-    return msgspec.json.encode(values).decode()

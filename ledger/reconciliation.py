@@ -4,7 +4,7 @@ It writes its own two tables alone; receipts are the consumer's (ONE_LEDGER_WRIT
 outlives a transaction.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,12 +12,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg import Connection, Cursor, Error, sql
+from psycopg import Cursor, sql
 from psycopg.rows import dict_row
 
-from ledger.address import connect
-from ledger.healing import heals
-from ledger.queries import query
+from ledger.queries import listed, query
+from ledger.session import Session
 from schemas.receipt import receipt_id
 
 _MOST_OF_ONE_NAME: Final = 20_000
@@ -105,17 +104,16 @@ class WrittenReceipt(msgspec.Struct, frozen=True, gc=False):
     model: str | None
 
 
-class Reconciliation:
+class Reconciliation(Session):
     """The books as the reconciler of one source sees them. Not safe for threads.
 
     Everything raises `LedgerError`. After one that heals the next use connects anew.
     """
 
     def __init__(self, database_url: str, role: str, source: str) -> None:
-        self._url = database_url
+        super().__init__(database_url, "billing-reconciler")
         self._role = role
         self._source = source
-        self._connection: Connection[tuple[Any, ...]] | None = None
 
     @property
     def source(self) -> str:
@@ -160,10 +158,10 @@ class Reconciliation:
         responses: Sequence[str],
     ) -> list[KnownCall]:
         asked = self._asked(
-            ids=_listed(ids),
-            keys=_listed(keys),
-            calls=_listed(calls),
-            responses=_listed(responses),
+            ids=listed(ids),
+            keys=listed(keys),
+            calls=listed(calls),
+            responses=listed(responses),
             limit=_MOST_OF_ONE_NAME,
         )
         with self._transaction() as cursor:
@@ -171,14 +169,14 @@ class Reconciliation:
 
     def note(self, findings: Sequence[Finding]) -> Mapping[str, State]:
         """Write findings down, and return what was done about each, by request id."""
-        asked = self._asked(findings=_listed(findings))
+        asked = self._asked(findings=listed(findings))
         with self._transaction() as cursor:
             found = cursor.execute(query("note_findings"), asked)
             return {request: State(*state) for request, *state in found}
 
     def states(self, requests: Sequence[str]) -> Mapping[str, State]:
         """Return what was done about findings of these request ids, as far as there are any."""
-        asked = self._asked(requests=_listed(requests))
+        asked = self._asked(requests=listed(requests))
         with self._transaction() as cursor:
             found = cursor.execute(query("find_states_of_findings"), asked)
             return {request: State(*state) for request, *state in found}
@@ -186,13 +184,13 @@ class Reconciliation:
     def reposted(self, requests: Sequence[str]) -> None:
         """Write down that the gateway has taken the callbacks of these rows."""
         with self._transaction() as cursor:
-            cursor.execute(query("note_reposted"), self._asked(requests=_listed(requests)))
+            cursor.execute(query("note_reposted"), self._asked(requests=listed(requests)))
 
     def close_findings(self, answered: Mapping[str, Decimal | None]) -> int:
         """Close findings, by request id with the cost of their receipt; return how many."""
         told = [{"request_id": one, "cost": cost} for one, cost in answered.items()]
         with self._transaction() as cursor:
-            cursor.execute(query("close_findings"), self._asked(answered=_listed(told)))
+            cursor.execute(query("close_findings"), self._asked(answered=listed(told)))
             return cursor.rowcount
 
     def open_findings(self, after: str, limit: int) -> list[OpenFinding]:
@@ -248,28 +246,9 @@ class Reconciliation:
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
-        if self._connection is None:
-            self._connection = connect(self._url, "billing-reconciler", autocommit=True)
-        connection = self._connection
-        try:
-            with connection.transaction(), connection.cursor() as cursor:
-                if self._role:
-                    role = sql.Identifier(self._role)
-                    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
-                cursor.execute(query("begin_reconciliation"))
-                yield cursor
-        except Error as error:
-            if heals(error):
-                self.close()
-            raise
-
-    def close(self) -> None:
-        """Drop the connection; the next use makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-def _listed(values: Collection[object]) -> str:
-    """Return a list as a parameter; of an array, psycopg would write each element in Python."""
-    return msgspec.json.encode(values).decode()
+        with self._opened() as cursor:
+            if self._role:
+                role = sql.Identifier(self._role)
+                cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+            cursor.execute(query("begin_reconciliation"))
+            yield cursor
