@@ -9,7 +9,14 @@ from ledger.accounts import Account
 from ledger.credits import Credits
 from operator_cli.amount import usd
 from operator_cli.settings import Settings
-from operator_cli.tables import Csv, Json, form_of, remark, show
+from operator_cli.tables import (
+    Csv,
+    Json,
+    MostRows,
+    form_of,
+    remark,
+    show,
+)
 from operator_cli.terminal import DATABASE, explained, settings
 from runtime.rows import Listing, Row
 
@@ -24,7 +31,7 @@ def accounts(
     *,
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     after: Annotated[str, typer.Option(help="Only those whose names come behind this one.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    limit: MostRows = 50,
     every: Annotated[bool, typer.Option("--all", help="All of them, whatever --limit.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,

@@ -10,7 +10,17 @@ from ledger.healing import LedgerError
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
 from operator_cli.limits import By, Named, limits, named, set_limit
-from operator_cli.tables import Csv, Form, Json, form_of, remark, show, tell
+from operator_cli.tables import (
+    BeforeId,
+    Csv,
+    Form,
+    Json,
+    MostRows,
+    form_of,
+    remark,
+    show,
+    tell,
+)
 from operator_cli.terminal import DATABASE, decider, err, examples, explained, fail, settings
 from runtime.rows import Listing, Row
 
@@ -33,8 +43,6 @@ _ENTRY: Final = (
     "id", "account", "reason", "amount", "amount USD", "balance", "balance USD", "reference",
     "receipts", "by", "note", "created_at",
 )  # fmt: skip
-_MOST_ROWS: Final = 2**31 - 1
-_MOST_ID: Final = 2**63 - 1
 _IMBALANCE: Final = ("account", "figure", "batch", "stands", "should be", "difference USD")
 
 Amount = Annotated[
@@ -133,10 +141,8 @@ def correct(
 def entries(
     account: Named,
     *,
-    before: Annotated[
-        int | None, typer.Option(max=_MOST_ID, help="Only those with an id below this.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_MOST_ROWS, help="Most rows.")] = 50,
+    before: BeforeId = None,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

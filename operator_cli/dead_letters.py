@@ -16,7 +16,16 @@ from operator_cli.resender import DeadLetter
 from operator_cli.resender import dead_letters as letters_of
 from operator_cli.settings import Settings
 from operator_cli.sightings import moment
-from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
+from operator_cli.tables import (
+    Csv,
+    Form,
+    Json,
+    MostRows,
+    form_of,
+    remark,
+    show,
+    show_json,
+)
 from operator_cli.terminal import (
     KAFKA,
     Apply,
@@ -65,7 +74,7 @@ def list_dead_letters(
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

@@ -10,7 +10,14 @@ from charging.outcomes import Settlement
 from ledger.deferrals import Deferrals, OpenCall
 from operator_cli import settlement
 from operator_cli.settings import Settings
-from operator_cli.tables import Csv, Json, form_of, show, tell
+from operator_cli.tables import (
+    Csv,
+    Json,
+    MostRows,
+    form_of,
+    show,
+    tell,
+)
 from operator_cli.terminal import (
     DATABASE,
     KAFKA,
@@ -47,7 +54,7 @@ def list_deferred(
             "--waiting", help="Also calls that have waited for another callback for under a day."
         ),
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

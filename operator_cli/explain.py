@@ -12,7 +12,15 @@ from operator_cli.search import Bounds, Looked, look
 from operator_cli.settings import Settings
 from operator_cli.sightings import Sought, letter_of, seen_of
 from operator_cli.story import Evidence, Row, keys_of, provenances_of, stories
-from operator_cli.tables import Csv, Form, Json, form_of, show, show_json
+from operator_cli.tables import (
+    MOST_ROWS,
+    Csv,
+    Form,
+    Json,
+    form_of,
+    show,
+    show_json,
+)
 from operator_cli.terminal import DATABASE, err, explained, kafka, out, settings
 from operator_cli.words import NO_KAFKA
 from runtime.kafka import reason
@@ -39,7 +47,9 @@ def explain(
     seconds: Annotated[
         float, typer.Option(min=1, help="Search each topic or table for at most this long.")
     ] = 60,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows from each table.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="Most rows from each table.")
+    ] = 100,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

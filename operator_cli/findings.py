@@ -7,7 +7,14 @@ import typer
 
 from ledger.findings import Findings, FindingVerdict
 from operator_cli.settings import Settings
-from operator_cli.tables import Csv, Json, form_of, show, tell
+from operator_cli.tables import (
+    Csv,
+    Json,
+    MostRows,
+    form_of,
+    show,
+    tell,
+)
 from operator_cli.terminal import DATABASE, decider, examples, explained, settings
 
 findings = typer.Typer(
@@ -30,7 +37,7 @@ def list_findings(
         list[FindingVerdict] | None, typer.Option(help="Only this one; repeatable.")
     ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Also those that are closed.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

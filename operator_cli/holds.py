@@ -7,12 +7,18 @@ import typer
 from ledger.hold_listing import HoldRow
 from operator_cli.accounts import credits_at
 from operator_cli.amount import usd
-from operator_cli.tables import Csv, Json, form_of, remark, show
+from operator_cli.tables import (
+    Csv,
+    Json,
+    MostRows,
+    form_of,
+    remark,
+    show,
+)
 from operator_cli.terminal import DATABASE, explained, settings
 from runtime.rows import Listing, Row
 
 State: TypeAlias = Literal["held", "captured", "released", "expired"]
-_MOST_ROWS: Final = 2**31 - 1
 _NAMES: Final = (
     "id", "account", "state", "amount", "amount USD", "captured", "captured USD", "run", "attempt",
     "model", "call", "receipt", "created_at", "expires_at", "ended_at",
@@ -23,7 +29,7 @@ def holds(
     *,
     account: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_MOST_ROWS, help="Most rows.")] = 50,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

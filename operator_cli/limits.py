@@ -8,15 +8,22 @@ from ledger.accounts import Account, Limit
 from ledger.credits import Credits
 from operator_cli.accounts import credits_at
 from operator_cli.amount import credits_in, spelled, usd
-from operator_cli.tables import Csv, Json, form_of, remark, show, tell
+from operator_cli.tables import (
+    BeforeId,
+    Csv,
+    Json,
+    MostRows,
+    form_of,
+    remark,
+    show,
+    tell,
+)
 from operator_cli.terminal import DATABASE, decider, explained, fail, settings
 from runtime.rows import Listing
 
 Named = Annotated[str, typer.Argument(metavar="ACCOUNT", help="As receipts name it.")]
 By = Annotated[str, typer.Option(help="Who decides this. Default: the user of the shell.")]
 
-_MOST_ROWS: Final = 2**31 - 1
-_MOST_ID: Final = 2**63 - 1
 _LIMIT: Final = ("id", "account", "kind", "limit", "limit USD", "by", "note", "created_at")
 
 
@@ -70,10 +77,8 @@ def limits(
         str | None, typer.Argument(metavar="[ACCOUNT]", help="Only of this one.")
     ] = None,
     *,
-    before: Annotated[
-        int | None, typer.Option(max=_MOST_ID, help="Only those with an id below this.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_MOST_ROWS, help="Most rows.")] = 50,
+    before: BeforeId = None,
+    limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

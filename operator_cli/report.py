@@ -8,7 +8,16 @@ import typer
 
 from ledger.reports import Choice, rows_of
 from operator_cli.period import moment_option, period_of
-from operator_cli.tables import Csv, Form, Json, form_of, remark, show, show_json
+from operator_cli.tables import (
+    MOST_ROWS,
+    Csv,
+    Form,
+    Json,
+    form_of,
+    remark,
+    show,
+    show_json,
+)
 from operator_cli.terminal import DATABASE, explained, fail, settings
 from runtime.rows import Listing
 
@@ -37,7 +46,7 @@ def report(
         list[str] | None, typer.Option(help="Only this account; repeatable.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this model; repeatable.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows in a table.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows in a table.")] = 20,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

@@ -3,7 +3,7 @@
 import sys
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -15,6 +15,13 @@ from runtime.rows import Listing, Row, cell, csv_text, json_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
+MOST_ROWS: Final = 2**31 - 1
+"""Beyond it PostgreSQL would refuse the number, and not the command."""
+MostRows = Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows.")]
+BeforeId = Annotated[
+    int | None, typer.Option(max=2**63 - 1, help="Only those with an id below this.")
+]
 
 
 class Form(Enum):

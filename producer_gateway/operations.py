@@ -49,7 +49,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead.")]
 @spool.command(name="list", epilog=_examples("list", "list --json"))
 def list_waiting(
     directory: Directory = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Most rows.")] = 50,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

@@ -148,7 +148,9 @@ def audit(
     until: Annotated[
         datetime, _option("--to", "Calls that began before: `2026-12-01` includes November")
     ],
-    limit: Annotated[int, typer.Option(min=0, help="Most calls that are listed.")] = 10_000,
+    limit: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Most calls that are listed.")
+    ] = 10_000,
     table: Annotated[str, typer.Option(help=f"What --csv prints: {LINES} or {CALLS}.")] = LINES,
     as_json: Json = False,
     as_csv: Csv = False,

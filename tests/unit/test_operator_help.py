@@ -42,6 +42,22 @@ def test_every_command_says_what_it_has_to_say_for_programs_too(path: tuple[str,
     assert {"--json", "--csv"} <= options
 
 
+NUMBERED = [
+    (path, option)
+    for path in LEAVES
+    for parameter in COMMANDS[path].params
+    for option in ("--limit", "--before")
+    # Of `credit limit` it is an amount.
+    if option in parameter.opts and path != ("credit", "limit")
+]
+
+
+@pytest.mark.parametrize(("path", "option"), NUMBERED)
+def test_a_number_that_no_table_has_is_wrong_usage(path: tuple[str, ...], option: str) -> None:
+    with pytest.raises(typer.BadParameter, match="less than or equal to"):
+        COMMANDS[path].make_context("billing", [option, str(2**63)])
+
+
 def test_the_first_page_fits_a_screen_and_names_every_command() -> None:
     said = CliRunner().invoke(app, ["--help"], terminal_width=COLUMNS).output
     lines = said.splitlines()
