@@ -10,7 +10,7 @@ import msgspec
 
 from charging.holds import Account, Admission, HoldState, Kind, admit
 
-Outcome: TypeAlias = Literal["held", "known", "free", "refused", "unknown"]
+Outcome: TypeAlias = Literal["held", "known", "free", "refused", "unknown", "locked"]
 Key: TypeAlias = tuple[str, str, str]
 
 
@@ -53,8 +53,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     `held`: placed now. `known`: it is there since an earlier ask of the same key, whatever that
     asked for. `free`: nothing to hold, no row. `refused`: not so much is available. `unknown`:
-    nobody has opened the account, and none is opened for it. `available` is what is left behind it;
-    None: without end. `account` is named where it is the run's, and not that of the ask.
+    nobody has opened the account, and none is opened for it. `locked`: another transaction has the
+    account, and nothing is decided. `available` is what is left behind it; None: without end.
+    `account` is named where it is the run's, and not that of the ask.
     """
 
     answer: Outcome

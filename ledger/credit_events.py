@@ -81,7 +81,8 @@ class CreditEvents(Session):
     @contextmanager
     def _transaction(self) -> Iterator[Cursor[Any]]:
         with self._opened() as cursor:
-            cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
+            asked = {"role": self._role or "none", "lock_timeout": "2s"}
+            cursor.execute(query("begin_quickly"), asked)
             yield cursor
 
 

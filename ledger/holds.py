@@ -4,14 +4,14 @@ Locks are taken in one order by everybody: rows of holds that are there, then ro
 the order of their names, then new rows. What is decided is decided while the accounts are locked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, LiteralString, TypeAlias
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
-from psycopg import ClientCursor, Cursor
+from psycopg import ClientCursor, Cursor, errors
 
 from charging.holds import Account, HoldState, may_become
 from ledger.admission import Answer, Ask, Decided, HoldRow
@@ -21,10 +21,16 @@ from ledger.session import Session
 
 Unknown: TypeAlias = Literal["open", "refuse"]
 APPLICATION: Final = "billing-spend-guard"
-_BEGIN_PLACING: Final = ";\n".join(
-    ("BEGIN", *map(query, ("begin_quickly", "lock_accounts", "find_holds", "read_clock")))
+LOCK_MS: Final = 50
+"""How long a lock is waited for, milliseconds: others wait behind whoever waits here."""
+_SKIPPING: Final[LiteralString] = f"{query('lock_accounts')} SKIP LOCKED"
+_FIND: Final[LiteralString] = f"{query('find_holds')};\n{query('read_clock')}"
+_BEGIN: Final[LiteralString] = f"BEGIN;\n{query('begin_quickly')}"
+_BEGIN_PLACING: Final[LiteralString] = f"{_BEGIN};\n{query('lock_accounts')};\n{_FIND}"
+_BEGIN_SKIPPING: Final[LiteralString] = (
+    f"ROLLBACK;\n{_BEGIN};\n{query('find_accounts')};\n{_SKIPPING};\n{_FIND}"
 )
-_END_PLACING: Final = ";\n".join((query("place_holds"), "COMMIT"))
+_END_PLACING: Final[LiteralString] = f"{query('place_holds')};\nCOMMIT"
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -38,20 +44,30 @@ class Figures(msgspec.Struct, frozen=True):
 class Holds(Session):
     """The books of holds, over one connection. Not safe for threads.
 
-    Everything raises `LedgerError`. After one that heals the next use connects anew, and whatever
-    it was may be done again: what is done already stays as it is.
+    A lock is waited for `lock_ms` milliseconds. Everything raises `LedgerError`. After one that
+    heals the next use connects anew, and whatever it was may be done again: what is done already
+    stays as it is.
     """
 
-    def __init__(self, database_url: str, role: str) -> None:
+    def __init__(self, database_url: str, role: str, lock_ms: int = LOCK_MS) -> None:
         super().__init__(database_url, APPLICATION)
-        self._role = role
+        self._terms = {"role": role or "none", "lock_timeout": f"{lock_ms}ms"}
 
-    def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
-        """Answer asks, the earlier ones first, all in one transaction."""
+    def place(
+        self, asks: Sequence[Ask], unknown: Unknown, locked: Collection[str] = ()
+    ) -> list[Answer]:
+        """Answer asks, the earlier ones first, all in one transaction.
+
+        An account that another transaction has is waited for a moment, and then the others are
+        answered. For those in `locked` nothing is tried.
+        """
         paid = self._paid(asks) if any(ask.of_run for ask in asks) else asks
+        tried = [ask for ask in paid if ask.account not in locked]
+        found = iter(self._answered(tried, unknown) if tried else ())
+        answers = [_locked(ask) if ask.account in locked else next(found) for ask in paid]
         return [
             replace(answer, account=ask.account) if ask.account != asked.account else answer
-            for asked, ask, answer in zip(asks, paid, self._answered(paid, unknown), strict=True)
+            for asked, ask, answer in zip(asks, paid, answers, strict=True)
         ]
 
     def _paid(self, asks: Sequence[Ask]) -> list[Ask]:
@@ -69,17 +85,19 @@ class Holds(Session):
     def _answered(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
         answers = self._placed(asks)
         missing = sorted({ask.account for ask, one in zip(asks, answers, strict=True) if not one})
-        if missing and unknown == "open":
+        if not missing or unknown == "refuse":
+            return [one or _unknown(ask) for ask, one in zip(asks, answers, strict=True)]
+        try:
             # In a transaction of its own, which waits for no row while it has another.
             with self._transaction() as cursor:
                 cursor.execute(query("open_accounts"), {"accounts": listed(missing)})
-            rest = [ask for ask, one in zip(asks, answers, strict=True) if not one]
-            found = iter(self._placed(rest))
-            answers = [one or next(found) for one in answers]
-        return [
-            one or Answer("unknown", ask.amount, 0, None)
-            for ask, one in zip(asks, answers, strict=True)
-        ]
+        except errors.LockNotAvailable:
+            # Whoever opens one of them has not committed yet.
+            return [one or _locked(ask) for ask, one in zip(asks, answers, strict=True)]
+        rest = [ask for ask, one in zip(asks, answers, strict=True) if not one]
+        found = iter(self._placed(rest))
+        answers = [one or next(found) for one in answers]
+        return [one or _unknown(ask) for ask, one in zip(asks, answers, strict=True)]
 
     def _placed(self, asks: Sequence[Ask]) -> list[Answer | None]:
         """Answer asks, each with None whose account is not there.
@@ -88,16 +106,13 @@ class Holds(Session):
         statement sees what was committed before it, also by those whose locks were waited for.
         """
         asked = {
-            "role": self._role or "none",
+            **self._terms,
             "accounts": listed({ask.account for ask in asks}),
             "asks": listed(asks),
         }
         try:
             cursor = ClientCursor(self._connected())
-            cursor.execute(_BEGIN_PLACING, asked)
-            *_, accounts, holds, [[clock]] = [
-                one.fetchall() if one.description else [] for one in cursor.results()
-            ]
+            found, accounts, holds, [[clock]] = _begun(cursor, asked)
             locked = {name: Account(*row) for name, *row in accounts}
             known = {(row[1], *row[5:]): HoldRow(*row[:5]) for row in holds}
             decided = Decided(asks, locked, known, clock)
@@ -109,7 +124,11 @@ class Holds(Session):
             # Whatever it was: nobody may find a transaction under way.
             self.close()
             raise
-        return decided.answers
+        others = {name for (name,) in found} - locked.keys()
+        return [
+            _locked(ask) if ask.account in others else one
+            for ask, one in zip(asks, decided.answers, strict=True)
+        ]
 
     def release(self, hold: UUID) -> HoldRow | None:
         """Free what a call did not need; return the hold as it is then, None where there is none.
@@ -123,19 +142,24 @@ class Holds(Session):
             found = HoldRow(*row)
             if not may_become(HoldState(found.state), HoldState.RELEASED):
                 return found
-            _end(cursor, [found], HoldState.RELEASED)
+            cursor.execute(query("lock_accounts"), _of_accounts([found]))
+            cursor.execute(query("end_holds"), _ended([found], HoldState.RELEASED))
         return replace(found, state=HoldState.RELEASED.value)
 
     def expire(self, limit: int) -> int:
-        """End holds whose time is over, at most so many; return how many it were."""
+        """End holds whose time is over, at most so many; return how many it were.
+
+        Those stay for the next time whose account another transaction has.
+        """
         with self._transaction() as cursor:
             rows = cursor.execute(query("lock_overdue_holds"), {"limit": limit})
             overdue = [HoldRow(*row) for row in rows]
-            if overdue:
-                _end(cursor, overdue, HoldState.EXPIRED)
-                told = {"holds": listed([hold.id for hold in overdue])}
-                cursor.execute(query("tell_expired_holds"), told)
-        return len(overdue)
+            locked = {name for name, *_ in cursor.execute(_SKIPPING, _of_accounts(overdue))}
+            ending = [hold for hold in overdue if hold.account in locked]
+            if ending:
+                cursor.execute(query("end_holds"), _ended(ending, HoldState.EXPIRED))
+                cursor.execute(query("tell_expired_holds"), _ended(ending, HoldState.EXPIRED))
+        return len(ending)
 
     def forget(self, days: int, limit: int) -> int:
         """Delete holds that have ended and are older, at most so many; return how many it were."""
@@ -153,13 +177,36 @@ class Holds(Session):
     def _transaction(self) -> Iterator[Cursor[Any]]:
         """Open a transaction as our role."""
         with self._opened() as cursor:
-            cursor.execute(query("begin_quickly"), {"role": self._role or "none"})
+            cursor.execute(query("begin_quickly"), self._terms)
             yield cursor
 
 
-def _end(cursor: Cursor[Any], holds: Sequence[HoldRow], state: HoldState) -> None:
-    """End holds whose rows are locked and which are held, and free their credits."""
-    accounts = listed({hold.account for hold in holds})
-    cursor.execute(query("lock_accounts"), {"accounts": accounts})
-    ids = listed([hold.id for hold in holds])
-    cursor.execute(query("end_holds"), {"holds": ids, "state": state.value})
+def _begun(cursor: ClientCursor[Any], asked: Mapping[str, object]) -> list[list[Any]]:
+    """Lock the accounts of asks; return names of those that are there, rows, holds and the time.
+
+    Without names all that are there are locked. With them, another transaction has one, and those
+    are left out that could not be had at once.
+    """
+    try:
+        cursor.execute(_BEGIN_PLACING, asked)
+    except errors.LockNotAvailable:
+        cursor.execute(_BEGIN_SKIPPING, asked)
+        return [one.fetchall() if one.description else [] for one in cursor.results()][-4:]
+    return [[], *[one.fetchall() if one.description else [] for one in cursor.results()][-3:]]
+
+
+def _locked(ask: Ask) -> Answer:
+    return Answer("locked", ask.amount, 0, None)
+
+
+def _unknown(ask: Ask) -> Answer:
+    return Answer("unknown", ask.amount, 0, None)
+
+
+def _of_accounts(holds: Sequence[HoldRow]) -> Mapping[str, object]:
+    return {"accounts": listed({hold.account for hold in holds})}
+
+
+def _ended(holds: Sequence[HoldRow], state: HoldState) -> Mapping[str, object]:
+    """Say which holds end, whose rows are locked and which are held, and whose accounts are."""
+    return {"holds": listed([hold.id for hold in holds]), "state": state.value}

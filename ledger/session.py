@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import Connection, Cursor, Error
 
 from ledger.address import connect
-from ledger.healing import heals
+from ledger.healing import heals, kept_waiting
 
 
 class Session:
@@ -38,7 +38,7 @@ class Session:
             with connection.transaction(), connection.cursor() as cursor:
                 yield cursor
         except Error as error:
-            if heals(error):
+            if heals(error) and not kept_waiting(error):
                 self.close()
             raise
 

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from runtime import VERSION
-from spend_guard.books import AwayError
+from spend_guard.books import AwayError, LockedError
 from spend_guard.guard import Guard
 from spend_guard.messages import (
     AccountAnswer,
@@ -59,10 +59,15 @@ def api(guard: Guard) -> FastAPI:
 
 
 def later(error: Exception) -> Response:
-    """Return the answer to an ask that may be repeated: `BusyError`, `AwayError`."""
-    busy = isinstance(error, BusyError)
-    message = "too many asks wait" if busy else "the ledger does not answer"
-    return JSONResponse(refused(message, "busy" if busy else "away"), 503, _RETRY)
+    """Return the answer to an ask that may be repeated: `BusyError`, `LockedError`, `AwayError`."""
+    match error:
+        case BusyError():
+            kind, message = "busy", "too many asks wait"
+        case LockedError():
+            kind, message = "account_busy", "another transaction has the account"
+        case _:
+            kind, message = "away", "the ledger does not answer"
+    return JSONResponse(refused(message, kind), 503, _RETRY)
 
 
 def _routes(guard: Guard) -> APIRouter:

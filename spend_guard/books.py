@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Final, Generic, Protocol, TypeVar
@@ -32,6 +32,10 @@ class AwayError(Exception):
     """The books do not answer; whoever asked may ask again."""
 
 
+class LockedError(AwayError):
+    """Another transaction has the rows; nothing was done."""
+
+
 class Connected(Protocol):
     """What holds a connection."""
 
@@ -42,7 +46,7 @@ class Connected(Protocol):
 class HoldBooks(Connected, Protocol):
     """What is asked of `ledger.holds.Holds`."""
 
-    def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
+    def place(self, asks: Sequence[Ask], unknown: Unknown, locked: Collection[str]) -> list[Answer]:
         """Answer asks for holds."""
 
     def release(self, hold: UUID) -> HoldRow | None:
@@ -87,7 +91,10 @@ class Books(Generic[B]):
         self._say = OnceAMinute()
 
     async def ask(self, what: Callable[[B], T]) -> T:
-        """Return what `what` returns for the books of a thread. Raises `AwayError`."""
+        """Return what `what` returns for the books of a thread.
+
+        Raises `AwayError`, and `LockedError` where somebody else has what was to be locked.
+        """
         asking = asyncio.get_running_loop().run_in_executor(self._pool, self._ask, what)
         try:
             found = await asyncio.wait_for(asking, self._seconds)
@@ -96,7 +103,10 @@ class Books(Generic[B]):
             self._tell("TimeoutError", f"no answer within {self._seconds:g} s")
             raise AwayError from error
         except LedgerError as error:
-            self._health.away = not kept_waiting(error)
+            if kept_waiting(error):
+                self._health.away = False
+                raise LockedError from error
+            self._health.away = True
             self._tell(type(error).__name__, str(error).strip()[:500])
             raise AwayError from error
         self._health.away = False
@@ -111,7 +121,8 @@ class Books(Generic[B]):
         try:
             return what(books)
         except LedgerError as error:
-            if not heals(error) or monotonic() - began > _QUICK_SECONDS:
+            again = heals(error) and not kept_waiting(error)
+            if not again or monotonic() - began > _QUICK_SECONDS:
                 raise
             metrics.FAULTS.labels("asking").inc()
             return what(books)

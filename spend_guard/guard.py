@@ -1,7 +1,9 @@
 """What is answered: holds for the plugin, accounts and entries for people's tools."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -17,11 +19,11 @@ from ledger.accounts import (
     ReferenceTakenError,
     UnknownAccountError,
 )
-from ledger.admission import Answer, Ask
+from ledger.admission import Answer, Ask, HoldRow
 from schemas.text import identifier
 from spend_guard import metrics
 from spend_guard.amounts import Amounts
-from spend_guard.books import Books, CreditBooks, HoldBooks
+from spend_guard.books import Books, CreditBooks, HoldBooks, LockedError
 from spend_guard.door import account_of
 from spend_guard.messages import (
     AccountAnswer,
@@ -37,6 +39,8 @@ from spend_guard.placing import Placing
 
 _NO_SUCH_HOLD: Final = "nobody has placed such a hold, or it ended long ago"
 _PAGE: Final = 100
+_RELEASE_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 0.1
 AccountPath = Annotated[
     str,
     Path(
@@ -88,7 +92,8 @@ class Guard:
             model=None if asked.model is None else identifier(asked.model),
             of_run=asked.account_of_run,
         )
-        answer = await self._placing.place(ask)
+        within = asked.answer_within_ms
+        answer = await self._placing.place(ask, None if within is None else within / 1_000)
         account = answer.account or ask.account
         if answer.kind is None or answer.answer == "refused":
             return JSONResponse(_unaffordable(account, answer), 402)
@@ -107,7 +112,7 @@ class Guard:
 
     async def release(self, hold: UUID) -> Response | Release:
         """Free what a call did not need; a hold that has ended stays as it ended."""
-        found = await self._holds.ask(lambda books: books.release(hold))
+        found = await self._released(hold)
         if found is None:
             return JSONResponse(refused(_NO_SUCH_HOLD, "unknown_hold"), 404)
         metrics.RELEASED.labels(found.state).inc()
@@ -119,6 +124,17 @@ class Guard:
                 "state": found.state,
             }
         )
+
+    async def _released(self, hold: UUID) -> HoldRow | None:
+        """Release a hold; while another transaction has it or its account, others come first."""
+        until = monotonic() + _RELEASE_SECONDS
+        while True:
+            try:
+                return await self._holds.ask(lambda books: books.release(hold))
+            except LockedError:
+                if monotonic() >= until:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def account(self, account: AccountPath) -> Response | AccountAnswer:
         """Show what an account has, what of it is held, and what is available."""

@@ -101,6 +101,16 @@ class HoldAsk(BaseModel):
         int | None,
         Field(strict=True, ge=1, le=2**31 - 1, description="Bounded by the guard's own setting."),
     ] = None
+    answer_within_ms: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=2**31 - 1,
+            description="How long whoever asks waits for the answer, milliseconds: an ask that "
+            "cannot be answered in time gets 503 before that, and nothing is held.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _one_amount(self) -> Self:

@@ -7,7 +7,8 @@ from prometheus_client import Counter, Gauge, Histogram
 HOLDS: Final = Counter(
     "billing_guard_holds_total",
     "Asks for a hold, by answer: held, known (asked before), free (nothing to hold), refused, "
-    "unknown (account), away (PostgreSQL), busy (too many asks wait).",
+    "unknown (account), away (PostgreSQL), busy (too many asks wait), locked (another transaction "
+    "has the account).",
     ["answer"],
 )
 RELEASED: Final = Counter(

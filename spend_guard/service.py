@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from threading import Event, Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 import uvicorn
@@ -36,6 +36,16 @@ from spend_guard.sweeping import Sweeper
 _LOG: Final = structlog.get_logger("spend_guard")
 _KEPT_SECONDS: Final = 75
 """How long a connection without a request stays open: the plugin keeps its own."""
+
+
+class _Books(NamedTuple):
+    """The books, by what is asked of them: each has connections of its own."""
+
+    placing: Books[HoldBooks]
+    aside: Books[HoldBooks]
+    """Of accounts that other transactions have."""
+    releasing: Books[HoldBooks]
+    credit: Books[CreditBooks]
 
 
 class Server(uvicorn.Server):
@@ -159,23 +169,21 @@ def _sweeper(
     )
 
 
-def _books(
-    settings: Settings, health: Health
-) -> tuple[Books[HoldBooks], Books[HoldBooks], Books[CreditBooks]]:
-    """Return those that place holds, those that release them, and those of the accounts."""
-    placing = Books[HoldBooks](
-        partial(_make_holds, settings), settings.spend_guard_connections, health
+def _books(settings: Settings, health: Health) -> _Books:
+    make = partial(_make_holds, settings)
+    return _Books(
+        placing=Books(make, settings.spend_guard_connections, health),
+        aside=Books(make, 1, health),
+        releasing=Books(make, 1, health),
+        credit=Books(partial(_make_credits, settings), 1, health),
     )
-    releasing = Books[HoldBooks](partial(_make_holds, settings), 1, health)
-    return placing, releasing, Books[CreditBooks](partial(_make_credits, settings), 1, health)
 
 
 def _app(
     settings: Settings,
-    books: tuple[Books[HoldBooks], Books[HoldBooks], Books[CreditBooks]],
+    books: _Books,
     rates: KnownRates,
 ) -> ASGIApp:
-    placing, releasing, credit = books
     bounds = Bounds(
         lanes=settings.spend_guard_connections,
         batch=settings.spend_guard_batch_asks,
@@ -188,9 +196,9 @@ def _app(
         settings.plenty,
     )
     guard = Guard(
-        Placing(placing, settings.billing_unknown_account, bounds),
-        releasing,
-        credit,
+        Placing(books.placing, books.aside, settings.billing_unknown_account, bounds),
+        books.releasing,
+        books.credit,
         Amounts(rates, settings.terms),
         terms,
     )

@@ -72,9 +72,9 @@ class Settings(LedgerAddress, CreditRules, EstimateRules):
         default=2,
         ge=1,
         le=16,
-        description="Connections to PostgreSQL that place holds; three more read, release and "
-        "sweep, and one now and then learns rates. Asks that come meanwhile share the next "
-        "statement.",
+        description="Connections to PostgreSQL that place holds; four more read, release, "
+        "sweep and place those of accounts that another transaction has, and one now and then "
+        "learns rates. Asks that come meanwhile share the next statement.",
     )
     spend_guard_batch_asks: int = Field(
         default=500, ge=1, le=10_000, description="Most asks that one statement answers."
@@ -86,7 +86,8 @@ class Settings(LedgerAddress, CreditRules, EstimateRules):
         default=1_000,
         ge=10,
         description="How long an ask may wait for its statement to begin, milliseconds; then 503, "
-        "and nothing is held for somebody who has gone.",
+        "and nothing is held for somebody who has gone. Less where the ask says when whoever asks "
+        "stops to wait, as the plugin's do.",
     )
     spend_guard_sweep_s: float = Field(
         default=5.0, gt=0, description="Pause between two looks for expired holds, seconds."

@@ -680,6 +680,7 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
         if payer.of_run and run.id is not None:
             asked["account_of_run"] = True
         asked |= _question(data, model, call_type, prices)
+        asked["answer_within_ms"] = max(1, int(self._settings.timeout_seconds * 1_000))
         answer = await self._answer(payer.account, asked)
         plenty_until = self._clock() + self._settings.plenty_seconds if answer.plenty else 0.0
         _keep(self._accounts, _key(payer, run), Known(answer.kind, plenty_until), KEPT_ACCOUNTS)
@@ -726,6 +727,9 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
             self._breaker.failed()
             raise GuardError(type(error).__name__) from error
         if response.status_code >= 500:  # noqa: PLR2004 - a status code
+            if _is_of_account(response):
+                self._breaker.answered()
+                raise GuardError("account_busy")
             self._breaker.failed()
             raise GuardError(f"http_{response.status_code}")
         self._breaker.answered()
@@ -791,8 +795,9 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
     async def _forsaken(self, asked: dict[str, Any]) -> None:
         """Release the hold of an ask whose answer came too late: the same ask has the same hold."""
         try:
+            late = {**asked, "answer_within_ms": int(LATE_SECONDS * 1_000)}
             response = await asyncio.wait_for(
-                self._connection().post("/v1/holds", json=asked, timeout=LATE_SECONDS), LATE_SECONDS
+                self._connection().post("/v1/holds", json=late, timeout=LATE_SECONDS), LATE_SECONDS
             )
             hold = _read(asked["account"], response).hold
         except Exception:  # noqa: BLE001 - the hold expires by itself
@@ -871,6 +876,14 @@ def _text(usd: Decimal | None) -> str | None:
     if usd is None:
         return None
     return f"{min(usd, MOST_PRICE).quantize(PRICE_DIGITS, ROUND_UP).normalize():f}"
+
+
+def _is_of_account(response: httpx.Response) -> bool:
+    """Say whether the guard is well, and cannot decide about this account alone."""
+    try:
+        return bool(response.json()["error"]["type"] == "account_busy")
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _read(account: str, response: httpx.Response) -> Answer:

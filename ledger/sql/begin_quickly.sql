@@ -4,7 +4,7 @@
 SELECT
     set_config('role', %(role)s, true),
     set_config('idle_in_transaction_session_timeout', '5s', true),
-    set_config('lock_timeout', '2s', true),
+    set_config('lock_timeout', %(lock_timeout)s, true),
     set_config('statement_timeout', '20s', true),
     set_config('TimeZone', 'UTC', true),
     CASE

@@ -11,6 +11,7 @@ from typing import Final
 
 from psycopg.conninfo import conninfo_to_dict
 
+from ledger.holds import LOCK_MS
 from ledger.queries import query
 
 _CLIENTS: Final = 16
@@ -75,6 +76,7 @@ def place(url: str, accounts: int, seconds: float, directory: Path) -> Placed:
 def _script(accounts: int) -> str:
     """What each client does again and again: the guard's transaction, with one ask."""
     parts = {"accounts": _ACCOUNTS, "asks": _ASKS, "holds": _HOLDS, "role": f"'{_ROLE}'"}
+    parts["lock_timeout"] = f"'{LOCK_MS}ms'"
     names = ("begin_quickly", "lock_accounts", "find_holds", "read_clock", "place_holds")
     statements = [str(query(name)) for name in names]
     for part, value in parts.items():

@@ -1,6 +1,6 @@
 """Books of holds in memory: what `ledger.holds.Holds` answers, without a database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from threading import Event
 from uuid import UUID
@@ -17,7 +17,7 @@ class HoldsInMemory:
     """Accounts and holds in dictionaries. `batches` are the asks that came together.
 
     While `away` is true everything fails as without a server; while `gate` is not set, what is
-    asked waits.
+    asked waits. `locked` are accounts that another transaction has.
     """
 
     def __init__(self, **balances: int) -> None:
@@ -26,6 +26,7 @@ class HoldsInMemory:
         }
         self.holds = dict[Key, HoldRow]()
         self.batches = list[list[Ask]]()
+        self.locked = set[str]()
         self.away = False
         self.failures = 0
         self.gate = Event()
@@ -33,9 +34,19 @@ class HoldsInMemory:
         self.reached = Event()
         self.closed = False
 
-    def place(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
+    def place(
+        self, asks: Sequence[Ask], unknown: Unknown, locked: Collection[str] = ()
+    ) -> list[Answer]:
         """Answer asks."""
         self._answers()
+        kept = self.locked | set(locked)
+        found = iter(self._placed([ask for ask in asks if ask.account not in kept], unknown))
+        return [
+            Answer("locked", ask.amount, 0, None) if ask.account in kept else next(found)
+            for ask in asks
+        ]
+
+    def _placed(self, asks: Sequence[Ask], unknown: Unknown) -> list[Answer]:
         self.batches.append(list(asks))
         if unknown == "open":
             for ask in asks:

@@ -20,6 +20,7 @@ from tests.waiting import NET_SECONDS
 
 GUARD_ROLE: Final = "billing_guard"
 TRIES: Final = 50
+LOCK_MS: Final = 10_000
 T = TypeVar("T")
 
 
@@ -30,8 +31,9 @@ class Guard:
         self._runner = asyncio.Runner()
         self._runner.get_loop().set_exception_handler(_unless_killed)
         health = Health(NET_SECONDS)
-        self._books = Books[HoldBooks](lambda: Holds(url, GUARD_ROLE), 1, health)
-        self._placing = Placing(self._books, "open", Bounds(1, 500, 5_000, NET_SECONDS))
+        self._books = Books[HoldBooks](lambda: Holds(url, GUARD_ROLE, LOCK_MS), 1, health)
+        bounds = Bounds(1, 500, 5_000, NET_SECONDS)
+        self._placing = Placing(self._books, self._books, "open", bounds)
 
     def ask(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answer asks that come at once."""

@@ -28,19 +28,29 @@ ROLE = "billing_guard"
 ROUNDS = int(os.environ.get("TEST_CALLS") or 1_000)
 SEED = int(os.environ.get("TEST_SEED") or 18)
 CLIENTS = 4
+LOCK_B = "SELECT FROM billing.credit_accounts WHERE billing_account_id = 'b' FOR UPDATE"
+LOCK_MS = 20_000
+"""Longer than whoever has a lock may need on a busy machine."""
 
 
 @pytest.fixture
 def make_holds(migrated_database_url: str) -> Iterator[Callable[[], Holds]]:
     """Opens the books of holds, each time over another connection."""
     with ExitStack() as opened:
-        yield lambda: opened.enter_context(closing(Holds(migrated_database_url, ROLE)))
+        yield lambda: opened.enter_context(closing(Holds(migrated_database_url, ROLE, LOCK_MS)))
 
 
 @pytest.fixture
 def holds(make_holds: Callable[[], Holds]) -> Holds:
     """The books of holds."""
     return make_holds()
+
+
+@pytest.fixture
+def hurried(migrated_database_url: str) -> Iterator[Holds]:
+    """Books that wait for no lock for long."""
+    with closing(Holds(migrated_database_url, ROLE, 10)) as found:
+        yield found
 
 
 def seeded() -> random.Random:
@@ -196,15 +206,66 @@ def test_figures_tell_of_open_holds_and_of_accounts_below_their_limit(
     assert 0 <= found.oldest_seconds < 600
 
 
-def test_a_batch_whose_account_is_locked_for_long_fails_and_can_be_asked_again(
-    holds: Holds, migrated_database_url: str
+def test_an_account_that_another_transaction_has_holds_nobody_else_up(
+    hurried: Holds, migrated_database_url: str
 ) -> None:
-    sql.opened(migrated_database_url, "acct", 100)
+    for name in ("a", "b", "c"):
+        sql.opened(migrated_database_url, name, 100)
     with psycopg.connect(migrated_database_url) as other:
-        other.execute("SELECT FROM billing.credit_accounts FOR UPDATE")
-        with pytest.raises(LedgerError):
-            holds.place([ask("acct", "a", 1)], "open")
-    assert said(holds.place([ask("acct", "a", 1)], "open")) == ["held"]
+        other.execute(LOCK_B)
+        asks = [ask(name, "call", 1) for name in ("a", "b", "c", "new")]
+        assert said(hurried.place(asks, "open")) == ["held", "locked", "held", "held"]
+        assert said(hurried.place(asks, "open")) == ["known", "locked", "known", "known"]
+        assert said(hurried.place(asks[1:2], "refuse")) == ["locked"]
+    assert said(hurried.place(asks, "open")) == ["known", "held", "known", "known"]
+    assert not sql.wrong(migrated_database_url)
+
+
+def test_for_accounts_that_are_known_to_be_locked_nothing_is_tried(
+    hurried: Holds, migrated_database_url: str
+) -> None:
+    with psycopg.connect(migrated_database_url) as connection:
+        connection.execute(
+            "INSERT INTO billing.usage_units (unit_id, run_id, attempt, billing_account_id,"
+            " executor, finished_at, kafka_topic, kafka_partition, kafka_offset)"
+            " VALUES (gen_random_uuid(), 'run', 0, 'payer', 'e', now(), 't', 0, 0)"
+        )
+    asks = [ask("a", "call", 1), Ask("b", "call", "n", 1, 600, run_id="run", of_run=True)]
+    answers = hurried.place(asks, "open", {"payer"})
+    assert said(answers) == ["held", "locked"]
+    assert answers[1].account == "payer"
+    assert said(hurried.place(asks, "open", {"a", "payer"})) == ["locked", "locked"]
+    assert said(hurried.place(asks, "open")) == ["known", "held"]
+
+
+def test_an_account_that_another_transaction_opens_is_asked_about_again(
+    hurried: Holds, migrated_database_url: str
+) -> None:
+    with psycopg.connect(migrated_database_url) as other:
+        other.execute(
+            'INSERT INTO billing.credit_accounts (billing_account_id, kind, "limit") '
+            "VALUES ('new', 'prepaid', 0)"
+        )
+        assert said(hurried.place([ask("new", "call", 1)], "open")) == ["locked"]
+    assert said(hurried.place([ask("new", "call", 1)], "open")) == ["refused"]
+
+
+def test_holds_of_a_locked_account_end_when_it_is_free_and_others_meanwhile(
+    hurried: Holds, migrated_database_url: str
+) -> None:
+    asks = [ask(name, call, 1, seconds=0) for name in ("a", "b") for call in ("1", "2")]
+    kept = hold_of(hurried.place([*asks, ask("b", "kept", 1)], "open")[-1])
+    with psycopg.connect(migrated_database_url) as other:
+        other.execute(LOCK_B)
+        assert hurried.expire(10) == 2
+        assert hurried.expire(10) == 0
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            hurried.release(kept.id)
+    assert hurried.expire(10) == 2
+    released = hurried.release(kept.id)
+    assert released is not None
+    assert released.state == "released"
+    assert not sql.wrong(migrated_database_url)
 
 
 def together(ready: Barrier, what: Callable[[], object]) -> None:
@@ -353,7 +414,9 @@ def test_a_pool_of_transactions_can_stand_between_and_finds_nothing_of_theirs(
     with ExitStack() as opened:
         pooler = opened.enter_context(closing(PgBouncer(migrated_database_url, "transaction", 1)))
         pooler.start()
-        books = [opened.enter_context(closing(Holds(pooler.url, ROLE))) for _ in range(CLIENTS)]
+        books = [
+            opened.enter_context(closing(Holds(pooler.url, ROLE, LOCK_MS))) for _ in range(CLIENTS)
+        ]
         neighbour = opened.enter_context(
             psycopg.connect(pooler.url, autocommit=True, prepare_threshold=None)
         )

@@ -287,6 +287,37 @@ def test_who_waits_no_longer_harms_nobody(
     assert "Traceback" not in guard.log.read_text()
 
 
+def test_an_account_that_a_member_has_locked_holds_up_no_other(
+    start: Callable[..., SpendGuard], migrated_database_url: str
+) -> None:
+    """As one that stands still between its debit and its commit has."""
+    guard = start()
+    sql.opened(migrated_database_url, "acct", 100)
+    with psycopg.connect(migrated_database_url) as other:
+        mine = guard.ask("mine", "a", 1).json()["hold"]
+        locked = guard.ask("acct", "a", 1).json()["hold"]
+        other.execute(
+            "SELECT FROM billing.credit_accounts WHERE billing_account_id = 'acct' FOR UPDATE"
+        )
+        with ThreadPoolExecutor(2) as pool:
+            waiting = pool.submit(guard.ask, "acct", "b", 1)
+            releasing = pool.submit(guard.release, locked)
+            for number in range(20):
+                soon = guard.ask("acct", f"soon-{number}", 1, answer_within_ms=250)
+                assert (soon.status_code, fault(soon)["type"]) == (503, "account_busy")
+                assert guard.ask("mine", f"b-{number}", 1).status_code == 200
+            assert guard.release(mine).status_code == 200
+            assert not waiting.done()
+            assert fault(releasing.result())["type"] == "account_busy"
+            assert guard.probe("/readyz") == 200
+            other.rollback()
+            assert waiting.result().status_code == 200
+    assert guard.release(locked).json()["state"] == "released"
+    assert sql.account(migrated_database_url, "acct").held == 1
+    assert guard.metric("billing_guard_holds_total", answer="locked") == 20
+    assert not sql.wrong(migrated_database_url)
+
+
 def test_without_a_database_it_says_so_and_asks_again_when_it_is_back(
     start: Callable[..., SpendGuard], migrated_database_url: str
 ) -> None:

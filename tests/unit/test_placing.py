@@ -32,11 +32,13 @@ def run(
 
     async def doing() -> T:
         books = Books[HoldBooks](lambda: holds, bounds.lanes, Health(600))
+        aside = Books[HoldBooks](lambda: holds, 1, Health(600))
         try:
-            return await what(Placing(books, "refuse", bounds, clock))
+            return await what(Placing(books, aside, "refuse", bounds, clock))
         finally:
             holds.gate.set()
             await asyncio.to_thread(books.close)
+            await asyncio.to_thread(aside.close)
 
     return asyncio.run(asyncio.wait_for(doing(), NET_SECONDS))
 
@@ -131,7 +133,7 @@ def test_books_that_never_answer_are_away() -> None:
 
     async def doing() -> None:
         books = Books[HoldBooks](lambda: holds, 1, health, seconds=0.01)
-        placing = Placing(books, "refuse", BOUNDS)
+        placing = Placing(books, books, "refuse", BOUNDS)
         for call in range(2):
             with pytest.raises(AwayError):
                 await placing.place(ask(call))
@@ -166,3 +168,79 @@ def test_a_connection_that_broke_while_nobody_asked_is_not_felt() -> None:
         return (await placing.place(ask(0))).answer
 
     assert run(holds, doing) == "held"
+
+
+async def said(placing: Placing, *asks: Ask, within: float | None = None) -> list[str]:
+    """What is said to asks that come at once: an answer, or the name of an error."""
+
+    async def one(ask: Ask) -> str:
+        try:
+            return (await placing.place(ask, within)).answer
+        except (AwayError, BusyError) as error:
+            return type(error).__name__
+
+    return await asyncio.gather(*map(one, asks))
+
+
+def test_who_asks_for_an_account_that_is_locked_waits_and_nobody_else_does() -> None:
+    holds = HoldsInMemory(acct=1_000, locked=25)
+    holds.locked.add("locked")
+
+    async def doing(placing: Placing) -> tuple[list[str], ...]:
+        waiting = asyncio.create_task(said(placing, *(ask(n, "locked") for n in range(3))))
+        others = [
+            answer
+            for n in range(20)
+            for answer in await said(placing, ask(n), ask(100 + n, "nobody"))
+        ]
+        assert not waiting.done()
+        holds.locked.clear()
+        return await waiting, others, await said(placing, ask(3, "locked"))
+
+    first, others, later = run(holds, doing)
+    assert first == ["held", "held", "refused"], "in the order in which they came"
+    assert others == ["held", "unknown"] * 20
+    assert later == ["refused"]
+
+
+def test_an_account_that_stays_locked_is_said_to_be_and_nothing_is_held() -> None:
+    holds = HoldsInMemory(acct=1_000, locked=25)
+    holds.locked.add("locked")
+
+    async def doing(placing: Placing) -> list[str]:
+        return await said(placing, ask(0, "locked"), ask(1), ask(2, "locked"), within=0.05)
+
+    assert run(holds, doing) == ["LockedError", "held", "LockedError"]
+    assert holds.accounts["locked"].held == 0
+
+
+def test_of_a_locked_account_no_more_asks_wait_than_may() -> None:
+    holds = HoldsInMemory(acct=1_000, locked=100)
+    holds.locked.add("locked")
+
+    async def doing(placing: Placing) -> list[str]:
+        waiting = [
+            asyncio.create_task(said(placing, ask(number, "locked"), ask(10 + number, "locked")))
+            for number in range(2)
+        ]
+        assert await said(placing, ask(0)) == ["held"]
+        waiting.append(asyncio.create_task(said(placing, ask(2, "locked"))))
+        while await said(placing, ask(20, "locked"), within=0.02) != ["BusyError"]:
+            pass
+        holds.locked.clear()
+        return [one for found in await asyncio.gather(*waiting) for one in found]
+
+    assert run(holds, doing, Bounds(1, 1, 5, 600)) == ["held"] * 5
+
+
+def test_an_answer_comes_before_whoever_asks_stops_to_wait() -> None:
+    holds = HoldsInMemory(acct=1_000)
+
+    async def doing(placing: Placing) -> list[str]:
+        tasks = await held_back(placing, holds, 1)
+        found = await said(placing, ask(1), ask(2), within=0.02)
+        holds.gate.set()
+        return [*found, *await asyncio.gather(*tasks)]
+
+    assert run(holds, doing) == ["BusyError", "BusyError", "held"]
+    assert holds.accounts["acct"].held == 10

@@ -56,7 +56,7 @@ class InMemory:
             releasing := Books[HoldBooks](lambda: self.holds, 1, health),
             credit := Books[CreditBooks](CreditsInMemory, 1, health),
         ]
-        asks = Placing(placing, "open", Bounds(1, 10, 10, 600))
+        asks = Placing(placing, placing, "open", Bounds(1, 10, 10, 600))
         self.rates = KnownRates()
         amounts = Amounts(self.rates, COSTS)
         guard = Guard(asks, releasing, credit, amounts, Terms(600, 3_600, 1_000))

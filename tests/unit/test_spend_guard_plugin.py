@@ -150,7 +150,16 @@ def test_a_refusal_without_amounts_says_what_the_guard_says(proxied: Proxied) ->
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(401, {}), (422, {}), (503, {}), (200, {"hold": "x"}), (200, [])]
+    ("status", "body"),
+    [
+        (401, {}),
+        (422, {}),
+        (503, {}),
+        (503, []),
+        (503, {"error": {"type": "account_busy"}}),
+        (200, {"hold": "x"}),
+        (200, []),
+    ],
 )
 @pytest.mark.parametrize("kind", ["prepaid", "postpaid", "unknown"])
 @pytest.mark.parametrize("fail", ["auto", "open", "closed"])
@@ -215,6 +224,7 @@ def test_a_hold_that_comes_too_late_is_released(proxied: Proxied) -> None:
     proxy.goes_on()
 
     first, again = proxy.guard.asked
+    assert again.pop("answer_within_ms") > first.pop("answer_within_ms") == 250
     assert first == again, "the same ask has the same hold"
     assert proxy.guard.released == [hold]
 
@@ -248,6 +258,20 @@ def test_a_guard_that_fails_is_left_alone_and_tried_by_one_call_at_a_time(
     for _ in range(10):
         proxy.call()
     assert len(proxy.guard.asked) == 14
+
+
+def test_an_account_that_is_busy_keeps_nobody_else_from_being_asked_about(
+    proxied: Proxied,
+) -> None:
+    proxy = proxied(SPEND_GUARD_BREAKER_FAILURES="3")
+    proxy.guard.status, proxy.guard.body = 503, {"error": {"type": "account_busy"}}
+    for _ in range(10):
+        proxy.call("busy")
+    proxy.guard.status = 200
+    hold = proxy.guard.holds()
+
+    assert proxy.call("another")["metadata"]["spend_logs_metadata"] == {"billing_hold": hold}
+    assert proxy.plugin.counted == {"failed_open": 10, "held": 1}
 
 
 def test_of_calls_at_once_one_tries_whether_the_guard_is_back(proxied: Proxied) -> None:
