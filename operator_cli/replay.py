@@ -9,7 +9,9 @@ import typer
 from confluent_kafka import Consumer
 from rich.progress import Progress
 
+from charging.settings import ChargingRules
 from ledger.receipts import ReceiptWriter
+from ledger.settings import DebitRules
 from operator_cli.period import Period, moment_option, period_of
 from operator_cli.resender import Resender, dead_letters, rebuild
 from operator_cli.settings import Settings
@@ -58,8 +60,11 @@ def replay(
 
     With --from-time or --from-offset: decide the callbacks from there up to what the group has
     committed again, and write the rows that are missing. This publishes nothing, and receipts get
-    the same ids. Without them: send dead letters back, as `dead-letters replay` does. Both can be
-    repeated without harm, and only show what they would do until --apply is given.
+    the same ids. Markup, accounts, free models and credits are those of this command's
+    environment, which it says first: give it the consumer's.
+
+    Without them: send dead letters back, as `dead-letters replay` does. Both can be repeated
+    without harm, and only show what they would do until --apply is given.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)
     period = period_of(since, until)
@@ -142,6 +147,7 @@ def _rebuild(
     apply: bool,
     form: Form,
 ) -> None:
+    remark(f"decided by these settings, which must be the consumer's: {rules(found)}", form)
     topics = load_topics(found.billing_topic_prefix)
     topic_range = TopicRange(kafka(found), topics.callbacks.name)
     if from_time:
@@ -174,6 +180,18 @@ def _rebuild(
     title = "What became of the callbacks" if apply else "What would become of them"
     show(title, Listing(("outcome", "reason", "records"), rows), form)
     remark("done" if apply else "dry run: add --apply to write", form)
+
+
+def rules(found: Settings) -> str:
+    """Return the settings that callbacks are decided by, as an environment has them."""
+    names = sorted({*ChargingRules.model_fields, *DebitRules.model_fields})
+    return ", ".join(f"{name.upper()}={_spelled(getattr(found, name))}" for name in names)
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_offsets(topic_range: TopicRange, from_offset: list[str], topic: str) -> dict[int, int]:
