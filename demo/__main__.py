@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from demo import control, own
+from demo import chosen, control, own
 from demo.process import StackError
 from demo.settings import StackSettings
 from demo.state import AlreadyRunningError, RunDirectory, UnusableDirectoryError
@@ -85,7 +85,8 @@ def run(
 
     Checks what it shows: the exit code is 0 only when every promise holds. Beside a running stack
     it takes no address and no port from the environment. On a Kafka of yours its topics and its
-    group begin with `demo.`.
+    group begin with `demo.`. It goes without settings with which it could not show what it says,
+    such as BILLING_ACCOUNT_FROM, and names them.
     """
     from demo import tour
 
@@ -98,6 +99,8 @@ def run(
             console.print(
                 f"not taken from the environment: {', '.join(names)}: {why}", soft_wrap=True
             )
+    for sentence in chosen.leave(os.environ):
+        console.print(Text(sentence), soft_wrap=True)
     if not tour.demonstrate(run_directory, console, keep=keep):
         raise typer.Exit(1)
     console.print(f"\ndone in {time.monotonic() - started:.0f} seconds")

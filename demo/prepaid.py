@@ -18,6 +18,8 @@ import httpx
 from demo import commands
 
 GRANT_USD: Final = Decimal(1)
+LEAST_MARKUP: Final = Decimal("0.0001")
+"""With less, a call costs so few credits that rounding decides how many calls are afforded."""
 _CREDIT_USD: Final = Decimal("0.0000001")
 _MODULE: Final = "operator_cli"
 
@@ -118,6 +120,19 @@ class Prepaid:
     def _rows(self, command: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
         told = commands.run(_MODULE, *command, "--json", environment=self._environment)
         return json.loads(told)
+
+
+def why_not(markup: Decimal) -> str:
+    """Return why a grant cannot end with these calls, a sentence; nothing where it can."""
+    with_it = f"with BILLING_MARKUP={markup:f}"
+    if not markup:
+        return f"{with_it} calls cost nothing, so that no account runs out of credits."
+    if markup < LEAST_MARKUP:
+        return (
+            f"{with_it} a call costs so few credits that rounding up decides how many of them an "
+            f"account can pay for. With {LEAST_MARKUP} and more it is shown."
+        )
+    return ""
 
 
 def asked(upstream_url: str, model: str) -> int:

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import httpx
 import psycopg
 from rich.console import Console
 from rich.live import Live
 
-from demo import calls, control, ledger, loss, prepaid, report
+from demo import calls, chosen, control, ledger, loss, prepaid, report
 from demo.calls import Answer
 from demo.prepaid import Prepaid
 from demo.process import StackError
@@ -23,6 +22,7 @@ from demo.verdict import Check, judge, judge_books, judge_credit
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
 _APART = "demo."
+_WAITING = "waiting for LiteLLM's callbacks to become receipts"
 
 
 def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> bool:
@@ -139,17 +139,24 @@ def _guarded(
         first: calls that were made before, whose receipts come meanwhile.
 
     Returns:
-        What the clients saw, and whether the account has what it should.
+        What the clients saw, and whether the account has what it should; nothing where calls
+        cost too little for that.
     """
     _heading(console, "Calls of an account that pays in advance")
-    account = Prepaid(reach["DATABASE_URL"], Decimal(os.environ.get("BILLING_MARKUP") or 1))
+    sent = tuple(answer for answer in first if not answer.call.held)
+    markup = chosen.markup(os.environ)
+    if why := prepaid.why_not(markup):
+        console.print(f"left out: {why}", soft_wrap=True, highlight=False)
+        with console.status(_WAITING):
+            _wait_for(sent, reach)
+        return (), ()
+    account = Prepaid(reach["DATABASE_URL"], markup)
     console.print(f"$ {account.command}", soft_wrap=True, highlight=False)
     console.print(account.grant(), soft_wrap=True, highlight=False)
     proxy = reach["LITELLM_URL"], reach["LITELLM_MASTER_KEY"]
     afforded, refused = calls.prepaid(account.account)
-    sent = tuple(answer for answer in first if not answer.call.held)
     made = tuple(calls.make(afforded, *proxy))
-    with console.status("waiting for LiteLLM's callbacks to become receipts"):
+    with console.status(_WAITING):
         _wait_for((*sent, *made), reach)
         made = (*made, *calls.make(refused, *proxy))
         credit = account.credit()  # no callback of a refused call changes it

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from ledger.credits import Credits
 from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.brokers.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
@@ -15,6 +16,7 @@ from tests.brokers.jars import fetch_jars
 from tests.databases.former_schema import SINCE_RELEASE, take_back
 from tests.databases.writing import ROLE
 from tests.downloads.promtool import MissingError
+from tests.integration.moved_credits import GUARD, THRESHOLDS
 from tests.observers.ledger import Ledger as Tables
 from tests.processes.consuming import Consuming
 from tests.processes.prometheus import Prometheus
@@ -26,6 +28,13 @@ from tests.waiting import NET_SECONDS
 def ledger(migrated_database_url: str) -> Iterator[ReceiptWriter]:
     """The consumer's ledger, in the role it acts as."""
     with closing(ReceiptWriter(migrated_database_url, ROLE)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def accounts(migrated_database_url: str) -> Iterator[Credits]:
+    """Credits as the guard moves them."""
+    with closing(Credits(migrated_database_url, GUARD, "tests", THRESHOLDS)) as opened:
         yield opened
 
 

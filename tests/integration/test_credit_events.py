@@ -1,48 +1,20 @@
-"""Events of accounts: what other teams read on `billing.credits.v1`, each once."""
+"""Events of accounts: what other teams read on `billing.credits.v1`."""
 
 import json
-import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
-from functools import partial
-from typing import Any
-from uuid import uuid4
+from contextlib import closing
 
 import psycopg
-import pytest
-from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.credit_events import CreditEventPublisher, EventTopic
-from ledger.accounts import Limit, Movement
-from ledger.credit_events import CreditEvents, Numbered
+from ledger.accounts import Limit
 from ledger.credits import Credits
 from ledger.holds import Holds
-from tests.databases.writing import ROLE
 from tests.inputs.callbacks import costing
+from tests.integration.moved_credits import GUARD, TOPIC, grant, told, waiting
 from tests.observers.topics import TopicRecord
 from tests.processes.consuming import Consuming
 from tests.waiting import NET_SECONDS, eventually
-
-TOPIC = "billing.credits.v1"
-GUARD = "billing_guard"
-THRESHOLDS = (1_000, 100)
-
-
-@pytest.fixture
-def accounts(migrated_database_url: str) -> Iterator[Credits]:
-    """Credits as the guard moves them."""
-    with closing(Credits(migrated_database_url, GUARD, "tests", THRESHOLDS)) as opened:
-        yield opened
-
-
-def grant(accounts: Credits, account: str, amount: int, reference: str) -> None:
-    """Move credits: granted, or taken by a correction."""
-    reason = "grant" if amount > 0 else "correction"
-    movement = Movement(account, reason, reference, amount, "ann", "")  # type: ignore[arg-type]
-    assert accounts.post(movement, "open").created
 
 
 def put_overdue_hold(url: str, account: str, amount: int) -> None:
@@ -57,20 +29,6 @@ def put_overdue_hold(url: str, account: str, amount: int) -> None:
             " run_id, expires_at) VALUES (%s, 'call-9', 'n', %s, 'run-7', now())",
             [account, amount],
         )
-
-
-def waiting(url: str) -> list[tuple[Any, ...]]:
-    """What waits to be published, in the order in which it happened."""
-    with psycopg.connect(url) as admin:
-        return admin.execute(
-            "SELECT event_id::text, type, billing_account_id FROM billing.credit_events ORDER BY id"
-        ).fetchall()
-
-
-def told(records: Sequence[TopicRecord]) -> list[tuple[str, str, int | None]]:
-    """Account, type and balance of each event."""
-    values = [json.loads(record.value) for record in records]
-    return [(one["billing_account_id"], one["type"], one["balance"]) for one in values]
 
 
 def test_what_happens_to_an_account_is_told(
@@ -172,173 +130,3 @@ def test_movements_by_hand_are_told_where_receipts_are_not_debited(
     consuming.member(BILLING_CREDITS="false")
     eventually(lambda: not waiting(migrated_database_url), "the event to be published")
     assert told(consuming.topics.since(TOPIC, {})) == [("acct-1", "topped_up", 100)]
-
-
-class CrashError(Exception):
-    """The process ends here."""
-
-
-class CrashingTopic(EventTopic):
-    """Ends before or behind a commit, and leaves the transaction as it is."""
-
-    crash = ""
-
-    def publish(self, events: Sequence[Numbered]) -> None:
-        if self.crash == "before":
-            self._producer.begin_transaction()
-            self._producer.produce(self._topic, b"never committed", b"k")
-            self._producer.flush(NET_SECONDS)
-            raise CrashError
-        super().publish(events)
-        if self.crash == "behind":
-            raise CrashError
-
-
-class CrashingEvents(CreditEvents):
-    """Ends once the events have their numbers."""
-
-    crash = ""
-
-    def batch(self, holder: str, seconds: float, published: int, limit: int) -> list[Numbered]:
-        found = super().batch(holder, seconds, published, limit)
-        if self.crash == "numbered" and found:
-            raise CrashError
-        return found
-
-
-class Publishers:
-    """Processes that publish, one after the other or at once."""
-
-    def __init__(self, kafka: str, topic: str, url: str) -> None:
-        common: dict[str, Any] = {"bootstrap.servers": kafka, "log_level": 0}
-        group = f"{topic}-publishers"
-        self._topic = partial(
-            CrashingTopic,
-            common | {"transactional.id": group, "acks": "all", "linger.ms": 1_000},
-            common | {"group.id": group, "isolation.level": "read_committed"},
-            topic,
-        )
-        self._url = url
-        self._left = ExitStack()
-
-    def new(self, crash: str = "") -> CreditEventPublisher:
-        """A process that ends at a step, or at none."""
-        events = self._left.enter_context(closing(CrashingEvents(self._url, ROLE)))
-        events.crash = crash
-
-        def make() -> EventTopic:
-            topic = self._left.enter_context(closing(self._topic()))
-            topic.crash = crash
-            return topic
-
-        return CreditEventPublisher(events, make, uuid4().hex)
-
-    def close(self) -> None:
-        """Close what crashes have left open."""
-        self._left.close()
-
-    def free(self) -> None:
-        """The time of whoever publishes is over."""
-        with psycopg.connect(self._url) as admin:
-            admin.execute("UPDATE billing.credit_event_publisher SET until = now()")
-
-
-@pytest.fixture
-def publishers(
-    consuming: Consuming, kafka: str, migrated_database_url: str
-) -> Iterator[Publishers]:
-    topic = consuming.prefix + TOPIC
-    with closing(Publishers(kafka, topic, migrated_database_url)) as made:
-        yield made
-
-
-def test_a_crash_at_any_step_leaves_each_event_published_once(
-    publishers: Publishers, consuming: Consuming, accounts: Credits, migrated_database_url: str
-) -> None:
-    randomly, happened = random.Random(7), list[str]()  # noqa: S311 - no secret
-    # A process that is there all the time, and is replaced by others now and then.
-    kept, refusals = publishers.new(), list[int]()
-    for number in range(24):
-        before = len(waiting(migrated_database_url))
-        for movement in range(randomly.randrange(1, 4)):
-            grant(accounts, f"acct-{movement}", 5, f"{number}/{movement}")
-        happened += [one for one, *_ in waiting(migrated_database_url)[before:]]
-        if randomly.random() < 0.8:
-            publishers.free()
-        if randomly.random() < 0.2:
-            try:
-                kept.turn()
-            except KafkaException as error:
-                refusals.append(error.args[0].code())
-        else:
-            crash = randomly.choice(["", "numbered", "before", "behind"])
-            with suppress(CrashError):
-                publishers.new(crash).turn()
-    assert set(refusals) <= {KafkaError._FENCED}  # noqa: SLF001 - librdkafka's own name
-    publishers.free()
-    publishers.new().turn()
-    assert waiting(migrated_database_url) == []
-    published = [record.headers["ce_id"].decode() for record in consuming.topics.since(TOPIC, {})]
-    assert Counter(published) == Counter(happened)
-
-
-def test_only_one_process_publishes_at_a_time(
-    publishers: Publishers, accounts: Credits, migrated_database_url: str
-) -> None:
-    grant(accounts, "acme", 5, "first")
-    publishers.new().turn()
-    grant(accounts, "acme", 5, "second")
-    publishers.new().turn()
-    assert len(waiting(migrated_database_url)) == 1
-    publishers.free()
-    publishers.new().turn()
-    assert waiting(migrated_database_url) == []
-
-
-def test_a_time_that_a_wrong_clock_has_given_keeps_nobody_from_publishing(
-    publishers: Publishers, accounts: Credits, migrated_database_url: str
-) -> None:
-    """PostgreSQL's clock has gone back, or the server that took over is behind."""
-    grant(accounts, "acme", 5, "first")
-    with psycopg.connect(migrated_database_url) as admin:
-        admin.execute(
-            "UPDATE billing.credit_event_publisher"
-            " SET holder = 'gone', until = now() + interval '1 day'"
-        )
-    publishers.new().turn()
-    assert waiting(migrated_database_url) == []
-
-
-class Watched(CreditEvents):
-    """Events that say how their sessions commit."""
-
-    def commits(self) -> str:
-        """The setting within a transaction."""
-        with self._transaction() as cursor:
-            [value] = cursor.execute("SHOW synchronous_commit").fetchone() or [""]
-            return str(value)
-
-
-@pytest.mark.parametrize(("given", "taken"), [("off", "on"), ("remote_write", "remote_write")])
-def test_a_number_outlives_a_crash_of_the_server_before_its_event_is_published(
-    migrated_database_url: str, given: str, taken: str
-) -> None:
-    """One that was lost would be given anew, and the event published twice."""
-    url = f"{migrated_database_url}?options=-csynchronous_commit%3D{given}"
-    with closing(Watched(url, ROLE)) as events:
-        assert events.commits() == taken
-
-
-def test_a_ledger_that_knows_less_than_kafka_publishes_what_is_new(
-    publishers: Publishers, consuming: Consuming, accounts: Credits, migrated_database_url: str
-) -> None:
-    for number in range(3):
-        grant(accounts, "acme", 5, f"before-{number}")
-    publishers.new().turn()
-    with psycopg.connect(migrated_database_url) as admin:
-        admin.execute("UPDATE billing.credit_event_publisher SET last_sequence = 0, until = now()")
-    grant(accounts, "acme", 5, "behind")
-    publishers.new().turn()
-    assert waiting(migrated_database_url) == []
-    events = consuming.topics.since(TOPIC, {})
-    assert [balance for _, _, balance in told(events)] == [5, 10, 15, 20]

@@ -43,6 +43,23 @@ RECONCILER: Values = {
     "source": "eu",
 }
 SPEND_GUARD: Values = {"enabled": True, "existingSecret": "billing-spend-guard"}
+ENTERED: Values = {
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "annotations": {"example.com/issuer": "ours"},
+        "hosts": ["billing.example"],
+        "tls": [{"secretName": "billing-tls", "hosts": ["billing.example"]}],
+    },
+    "httpRoute": {
+        "enabled": True,
+        "parentRefs": [{"name": "public"}],
+        "hostnames": ["billing.example"],
+    },
+}
+"""What callers outside the cluster come in by."""
+OPTIONAL: Values = {"reconciler": RECONCILER, "spendGuard": SPEND_GUARD}
+ROOMS = ("gateway", "consumer", "reconciler", "spend-guard")
 EVERYTHING: Values = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
@@ -105,18 +122,7 @@ EVERYTHING: Values = {
                 {
                     "spool": {"storageClass": "fast"},
                     "autoscaling": {"enabled": True},
-                    "ingress": {
-                        "enabled": True,
-                        "className": "nginx",
-                        "annotations": {"example.com/issuer": "ours"},
-                        "hosts": ["billing.example"],
-                        "tls": [{"secretName": "billing-tls", "hosts": ["billing.example"]}],
-                    },
-                    "httpRoute": {
-                        "enabled": True,
-                        "parentRefs": [{"name": "public"}],
-                        "hostnames": ["billing.example"],
-                    },
+                    **ENTERED,
                 },
             ),
             (
@@ -124,7 +130,7 @@ EVERYTHING: Values = {
                 {"autoscaling": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}},
             ),
             ("reconciler", RECONCILER),
-            ("spendGuard", SPEND_GUARD),
+            ("spendGuard", {**SPEND_GUARD, "autoscaling": {"enabled": True}, **ENTERED}),
         )
     },
 }
@@ -187,3 +193,20 @@ def environment(component: str, *layers: Values) -> dict[str, Any]:
     ]
     assert len(dict(pairs)) == len(pairs), "a variable is set twice"
     return dict(pairs)
+
+
+def kinds(kind: str, *layers: Values) -> dict[str, Manifest]:
+    """Manifests of a kind by their component."""
+    return {
+        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest
+        for manifest in manifests(*layers)
+        if manifest["kind"] == kind
+    }
+
+
+def rooms(*layers: Values) -> dict[str, Manifest]:
+    """What makes the pods of the rooms, also of those that are off by default."""
+    layers = (OPTIONAL, *layers)
+    found = kinds("Deployment", *layers) | kinds("StatefulSet", *layers)
+    assert set(found) == set(ROOMS)
+    return found

@@ -1,101 +1,23 @@
-"""What the chart gives to scalers, Prometheus, Grafana, networks and callers from outside."""
+"""What the chart gives to Prometheus, Grafana and networks, and to every pod."""
 
 import json
 from typing import Any
 
-import helm_python as helm
 import pytest
 import yaml
 
-from schemas.topics import load_topics
 from tests.repository.chart import (
     EVERYTHING,
-    NO_SPOOL,
-    RECONCILER,
+    OPTIONAL,
+    ROOMS,
     ROOT,
-    SPEND_GUARD,
-    Manifest,
     Values,
     environment,
+    kinds,
     manifests,
-    texts,
+    rooms,
     workloads,
 )
-
-ROOMS = ("gateway", "consumer", "reconciler", "spend-guard")
-OPTIONAL: Values = {"reconciler": RECONCILER, "spendGuard": SPEND_GUARD}
-SCALED = ("gateway", "consumer")
-
-
-def kinds(kind: str, *layers: Values) -> dict[str, Manifest]:
-    """Manifests of a kind by their component."""
-    return {
-        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest
-        for manifest in manifests(*layers)
-        if manifest["kind"] == kind
-    }
-
-
-def rooms(*layers: Values) -> dict[str, Manifest]:
-    """What makes the pods of the rooms, also of those that are off by default."""
-    layers = (OPTIONAL, *layers)
-    found = kinds("Deployment", *layers) | kinds("StatefulSet", *layers)
-    assert set(found) == set(ROOMS)
-    return found
-
-
-def scaled(room: str, **more: Any) -> Values:  # noqa: ANN401 - also wrong types
-    """Values with a scaler on."""
-    return {room: {"autoscaling": {"enabled": True, **more}}}
-
-
-@pytest.mark.parametrize("room", SCALED)
-@pytest.mark.parametrize(
-    "values", [{"autoscaling": {"enabled": True}}, {"replicas": None}], ids=["scaler", "null"]
-)
-def test_the_number_of_pods_is_left_to_whoever_keeps_it(room: str, values: Values) -> None:
-    """With Helm 4 a field that a scaler has set makes each later upgrade and rollback fail."""
-    prometheus = {"consumer": {"autoscaling": {"prometheusAddress": "http://prometheus"}}}
-    found = rooms({room: values}, prometheus)
-    assert "replicas" not in found[room]["spec"]
-    (other,) = {*SCALED} - {room}
-    assert found[other]["spec"]["replicas"] == 2
-    for key, optional in (("reconciler", "reconciler"), ("spendGuard", "spend-guard")):
-        assert "replicas" not in rooms({key: {"replicas": None}})[optional]["spec"]
-
-
-def test_a_number_of_pods_that_is_given_is_kept_also_where_it_is_none() -> None:
-    found = rooms({"gateway": {"replicas": 0}})
-    assert found["gateway"]["spec"]["replicas"] == 0
-
-
-@pytest.mark.parametrize("spool", [{}, NO_SPOOL], ids=["spool", "no spool"])
-def test_a_scaler_names_what_it_scales(spool: Values) -> None:
-    layers = (spool, scaled("gateway"), scaled("consumer", by="cpu"))
-    for room, scaler in kinds("HorizontalPodAutoscaler", *layers).items():
-        made = rooms(*layers)[room]
-        assert scaler["spec"]["scaleTargetRef"] == {
-            "apiVersion": made["apiVersion"],
-            "kind": made["kind"],
-            "name": made["metadata"]["name"],
-        }
-    assert set(kinds("HorizontalPodAutoscaler", *layers)) == set(SCALED)
-
-
-def test_keda_asks_for_a_metric_that_the_consumer_has_and_stops_at_the_partitions() -> None:
-    (scaler,) = kinds("ScaledObject", EVERYTHING).values()
-    assert scaler["spec"]["maxReplicaCount"] == load_topics("").callbacks.partitions
-    (trigger,) = scaler["spec"]["triggers"]
-    metric = trigger["metadata"]["query"].removeprefix("max(").partition("{")[0]
-    assert metric in (ROOT / "consumer" / "metrics.py").read_text()
-    assert 'instance=~"money/live-billing-stream-consumer-.+"' in trigger["metadata"]["query"]
-    with pytest.raises(helm.HelmRenderError, match="prometheusAddress"):
-        texts(scaled("consumer"))
-
-
-def test_fewest_pods_are_no_more_than_most() -> None:
-    with pytest.raises(helm.HelmRenderError, match="minReplicas 9 is more than maxReplicas 6"):
-        texts(scaled("gateway", minReplicas=9))
 
 
 def test_the_rules_and_the_dashboards_are_those_of_deploy() -> None:
@@ -193,28 +115,6 @@ def test_the_policy_of_a_job_is_there_before_the_job() -> None:
             job = jobs[component]["metadata"]["annotations"]
             assert notes["helm.sh/hook"] == job["helm.sh/hook"]
             assert int(notes["helm.sh/hook-weight"]) < int(job["helm.sh/hook-weight"])
-
-
-def test_callers_from_outside_reach_the_callbacks_and_nothing_else() -> None:
-    service = next(
-        m
-        for m in manifests(EVERYTHING)
-        if m["kind"] == "Service" and m["metadata"]["name"].endswith("-gateway")
-    )
-    name, port = service["metadata"]["name"], service["spec"]["ports"][0]
-    (rule,) = kinds("Ingress", EVERYTHING)["gateway"]["spec"]["rules"]
-    (path,) = rule["http"]["paths"]
-    assert path == {
-        "path": "/v1",
-        "pathType": "Prefix",
-        "backend": {"service": {"name": name, "port": {"name": port["name"]}}},
-    }
-    (route,) = kinds("HTTPRoute", EVERYTHING)["gateway"]["spec"]["rules"]
-    assert route["backendRefs"] == [{"name": name, "port": port["port"]}]
-    assert route["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1"}}]
-    for lacking, named in (("ingress", "hosts"), ("httpRoute", "parentRefs")):
-        with pytest.raises(helm.HelmRenderError, match=f"gateway.{lacking}.{named}"):
-            texts({"gateway": {lacking: {"enabled": True}}})
 
 
 def test_each_room_has_an_account_of_its_own_unless_one_is_named() -> None:

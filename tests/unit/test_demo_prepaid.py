@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 import demo
+from charging.money import charge, credits_of
 from demo.calls import AFFORDED_CALLS, DEAR, DEAR_AT_PROVIDER, Answer, prepaid
 from demo.ledger import Ledger, Receipt
-from demo.prepaid import GRANT_USD, Credit, Hold, Movement, Prepaid
+from demo.prepaid import GRANT_USD, Credit, Hold, Movement, Prepaid, why_not
 from demo.upstream import COMPLETION_TOKENS, PROMPT_TOKENS, app
 from demo.verdict import judge_credit
 
@@ -123,21 +124,39 @@ def test_a_receipt_of_a_refused_call_is_named() -> None:
     assert "2 receipts" in broken_credit(ledger=more)
 
 
+@pytest.mark.parametrize("markup", ["0.0001", "0.000123456789", "0.3333333333", "1", "100"])
 @pytest.mark.parametrize("prompt", range(1, 14))
-def test_three_calls_are_afforded_and_no_fourth_whenever_their_receipts_come(prompt: int) -> None:
+def test_three_calls_are_afforded_and_no_fourth_whenever_their_receipts_come(
+    prompt: int, markup: str
+) -> None:
     """The tokens that the plugin counts in the prompt are nine; a tokenizer may count others."""
     models = yaml.safe_load((Path(demo.__file__).parent / "models.yaml").read_text())["model_list"]
     (dear,) = (one["litellm_params"] for one in models if one["model_name"] == DEAR)
     tokens_in = Decimal(str(dear["input_cost_per_token"]))
     tokens_out = Decimal(str(dear["output_cost_per_token"]))
-    charge = PROMPT_TOKENS * tokens_in + COMPLETION_TOKENS * tokens_out
-    hold = prompt * tokens_in + (AFFORDED.max_tokens or 0) * tokens_out
+    cost = PROMPT_TOKENS * tokens_in + COMPLETION_TOKENS * tokens_out
+    most = prompt * tokens_in + (AFFORDED.max_tokens or 0) * tokens_out
+    charged, held = (charge(usd, Decimal(markup))[1] for usd in (cost, most))
+    granted = credits_of(Prepaid("postgresql://", Decimal(markup)).granted_usd)
+    assert why_not(Decimal(markup)) == ""
     assert dear["model"] == f"openai/{DEAR_AT_PROVIDER}"
-    assert AFFORDED_CALLS * hold <= GRANT_USD
-    assert GRANT_USD - AFFORDED_CALLS * charge < hold
+    assert AFFORDED_CALLS * held <= granted
+    assert granted - AFFORDED_CALLS * charged < held
 
 
-@pytest.mark.parametrize("markup", ["0.00001", "0.3333333333", "1", "1.25", "1000"])
+@pytest.mark.parametrize("markup", ["0", "0.00", "0E-5"])
+def test_nobody_runs_out_of_credits_where_calls_cost_nothing(markup: str) -> None:
+    assert "calls cost nothing" in why_not(Decimal(markup))
+
+
+@pytest.mark.parametrize("markup", ["0.000000000001", "4E-7", "0.00009999"])
+def test_a_markup_with_which_rounding_decides_is_named_without_an_exponent(markup: str) -> None:
+    why = why_not(Decimal(markup))
+    assert f"BILLING_MARKUP={Decimal(markup):f} " in why
+    assert "rounding" in why
+
+
+@pytest.mark.parametrize("markup", ["0.0001", "0.3333333333", "1", "1.25", "100"])
 def test_what_is_granted_follows_the_markup_in_whole_credits(markup: str) -> None:
     granted = Prepaid("postgresql://", Decimal(markup)).granted_usd
     assert granted >= GRANT_USD * Decimal(markup)
