@@ -16,7 +16,7 @@ COPY pyproject.toml uv.lock ./
 
 FROM base AS dependencies
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --locked --no-default-groups
+    uv sync --locked --no-default-groups --group tracing
 
 FROM base AS litellm-dependencies
 RUN --mount=type=cache,target=/root/.cache/uv \

@@ -49,6 +49,8 @@ def run() -> None:
         _fail(
             f"Kafka at {found.kafka_bootstrap_servers}: {cause(service.kafka_config(found), error)}"
         )
+    except ConfigurationError as error:
+        _fail(str(error), 2)
     except LedgerError as error:
         _fail(advice(error, found.consumer_database_role))
     except OSError as error:

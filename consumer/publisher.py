@@ -15,7 +15,7 @@ from charging.outcomes import Outcome, Parked
 from consumer.deadline import DeadlineError, within
 from consumer.extent import Extent
 from consumer.letter import letters
-from schemas.headers import FoundHeaders
+from schemas.headers import TRACEPARENT, FoundHeaders
 from schemas.receipt import to_kafka
 from schemas.topics import Topics
 
@@ -53,14 +53,22 @@ class Publisher:
         self._producer.purge()
         self._producer = self._new()
 
-    def publish(self, outcomes: Sequence[Outcome], extent: Extent, metadata: object) -> None:
+    def publish(
+        self,
+        outcomes: Sequence[Outcome],
+        extent: Extent,
+        metadata: object,
+        traceparent: str | None = None,
+    ) -> None:
         """Commit the events, the dead letters and the offsets of a batch, all or nothing.
 
         `extent` is where its records begin and end; `metadata` is the consumer's group metadata:
-        the broker refuses offsets of a member that is of an older generation. Raises
-        `PublishError`, within the transaction's timeout; then comes `renew`.
+        the broker refuses offsets of a member that is of an older generation. `traceparent` says
+        what trace the events are part of. Raises `PublishError`, within the transaction's timeout;
+        then comes `renew`.
         """
-        transact = partial(self._transact, self._producer, outcomes, extent, metadata)
+        more = {} if traceparent is None else {TRACEPARENT: traceparent.encode()}
+        transact = partial(self._transact, self._producer, outcomes, extent, metadata, more)
         try:
             # One that is left behind can commit nothing any more: `renew` fences its producer.
             within(self._deadline_seconds, transact, "the transaction")
@@ -70,21 +78,27 @@ class Publisher:
             raise PublishError(error.args[0].str()) from error
 
     def _transact(
-        self, producer: Producer, outcomes: Sequence[Outcome], extent: Extent, metadata: object
+        self,
+        producer: Producer,
+        outcomes: Sequence[Outcome],
+        extent: Extent,
+        metadata: object,
+        more: Mapping[str, bytes],
     ) -> None:
         producer.begin_transaction()
         for outcome in outcomes:
-            self._send(producer, outcome)
+            self._send(producer, outcome, more)
         # Serves what the client has to say, its errors and log lines.
         producer.poll(0)
         producer.send_offsets_to_transaction(extent.next_offsets, metadata, _COMMIT_SECONDS)
         self._commit(producer)
 
-    def _send(self, producer: Producer, outcome: Outcome) -> None:
+    def _send(self, producer: Producer, outcome: Outcome, more: Mapping[str, bytes]) -> None:
         if outcome.receipt is not None:
             message = to_kafka(outcome.receipt)
             topic = self._topics.receipts.name
-            _produce(producer, topic, message.key, message.value, message.headers)
+            headers = {**message.headers, **more} if more else message.headers
+            _produce(producer, topic, message.key, message.value, headers)
         elif isinstance(outcome.decided.decision, Parked):
             dead, decided = self._topics.dead_letters, outcome.decided
             limit = dead.max_message_bytes

@@ -19,10 +19,11 @@ from consumer.credit_events import CreditEventPublisher, EventTopic
 from consumer.health import Health
 from consumer.loop import Loop
 from consumer.offsets import Offsets
-from consumer.outside import RealMachine
+from consumer.outside import Events, Ledger, RealMachine
 from consumer.publisher import Publisher
 from consumer.settings import Settings
 from consumer.topics import KafkaTopics
+from consumer.tracing import Batches, TracedEvents, TracedLedger
 from consumer.waiting import first_answer, first_clients, reach
 from ledger.credit_events import CreditEvents
 from ledger.receipts import ReceiptWriter
@@ -31,6 +32,7 @@ from runtime.batches import fetch_bounds
 from runtime.kafka import Administrator, client_config, note
 from runtime.metrics import KAFKA_ERRORS
 from runtime.probes import Probes
+from runtime.tracing import Traces, traces
 from schemas.topics import Topics, load_topics
 
 log = structlog.get_logger("consumer")
@@ -120,6 +122,7 @@ def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
 
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the batch in hand. Raises what cannot heal."""
+    told = traces(settings, "consumer")
     stopping = _stopping()
     health = Health(settings.consumer_stalled_after_seconds)
     ledger = ReceiptWriter(
@@ -129,19 +132,32 @@ def run(settings: Settings) -> None:
     )
     reach(ledger)
     probes = Probes(
-        settings.consumer_metrics_host, settings.consumer_metrics_port, health.live, health.ready
+        settings.consumer_metrics_host,
+        settings.consumer_metrics_port,
+        health.live,
+        health.ready,
+        exemplars=settings.billing_traces != "off",
     )
     try:
         if first_answer(ledger, health, stopping, settings.consumer_retry_max_ms / 1_000):
-            _run(settings, ledger, health, stopping, probes.server_port)
+            port = probes.server_port
+            _run(settings, ledger, health, stopping, probes_port=port, told=told)
     finally:
+        if told is not None:
+            told.close()
         ledger.close()
         probes.shutdown()
     log.info("consumer stopped")
 
 
 def _run(
-    settings: Settings, ledger: ReceiptWriter, health: Health, stopping: Event, probes_port: int
+    settings: Settings,
+    ledger: ReceiptWriter,
+    health: Health,
+    stopping: Event,
+    *,
+    probes_port: int,
+    told: Traces | None,
 ) -> None:
     topics = load_topics(settings.billing_topic_prefix)
     publisher = first_clients(
@@ -158,12 +174,18 @@ def _run(
     rules = settings.policy(topics.usage_units.name)
     decided = partial(decide, policy=rules)
     continuity = Continuity(decided, ledger, offsets, stopping)
+    books: Ledger = ledger
+    events: Events = publisher
+    if told is not None:
+        batches = Batches(told, settings.consumer_group)
+        books = TracedLedger(ledger, batches)
+        events = TracedEvents(publisher, batches, topics.receipts.name)
     loop = Loop(
         settings,
         decided,
         consumer,
-        ledger,
-        publisher,
+        books,
+        events,
         offsets=offsets,
         continuity=continuity,
         health=health,

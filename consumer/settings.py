@@ -7,6 +7,7 @@ from ledger.settings import DebitRules, LedgerConnection
 from runtime.environment import STRICT, read
 from runtime.kafka import ConsumerGroup, KafkaConnection, TopicNames
 from runtime.logs import LogLevel
+from runtime.tracing import Tracing
 
 
 class Settings(
@@ -17,6 +18,7 @@ class Settings(
     LedgerConnection,
     KafkaConnection,
     LogLevel,
+    Tracing,
 ):
     """Settings of `python -m consumer run`, by environment variable."""
 

@@ -85,6 +85,8 @@ RECEIPT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_time": _TEXT | {"format": "date-time", "description": "When the call ended."},
     "ce_partitionkey": _TEXT | {"description": "The run id."},
     "content-type": {"const": "application/json"},
+    headers.TRACEPARENT: _TEXT
+    | {"description": "W3C Trace Context of the batch, where the consumer tells its traces."},
 }
 CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
@@ -115,7 +117,7 @@ _MESSAGES: Final[dict[str, tuple[str, dict[str, dict[str, Any]], tuple[str, ...]
     "receipts": (
         "receipt",
         RECEIPT_HEADERS,
-        tuple(RECEIPT_HEADERS),
+        tuple(name for name in RECEIPT_HEADERS if name != headers.TRACEPARENT),
         (
             "This call was charged this much. Receipts never change and are never withdrawn. "
             "CloudEvents 1.0, binary mode. Read with isolation.level=read_committed."

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -20,8 +20,10 @@ from producer_gateway.routes import application
 from producer_gateway.server import Server
 from producer_gateway.settings import Settings, load
 from producer_gateway.storage import Storage
+from producer_gateway.tracing import TracedEndpoints, TracedStore
 from runtime import VERSION
 from runtime.environment import ConfigurationError
+from runtime.tracing import Traces, traces
 from schemas.topics import Topics, load_topics
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -58,16 +60,17 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    topics, metrics = load_topics(settings.billing_topic_prefix), Metrics()
+    topics, metrics, told = load_topics(settings.billing_topic_prefix), Metrics(), _told(settings)
     storage = _storage(settings, topics, metrics, stop_because)
     readiness = Readiness(storage, metrics)
-    gateway = Gateway(settings, topics, metrics, storage.store)
+    store = storage.store if told is None else TracedStore(storage.store, told)
+    gateway = Gateway(settings, topics, metrics, store)
     loop.add_signal_handler(signal.SIGHUP, read_tokens, gateway, metrics)
     callers, probing = _connections(settings, metrics)
     callers.on_second.append(FreedMemory(gateway.received).look)
     timeout_s = settings.shutdown_timeout_s
     front = Server(
-        application(gateway),
+        application(gateway if told is None else TracedEndpoints(gateway, told)),
         host=settings.host,
         port=settings.port,
         connections=callers,
@@ -101,11 +104,17 @@ async def serve(settings: Settings) -> None:
     await storage.close(max(0.0, ending - loop.time()))
     back.should_exit = True
     await answering
-    for task in watching:
-        task.cancel()
+    _end(watching, told)
     _LOG.info("stopped")
     if fatal:
         raise FatalError(fatal[0])
+
+
+def _end(watching: Sequence[asyncio.Task[None]], told: Traces | None) -> None:
+    for task in watching:
+        task.cancel()
+    if told is not None:
+        told.close()
 
 
 def read_tokens(gateway: Gateway, metrics: Metrics) -> None:
@@ -138,6 +147,13 @@ def _connections(settings: Settings, metrics: Metrics) -> tuple[Connections, Con
     )
     callers = Connections("callbacks", most, patience, metrics)
     return callers, Connections("probes", _PROBES, patience, metrics)
+
+
+def _told(settings: Settings) -> Traces | None:
+    try:
+        return traces(settings, "gateway")
+    except ConfigurationError as error:
+        raise FatalError(str(error)) from error
 
 
 def _storage(

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from runtime.environment import STRICT, read
 from runtime.kafka import KafkaConnection, TopicNames
+from runtime.tracing import Tracing
 
 SOURCE: Final = "litellm"
 MIN_TOKEN_CHARACTERS: Final = 32
@@ -28,7 +29,7 @@ class Content(StrEnum):
     DROP = "drop"
 
 
-class Settings(TopicNames, KafkaConnection):
+class Settings(TopicNames, KafkaConnection, Tracing):
     """Settings of `python -m producer_gateway run`, by environment variable."""
 
     model_config = STRICT

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 RETRIES: Final = Counter(
     "billing_consumer_retries_total",
@@ -73,6 +74,7 @@ class BulkHistogram(Collector):
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
         self._created = time.time()
+        self._exemplars: list[Exemplar | None] = [None] * len(self._bounds)
         self._lock = threading.Lock()
         registry.register(self)
 
@@ -83,6 +85,12 @@ class BulkHistogram(Collector):
                 self._counts[bisect_left(self._bounds, value)] += 1
             self._sum += sum(values)
 
+    def exemplify(self, value: float, labels: Mapping[str, str]) -> None:
+        """Name an example of a value that is counted, told where OpenMetrics is asked for."""
+        with self._lock:
+            place = bisect_left(self._bounds, value)
+            self._exemplars[place] = Exemplar(dict(labels), value, time.time())
+
     def describe(self) -> Iterator[Metric]:
         """Yield the metric without what it counts."""
         yield HistogramMetricFamily(self._name, self._documentation)
@@ -91,8 +99,12 @@ class BulkHistogram(Collector):
         """Yield the metric: how many values were at most as large as each bound, and their sum."""
         with self._lock:
             counts, total = list(accumulate(self._counts)), self._sum
+            exemplars = list(self._exemplars)
         names = [*(str(float(bound)) for bound in self._bounds[:-1]), "+Inf"]
-        buckets = list(zip(names, map(float, counts), strict=True))
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = [
+            (name, float(count)) if one is None else (name, float(count), one)
+            for name, count, one in zip(names, counts, exemplars, strict=True)
+        ]
         told = HistogramMetricFamily(self._name, self._documentation)
         told.add_metric([], buckets, total)
         told.add_sample(f"{self._name}_created", {}, self._created)

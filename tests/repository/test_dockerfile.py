@@ -65,7 +65,9 @@ def test_everything_runs_as_a_numeric_user_that_is_not_root(dockerfile: str) -> 
 
 
 def test_only_the_lock_decides_what_is_installed(dockerfile: str) -> None:
-    assert "uv sync --locked --no-default-groups\n" in stage(dockerfile, "dependencies")
+    assert "uv sync --locked --no-default-groups --group tracing\n" in stage(
+        dockerfile, "dependencies"
+    )
     assert "uv sync --locked --only-group litellm\n" in stage(dockerfile, "litellm-dependencies")
     assert len(re.findall(r"pip install|uv add|uv pip|apt-get", dockerfile)) == 1
 

@@ -19,7 +19,7 @@ from tests.waiting import NET_SECONDS
 
 pytestmark = pytest.mark.slow
 
-BRINGS = {"starlette": "fastapi"}
+BRINGS = {"starlette": "fastapi", "opentelemetry-api": "opentelemetry-sdk"}
 """What a dependency brings on purpose, by its name."""
 
 CLIENT = "billing_stream_client"
@@ -104,8 +104,12 @@ def test_the_wheel_asks_for_all_that_its_modules_import(wheel: Path) -> None:
         if name.endswith(".dist-info/METADATA")
     ]
     asked = {line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert asked == set(project["dependencies"])
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = document["project"], document["dependency-groups"]
+    extra = set(project["optional-dependencies"]["tracing"])
+    assert extra == set(groups["tracing"]), "the image has what the extra has"
+    asked = {name.removesuffix(";") for name in asked}
+    assert asked == {*project["dependencies"], *extra}
     direct = {re.split(r"[\[<>=~!]", name)[0].lower() for name in asked}
     imported = {
         top

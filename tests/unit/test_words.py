@@ -22,6 +22,12 @@ ADMITS = re.compile(
     r"|spend_guard/\w+\.py|tests/unit/test_placing\.py"
 )
 """The files in which one is admitted."""
+TRACES = re.compile(
+    r"(runtime|consumer|producer_gateway|tests/unit|tests/integration)/(test_)?tracing\.py"
+    r"|tests/doubles/trace_collector\.py"
+)
+"""The files in which a span is OpenTelemetry's."""
+SPANS = {"span", "spans"}
 SETTLES = re.compile(r"(un)?settl(e|es|ed|ing|ement)")
 OF_DEFERRALS = ("charging", "ledger", "operator_cli", "schemas")
 """The rooms in which a person settles a deferral; nothing else is ever settled."""
@@ -42,7 +48,9 @@ def names(path: Path) -> Iterator[str]:
 
 def given_up(path: Path) -> set[str]:
     """The words that name nothing in a file."""
-    return GIVEN_UP - ADMISSION if ADMITS.fullmatch(str(path.relative_to(ROOT))) else GIVEN_UP
+    name = str(path.relative_to(ROOT))
+    found = GIVEN_UP - ADMISSION if ADMITS.fullmatch(name) else GIVEN_UP
+    return found - SPANS if TRACES.fullmatch(name) else found
 
 
 def words(name: str) -> list[str]:
