@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from charging.account import Accounts
+from charging.account import Accounts, internal_reason
 from charging.background import is_ordered, link_of, linked, settled
 from charging.call_shape import Shape, reads, reads_response, shape_of
 from charging.charge import ChargeTerms, build_charge, build_deferred
@@ -23,6 +23,7 @@ from charging.outcomes import (
     Decision,
     Deferred,
     DeferredReason,
+    Link,
     Parked,
     Role,
     Skipped,
@@ -78,18 +79,18 @@ def _used_tokens(callback: Callback) -> bool:
     return any(count is not None and count > 0 for count in counts)
 
 
-def _without_a_price(callback: Callback, policy: Policy) -> Skipped | None:
+def _without_a_price(callback: Callback, policy: Policy) -> SkippedReason | None:
     """Judge a call that costs nothing by what it is; None where that needs an explanation."""
     call_type, used = callback.call_type, _used_tokens(callback)
     # A retrieved batch that has used tokens is finished: its cost is told nowhere else.
     finished = used and call_type in BATCH_RETRIEVES
     if callback.response_cost is not None and call_type in policy.not_billable_call_types:
-        return None if finished else Skipped(SkippedReason.NOT_BILLABLE)
+        return None if finished else SkippedReason.NOT_BILLABLE
     shape = shape_of(call_type)
     if shape is Shape.MANAGEMENT and (not used or reads_response(call_type)):
-        return Skipped(SkippedReason.NOT_BILLABLE)
+        return SkippedReason.NOT_BILLABLE
     if shape is Shape.UNKNOWN and not used:
-        return Skipped(SkippedReason.NO_USAGE)
+        return SkippedReason.NO_USAGE
     return None
 
 
@@ -119,12 +120,11 @@ def _judge_zero(
     verdict = _zero_verdict(callback, policy)
     if isinstance(verdict, ChargeReason):
         return build_charge(callback, terms, policy.accounts, policy.markup, verdict)
-    if isinstance(verdict, Skipped):
-        if verdict.reason is SkippedReason.FAILED_CALL:
-            return _failed(callback)
+    if isinstance(verdict, SkippedReason):
+        if verdict is not SkippedReason.NOT_BILLABLE:
+            return _skipped(callback, verdict)
         link = link_of(terms.reading, value, terms.origin.source_system)
-        ended = link and link.role is Role.ENDED and verdict.reason is SkippedReason.NOT_BILLABLE
-        return Skipped(verdict.reason, link) if ended else verdict
+        return _skipped(callback, verdict, link if link and link.role is Role.ENDED else None)
     if not is_ordered(terms.reading, value):
         return build_deferred(callback, terms, policy.accounts, verdict)
     # Its receipt, were there one: whose it is, for the receipt of its result.
@@ -134,21 +134,28 @@ def _judge_zero(
     return replace(deferred, link=link, held=ordered) if link else deferred
 
 
-def _failed(callback: Callback) -> Skipped:
-    """Judge a call without success: one of the guard's refusals is no fault of a provider."""
-    if callback.metadata is None:
-        return Skipped(SkippedReason.FAILED_CALL)
-    spend = spend_of(callback.metadata)
-    if spend.refused:
+def _skipped(callback: Callback, reason: SkippedReason, link: Link | None = None) -> Skipped:
+    """Return a call that costs nothing, with its hold, which only a fallback of it may still need.
+
+    A call that failed because the guard refused it is no fault of a provider.
+    """
+    metadata = callback.metadata
+    if metadata is None:
+        return Skipped(reason, link)
+    spend = spend_of(metadata)
+    if spend.refused and reason is SkippedReason.FAILED_CALL:
         return Skipped(SkippedReason.REFUSED_CALL)
-    return Skipped(SkippedReason.FAILED_CALL, hold=spend.hold)
+    # A silent experiment names the hold of the call beside which it was made.
+    return Skipped(reason, link, None if internal_reason(metadata) else spend.hold)
 
 
-def _zero_verdict(callback: Callback, policy: Policy) -> ChargeReason | Skipped | DeferredReason:
+def _zero_verdict(
+    callback: Callback, policy: Policy
+) -> ChargeReason | SkippedReason | DeferredReason:
     """Judge a call of cost zero or without one."""
     cost = callback.response_cost
     if callback.status != "success":
-        return Skipped(SkippedReason.FAILED_CALL)
+        return SkippedReason.FAILED_CALL
     if cost is not None and callback.cache_hit is True:
         return ChargeReason.CACHE_HIT
     if is_free(callback.model_group or callback.model or "", policy.free_models):

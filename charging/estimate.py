@@ -1,8 +1,9 @@
 """What a call may cost at most, in credits, told before it is made. Pure.
 
-    (prompt tokens × input rate + answer tokens × output rate + amount of a request) × markup
+    (prompt tokens × input rate + answer tokens × output rate + answers × request) × markup
 
-rounded up once. Answer tokens are those that the client allows, for each answer that it asks for;
+rounded up once. `request` is the amount of a call without tokens, such as a picture, which is paid
+by the piece. Answer tokens are those that the client allows, for each answer that it asks for;
 where it allows any number, the bound that was learned with the rates (`charging.learning`). Of a
 model without learned rates the price counts that whoever asks passes on, and without one the
 setting `ESTIMATED_USD_PER_1K_TOKENS`. A model that is known to be free holds nothing.
@@ -65,7 +66,7 @@ def estimate(asked: Asked, rates: Rates | None, terms: Terms) -> int:
     answers = asked.n * (usual if asked.max_tokens is None else asked.max_tokens)
     if rates is not None:
         usd = priced(
-            (asked.prompt_tokens, rates.input), (answers, rates.output), (1, rates.request)
+            (asked.prompt_tokens, rates.input), (answers, rates.output), (asked.n, rates.request)
         )
     elif asked.input_price is None and asked.output_price is None:
         thousandths = priced((asked.prompt_tokens + answers, terms.usd_per_1k_tokens))

@@ -147,7 +147,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """A receipt to write, with what the table keeps beside the event.
 
     `started_at` is None where nothing that is believed says when the call began. `hold` is the id
-    of the hold that the spend guard gave the call, as the callback says it.
+    of the hold that the spend guard gave the call, as the callback says it; none of an experiment.
     """
 
     receipt: Receipt
@@ -194,7 +194,7 @@ class Deferred(msgspec.Struct, frozen=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False):
-    """Costs nothing by rule; `hold` is the hold of a call that has failed."""
+    """Costs nothing by rule; `hold` is the hold of the call, as the callback says it."""
 
     reason: SkippedReason
     link: Link | None = None

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from charging.doubles import Success
 from charging.outcomes import Charge, Decided, Outcome
 from charging.pairing import Closing, Row
-from ledger.debits import CreditTerms, debit, failed, new_batch
+from ledger.debits import CreditTerms, debit, new_batch, unused
 from ledger.links import Link, Paired, calls_of, pair, told, with_settled
 from ledger.payers import accounts_of
 from ledger.plan import (
@@ -83,7 +83,7 @@ def _write(cursor: Cursor[Any], planned: Plan, terms: CreditTerms | None) -> Wri
         _close(cursor, planned.closings)
     if terms and number is not None:
         charges = [charge for _, charge in planned.receipts]
-        debit(cursor, charges, failed(planned.batch), number, terms)
+        debit(cursor, charges, unused(planned.batch), number, terms)
     return Written(units, deferrals, replayed)
 
 

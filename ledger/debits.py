@@ -29,8 +29,8 @@ class CreditTerms:
     """How receipts are debited.
 
     `unknown` says how an account begins that nobody has opened, `failed_hold_seconds` how long the
-    hold of a failed call is kept for the fallback that may follow. Where less than one of the
-    `thresholds` is left, credits, other teams are told.
+    hold of a call that is not charged is kept, for the fallback of a failed one that may follow.
+    Where less than one of the `thresholds` is left, credits, other teams are told.
     """
 
     unknown: Unknown = "open"
@@ -74,8 +74,8 @@ def captured(charges: Iterable[Charge]) -> list[Captured]:
     return list(found.values())
 
 
-def failed(batch: Iterable[Decided]) -> list[str]:
-    """Return the holds of calls of a batch that have failed."""
+def unused(batch: Iterable[Decided]) -> list[str]:
+    """Return the holds of calls of a batch that have failed, or cost nothing by rule."""
     decisions = (one.decision for one in batch)
     holds = (one.hold for one in decisions if isinstance(one, Skipped) and one.hold is not None)
     return list(dict.fromkeys(holds))
@@ -102,25 +102,27 @@ def debits(charges: Iterable[Charge], freed: Collection[tuple[str, int]]) -> lis
 def debit(
     cursor: Cursor[Any],
     charges: Sequence[Charge],
-    failing: Sequence[str],
+    left: Sequence[str],
     batch: int,
     terms: CreditTerms,
 ) -> None:
-    """Capture the holds of new receipts, shorten those of failed calls, and debit the accounts.
+    """Capture the holds of new receipts, shorten the `left` ones, and debit the accounts.
+
+    `left` are the holds of calls that are not charged.
 
     Raises `psycopg.errors.UniqueViolation` where another batch has this number, and
     `NumericValueOutOfRange` where an account's balance would be no number of 64 bits.
     """
     freed: list[tuple[str, int]] = []
     taken = captured(charges)
-    if taken and failing:
-        holds = [*(one.hold for one in taken), *failing]
+    if taken and left:
+        holds = [*(one.hold for one in taken), *left]
         cursor.execute(query("lock_ending_holds"), {"holds": listed(holds)})
     if taken:
         freed = cursor.execute(query("capture_holds"), {"captured": listed(taken)}).fetchall()
-    if failing:
+    if left:
         seconds = terms.failed_hold_seconds
-        cursor.execute(query("shorten_holds"), {"holds": listed(failing), "seconds": seconds})
+        cursor.execute(query("shorten_holds"), {"holds": listed(left), "seconds": seconds})
     if moved := debits(charges, freed):
         asked = {
             "moved": listed(moved),

@@ -91,8 +91,9 @@ class DebitRules(CreditRules):
         default=120,
         ge=0,
         le=3_600,
-        description="How long the hold of a failed call is kept at most, seconds: a fallback that "
-        "succeeds takes the same one.",
+        description="How long the hold of a call that failed, or costs nothing by rule, is kept at "
+        "most, seconds: behind a failure, a fallback that succeeds takes the same one. Longer than "
+        "such a fallback's answer takes.",
     )
 
     @property

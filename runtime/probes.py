@@ -41,6 +41,8 @@ _openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
 
 class _Handler(BaseHTTPRequestHandler):
     server: Probes
+    timeout = 10
+    """Seconds in which a client has to go on: each has a thread and a file."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.text import REPLACEMENT
@@ -60,7 +61,10 @@ class Door:
         if may is None or not _allowed(may, route, post_entries=post_entries):
             await _refuse(counted, 401, "unauthorized", "this token is none of those for this")
             return
-        body = await _body(receive)
+        try:
+            body = await _body(receive)
+        except ClientDisconnect:
+            return
         if body is None:
             await _refuse(counted, 413, "too_large", f"a body has at most {MOST_BYTES} bytes")
             return
@@ -108,10 +112,15 @@ def _counted(send: Send, route: str) -> Send:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body; None where it is too large."""
+    """Return the whole body; None where it is too large.
+
+    Raises `ClientDisconnect` where the client has gone before its end: what came may be an ask.
+    """
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > MOST_BYTES:
             return None
@@ -133,11 +142,14 @@ def again(body: bytes, receive: Receive) -> Receive:
 
 async def _refuse(send: Send, status: int, kind: str, message: str) -> None:
     body = msgspec.json.encode({"error": {"message": message, "type": kind}})
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        # A stranger keeps no connection.
+        (b"connection", b"close"),
+    ]
     if status == 401:  # noqa: PLR2004 - of HTTP
         headers.append((b"www-authenticate", b"Bearer"))
-    else:
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -51,6 +51,17 @@ RATES_AGE_SECONDS: Final = Gauge(
 )
 RATES_MODELS: Final = Gauge("billing_guard_rates_models", "Models that have learned rates.")
 WAITING: Final = Gauge("billing_guard_waiting_asks", "Asks that wait for a statement.")
+CONNECTIONS_OPEN: Final = Gauge("billing_guard_open_connections", "Connections that are open.")
+CONNECTIONS_MOST: Final = Gauge(
+    "billing_guard_max_connections",
+    "Most open connections; beyond it one of which nothing is in hand is closed for a new one.",
+)
+CONNECTIONS_CLOSED: Final = Counter(
+    "billing_guard_closed_connections_total",
+    "Connections closed without an answer, by reason: silent (nothing came in time), slow (a part "
+    "of a request came in time), no_room (closed to take a new one).",
+    ["reason"],
+)
 REQUESTS: Final = Counter(
     "billing_guard_requests_total", "Requests, by route and status.", ["route", "status"]
 )

@@ -24,6 +24,7 @@ from runtime.probes import Probes
 from spend_guard.amounts import Amounts
 from spend_guard.app import api
 from spend_guard.books import Books, CreditBooks, HoldBooks
+from spend_guard.connections import Connections, room
 from spend_guard.door import Door, Tokens
 from spend_guard.guard import Guard, Terms
 from spend_guard.health import Health
@@ -51,14 +52,14 @@ class _Books(NamedTuple):
 class Server(uvicorn.Server):
     """Serves `app` until `should_exit`; the signals are left to the process."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, connections: Connections) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.spend_guard_host,
                 port=settings.spend_guard_port,
                 loop="uvloop",
-                http="httptools",
+                http=connections.protocol,  # type: ignore[arg-type] # it makes what a class would
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -105,8 +106,12 @@ async def serve(settings: Settings) -> None:
     # It only reads, and nobody waits for it: what it is at ends with the process.
     Thread(target=learner.run, name="learner", daemon=True).start()
     books = _books(settings, health)
-    server = Server(_app(settings, books, rates), settings)
+    connections = Connections(
+        room(settings.spend_guard_max_connections), settings.spend_guard_request_timeout_s
+    )
+    server = Server(_app(settings, books, rates), settings, connections)
     serving = asyncio.create_task(server.serve([listening]))
+    watching = asyncio.create_task(connections.watch())
     _LOG.info(
         "spend guard started",
         version=VERSION,
@@ -120,6 +125,7 @@ async def serve(settings: Settings) -> None:
     server.should_exit = True
     ending.set()
     await serving
+    watching.cancel()
     await asyncio.to_thread(_end, sweeping, books)
     probes.shutdown()
     _LOG.info("stopped")

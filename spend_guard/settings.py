@@ -33,6 +33,20 @@ class Settings(LedgerAddress, CreditRules, EstimateRules):
     spend_guard_port: int = Field(
         default=8081, ge=0, le=65_535, description="Port to be asked on; 0 chooses a free one."
     )
+    spend_guard_max_connections: int = Field(
+        default=1_024,
+        ge=1,
+        description="Most open connections; fewer if the process has fewer files. Beyond it the "
+        "oldest one of which nothing is in hand is closed to take a new one, those without a valid "
+        "token first. Each process of LiteLLM keeps up to 100, and up to 500 for a moment.",
+    )
+    spend_guard_request_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds in which a request must have come whole, the first one from the "
+        "beginning of its connection; then the connection is closed.",
+    )
     spend_guard_metrics_host: str = Field(
         default="127.0.0.1", description="Address of the probes and metrics."
     )

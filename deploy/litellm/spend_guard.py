@@ -44,6 +44,13 @@ NOT_ASKED_FOR: Final = frozenset(
     }
 )
 """Types of calls that make no model work, or whose price is not one of tokens."""
+CHATS: Final = frozenset({"acompletion", "completion"})
+"""Types of calls of which LiteLLM makes one for each name, where a request names several models
+between commas."""
+SEVERAL_MODELS: Final = (
+    "This request names several models, and only one of the calls that it makes would be charged. "
+    "Send one request for each model."
+)
 WITHOUT_ANSWER: Final = ("embedding", "rerank", "transcription")
 """Parts of the types of calls whose answers have no tokens to pay for."""
 
@@ -665,21 +672,22 @@ class SpendGuard(CustomLogger):  # type: ignore[misc] # it is in the proxy's own
             self._count("refused")
             return f"A call may name {MOST_MODELS} models at most, fallbacks among them."
         model = max(models, key=self._dearness)
-        if self._is_free(model):
+        if self._is_free(model) or self._prices_of(model).free:
             self._count("free")
             return None
+        if call_type in CHATS and "," in str(data["model"]):
+            # LiteLLM reports one of these calls, whatever their number: no hold would cover them,
+            # and no receipt be written for the others.
+            self._count("refused")
+            return SEVERAL_MODELS
         known = self._accounts.get(_key(payer, run), Known())
         if self._clock() < known.plenty_until:
             self._count("plenty")
             return None
-        prices = self._prices_of(model)
-        if prices.free:
-            self._count("free")
-            return None
         asked = {"account": payer.account, "run_id": run.id, "attempt": run.attempt}
         if payer.of_run and run.id is not None:
             asked["account_of_run"] = True
-        asked |= _question(data, model, call_type, prices)
+        asked |= _question(data, model, call_type, self._prices_of(model))
         asked["answer_within_ms"] = max(1, int(self._settings.timeout_seconds * 1_000))
         answer = await self._answer(payer.account, asked)
         plenty_until = self._clock() + self._settings.plenty_seconds if answer.plenty else 0.0

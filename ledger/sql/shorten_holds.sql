@@ -1,4 +1,5 @@
--- Holds of failed calls: a fallback's success may follow with the same one, or nothing at all.
+-- Holds of calls that are not charged: behind one that failed, a fallback's success may follow with the same
+-- one, or nothing at all.
 WITH taken AS MATERIALIZED (
     SELECT hold.id
     FROM billing.credit_holds AS hold

@@ -203,6 +203,32 @@ def test_the_hold_of_a_failed_call_is_kept_a_little_for_its_fallback(
     assert credits_.accounts() == {"acct-1": (-360, 0)}
 
 
+@pytest.mark.parametrize("call_type", ["asystemone", "acreate_batch"])
+def test_the_hold_of_a_call_that_costs_nothing_by_rule_is_free_soon(
+    ledger: ReceiptWriter, credits_: Credits, call_type: str
+) -> None:
+    hold = credits_.hold(1_000)
+    unused = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    call = held_call(hold, response_cost=0, call_type=call_type, **unused)
+    write(ledger, decided(call))
+    assert credits_.state(hold) == ("held", None, True)
+    write(ledger, decided(call))
+    assert credits_.accounts() == {"acct-1": (0, 1_000)}
+
+
+def test_an_experiment_beside_a_call_leaves_it_its_hold(
+    ledger: ReceiptWriter, credits_: Credits
+) -> None:
+    """LiteLLM copies the metadata of the call that it is made beside."""
+    hold = credits_.hold(1_000)
+    said = {"spend_logs_metadata": {"billing_hold": hold}, "is_silent_experiment": True}
+    write(ledger, decided(element(id="beside", metadata=said)))
+    assert credits_.state(hold) == ("held", None, False)
+    write(ledger, decided(held_call(hold)))
+    assert credits_.state(hold) == ("captured", 360, False)
+    assert credits_.accounts() == {"acct-1": (-360, 0), "internal": (-360, 0)}
+
+
 def test_members_that_capture_what_the_other_shortens_do_not_wait_for_each_other(
     ledger: ReceiptWriter, credits_: Credits, migrated_database_url: str
 ) -> None:

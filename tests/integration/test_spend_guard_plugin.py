@@ -382,6 +382,37 @@ def test_a_free_model_asks_for_nothing(proxy: Installation, account: str) -> Non
     assert proxy.guard.holds_asked(account) == []
 
 
+@pytest.mark.parametrize("more", [{}, {"fastest_response": True}, {"stream": True}])
+def test_a_request_that_names_several_models_is_refused_before_any_is_asked(
+    proxy: Installation, account: str, more: dict[str, Any]
+) -> None:
+    before = len(proxy.provider.asked)
+
+    answer = proxy.call("chat", account, model="free,gpt", **more)
+
+    assert answer.status_code == httpx.codes.PAYMENT_REQUIRED
+    assert "Send one request for each model." in answer.json()["error"]["message"]
+    assert len(proxy.provider.asked) == before
+    assert proxy.guard.holds_asked(account) == []
+    (callback,) = proxy.callbacks_of(account)
+    assert hold_in(callback) == "refused"
+
+
+def test_LiteLLM_reports_one_of_the_calls_of_a_request_that_names_several_models(
+    proxy: Installation, account: str
+) -> None:
+    """Why the plugin refuses such requests: it cannot hold for what is charged to nobody."""
+    before = len(proxy.provider.asked)
+
+    assert proxy.call("chat", account, model="free,free,free").is_success
+
+    assert len(proxy.provider.asked) - before == 3
+    # What comes behind it has been reported when all of it would have been.
+    assert proxy.call("embedding", account).is_success
+    kinds = [callback["call_type"] for callback in proxy.callbacks_of(account, 2)]
+    assert sorted(kinds) == ["acompletion", "aembedding"]
+
+
 def test_what_is_asked_for_covers_what_the_call_costs(proxy: Installation, account: str) -> None:
     assert proxy.call("chat", account, max_tokens=100, n=2).is_success
 

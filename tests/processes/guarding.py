@@ -1,6 +1,7 @@
 """Spend guards as processes, and what plugin, person and operator see of them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,11 @@ from urllib.parse import quote
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.processes.process import free_port
+from tests.processes.process import Server, free_port
 from tests.processes.room import RoomServer
 from tests.waiting import NET_SECONDS, eventually
 
+ROOT = Path(__file__).parents[2]
 TOKEN, OTHER_TOKEN, ADMIN_TOKEN = "g" * 32, "h" * 32, "a" * 32
 
 
@@ -40,10 +42,17 @@ class SpendGuard:
             **settings,
         }
         self.log = directory / f"spend-guard-{self.port}.log"
-        self.server = RoomServer(["spend_guard", "run"], self.log, environment)
+        self._environment = environment
+        self.server: Server = RoomServer(["spend_guard", "run"], self.log, environment)
         self.client = httpx.Client(trust_env=False, timeout=NET_SECONDS)
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}"
+
+    def limit_files(self, most: int) -> None:
+        """Give the process so many files when it is started."""
+        command = [sys.executable, "-m", "spend_guard", "run"]
+        limited = ["bash", "-c", f'ulimit -n {most} && exec "$@"', "-", *command]
+        self.server = Server("spend_guard", limited, self.log, env=self._environment, cwd=ROOT)
 
     def start(self) -> None:
         """Start it and wait until it is ready."""

@@ -1,15 +1,18 @@
 """Probes tell the truth over plain HTTP; labels from strangers stay few."""
 
 import json
+import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from consumer.health import Health
+from runtime import probes
 from runtime.metrics import BoundedLabel
 from runtime.probes import Probes
 from tests.clients import fetching
+from tests.waiting import NET_SECONDS
 
 STALLED = 60.0
 
@@ -121,3 +124,17 @@ def test_who_hangs_up_is_no_news(
     probes.shutdown()
     probes.server_close()
     assert ("Traceback" in capsys.readouterr().err) is (fault is ValueError)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HT"])
+def test_who_asks_for_nothing_keeps_no_thread(
+    url: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = probes._Handler.timeout  # noqa: SLF001 - a test has less of it
+    assert 0 < patience <= 60
+    monkeypatch.setattr("runtime.probes._Handler.timeout", 0.1)
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port or 0), NET_SECONDS) as connection:
+        connection.sendall(sent)
+        connection.settimeout(20)
+        assert connection.recv(1) == b""

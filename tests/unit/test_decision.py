@@ -241,6 +241,45 @@ def test_08_a_cost_that_is_no_money_is_kept_as_it_was_sent() -> None:
     assert (deferred.call_key, deferred.run_id) == ("call-1|chatcmpl-1", "run-1")
 
 
+HOLD = "0b7c1c9e-7d0e-4c8e-9a0e-0c1d2e3f4a5b"
+HELD: dict[str, Any] = {"metadata": {"spend_logs_metadata": {"billing_hold": HOLD}}}
+UNUSED: dict[str, Any] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (ZERO | FAILED, "failed_call"),
+        (ZERO | UNUSED | {"call_type": "asystemone"}, "no_usage"),
+        (ZERO | UNUSED | {"call_type": "acreate_batch"}, "not_billable"),
+        ({"response_cost": None, "call_type": "acreate_batch"} | UNUSED, "not_billable"),
+    ],
+)
+def test_a_call_that_costs_nothing_by_rule_tells_its_hold(
+    fields: dict[str, Any], expected: str
+) -> None:
+    skipped = verdict(element(**fields, **HELD))
+    assert isinstance(skipped, Skipped)
+    assert (skipped.reason, skipped.hold) == (expected, HOLD)
+
+
+@pytest.mark.parametrize("fields", [{}, ZERO | FAILED, ZERO | HIT])
+def test_an_experiment_does_not_end_the_hold_of_the_call_beside_it(fields: dict[str, Any]) -> None:
+    beside = {"metadata": HELD["metadata"] | SHADOW["metadata"]}
+    decision = verdict(element(**fields, **beside))
+    assert isinstance(decision, Charge | Skipped)
+    assert decision.hold is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"model": SELF_TEST_MODEL}, ZERO | FAILED | REFUSED], ids=["self-test", "refused"]
+)
+def test_what_never_had_a_hold_tells_none(fields: dict[str, Any]) -> None:
+    skipped = verdict(element(**(HELD | fields)))
+    assert isinstance(skipped, Skipped)
+    assert skipped.hold is None
+
+
 def test_the_names_of_a_refusal_hold_nothing_of_the_content() -> None:
     for value in (
         element(**NOBODY, messages="CANARY"),

@@ -80,6 +80,11 @@ def test_a_model_without_rates_costs_what_is_said_or_the_last_resort(
     assert estimate(call, None, TERMS) == held
 
 
+def test_pictures_are_held_for_by_the_piece() -> None:
+    pictures = Rates("pictures", Decimal(0), Decimal(0), 0, 100, Decimal("0.04"))
+    assert estimate(Asked("pictures", 9, None, n=3), pictures, TERMS) == 1_200_000
+
+
 def test_the_markup_is_added_before_the_one_rounding() -> None:
     marked_up = Terms(Decimal("1.25"), Decimal("0.06"), 4_096)
     # 7 tokens of 1.5 credits are 10.5, and a quarter more is 13.125.
@@ -91,7 +96,7 @@ def _exactly(call: Asked, known: Rates | None, set_: Terms) -> int:
     answers = call.n * (usual if call.max_tokens is None else call.max_tokens)
     if known:
         usd = call.prompt_tokens * Fraction(known.input) + answers * Fraction(known.output)
-        usd += Fraction(known.request)
+        usd += Fraction(known.request) * call.n
     elif call.input_price is None and call.output_price is None:
         usd = (call.prompt_tokens + answers) * Fraction(set_.usd_per_1k_tokens) / 1_000
     else:

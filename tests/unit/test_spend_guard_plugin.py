@@ -501,8 +501,9 @@ def test_a_model_that_costs_nothing_is_not_asked_about(proxied: Proxied, model: 
         {"model": "gratis", "context_window_fallbacks": [{"gratis": ["mixed"]}]},
         {"model": "cheap", "fallbacks": [{"model": "gratis", "fallbacks": ["mixed"]}]},
         {"model": "gratis", "router_settings_override": {"fallbacks": ["mixed"]}},
-        {"model": "free-1,mixed"},
-        {"model": "mixed, cheap", "content_policy_fallbacks": {"odd": 7}},
+        {"model": "mixed", "content_policy_fallbacks": {"odd": 7}},
+        # LiteLLM looks for one model of this name.
+        {"model": "free-1,mixed", "call_type": "aresponses"},
     ],
 )
 def test_a_call_is_asked_about_as_the_dearest_model_that_its_client_names(
@@ -515,6 +516,40 @@ def test_a_call_is_asked_about_as_the_dearest_model_that_its_client_names(
 
     (asked,) = proxy.guard.asked
     assert asked["model"] == "mixed"
+
+
+@pytest.mark.parametrize("model", ["free-1,mixed", "cheap,cheap", "mixed,", "cheap, gratis"])
+@pytest.mark.parametrize("kind", ["prepaid", "postpaid"])
+@pytest.mark.parametrize("call_type", ["acompletion", "completion"])
+def test_a_chat_that_names_several_models_is_refused(
+    proxied: Proxied, call_type: str, kind: str, model: str
+) -> None:
+    """LiteLLM makes a call of each, and reports one of them."""
+    proxy = proxied(BILLING_FREE_MODELS="free-*")
+    proxy.guard.holds(kind=kind, plenty=kind == "postpaid")
+    proxy.call()
+
+    refusal = proxy.refused(model=model, call_type=call_type)
+
+    assert refusal.endswith("Send one request for each model.")
+    assert len(proxy.guard.asked) == 1
+    assert proxy.plugin.counted["refused"] == 1
+
+
+def test_several_models_that_are_all_free_may_be_named_at_once(proxied: Proxied) -> None:
+    proxy = proxied(BILLING_FREE_MODELS="free-*", SPEND_GUARD_FAIL="closed")
+
+    assert proxy.call(model="free-1,gratis")["model"] == "free-1,gratis"
+    assert proxy.guard.asked == []
+
+
+def test_a_chat_that_names_several_models_is_refused_where_the_guard_is_away(
+    proxied: Proxied,
+) -> None:
+    proxy = proxied(SPEND_GUARD_FAIL="open")
+    proxy.guard.fault = httpx.ConnectError("away")
+
+    assert "several models" in proxy.refused(model="cheap,mixed")
 
 
 def test_a_call_that_names_no_end_of_models_is_refused(proxied: Proxied) -> None:
