@@ -1,4 +1,5 @@
--- Their accounts are locked, so no other transaction adds one of these meanwhile.
+-- Their accounts are locked, so no other transaction adds one of these meanwhile. Each is looked up by itself: what
+-- PostgreSQL takes a list to have would have it read all holds instead.
 SELECT
     hold.id, hold.billing_account_id, hold.amount, hold.state, hold.expires_at,
     hold.litellm_call_id, hold.nonce
@@ -6,7 +7,11 @@ FROM (
     SELECT DISTINCT account, litellm_call_id, nonce
     FROM json_to_recordset(%(asks)s) AS ask (account text, litellm_call_id text, nonce text)
 ) AS asked
-JOIN billing.credit_holds AS hold
-    ON hold.billing_account_id = asked.account
-    AND hold.litellm_call_id = asked.litellm_call_id
-    AND hold.nonce = asked.nonce
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM billing.credit_holds AS one
+    WHERE one.billing_account_id = asked.account
+        AND one.litellm_call_id = asked.litellm_call_id
+        AND one.nonce = asked.nonce
+    LIMIT 1
+) AS hold

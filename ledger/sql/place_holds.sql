@@ -10,6 +10,7 @@ raised AS (
     SET held = account.held + more.amount
     FROM (SELECT placed.account, sum(placed.amount)::bigint AS amount FROM placed GROUP BY placed.account) AS more
     WHERE account.billing_account_id = more.account
+        AND account.billing_account_id = ANY(ARRAY(SELECT placed.account FROM placed))
 )
 INSERT INTO billing.credit_holds (
     id, billing_account_id, litellm_call_id, nonce, amount, run_id, attempt, model, expires_at

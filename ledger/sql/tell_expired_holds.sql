@@ -7,4 +7,4 @@ SELECT
     hold.amount, hold.litellm_call_id, hold.run_id, hold.attempt, hold.model
 FROM billing.credit_holds AS hold
 INNER JOIN billing.credit_accounts AS account USING (billing_account_id)
-WHERE hold.id IN (SELECT json_array_elements_text(%(holds)s)::uuid)
+WHERE hold.id = ANY(ARRAY(SELECT json_array_elements_text(%(holds)s)::uuid))
