@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final, cast
 
 import uvloop
@@ -233,13 +234,16 @@ class _Generator:
 
 
 def main() -> None:
-    """Read the specification, send, print what came of it."""
+    """Read the specification, send, and write what came of it to the file that is named.
+
+    Not to standard output: behind `uvloop.run` a pipe was seen to take its first 64 KiB alone.
+    """
     load = Load(**json.loads(sys.argv[1]))
 
     async def send() -> Answered:
         return await _Generator(load).run()
 
-    print(json.dumps(asdict(uvloop.run(send()))))
+    Path(sys.argv[2]).write_text(json.dumps(asdict(uvloop.run(send()))), "utf-8")
 
 
 if __name__ == "__main__":

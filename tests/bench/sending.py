@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 
 from tests.bench.load import Answered, Load
 from tests.bench.services import ROOT
@@ -24,15 +26,22 @@ def send(load: Load, status: str = "202") -> Answered:
     """
     command = [sys.executable, "-m", "tests.bench.load", json.dumps(asdict(load))]
     seconds = load.warm_up + load.seconds + _MORE_SECONDS
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        raise LoadError(f"the load generator did not end within {seconds:g} s") from late
-    if done.returncode != 0:
-        raise LoadError(f"the load generator failed:\n{done.stderr[-2_000:]}")
-    answered = Answered(**json.loads(done.stdout))
+    with tempfile.TemporaryDirectory(prefix="billing-bench-") as directory:
+        result = Path(directory) / "answered.json"
+        try:
+            done = subprocess.run(
+                [*command, str(result)],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise LoadError(f"the load generator did not end within {seconds:g} s") from late
+        if done.returncode != 0:
+            raise LoadError(f"the load generator failed:\n{done.stderr[-2_000:]}")
+        answered = Answered(**json.loads(result.read_text("utf-8")))
     if set(answered.statuses) != {status}:
         raise LoadError(f"answers by status: {answered.statuses}")
     return answered
