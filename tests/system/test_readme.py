@@ -129,6 +129,16 @@ def silence_setting(stack: Shell, command: Command) -> None:
     stack.run(f"{command.text} && {tokens} .venv/bin/python -c '{read}' && unset {named(command)}")
 
 
+def trace_setting(stack: Shell, command: Command) -> None:
+    """A process takes the settings of traces so far, and the SDK knows the name."""
+    name = named(command)
+    known = "from opentelemetry.sdk import environment_variables as known; "
+    made = "from runtime.tracing import Tracing, traces; assert traces(Tracing(), 'gateway')"
+    found = made if name.startswith("BILLING_") else f"{known}assert known.{name}; {made}"
+    stack.run(f'{command.text} && BILLING_TRACES=otlp .venv/bin/python -c "{found}"')
+    stack.run(f"unset {name}")
+
+
 def spool(stack: Shell, command: Command) -> None:
     """The command finds the spool of the stack, and nothing wrong with it."""
     text = command.text.partition(" #")[0].strip()
@@ -241,6 +251,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"billing spool (list|drain)\b.*": spool_without_a_gateway,
     r"export BILLING_ACCOUNT_FROM=.*": account_setting,
     r"export GATEWAY_SILENCE_LIMITS=.*": silence_setting,
+    r"export (BILLING_TRACES|OTEL_\w+)=.*": trace_setting,
     r"\.venv/bin/pytest .*": pytest_path,
     r"make (bench|fuzz).*": offered,
     r"\.venv/bin/python -m pytest .*": offered,
