@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import yaml
@@ -21,6 +21,14 @@ IMPATIENT: Final = partial(re.sub, r"for: \w+", "for: 2s")
 
 Alert = tuple[str, str, str]
 """Name, severity and source, which is empty for most."""
+
+
+class Course(NamedTuple):
+    """A series over a time: its labels, and its values at seconds since the epoch."""
+
+    labels: dict[str, str]
+    times: list[float]
+    values: list[float]
 
 
 class Prometheus:
@@ -80,6 +88,18 @@ class Prometheus:
     def values(self, query: str) -> int:
         """How many values a query has; fails where it is none."""
         return len(self._get("query", query=query)["result"])
+
+    def course(self, query: str, start: float, end: float, step: float) -> list[Course]:
+        """Each series of a query, over a time."""
+        told = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
+        return [
+            Course(
+                one["metric"],
+                [at for at, _ in one["values"]],
+                [float(value) for _, value in one["values"]],
+            )
+            for one in self._get("query_range", **told)["result"]
+        ]
 
     def firing(self) -> set[Alert]:
         """The alerts that fire now."""

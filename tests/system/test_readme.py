@@ -255,7 +255,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"\.venv/bin/pytest .*": pytest_path,
     r"make (bench|fuzz).*": offered,
     r"\.venv/bin/python -m pytest .*": offered,
-    r"\.venv/bin/python -m tests\.(bench|chaos)\b.*": offered,
+    r"\.venv/bin/python -m tests\.(bench|chaos|pictures)\b.*": offered,
     r"TAKING_RECORDS=.* -m pytest .*": offered,
     r"CHAOS_ONLY=.* -m pytest .*": offered,
     r"(\w+=\S+ )*docker compose .*": composed,
