@@ -3,7 +3,8 @@
 import random
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from tests.bench.services import ROOT, running_services
+from ledger import migration
+from tests.brokers.broker import choose_broker, make_broker, prepare_broker
+from tests.databases.database import choose_database, fresh_database, make_database
 from tests.observers.panels import asked, boards, rows
 from tests.pictures.drawing import Shown, draw, legend
 from tests.processes.consuming import Consuming
@@ -19,6 +22,7 @@ from tests.processes.prometheus import Prometheus
 from tests.processes.reconciling import Reconciling
 from tests.processes.scene import scraped_scene
 
+ROOT: Final = Path(__file__).parents[2]
 _STEP_SECONDS: Final = 2.0
 _MOST_ROUNDS: Final = 900
 console: Final = Console()
@@ -32,9 +36,8 @@ def pictures(
     to.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="billing-pictures-") as scratch,
-        running_services() as services,
-        services.database() as url,
-        closing(Consuming(services.bootstrap, url, "pictures.", Path(scratch))) as consuming,
+        servers(Path(scratch)) as (bootstrap, url),
+        closing(Consuming(bootstrap, url, "pictures.", Path(scratch))) as consuming,
         closing(Reconciling(consuming)) as installation,
     ):
         installation.start_gateway()
@@ -56,6 +59,22 @@ def pictures(
                 }
                 draw(board, shown, to / f"{name}.png")
                 console.print(f"wrote {to / f'{name}.png'}")
+
+
+@contextmanager
+def servers(directory: Path) -> Iterator[tuple[str, str]]:
+    """A broker and a database with an empty ledger; yields where they are."""
+    with ExitStack() as stack:
+        broker = make_broker(prepare_broker(choose_broker(), console.print, ci=False), directory)
+        broker.start()
+        stack.callback(broker.remove)
+        database = make_database(choose_database())
+        stack.callback(database.remove)
+        database.start()
+        stack.callback(database.stop)
+        url = stack.enter_context(fresh_database(database.url))
+        migration.migrate(url)
+        yield broker.bootstrap, url
 
 
 def _shown(panel: dict[str, Any], prometheus: Prometheus, url: str, began: float) -> Shown:
