@@ -97,7 +97,7 @@ def test_a_loop_that_turns_and_settles_nothing_is_not_alive(health: Health, cloc
 def test_metrics_are_prometheus_and_anything_else_is_told_where_to_look(url: str) -> None:
     code, said = get(f"{url}/metrics")
     assert code == 200
-    assert "# TYPE billing_consumer_records_total counter" in said
+    assert "# TYPE billing_consumer_kafka_errors_total counter" in said
     code, said = get(f"{url}/")
     assert code == 404
     assert "/metrics" in said
