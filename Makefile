@@ -15,6 +15,9 @@ endif
 # A uv of our own when the machine has none: a fresh machine needs only Python, git and make.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
+# Memory in huge pages, of Linux alone: where a virtual machine pays dearly for each small page, mypy
+# and the tests take a third of the time. What is measured or shown (demo, bench) runs without.
+HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 PYTHONMALLOC=malloc
 ENVIRONMENT := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIZE ?= small
 
@@ -45,7 +48,7 @@ down: ## Stop what `make up` started, and delete its embedded data; installs not
 	else echo "what was installed here is gone: \`make install\`, then \`make down\`" >&2; exit 1; fi
 
 # `-n auto`: more processes than cores, as most tests wait; tests/conftest.py says how many.
-PYTEST := $(RUN) pytest -n auto
+PYTEST := $(HUGE_PAGES) $(RUN) pytest -n auto
 
 unit: install ## Run the tests that need nothing but Python, in seconds
 	@$(PYTEST) tests/unit
@@ -53,16 +56,17 @@ unit: install ## Run the tests that need nothing but Python, in seconds
 check: lint ## What to run before each commit: lint, unit and repository tests, without what is slow
 	@$(PYTEST) tests/unit tests/repository -m "not slow"
 
+# Of the wall, a net: whoever ends a run from outside does not learn what had failed until then.
 test: install ## Run everything that needs no cluster
-	@$(PYTEST) tests/unit tests/repository tests/integration tests/system tests/chaos
+	@$(PYTEST) --session-timeout=3600 tests/unit tests/repository tests/integration tests/system tests/chaos
 
 litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
-	@LITELLM_VERSIONS=all $(RUN) pytest -n 3 tests/system/test_litellm_versions.py tests/integration/test_spend_log_of_a_proxy.py tests/integration/test_killed_proxy.py tests/integration/test_spend_guard_plugin.py
+	@LITELLM_VERSIONS=all $(HUGE_PAGES) $(RUN) pytest -n 3 tests/system/test_litellm_versions.py tests/integration/test_spend_log_of_a_proxy.py tests/integration/test_killed_proxy.py tests/integration/test_spend_guard_plugin.py
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
-	@$(RUN) mypy
+	@$(HUGE_PAGES) $(RUN) mypy
 	@$(RUN) lint-imports
 
 format: install ## Let the formatters write

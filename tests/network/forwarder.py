@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 BACKLOG = 128
+PAUSE_SECONDS = 1.0
 RESET = struct.pack("ii", 1, 0)
 """The option by which a socket's close tells the other side of a reset."""
 
@@ -31,6 +32,7 @@ class Side(asyncio.Protocol):
         self._door = door
         self._late: deque[tuple[float, bytes | None]] = deque()
         self._full = False
+        self._told_end = False
         self.other: Side | None = None
         self.transport: asyncio.Transport | None = None
 
@@ -106,11 +108,16 @@ class Side(asyncio.Protocol):
         """Send data, or that no more comes."""
         if self.transport is None or self.transport.is_closing():
             return
-        if data is None:
-            with contextlib.suppress(OSError):
-                self.transport.write_eof()
-        else:
+        if data is not None:
             self.transport.write(data)
+            return
+        with contextlib.suppress(OSError):
+            self.transport.write_eof()
+        self._told_end = True
+        if self.other is not None and self.other._told_end:  # noqa: SLF001 - of the same connection
+            # Both have said all: a transport that is told to stay open never closes by itself.
+            self.end(reset=False)
+            self.other.end(reset=False)
 
     def end(self, *, reset: bool) -> None:
         """Close, after what is to be written; or at once, and tell of a reset."""
@@ -185,11 +192,24 @@ class Door:
             self._filler.connect(self._address)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        loop = asyncio.get_running_loop()
+        try:
             accepted, _ = self._listener.accept()
-            task = asyncio.get_running_loop().create_task(self._connect(accepted))
-            self._begun.add(task)
-            task.add_done_callback(self._begun.discard)
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            # Out of descriptors, say: whoever waits stays in the queue, and the loop is not to spin.
+            print(f"{self._address}: {error}", file=sys.stderr, flush=True)
+            loop.remove_reader(self._listener)
+            loop.call_later(PAUSE_SECONDS, self._take_again)
+            return
+        task = loop.create_task(self._connect(accepted))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    def _take_again(self) -> None:
+        if not (self._refuses or self.silent):
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def _connect(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -48,6 +48,11 @@ class Links:
         self._connection: socket.socket | None = None
 
     @property
+    def pid(self) -> int:
+        """The forwarding process."""
+        return self._server.pid
+
+    @property
     def names(self) -> list[str]:
         """Every link, in the order of the doors."""
         return list(dict.fromkeys(door.name for door in self._doors))

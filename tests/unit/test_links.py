@@ -1,5 +1,7 @@
 """Links between processes: open, cut, silent, slow."""
 
+import os
+import resource
 import socket
 import threading
 import time
@@ -10,7 +12,7 @@ import pytest
 
 from tests.network.links import Door, LinkError, Links
 from tests.processes.process import free_port
-from tests.waiting import NET_SECONDS
+from tests.waiting import NET_SECONDS, eventually
 
 MOMENT_SECONDS = 0.3
 """For what must not happen."""
@@ -101,6 +103,35 @@ def test_the_end_of_one_direction_leaves_the_other(links: Links, doors: list[Doo
         connection.shutdown(socket.SHUT_WR)
         assert received(connection, 14) == b"the last words"
         assert connection.recv(1) == b""
+
+
+def descriptors(links: Links) -> int:
+    return len(os.listdir(f"/proc/{links.pid}/fd"))
+
+
+def test_of_connections_that_ended_nothing_is_kept(links: Links, doors: list[Door]) -> None:
+    before = descriptors(links)
+    for _ in range(20):
+        with connected(doors[0]) as connection:
+            assert exchanged(connection, b"a word") == b"a word"
+    eventually(lambda: descriptors(links) <= before, "the connections are closed", 10)
+
+
+def test_who_comes_while_no_descriptor_is_left_is_served_later(tmp_path: Path) -> None:
+    door = Door("full", "127.0.0.1", free_port(), Echo().port)
+    log = tmp_path / "links.log"
+    links = Links([door], log)
+    links.start()
+    try:
+        least = descriptors(links)
+        resource.prlimit(links.pid, resource.RLIMIT_NOFILE, (least, least + 100))
+        with connected(door) as connection:
+            eventually(lambda: "Too many open files" in log.read_text(), "no descriptor", 10)
+            resource.prlimit(links.pid, resource.RLIMIT_NOFILE, (least + 100, least + 100))
+            assert exchanged(connection, b"late") == b"late"
+        assert len(log.read_text().splitlines()) < 20
+    finally:
+        links.stop()
 
 
 def test_a_cut_link_resets_who_is_connected_and_refuses_who_comes(
