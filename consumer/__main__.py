@@ -3,6 +3,7 @@
 import sys
 
 from consumer.former import pass_on, passes_on
+from runtime.exits import exit_after
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     # Last: it imports the whole consumer, which the process that replaces this one does not need.
     from consumer.commands import app
 
-    app()
+    exit_after(app)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The operator's command line: `billing --help`, or `python -m operator_cli --help`."""
 
-import gc
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ from operator_cli.statement import statement
 from operator_cli.terminal import examples
 from operator_cli.topics import topics
 from runtime import VERSION
+from runtime.exits import exit_after
 
 
 class FirstPage(TyperGroup):
@@ -190,10 +191,7 @@ app.command(
 
 def main() -> None:
     """Run the command line under its name, however it was started."""
-    # What is imported stays: else the interpreter looks through all of it for garbage as it ends,
-    # which takes a quarter of the command's processor time.
-    gc.freeze()
-    app(prog_name="billing")
+    exit_after(partial(app, prog_name="billing"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from functools import partial
 from typing import Final
 
 import typer
@@ -15,6 +16,7 @@ from producer_gateway.service import FatalError, serve
 from producer_gateway.settings import load
 from runtime import logs
 from runtime.environment import ConfigurationError
+from runtime.exits import exit_after
 
 _RUNTIME_FAILURE: Final = 1
 _WRONG_CONFIGURATION: Final = 2
@@ -63,4 +65,4 @@ def openapi() -> None:
 
 
 if __name__ == "__main__":
-    cli(prog_name="python -m producer_gateway")
+    exit_after(partial(cli, prog_name="python -m producer_gateway"))

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from time import sleep
 from typing import Annotated, Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ from reconciler.parts import parts
 from reconciler.printing import CALLS, LINES, Form, show_audit, show_outcome
 from reconciler.settings import Settings, load
 from runtime.environment import ConfigurationError
+from runtime.exits import exit_after
 from runtime.logs import configure
 from runtime.moments import RULE, moment_of
 from runtime.rows import json_text
@@ -224,4 +226,4 @@ def _fail(message: str, code: int = _FAILURE) -> NoReturn:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m reconciler")
+    exit_after(partial(app, prog_name="python -m reconciler"))

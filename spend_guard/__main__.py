@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from typing import Final, NoReturn
 
 import typer
@@ -9,6 +10,7 @@ import uvloop
 
 from ledger.healing import LedgerError, advice
 from runtime.environment import ConfigurationError
+from runtime.exits import exit_after
 from runtime.logs import configure
 from spend_guard.app import openapi as describe
 from spend_guard.service import serve
@@ -64,4 +66,4 @@ def _fail(message: str, code: int = _FAILURE) -> NoReturn:
 
 
 if __name__ == "__main__":
-    cli(prog_name="python -m spend_guard")
+    exit_after(partial(cli, prog_name="python -m spend_guard"))

@@ -198,8 +198,9 @@ class Door:
         except (BlockingIOError, ConnectionError):
             return
         except OSError as error:
-            # Out of descriptors, say: whoever waits stays in the queue, and the loop is not to spin.
-            print(f"{self._address}: {error}", file=sys.stderr, flush=True)
+            # Out of descriptors, say: whoever waits stays in the queue meanwhile.
+            sys.stderr.write(f"{self._address}: {error}\n")
+            sys.stderr.flush()
             loop.remove_reader(self._listener)
             loop.call_later(PAUSE_SECONDS, self._take_again)
             return

@@ -1,6 +1,5 @@
 """Links between processes: open, cut, silent, slow."""
 
-import os
 import resource
 import socket
 import threading
@@ -106,7 +105,7 @@ def test_the_end_of_one_direction_leaves_the_other(links: Links, doors: list[Doo
 
 
 def descriptors(links: Links) -> int:
-    return len(os.listdir(f"/proc/{links.pid}/fd"))
+    return len(list(Path(f"/proc/{links.pid}/fd").iterdir()))
 
 
 def test_of_connections_that_ended_nothing_is_kept(links: Links, doors: list[Door]) -> None:
