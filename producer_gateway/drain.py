@@ -16,6 +16,9 @@ from runtime.backoff import BackOff
 _LOG: Final = structlog.get_logger(__name__)
 _BATCH_RECORDS: Final = 1_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+_MOST_PARTS: Final = _BATCH_RECORDS
+_TAKEN_BEFORE_MORE: Final = 10
+"""So many batches in time before a larger one is tried: each that is late is sent again."""
 BACK_OFF: Final = BackOff(first=0.1, longest=5.0)
 """How long Kafka and the disk are left alone after a failure, seconds."""
 
@@ -32,6 +35,9 @@ class Drain:
         self._store = store
         self._spool = spool
         self._metrics = metrics
+        self._parts = 1
+        """Into how many a batch is divided, since Kafka did not take a larger one in time."""
+        self._taken = 0
 
     async def run(self) -> None:
         """Drain until cancelled; pause after a failure, the longer the more of them there were."""
@@ -56,7 +62,8 @@ class Drain:
         """Bring one batch to Kafka. Raises `NotStoredError` or `SpoolError`; then nothing is lost.
 
         While Kafka is away it is asked first whether it is there: records that are handed over
-        and cannot be sent would have to be given up again.
+        and cannot be sent would have to be given up again. A batch that Kafka did not acknowledge
+        in time, behind a slow link or a quota, is half as large the next time, down to a record.
         """
         outages = self._store.outages
         if self._store.away:
@@ -65,16 +72,26 @@ class Drain:
                 raise NotStoredError("broker_unreachable", "the broker does not answer")
             if missing:
                 raise NotStoredError("topics_missing", f"missing: {', '.join(sorted(missing))}")
-        batch = await self._spool.read(_BATCH_RECORDS, _BATCH_BYTES)
+        batch = await self._spool.read(_BATCH_RECORDS // self._parts, _BATCH_BYTES // self._parts)
         known = [spooled for spooled in batch if spooled.record.topic in self._kafka.topics]
         for spooled in batch:
             if spooled.record.topic not in self._kafka.topics:
                 await self._set_aside(spooled, "its topic is not declared")
         if known:
-            await self._send(known)
+            await self._send_in_time(known)
         self._store.resume(outages)
         if not self._spool.records and not self._store.away:
             self._spool.filled.clear()
+
+    async def _send_in_time(self, batch: Sequence[Spooled]) -> None:
+        try:
+            await self._send(batch)
+        except NotStoredError:
+            self._parts, self._taken = min(2 * self._parts, _MOST_PARTS), 0
+            raise
+        self._taken += 1
+        if self._taken == _TAKEN_BEFORE_MORE:
+            self._parts, self._taken = max(self._parts // 2, 1), 0
 
     async def _send(self, batch: Sequence[Spooled]) -> None:
         try:

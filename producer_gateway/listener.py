@@ -85,7 +85,12 @@ class Reserve:
 
 
 class Listener:
-    """Accepts on one socket, in place of the event loop's server."""
+    """Accepts on one socket, in place of the event loop's server.
+
+    One that `spends` takes a descriptor of the reserve where there are no others. Any other one
+    accepts nothing while the reserve lacks one: else whoever is many takes each that becomes free,
+    and those for whom the reserve is there wait for as long.
+    """
 
     def __init__(
         self,
@@ -94,6 +99,8 @@ class Listener:
         protocol: Callable[[], asyncio.Protocol],
         metrics: Metrics,
         reserve: Reserve | None = None,
+        *,
+        spends: bool = True,
     ) -> None:
         """Begin to accept; `listening` belongs to this object from now on."""
         self.sockets = (listening,)
@@ -101,6 +108,7 @@ class Listener:
         self._connections = connections
         self._protocol = protocol
         self._reserve = reserve
+        self._spends = spends
         self._exhausted = metrics.descriptors_exhausted.labels(connections.port)
         self._say = OnceAMinute()
         self._loop = asyncio.get_running_loop()
@@ -124,7 +132,7 @@ class Listener:
 
     def _go_on(self) -> None:
         """Accept again; a second is over, or this is the beginning."""
-        if self._reserve is not None and (error := self._reserve.fill()):
+        if self._spends and self._reserve is not None and (error := self._reserve.fill()):
             self._failed(error)
         self._resume()
 
@@ -146,6 +154,9 @@ class Listener:
                 self._pause()
                 self._loop.call_later(_SOON_S, self._resume)
                 return
+            if not self._spends and self._reserve is not None and (lacks := self._reserve.fill()):
+                self._wait_for_descriptors(lacks)
+                return
             try:
                 accepted, _ = self._socket.accept()
             except OSError as error:
@@ -154,14 +165,18 @@ class Listener:
                 if error.errno not in _EXHAUSTED:
                     self._pause()
                     raise
-                self._failed(error)
-                if self._reserve is not None and self._reserve.spend():
+                if self._spends and self._reserve is not None and self._reserve.spend():
+                    self._failed(error)
                     continue
-                self._connections.make_room()
-                self._pause()
+                self._wait_for_descriptors(error)
                 return
             accepted.setblocking(False)
             self._take(accepted)
+
+    def _wait_for_descriptors(self, error: OSError) -> None:
+        self._failed(error)
+        self._connections.make_room()
+        self._pause()
 
     def _take(self, accepted: socket.socket) -> None:
         self._connections.coming += 1

@@ -35,7 +35,8 @@ class Server(uvicorn.Server):
         connections: Connections,
         metrics: Metrics,
         shutdown_timeout_s: float,
-        reserve: Reserve | None = None,
+        reserve: Reserve,
+        spends: bool,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
         self._connections = connections
         self._metrics = metrics
         self._reserve = reserve
+        self._spends = spends
         connections.of(self.server_state)
 
     @contextlib.contextmanager
@@ -68,7 +70,14 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         config = self.config
         listeners = [
-            Listener(listening, self._connections, self._protocol, self._metrics, self._reserve)
+            Listener(
+                listening,
+                self._connections,
+                self._protocol,
+                self._metrics,
+                self._reserve,
+                spends=self._spends,
+            )
             for listening in sockets or await bound(config.host, config.port)
         ]
         # Nobody asks them for more than a listener has.

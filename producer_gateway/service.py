@@ -68,7 +68,7 @@ async def serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGHUP, read_tokens, gateway, metrics)
     callers, probing = _connections(settings, metrics)
     callers.on_second.append(FreedMemory(gateway.received).look)
-    timeout_s = settings.shutdown_timeout_s
+    timeout_s, reserve = settings.shutdown_timeout_s, Reserve(_RESERVED)
     front = Server(
         application(gateway if told is None else TracedEndpoints(gateway, told)),
         host=settings.host,
@@ -76,6 +76,8 @@ async def serve(settings: Settings) -> None:
         connections=callers,
         metrics=metrics,
         shutdown_timeout_s=_FRONT_SHARE * timeout_s,
+        reserve=reserve,
+        spends=False,
     )
     back = Server(
         probes(readiness, metrics, gateway),
@@ -84,7 +86,8 @@ async def serve(settings: Settings) -> None:
         connections=probing,
         metrics=metrics,
         shutdown_timeout_s=1,
-        reserve=Reserve(_RESERVED),
+        reserve=reserve,
+        spends=True,
     )
     watches = (readiness.watch(), gateway.refusals.watch(), callers.watch(), probing.watch())
     watching = [asyncio.create_task(watch) for watch in watches]

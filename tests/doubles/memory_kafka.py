@@ -29,6 +29,8 @@ class MemoryKafka:
         self.away = False
         self.stuck = False
         self.acknowledges = True
+        self.most_bytes: int | None = None
+        """What it takes in time; of more it keeps a part, and the reports are late."""
         self.asked = 0
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -44,6 +46,9 @@ class MemoryKafka:
             raise NotStoredError("timeout", "no delivery report in time")
         if any(one.value == TOO_LARGE for one in records):
             raise NotStoredError("refused", "MSG_SIZE_TOO_LARGE")
+        if self.most_bytes is not None and sum(len(one.value) for one in records) > self.most_bytes:
+            self.kept += records[: len(records) // 2]
+            raise NotStoredError("timeout", "no delivery report in time")
         self.kept += records
         if not self.acknowledges:
             raise NotStoredError("timeout", "the report was lost")

@@ -119,6 +119,40 @@ def test_an_unknown_delivery_is_spooled_as_well(tmp_path: Path) -> None:
     within(use, tmp_path)
 
 
+@pytest.mark.parametrize("most_bytes", [1_000, 3_000, 100_000, 10_000_000])
+def test_a_kafka_that_is_slow_gets_less_at_once(tmp_path: Path, most_bytes: int) -> None:
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.away = True
+        sent = [b"%05d" % number + b"x" * 995 for number in range(2_500)]
+        await delivery.store.store([record("a", value) for value in sent])
+        delivery.kafka.away = False
+        delivery.kafka.most_bytes = most_bytes
+        steps = 0
+        while delivery.spool.records:
+            await delivery.step()
+            steps += 1
+            assert steps < 6_000, f"{delivery.spool.records} records still wait"
+        assert delivery.kafka.values("a") == sent
+        delivery.kafka.most_bytes = None
+        await delivery.store.store([record("a", value) for value in sent])
+        await delivery.empty()
+
+    within(use, tmp_path)
+
+
+def test_a_kafka_that_is_away_gets_as_much_at_once_as_before(tmp_path: Path) -> None:
+    async def use(delivery: MemoryDelivery) -> None:
+        delivery.kafka.away = True
+        await delivery.store.store([record("a", b"%d" % number) for number in range(1_000)])
+        for _ in range(20):
+            await delivery.step()
+        delivery.kafka.away = False
+        await delivery.step()
+        assert not delivery.spool.records
+
+    within(use, tmp_path)
+
+
 def test_what_kafka_refuses_is_set_aside_and_holds_up_nobody(tmp_path: Path) -> None:
     async def use(delivery: MemoryDelivery) -> None:
         assert await delivery.store.store([record("a", TOO_LARGE)]) == Stored(0, 1)

@@ -25,6 +25,7 @@ from producer_gateway.listener import (
 from producer_gateway.routes import application
 from runtime.logs import OnceAMinute
 from tests.doubles.memory_gateway import MemoryGateway
+from tests.doubles.memory_kafka import until
 from tests.waiting import NET_SECONDS
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -56,7 +57,9 @@ class Full:
 class Port:
     """A port on 127.0.0.1 whose descriptors run out on command."""
 
-    def __init__(self, listening: socket.socket, times: int, reserve: Reserve | None) -> None:
+    def __init__(
+        self, listening: socket.socket, times: int, reserve: Reserve | None, *, spends: bool
+    ) -> None:
         self.double = MemoryGateway()
         config = Config(
             application(self.double.gateway), lifespan="off", log_config=None, ws="none"
@@ -72,6 +75,7 @@ class Port:
             lambda: Connection(config, state, {}),
             self.double.metrics,
             reserve,
+            spends=spends,
         )
 
     async def asks(self) -> bytes:
@@ -87,12 +91,18 @@ class Port:
         return self.double.metric("billing_gateway_descriptors_exhausted_total", port="probes")
 
 
-def run(use: Callable[[Port], Awaitable[None]], times: int, reserve: Reserve | None = None) -> None:
+def run(
+    use: Callable[[Port], Awaitable[None]],
+    times: int,
+    reserve: Reserve | None = None,
+    *,
+    spends: bool = True,
+) -> None:
     """Use a port."""
 
     async def within() -> None:
         (listening,) = await bound("127.0.0.1", 0)
-        port = Port(listening, times, reserve)
+        port = Port(listening, times, reserve, spends=spends)
         try:
             await asyncio.wait_for(use(port), NET_SECONDS)
         finally:
@@ -152,6 +162,33 @@ def test_what_cannot_be_reserved_again_is_said(monkeypatch: pytest.MonkeyPatch) 
         assert await port.asks()
 
     run(use, times=0, reserve=reserve)
+    reserve.close()
+
+
+def test_what_becomes_free_goes_to_the_reserve_before_any_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Silent callers took each descriptor, one after another, and the probes were not answered."""
+    reserve = Reserve(1)
+
+    async def use(port: Port) -> None:
+        assert reserve.spend()
+
+        def refuse(*_: object) -> int:
+            raise OSError(errno.EMFILE, "too many")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("producer_gateway.listener.os.open", refuse)
+            asking = asyncio.create_task(port.asks())
+            await until(lambda: port.exhausted() > 0 or asking.done())
+            port.connections.look(1.0)
+            await asyncio.sleep(0.05)
+            assert not asking.done()
+        port.connections.look(1.0)
+        assert await asking
+        assert reserve.spend()
+
+    run(use, times=0, reserve=reserve, spends=False)
     reserve.close()
 
 
