@@ -29,6 +29,7 @@ from charging.call_shape import Shape, shape_of
 from docs import dashboards
 from docs.asyncapi import asyncapi
 from docs.call_types import committed
+from docs.event_types import event_types
 from schemas.callback import ALSO, Callback, Cost
 from schemas.credits import CreditEvent
 from schemas.receipt import Receipt
@@ -41,6 +42,8 @@ MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "receipt": Receipt,
     "usage-unit": UsageUnit,
 }
+EVENTS: Final = ("receipt", "credit-event", "usage-unit")
+"""What others read or write by these schemas; callbacks are LiteLLM's."""
 _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {
     "Gateway": ("python -m producer_gateway", producer_gateway.settings.Settings),
@@ -208,8 +211,14 @@ def openapi(room: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
+def types() -> str:
+    """Return the module of the events' types for readers in Python."""
+    return event_types([json.loads(schema(MODELS[name])) for name in EVENTS])
+
+
 DOCUMENTS: Final[Mapping[Path, Callable[[], str]]] = {
     **{Path(f"schemas/json/{n}.schema.json"): partial(schema, m) for n, m in MODELS.items()},
+    Path("schemas/events.py"): types,
     Path("schemas/openapi/gateway.json"): partial(openapi, "producer_gateway"),
     Path("schemas/openapi/spend-guard.json"): partial(openapi, "spend_guard"),
     Path("schemas/asyncapi.json"): asyncapi,

@@ -28,6 +28,7 @@ def test_the_version_is_the_same_wherever_it_stands() -> None:
         "pyproject.toml": toml("pyproject.toml")["project"]["version"],
         "uv.lock": locked["version"],
         "wheel of the client": toml("billing_stream_client/pyproject.toml")["project"]["version"],
+        "wheel of the schemas": toml("schemas/pyproject.toml")["project"]["version"],
         "version of the chart": chart["version"],
         "appVersion of the chart": chart["appVersion"],
         "gateway.json": document["info"]["version"],

@@ -195,3 +195,62 @@ def test_the_client_alone_is_installed_into_an_empty_environment_without_an_inde
     where = ran(python, "-c", USE)
     assert where.startswith(str(tmp_path / "empty"))
     assert where.strip().endswith("__init__.py 1")
+
+
+READS = """
+import json
+from decimal import Decimal
+from importlib.resources import files
+
+from billing_stream_schemas import events
+
+home = files("billing_stream_schemas")
+receipt: events.Receipt = json.loads((home / "examples" / "receipt.json").read_text())
+event: events.CreditEvent = json.loads((home / "examples" / "credit-event.json").read_text())
+unit: events.UsageUnit = json.loads((home / "examples" / "usage-unit.json").read_text())
+headers: dict[str, str] = json.loads((home / "examples" / "receipt-headers.json").read_text())
+charged: Decimal = Decimal(receipt["charged_usd"])
+team: str | None = receipt.get("team_id")
+schema = json.loads((home / "json" / "receipt.schema.json").read_text())
+assert set(receipt) <= set(schema["properties"]) == set(events.Receipt.__annotations__)
+assert headers["ce_type"] == events.RECEIPT_CREATED
+channels = json.loads((home / "asyncapi.json").read_text())["channels"].values()
+assert {events.RECEIPTS, events.CREDIT_EVENTS} <= {one["address"] for one in channels}
+print(charged > 0, team, event["balance"], unit["run_id"])
+"""
+
+
+def test_the_schemas_alone_are_installed_into_an_empty_environment_and_have_types(
+    installed: Path, tmp_path: Path
+) -> None:
+    alone = built(ROOT / "schemas", tmp_path / "wheel")
+    names = {name for name in zipfile.ZipFile(alone).namelist() if ".dist-info/" not in name}
+    data = {
+        *(ROOT / "schemas").glob("*.json"),
+        *(ROOT / "schemas" / "json").iterdir(),
+        *(ROOT / "schemas" / "openapi").iterdir(),
+        *(ROOT / "schemas" / "examples").glob("*.json"),
+        *(ROOT / "schemas" / name for name in ("__init__.py", "events.py", "py.typed")),
+        ROOT / "schemas" / "topics.yaml",
+    }
+    paths = {path.relative_to(ROOT / "schemas") for path in data}
+    assert names == {f"billing_stream_schemas/{path}" for path in paths}
+    venv.create(tmp_path / "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    pip: list[str | Path] = [installed / "pip", "--python", python, "--disable-pip-version-check"]
+    ran(*pip, "install", "--quiet", "--no-index", alone)
+    reads = tmp_path / "reads.py"
+    reads.write_text(READS)
+    assert ran(python, reads).startswith("True ")
+    checks: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--python-executable",
+        python,
+    ]
+    checks += ["--cache-dir", tmp_path / "cache", reads]
+    assert "Success" in ran(*checks)
+    reads.write_text(READS.replace('Decimal(receipt["charged_usd"])', 'receipt["charged_usd"]'))
+    assert 'expression has type "str"' in ran(*checks, code=1)
