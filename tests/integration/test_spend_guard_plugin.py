@@ -48,7 +48,10 @@ SPEND_LOGS: Final = "x-litellm-spend-logs-metadata"
 END_USER: Final = "x-litellm-end-user-id"
 SPEND: Final = "spend_logs_metadata"
 SPOOFED: Final = "11111111-1111-4111-8111-111111111111"
-TIMEOUT_MS: Final = 1_000
+TIMEOUT_MS: Final = 3_000
+"""Where the guard does not answer. A proxy's first call alone was seen to take a second of it."""
+PATIENT_MS: Final = 60_000
+"""Where it does: nothing here is about how soon."""
 """More than users are told, as the machine of the tests is busy."""
 MESSAGES: Final = [{"role": "user", "content": "Say something short."}]
 CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -154,7 +157,7 @@ def installed(
     environment = {
         "SPEND_GUARD_URL": guard.url,
         "SPEND_GUARD_TOKEN": TOKEN,
-        "SPEND_GUARD_TIMEOUT_MS": str(TIMEOUT_MS),
+        "SPEND_GUARD_TIMEOUT_MS": str(PATIENT_MS),
         "SPEND_GUARD_PLENTY_SECONDS": "600",
         "BILLING_FREE_MODELS": "fr*",
         "UPSTREAM_URL": provider.url,
@@ -478,7 +481,8 @@ def test_calls_at_once_each_have_a_hold_of_their_own(proxy: Installation, accoun
 def test_LiteLLM_tells_Prometheus_of_calls_that_the_guard_did_not_decide(
     tmp_path: Path, account: str
 ) -> None:
-    with installed("locked", tmp_path, {}, "prometheus") as proxy:
+    settings = {"SPEND_GUARD_TIMEOUT_MS": str(TIMEOUT_MS)}
+    with installed("locked", tmp_path, settings, "prometheus") as proxy:
         assert proxy.call("chat", account).is_success
         proxy.guard.hangs = True
         assert proxy.call("chat", f"{account}-open").is_success
@@ -502,7 +506,11 @@ def test_LiteLLM_tells_Prometheus_of_calls_that_the_guard_did_not_decide(
 def test_a_guard_that_hangs_or_is_away_holds_nobody_up(
     tmp_path: Path, account: str, fail: str, status: int
 ) -> None:
-    settings = {"SPEND_GUARD_FAIL": fail, "SPEND_GUARD_BREAKER_SECONDS": "1"}
+    settings = {
+        "SPEND_GUARD_FAIL": fail,
+        "SPEND_GUARD_BREAKER_SECONDS": "1",
+        "SPEND_GUARD_TIMEOUT_MS": str(TIMEOUT_MS),
+    }
     with installed(VERSIONS[-1], tmp_path, settings) as proxy:
         known = f"{account}-known"
         assert proxy.call("chat", known).is_success
