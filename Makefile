@@ -15,8 +15,8 @@ endif
 # A uv of our own when the machine has none: a fresh machine needs only Python, git and make.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
-# Memory in huge pages, of Linux alone: where a virtual machine pays dearly for each small page, mypy
-# and the tests take a third of the time. What is measured or shown (demo, bench) runs without.
+# Memory in huge pages, of Linux alone: a virtual machine can pay dearly for each small page, and mypy
+# takes several times as long. What is measured or shown (demo, bench) runs without.
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 PYTHONMALLOC=malloc
 ENVIRONMENT := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIZE ?= small

@@ -18,10 +18,10 @@ def exit_after(run: Callable[[], object]) -> NoReturn:
     """Call `run`, then end the process with the code that the interpreter would end it with.
 
     A Kafka client that waits for a broker, or whose call was given up, still has threads when the
-    process ends. C's exit handlers free what they use (OpenSSL's tables), and the process crashes:
-    of 40 that ended amid TLS handshakes 5 did, with exit code -11 in place of theirs. Python's own
-    exit handlers run and the standard streams are flushed; C's handlers do not run. Threads that
-    are not daemons are not waited for.
+    process ends. C's exit handlers free what those use (OpenSSL's tables), and amid a TLS handshake
+    the process crashes, with exit code -11 in place of its own. Python's own exit handlers run and
+    the standard streams are flushed; C's handlers do not run. Threads that are not daemons are not
+    waited for.
     """
     code = _UNCAUGHT
     try:

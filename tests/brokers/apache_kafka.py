@@ -117,7 +117,7 @@ def broker_settings(
 
 
 FAST_START: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-# A virtual machine can pay dearly for each small page: a JVM starts in two thirds of the time.
+# A virtual machine can pay dearly for each small page, and a JVM takes longer to start.
 HUGE_PAGES: Final = ("-XX:+UseTransparentHugePages",) if sys.platform == "linux" else ()
 FULL: Final[tuple[str, ...]] = ()
 
