@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help able install demo up down unit check test litellm-versions lint format schemas bench chaos fuzz simulate
+.PHONY: help able install demo up down unit check test litellm-versions cluster-api lint format schemas bench chaos fuzz simulate
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -62,6 +62,9 @@ test: install ## Run everything that needs no cluster
 
 litellm-versions: install ## Make the same calls through a proxy of every version of LiteLLM that is supported
 	@LITELLM_VERSIONS=all $(HUGE_PAGES) $(RUN) pytest -n 3 tests/system/test_litellm_versions.py tests/integration/test_spend_log_of_a_proxy.py tests/integration/test_killed_proxy.py tests/integration/test_spend_guard_plugin.py
+
+cluster-api: install ## Install, upgrade and roll back the chart at a real API server, without nodes; needs Go
+	@$(RUN) pytest tests/cluster
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .

@@ -21,7 +21,7 @@ from tests.session.shared import Services, ask
 from tests.session.side_by_side import SideBySide, misplaced, place_of
 
 ROOT = Path(__file__).parents[1]
-RINGS = ("unit", "repository", "integration", "system", "chaos", "bench")
+RINGS = ("unit", "repository", "integration", "system", "chaos", "cluster", "bench")
 SYSTEM_TEST_SECONDS = 1200
 WORKERS_A_CORE: Final = 3
 """Most tests wait for a broker, a database or a process, so there are more than cores."""

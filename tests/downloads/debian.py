@@ -37,10 +37,9 @@ def unpack(package: str, directory: Path, *, libraries: bool = False) -> None:
             _fails(["apt-get", "--quiet", "update"], work)
             if said := _fails(command, work):
                 raise MissingError(f"apt-get brings no {package}; install it by hand: {said}")
-        if libraries:
-            needed = _libraries(next(work.glob("*.deb")))
-            if said := _fails(["apt-get", "--quiet", "download", *needed], work):
-                raise MissingError(f"apt-get brings not what {package} needs: {said}")
+        needed = _libraries(next(work.glob("*.deb"))) if libraries else []
+        if needed and (said := _fails(["apt-get", "--quiet", "download", *needed], work)):
+            raise MissingError(f"apt-get brings not what {package} needs: {said}")
         for file in work.glob("*.deb"):
             if said := _fails(["dpkg-deb", "--extract", str(file), str(directory)], work):
                 raise MissingError(f"{file.name} cannot be unpacked: {said}")

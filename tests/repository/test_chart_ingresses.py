@@ -5,7 +5,7 @@ import json
 import helm_python as helm
 import pytest
 
-from tests.repository.chart import (
+from tests.kubernetes.chart import (
     ENTERED,
     EVERYTHING,
     OPTIONAL,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.repository.chart import (
+from tests.kubernetes.chart import (
     EVERYTHING,
     OPTIONAL,
     ROOMS,

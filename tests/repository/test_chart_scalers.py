@@ -7,7 +7,7 @@ import pytest
 
 from schemas.topics import load_topics
 from spend_guard.settings import Settings
-from tests.repository.chart import (
+from tests.kubernetes.chart import (
     CHART,
     EVERYTHING,
     NO_SPOOL,

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.repository.chart import CHART, FOREIGN_APIS, MAKES_PODS
+from tests.kubernetes.chart import CHART, FOREIGN_APIS, MAKES_PODS
 
 SCENARIOS: Final = sorted((Path(CHART) / "ci").glob("*-values.yaml"))
 

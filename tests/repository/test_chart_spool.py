@@ -9,7 +9,7 @@ import helm_python as helm
 import pytest
 import yaml
 
-from tests.repository.chart import (
+from tests.kubernetes.chart import (
     CHART,
     EVERYTHING,
     NO_SPOOL,

@@ -13,7 +13,7 @@ import operator_cli.settings
 import producer_gateway.settings
 import reconciler.settings
 import spend_guard.settings
-from tests.repository.chart import EVERYTHING, environment
+from tests.kubernetes.chart import EVERYTHING, environment
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = {

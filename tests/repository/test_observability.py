@@ -16,7 +16,7 @@ import runtime.metrics
 import spend_guard.metrics
 from producer_gateway.metrics import Metrics
 from tests.doubles.litellm_stub import Router, loaded
-from tests.repository.chart import EVERYTHING, MAKES_PODS, manifests
+from tests.kubernetes.chart import EVERYTHING, MAKES_PODS, manifests
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TARGET_LABELS = {"job", "instance", "le"}

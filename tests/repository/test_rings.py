@@ -16,7 +16,7 @@ OURS: Final = {
 }
 RINGS: Final = {
     *("unit", "repository", "integration", "system"),
-    *("simulation", "chaos", "bench"),
+    *("simulation", "chaos", "cluster", "bench"),
 }
 OWN_SERVER: Final = TESTS / "databases" / "database.py"
 """Where nobody gives a deployment, the system ring's own one has a database of the run's server."""
