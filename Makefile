@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: help able install demo up down unit check test litellm-versions cluster-api lint format schemas bench chaos fuzz simulate
+.PHONY: help able install demo up down unit check test litellm-versions cluster-api cluster images lint format schemas bench chaos fuzz simulate
 
 UV_VERSION := 0.13.9
 # The interpreter itself, not a shim of it: uv lays an environment anew whose interpreter "moved".
@@ -65,6 +65,12 @@ litellm-versions: install ## Make the same calls through a proxy of every versio
 
 cluster-api: install ## Install, upgrade and roll back the chart at a real API server, without nodes; needs Go
 	@$(RUN) pytest tests/cluster
+
+cluster: install ## Install, upgrade, hurt and drain the chart on a real node under load; needs root on Debian, Go, Java
+	@$(RUN) python -m tests.cluster --seed $${CLUSTER_SEED:-1}
+
+images: install ## Build the images with a real Docker engine and start the compose file; needs what cluster needs
+	@$(RUN) python -m tests.cluster.images
 
 lint: install ## Formatters in check mode, ruff, mypy, import contracts
 	@$(RUN) ruff format --check .

@@ -81,23 +81,28 @@ LONG_SESSION_MS: Final = 60_000
 
 
 def broker_settings(
-    port: int, controller_port: int, data: str, session_ms: int = LONG_SESSION_MS
+    port: int,
+    controller_port: int,
+    data: str,
+    session_ms: int = LONG_SESSION_MS,
+    host: str = "127.0.0.1",
 ) -> dict[str, str]:
     """The broker's properties: one node in both roles, and no waits that only a cluster needs.
 
     Args:
-        port: where clients connect, on 127.0.0.1.
+        port: where clients connect.
         controller_port: where the controller listens to its only voter.
         data: the log directory.
         session_ms: for how long the controller does without the node's heartbeats.
+        host: an address of this machine, for clients.
     """
     return {
         "node.id": "1",
         "process.roles": "broker,controller",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data,
@@ -181,6 +186,7 @@ class ApacheKafka:
         heap: the bound of its heap, in Java's notation.
         compiler: how the JVM compiles; `FAST_START` costs a short run least, `FULL` a long one.
         session_ms: as of `broker_settings`; `SHORT_SESSION_MS` where it is going to be killed.
+        host: as of `broker_settings`.
     """
 
     def __init__(
@@ -190,13 +196,15 @@ class ApacheKafka:
         heap: str = "1g",
         compiler: tuple[str, ...] = FAST_START,
         session_ms: int = LONG_SESSION_MS,
+        *,
+        host: str = "127.0.0.1",
     ) -> None:
         self.version = version_of(jars)
         self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.bootstrap = f"{host}:{self.port}"
         self._properties = directory / "server.properties"
         self._data = directory / "data"
-        settings = broker_settings(self.port, free_port(), str(self._data), session_ms)
+        settings = broker_settings(self.port, free_port(), str(self._data), session_ms, host)
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._java = java_command(jars, directory, heap, compiler)
         self._server = Server(

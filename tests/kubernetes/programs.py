@@ -4,6 +4,7 @@ etcd, the control plane and what runs on a node are built from their Go modules;
 needs beside them is Debian's. No image is pulled and nothing is installed.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -16,16 +17,18 @@ from typing import Final
 from tests.downloads.cache import kept
 from tests.downloads.debian import MissingError, unpack
 
-__all__ = ["VERSION", "MissingError", "built", "debian", "etcd"]
+__all__ = ["VERSION", "MissingError", "built", "built_here", "compose", "debian", "etcd"]
 
 VERSION: Final = "1.34.4"
 """The last minor that runs on version 1 of cgroups without a switch."""
 ETCD: Final = "3.6.6"
+COMPOSE: Final = "2.40.3"
 BUILD_SECONDS: Final = 3600.0
 _KUBERNETES: Final = "k8s.io/kubernetes"
+_COMPOSE: Final = "github.com/docker/compose/v2"
 _ETCD: Final = "go.etcd.io/etcd/server/v3"
 _STAGED: Final = re.compile(r"^\s*(\S+) => \./staging/src/", re.MULTILINE)
-_LANGUAGE_OF_ETCD: Final = "go 1.24.0"
+_LANGUAGE_OF_OURS: Final = "go 1.24.0"
 _LANGUAGE: Final = re.compile(r"^(?:go|godebug) .*$", re.MULTILINE)
 
 
@@ -64,10 +67,34 @@ def etcd() -> Path:
     """The path of etcd, the store of an API server; raises as `built` does."""
 
     def fill(directory: Path) -> None:
-        lines = [_LANGUAGE_OF_ETCD, f"require {_ETCD} v{ETCD}"]
+        lines = [_LANGUAGE_OF_OURS, f"require {_ETCD} v{ETCD}"]
         _build(_ETCD, lines, directory / "etcd", [])
 
     return kept(f"etcd-{ETCD}", fill) / "etcd"
+
+
+def built_here(source: Path) -> Path:
+    """The path of a program of this tree, built from the Go files of a directory."""
+    files = sorted(source.glob("*.go"))
+    content = b"".join(file.read_bytes() for file in files)
+    name = f"{source.name}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+    def fill(directory: Path) -> None:
+        out = directory / source.name
+        _go("build", "-trimpath", "-o", str(out), *map(str, files), at=source)
+
+    return kept(name, fill) / source.name
+
+
+def compose() -> Path:
+    """The path of Docker Compose, which Debian has only in its first version; raises as `built`."""
+
+    def fill(directory: Path) -> None:
+        lines = [_LANGUAGE_OF_OURS, f"require {_COMPOSE} v{COMPOSE}"]
+        named = [f"-X {_COMPOSE}/internal.Version=v{COMPOSE}"]
+        _build(f"{_COMPOSE}/cmd", lines, directory / "docker-compose", named)
+
+    return kept(f"compose-{COMPOSE}", fill) / "docker-compose"
 
 
 def debian(package: str, *, libraries: bool = False) -> Path:
