@@ -11,7 +11,7 @@ from charging.settings import ChargingRules
 from ledger.settings import LedgerAddress
 from reconciler.proxy import Patience
 from runtime.address import HttpAddress
-from runtime.environment import STRICT, read
+from runtime.environment import STRICT, read, variables
 
 _NAME: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,62})?")
 
@@ -192,3 +192,14 @@ class Settings(ChargingRules, LedgerAddress):
 def load() -> Settings:
     """Read the settings. Raises `runtime.environment.ConfigurationError`; shows no secret."""
     return read(Settings, "RECONCILER_")
+
+
+class Books(LedgerAddress):
+    """Where the ledger is, for what asks no proxy."""
+
+    model_config = STRICT
+
+
+def load_books() -> Books:
+    """Read where the ledger is. Raises `runtime.environment.ConfigurationError`."""
+    return read(Books, "RECONCILER_", *variables(Settings))
