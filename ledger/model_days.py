@@ -6,6 +6,7 @@ Reads only, in one moment of the ledger.
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -49,7 +50,13 @@ def model_days(database_url: str, first: date, last: date) -> ModelDays:
     with connect(database_url, "billing-audit") as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return ModelDays(
-            [ModelDay(*row) for row in connection.execute(query("model_days_receipts"), asked)],
-            [ModelDay(*row) for row in connection.execute(query("model_days_deferrals"), asked)],
+            [_of(row) for row in connection.execute(query("model_days_receipts"), asked)],
+            [_of(row) for row in connection.execute(query("model_days_deferrals"), asked)],
             [MissingDay(*row) for row in connection.execute(query("missing_days"), asked)],
         )
+
+
+def _of(row: tuple[Any, ...]) -> ModelDay:
+    day, provider, model, calls, tokens, cost_usd = row
+    # A sum of numbers that clients may choose has no largest one, and is numeric.
+    return ModelDay(day, provider, model, calls, int(tokens), cost_usd)

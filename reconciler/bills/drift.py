@@ -175,7 +175,8 @@ def _line(
     model, day = key
     provider_usd = bill.charged.get(key, _ZERO)
     ours_usd = summed(row.cost_usd for row in ours)
-    difference = summed((provider_usd, -ours_usd))
+    # `-` would round it.
+    difference = summed((provider_usd, ours_usd.copy_negate()))
     known = [row.model for row in (*ours, *open_) if row.model]
     return Line(
         model=bill.shown.get(model) or min(known, default="(no model named)"),

@@ -129,10 +129,13 @@ def _rows(file: IO[str]) -> Iterator[Placed]:
 
 
 def _of_csv(head: str, file: IO[str]) -> Iterator[Placed]:
-    """Yield the rows below a line of names; commas, tabs or semicolons stand between cells."""
+    """Yield the rows below a line of names; commas, tabs or semicolons stand between cells.
+
+    Strictly: a quotation mark that nobody closes would take all lines behind it for one cell.
+    """
     csv.field_size_limit(_MOST_CELL)
     names: list[str] = []
-    reader = csv.reader(chain([head], file), delimiter=max(",\t;", key=head.count))
+    reader = csv.reader(chain([head], file), delimiter=max(",\t;", key=head.count), strict=True)
     while True:
         try:
             cells = next(reader)

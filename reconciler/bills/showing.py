@@ -12,7 +12,7 @@ from charging.money import summed
 from ledger.model_days import MissingDay
 from reconciler.bills.drift import DRIFTING, BesideSum, Bill, Line, Tolerance
 from reconciler.bills.reading import Read
-from reconciler.printing import Form, show
+from reconciler.printing import Form, show, table_text
 from runtime.rows import Listing, cell, json_text
 
 _MISSING: Final = "calls of the spend log without an answer in the books, of any model and provider"
@@ -65,9 +65,7 @@ def show_bill(told: Told, form: Form, limit: int) -> None:
     typer.echo(f"{told.read.format.name}, {first} to {last}, days of UTC\n", err=beside)
     show(lines, form)
     for title, listing in _tables(told, limit):
-        typer.echo(f"\n{title}", err=beside)
-        for text in _texts(listing):
-            typer.echo(text, err=beside)
+        typer.echo(f"\n{title}\n{table_text(listing)}", err=beside)
     if told.bill.outside:
         typer.echo(f"\n{told.bill.outside} items of other days were left out", err=beside)
     typer.echo(f"\n{told.verdict}", err=beside)
@@ -83,11 +81,6 @@ def _tables(told: Told, limit: int) -> list[tuple[str, Listing]]:
         (f"{len(unread)} lines that could not be read", ("where", "why"), unread),
     ]
     return [(title, Listing(names, rows[:limit])) for title, names, rows in tables if rows]
-
-
-def _texts(listing: Listing) -> list[str]:
-    rows = [[cell(row[name]) for name in listing.names] for row in listing.rows]
-    return ["  ".join(row) for row in rows]
 
 
 def sorted_beside(bill: Bill) -> list[BesideSum]:
