@@ -298,10 +298,14 @@ def test_calls_that_the_reconciler_misses_stand_beside_the_bill(
                 ("3", "missing", "2026-11-02T12:00:00Z", "2026-11-03T00:00:00Z"),
                 ("4", "differs", "2026-11-02T12:00:00Z", None),
                 ("5", "missing", "2026-11-05T00:00:00Z", None),
+                ("6", "missing", "2026-11-04T23:59:59Z", None),
             ],
         )
     told = audited(migrated_database_url, anthropic, code=0)
-    assert told["missing"] == [{"day": "2026-11-02", "calls": 2, "cost_usd": "0.5"}]
+    assert told["missing"] == [
+        {"day": "2026-11-02", "calls": 2, "cost_usd": "0.5"},
+        {"day": "2026-11-04", "calls": 1, "cost_usd": "0.25"},
+    ]
 
 
 @pytest.mark.parametrize(

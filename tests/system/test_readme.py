@@ -176,7 +176,7 @@ def audited(stack: Shell, command: Command) -> None:
 
 def billed(stack: Shell, command: Command) -> None:
     """The command compares a bill of such a name; no call of the stack is on it."""
-    bill = openai_dashboard([Charged("gpt-none, input", "2026-11-03", "1")], currency="eur")
+    bill = openai_dashboard([Charged("gpt-none, input", "2026-10-15", "1")], currency="eur")
     parts = shlex.split(command.text.partition(" > ")[0])
     for option, name in itertools.pairwise(parts):
         if option == "--provider-bill":

@@ -207,6 +207,7 @@ GOOD = Charged("gpt-5, input", DAY, "1")
         (Charged("gpt-5, input", "2026-11-04", "1,5"), "amount_value is '1,5', no amount"),
         (Charged("gpt-5, input", "2026-11-04", "NaN"), "amount_value is 'NaN', no amount"),
         (Charged("gpt-5, input", "2026-11-04", "1e400"), "amount_value is '1e400', no amount"),
+        (Charged("gpt-5, input", "2026-11-04", "-1e15"), "amount_value is '-1e15', no amount"),
         (Charged("gpt-5, input", "2026-11-04", "\x1b[2J"), r"amount_value is '\x1b[2J', no amount"),
         (Charged("", "2026-11-04", "1"), "it names no line item: group the export by line_item"),
     ],
