@@ -1,4 +1,4 @@
-"""The command `audit`: the spend log, or a provider's bill, against the books."""
+"""The command `audit`: the spend log, a provider's bill, or a price table, against the books."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from ledger.counted_receipts import counted_receipts
 from ledger.model_days import model_days
 from reconciler.bills.drift import Bill, Tolerance, compared
 from reconciler.bills.items import BillError, LineError, amount_at, is_currency
@@ -17,6 +18,9 @@ from reconciler.bills.names import Names
 from reconciler.bills.reading import read_all
 from reconciler.bills.showing import Told, show_bill
 from reconciler.parts import parts
+from reconciler.prices.showing import Checked, show_prices
+from reconciler.prices.table import TableError, load
+from reconciler.prices.tripwire import Tripwire
 from reconciler.printing import CALLS, LINES, Form, show_audit
 from reconciler.terminal import (
     FAILURE,
@@ -38,6 +42,8 @@ Examples:
   billing audit --provider-bill gcp.json --rate EUR=1.0843 --tolerance 5
   billing audit --provider-bill cur-1.csv.gz --provider-bill cur-2.csv.gz --json
   billing audit --provider-bill bill.csv --same-model "Nova Lite=nova-lite-v1:0"
+  billing audit --prices --from 2026-11-01 --to 2026-12-01
+  billing audit --price-table litellm-prices.json --from 2026-11-01 --to 2026-12-01
 """
 
 
@@ -68,11 +74,20 @@ def audit(
         list[str] | None,
         typer.Option(metavar="CUR=USD", help="US dollars for one of a currency; repeatable."),
     ] = None,
+    prices: Annotated[
+        bool, typer.Option("--prices", help="Compute receipts again from the pinned price table.")
+    ] = False,
+    price_table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The same from this table, in the form of LiteLLM's."),
+    ] = None,
     tolerance: Annotated[
-        str, typer.Option(metavar="PERCENT", help="How much a model's day may differ.")
+        str,
+        typer.Option(metavar="PERCENT", help="How much a model's day, or a receipt, may differ."),
     ] = "2",
     tolerance_usd: Annotated[
-        str, typer.Option(metavar="USD", help="The same in US dollars; the larger counts.")
+        str,
+        typer.Option(metavar="USD", help="How many US dollars a model's day, or a model, may."),
     ] = "0.01",
     as_json: Json = False,
     as_csv: Csv = False,
@@ -87,23 +102,30 @@ def audit(
     told by its content; docs/finance.md says which are read. --from and --to are days here, all of
     the bill's unless given. Exit code 0: it agrees, 1: it drifts or has lines that cannot be read,
     2: it cannot be compared.
+
+    A price table, with --prices or --price-table, --from and --to: each receipt is computed again
+    from its tokens, and models whose cost is another are named. Nothing is billed by it. Exit code
+    0: no model that the table knows drifts, 1: some do, 2: it cannot be compared.
     """
     form = _form(as_json=as_json, as_csv=as_csv)
     if since and until and until <= since:
         fail("the time ends before it begins: nothing is in it", WRONG)
+    allowed = Tolerance(
+        _amount("--tolerance", tolerance), _amount("--tolerance-usd", tolerance_usd)
+    )
     if provider_bill:
-        _bill(
-            provider_bill,
-            Bill(Names(_pairs(same_model or [])), _rates(rate or []), *_days(since, until)),
-            Tolerance(_amount("--tolerance", tolerance), _amount("--tolerance-usd", tolerance_usd)),
-            form,
-            limit,
-        )
+        if prices or price_table:
+            fail("--provider-bill and --prices are two questions: ask one", WRONG)
+        bill = Bill(Names(_pairs(same_model or [])), _rates(rate or []), *_days(since, until))
+        _bill(provider_bill, bill, allowed, form, limit)
         return
     if same_model or rate:
         fail("--same-model and --rate belong to --provider-bill", WRONG)
     if since is None or until is None:
         fail("--from and --to are needed, or --provider-bill", WRONG)
+    if prices or price_table:
+        _prices(since, until, price_table, allowed, form)
+        return
     _spend_log(since, until, limit, form, table)
 
 
@@ -138,6 +160,23 @@ def _bill(paths: Sequence[Path], bill: Bill, tolerance: Tolerance, form: Form, l
         sys.exit(FAILURE)
 
 
+def _prices(
+    since: datetime, until: datetime, path: Path | None, allowed: Tolerance, form: Form
+) -> None:
+    first, last = _day(since), _day(until) - timedelta(days=1)
+    url = books().database_url.get_secret_value()
+    try:
+        tripwire = Tripwire(load(path), allowed)
+    except TableError as error:
+        fail(str(error), WRONG)
+    with explained("", WRONG), counted_receipts(url, first, last) as receipts:
+        tripwire.add(receipts)
+    checked = Checked((first, last), tripwire, tripwire.lines())
+    show_prices(checked, form)
+    if checked.drifts:
+        sys.exit(FAILURE)
+
+
 def _form(*, as_json: bool, as_csv: bool) -> Form:
     if as_json and as_csv:
         fail("--json and --csv are two forms: choose one", WRONG)
@@ -145,11 +184,15 @@ def _form(*, as_json: bool, as_csv: bool) -> Form:
 
 
 def _days(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
-    """Return the first and the last day of a time; ends with 2 where it is not of whole days."""
-    for moment in (since, until):
-        if moment and moment.time() != datetime.min.time():
-            fail("a bill has days of UTC: --from and --to are days here", WRONG)
-    return since and since.date(), until and until.date() - timedelta(days=1)
+    """Return the first and the last day of a time, where there are any."""
+    return since and _day(since), until and _day(until) - timedelta(days=1)
+
+
+def _day(moment: datetime) -> date:
+    """Return the day that a moment begins; ends with 2 where it begins none."""
+    if moment.time() != datetime.min.time():
+        fail("bills and prices go by days of UTC: --from and --to are days here", WRONG)
+    return moment.date()
 
 
 def _pairs(written: Sequence[str]) -> dict[str, str]:

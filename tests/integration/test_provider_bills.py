@@ -319,7 +319,10 @@ def test_calls_that_the_reconciler_misses_stand_beside_the_bill(
         (["--provider-bill", "/none", "--tolerance", "-1"], "--tolerance is not below 0"),
         (["--provider-bill", "/none", "--tolerance", "some"], "--tolerance is 'some', no amount"),
         (["--provider-bill", "/none", "--same-model", "gpt-5"], "--same-model is BILL=OURS"),
-        (["--provider-bill", "/none", "--from", "2026-11-01T09:00"], "--from and --to are days"),
+        (
+            ["--provider-bill", "/none", "--from", "2026-11-01T09:00"],
+            "--from and --to are days here",
+        ),
         (["--provider-bill", "/none", "--csv", "--json"], "two forms: choose one"),
     ],
 )
