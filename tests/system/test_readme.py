@@ -4,6 +4,7 @@ What needs Docker, a cluster or a registry is held against the files that it wou
 """
 
 import itertools
+import json
 import re
 import shlex
 import shutil
@@ -185,6 +186,12 @@ def billed(stack: Shell, command: Command) -> None:
     stack.run(f'(PATH="$PWD:$PATH"; {text} || test $? = 1)')
 
 
+def compared_with_prices(stack: Shell, command: Command) -> None:
+    """The command takes the period, and the table that the page names."""
+    (stack.directory / "prices.json").write_text(json.dumps({"m": {"input_cost_per_token": 0.1}}))
+    stack.run(f'(PATH="$PWD:$PATH"; {command.text} || test $? = 1)')
+
+
 def packaged(_: Shell, command: Command) -> None:
     """The wheel is of this version; `repository/test_wheel.py` shows that it works by itself."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -253,6 +260,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"\./billing findings list\b.*": ran,
     r"\./billing (accounts|credit|holds)\b.*": ran,
     r"(\./)?billing audit --provider-bill .*": billed,
+    r"billing audit --price.*": compared_with_prices,
     r"(\./)?billing audit .*": audited,
     r"(\./)?billing explain .*": told_of,
     r"billing findings close .*": told_of,

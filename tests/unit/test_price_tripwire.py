@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging.charge import COST_SOURCE
+from charging.outcomes import Charge
 from docs.price_table import extract, locked, packages, written
 from ledger.counted_receipts import CountedReceipt
 from reconciler.bills.drift import Tolerance
 from reconciler.prices.table import PINNED, Entry, Prices, Table, TableError, load
 from reconciler.prices.tripwire import BY_HAND, NO_TOKENS, Line, Tripwire, Verdict, computed
+from schemas.receipt import Receipt
+from tests.inputs import captures
+from tests.inputs.callbacks import decided
 
 ROOT = Path(__file__).parents[2]
 EXACT = Tolerance(Decimal(0), Decimal(0))
@@ -181,6 +185,32 @@ def test_models_are_found_in_the_pinned_table_by_litellms_names(
 ) -> None:
     found = load().find(provider, model)
     assert (found and found.name) == entry
+
+
+def test_what_real_proxies_said_is_what_the_table_says_but_for_one_with_a_tenth_more() -> None:
+    tripwire = Tripwire(load(), Tolerance(Decimal("0.0001"), Decimal(0)))
+    for file in captures.files():
+        for raw in captures.elements(file):
+            decision = decided(raw).decision
+            if isinstance(decision, Charge):
+                tripwire.add([_counted(decision.receipt, file)])
+    found = tripwire.lines()
+    assert [(line.example, line.off) for line in found if line.off] == [("excluded-fields.json", 1)]
+    assert sum(line.receipts for line in found if line.verdict is not Verdict.UNKNOWN) > 50
+
+
+def _counted(told: Receipt, call_key: str) -> CountedReceipt:
+    return receipt(
+        str(told.response_cost_usd),
+        (told.tokens_in, told.tokens_out),
+        told.tokens_cached_in,
+        told.tokens_reasoning,
+        call_key=call_key,
+        provider=told.provider,
+        model=told.provider_model,
+        charge_reason=told.charge_reason,
+        cost_source=told.cost_source,
+    )
 
 
 def test_a_price_has_the_digits_of_the_table() -> None:
