@@ -3,6 +3,7 @@
 import json
 import tomllib
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,16 @@ def test_one_digit_too_many_is_a_drift_and_dear_calls_do_not_hide_cheap_ones() -
     assert (both.said_usd, both.most_usd) == (Decimal("0.69"), Decimal("0.69"))
     assert (both.verdict, both.off, both.off_usd) == (Verdict.DRIFTS, 2, Decimal("0.46"))
     assert both.example == "dear"
+
+
+def test_a_difference_keeps_more_digits_than_a_decimal_usually_has() -> None:
+    price = Prices(Decimal("0.0012345678901234567"), Decimal(0), None, None, None)
+    tokens = 12_345_678_901_234_567
+    exact = tokens * Fraction("0.0012345678901234567")
+    said = Decimal("15241578753238.8345526596755677490")
+    assert Fraction(said) - exact == Fraction("1e-19")
+    [line] = checked(table(price), receipt(str(said), (tokens, 0)))
+    assert line.off_usd == Decimal("1e-19")
 
 
 def test_tolerances_are_of_a_receipt_in_percent_and_of_a_model_in_dollars() -> None:
