@@ -42,5 +42,6 @@ def counted_receipts(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         with connection.cursor("counted_receipts") as cursor:
             cursor.itersize = _ROWS
-            cursor.execute(query("counted_receipts"), {"first": first, "last": last})
+            asked = {"first": first, "last": last, "source": None}
+            cursor.execute(query("counted_receipts"), asked)
             yield (CountedReceipt(*row) for row in cursor)

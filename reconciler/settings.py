@@ -97,6 +97,11 @@ class Settings(ChargingRules, LedgerAddress):
         description="Whether `run` audits each day (UTC) that has ended, once, for the metrics of "
         "the last audit and their alert.",
     )
+    reconciler_daily_prices: bool = Field(
+        default=True,
+        description="Whether with that audit the receipts of the day are computed again from the "
+        "pinned price table, for the metrics of prices and their alert. Nothing is billed by it.",
+    )
     reconciler_metrics_host: str = Field(
         default="127.0.0.1", description="Address of the probes and metrics."
     )

@@ -25,6 +25,8 @@ _NOT_COMPARED: Final = {
     ChargeReason.CACHE_HIT: "answered from LiteLLM's cache, which costs nothing",
     ChargeReason.FREE_MODEL: "free by BILLING_FREE_MODELS",
 }
+USUAL: Final = Tolerance(Decimal(2), Decimal("0.01"))
+"""What may differ where nobody says otherwise."""
 BY_HAND: Final = "cost that no callback of LiteLLM said"
 NO_TOKENS: Final = "no tokens counted"
 

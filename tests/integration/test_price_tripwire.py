@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 from reconciler.__main__ import app
 from tests.databases.writing import write_to
 from tests.inputs.callbacks import costing, decided
+from tests.inputs.made_calls import call as made_call
 from tests.processes import room
+from tests.processes.reconciling import Reconciling
+from tests.waiting import eventually
 
 NOVEMBER = ("--from", "2026-11-01", "--to", "2026-12-01")
 _numbers = itertools.count(1)
@@ -185,3 +188,54 @@ def test_the_operators_command_hands_the_question_over(url: str) -> None:
 )
 def test_wrong_use_ends_with_2_and_says_what_to_do(arguments: list[str], said: str) -> None:
     assert said in run("postgresql://nobody@127.0.0.1:1/none", *arguments, code=2)[1]
+
+
+def at_noon_of_yesterday() -> tuple[datetime, dict[str, str]]:
+    """That moment, and settings by which a reconciler audits the day before it.
+
+    Half a day from either midnight: the day that is audited does not change meanwhile.
+    """
+    now = datetime.now(UTC)
+    noon = now.replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    return noon, {
+        "RECONCILER_DAILY_AUDIT": "true",
+        "RECONCILER_OVERLAP_S": str(int((now - noon).total_seconds())),
+        "RECONCILER_LOOK_BACK_S": "0",
+        "RECONCILER_WINDOW_S": "86400",
+    }
+
+
+def test_the_reconciler_measures_the_prices_of_the_day_that_it_audits(
+    installation: Reconciling,
+) -> None:
+    noon, daily = at_noon_of_yesterday()
+    began = noon - timedelta(days=1)
+    known = {"prompt_tokens": 1_000, "completion_tokens": 100}
+    installation.called(
+        [
+            made_call(1, began, cost=0.00021, **known),
+            made_call(2, began, cost=0.5, **known),
+            made_call(3, began, cost=0.25, model="openai/my-own", **known),
+            made_call(4, noon, cost=900.0, **known),
+        ]
+    )
+    installation.consuming.all_committed()
+    member = installation.start(**daily)
+    wanted = {
+        "billing_reconciler_priced_usd": 0.50021,
+        "billing_reconciler_price_drift_usd": 0.49979,
+        "billing_reconciler_unpriced_usd": 0.25,
+    }
+    eventually(
+        lambda: {name: member.counted(name) for name in wanted} == wanted, "the prices of the day"
+    )
+    assert member.said("costs are not those of the price table")
+
+
+def test_a_reconciler_measures_no_prices_that_nobody_wants(installation: Reconciling) -> None:
+    noon, daily = at_noon_of_yesterday()
+    installation.called([made_call(1, noon - timedelta(days=1), cost=0.5)])
+    installation.consuming.all_committed()
+    member = installation.start(**daily, RECONCILER_DAILY_PRICES="false")
+    eventually(lambda: member.said("it balances"), "the audit")
+    assert member.counted("billing_reconciler_priced_usd") == 0
