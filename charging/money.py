@@ -65,6 +65,11 @@ def priced(*parts: tuple[int, Decimal]) -> Decimal:
     return total
 
 
+def times(amount: Decimal, factor: Decimal) -> Decimal:
+    """Return the exact product. Raises a `decimal` signal rather than return an inexact one."""
+    return _EXACT.multiply(amount, factor)
+
+
 def summed(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum, without zeros at its end.
 

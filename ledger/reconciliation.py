@@ -6,7 +6,7 @@ outlives a transaction.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,7 @@ import msgspec
 from psycopg import Cursor, sql
 from psycopg.rows import dict_row
 
+from ledger.counted_receipts import CountedReceipt
 from ledger.queries import listed, query
 from ledger.session import Session
 from schemas.receipt import receipt_id
@@ -240,6 +241,16 @@ class Reconciliation(Session):
         ):
             for row in reader.execute(query("receipts_of_a_time"), asked):
                 yield WrittenReceipt(*row)
+
+    def counted_receipts(self, day: date) -> Iterator[CountedReceipt]:
+        """Yield the receipts of calls that began on a day of UTC, with the tokens they count."""
+        asked = self._asked(first=day, last=day)
+        with (
+            self._transaction() as cursor,
+            cursor.connection.cursor("counted_receipts") as reader,
+        ):
+            for row in reader.execute(query("counted_receipts"), asked):
+                yield CountedReceipt(*row)
 
     def _asked(self, **more: object) -> dict[str, object]:
         return {"source": self._source, **more}

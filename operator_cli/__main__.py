@@ -160,13 +160,15 @@ def spool(context: typer.Context) -> None:
 
 
 @app.command(
-    short_help="Compare LiteLLM's spend log with the books, to the call.",
+    short_help="Compare the spend log, a bill, or prices with the books.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     add_help_option=False,
-    epilog=examples("audit --from 2026-11-01 --to 2026-12-01"),
+    epilog=examples(
+        "audit --from 2026-11-01 --to 2026-12-01", "audit --provider-bill openai-costs.csv"
+    ),
 )
 def audit(context: typer.Context) -> None:
-    """Compare LiteLLM's spend log with the books: as `python -m reconciler audit`."""
+    """Compare what others say of calls with the books: as `python -m reconciler audit`."""
     # The log is the reconciler's, whose room this one does not import.
     os.execv(sys.executable, [sys.executable, "-m", "reconciler", "audit", *context.args])  # noqa: S606
 

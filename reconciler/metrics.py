@@ -72,4 +72,16 @@ AUDITED_UNTIL_SECONDS: Final = Gauge(
     "billing_reconciler_audited_until_seconds",
     "The end of the time that was audited last, seconds since 1970.",
 )
+PRICED_USD: Final = Gauge(
+    "billing_reconciler_priced_usd",
+    "Cost of the receipts of the day audited last whose model the price table knows, US dollars.",
+)
+PRICE_DRIFT_USD: Final = Gauge(
+    "billing_reconciler_price_drift_usd",
+    "By how much these cost more or less than the table allows, added up, US dollars.",
+)
+UNPRICED_USD: Final = Gauge(
+    "billing_reconciler_unpriced_usd",
+    "Cost of the receipts of that day whose model the price table does not know, US dollars.",
+)
 AUDIT_BALANCED.set(-1)

@@ -27,10 +27,12 @@ class Form(Enum):
 
 def show(listing: Listing, form: Form) -> None:
     """Print rows as a table or as CSV."""
-    typer.echo(csv_text(listing) if form is Form.CSV else _table(listing), nl=form is Form.TABLE)
+    text = csv_text(listing) if form is Form.CSV else table_text(listing)
+    typer.echo(text, nl=form is Form.TABLE)
 
 
-def _table(listing: Listing) -> str:
+def table_text(listing: Listing) -> str:
+    """Return rows as people read them, a line each, below their names."""
     rows = [[_cell(row[name]) for name in listing.names] for row in listing.rows]
     heads = list(listing.names)
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

@@ -1,7 +1,8 @@
 """The process: pass after pass, while it is the active instance, until SIGTERM."""
 
 import signal
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
 from threading import Event
 from time import monotonic
 from types import FrameType
@@ -9,6 +10,8 @@ from typing import Final
 
 import structlog
 
+from charging.money import summed
+from ledger.counted_receipts import CountedReceipt
 from ledger.healing import LedgerError, heals
 from ledger.reconciler_lock import ReconcilerLock
 from reconciler import metrics
@@ -17,6 +20,8 @@ from reconciler.audit import Audit
 from reconciler.gateway import GatewayError
 from reconciler.health import Health
 from reconciler.parts import Parts, now, parts
+from reconciler.prices.table import load
+from reconciler.prices.tripwire import USUAL, Line, Tripwire, Verdict
 from reconciler.printing import told_of, verdict_of
 from reconciler.settings import Settings
 from runtime import VERSION
@@ -30,6 +35,7 @@ _FIRST_PAUSE_SECONDS: Final = 1.0
 _SLICE_SECONDS: Final = 5.0
 _DAY: Final = timedelta(days=1)
 _ITEMS: Final = 100
+_OF_PRICES: Final = ("receipts", "off", "said_usd", "least_usd", "most_usd", "off_usd", "example")
 
 
 class StoppedError(Exception):
@@ -111,9 +117,31 @@ class Service:
             return
         found = made.auditor.audit(end - _DAY, end, _ITEMS)
         measure(found, end)
+        if self._settings.reconciler_daily_prices:
+            self._prices(made, (end - _DAY).date())
         self._audited = end
         told = {"day": (end - _DAY).date().isoformat(), "faults": found.faults}
         (log.info if found.balanced else log.error)(verdict_of(found), **told)
+
+    def _prices(self, made: Parts, day: date) -> None:
+        """Compute the receipts of a day again, for the metrics alone."""
+        tripwire = Tripwire(load(), USUAL)
+        tripwire.add(self._each(made.books.counted_receipts(day)))
+        lines = tripwire.lines()
+        measure_prices(lines)
+        for line in lines:
+            if line.verdict is Verdict.DRIFTS:
+                log.warning(
+                    "costs are not those of the price table",
+                    day=day.isoformat(),
+                    model=line.model,
+                    **{name: _text(getattr(line, name)) for name in _OF_PRICES},
+                )
+
+    def _each(self, receipts: Iterator[CountedReceipt]) -> Iterator[CountedReceipt]:
+        for receipt in receipts:
+            self._turned()
+            yield receipt
 
     def _failed(self, error: Exception, failures: int) -> None:
         metrics.FAILURES_IN_A_ROW.set(failures)
@@ -158,6 +186,15 @@ def measure(found: Audit, end: datetime) -> None:
     metrics.AUDIT_DIFFERENCE_USD.set(float(total.difference_usd))
     metrics.AUDITED_UNTIL_SECONDS.set(end.timestamp())
     metrics.AUDIT_BALANCED.set(found.balanced)
+
+
+def measure_prices(lines: Sequence[Line]) -> None:
+    """Set the metrics of the receipts that were computed again."""
+    known = [line for line in lines if line.verdict is not Verdict.UNKNOWN]
+    unknown = [line for line in lines if line.verdict is Verdict.UNKNOWN]
+    metrics.PRICED_USD.set(float(summed(line.said_usd for line in known)))
+    metrics.PRICE_DRIFT_USD.set(float(summed(line.off_usd for line in known)))
+    metrics.UNPRICED_USD.set(float(summed(line.said_usd for line in unknown)))
 
 
 def _text(value: object) -> object:

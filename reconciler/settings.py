@@ -11,7 +11,7 @@ from charging.settings import ChargingRules
 from ledger.settings import LedgerAddress
 from reconciler.proxy import Patience
 from runtime.address import HttpAddress
-from runtime.environment import STRICT, read
+from runtime.environment import STRICT, read, variables
 
 _NAME: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,62})?")
 
@@ -96,6 +96,11 @@ class Settings(ChargingRules, LedgerAddress):
         default=True,
         description="Whether `run` audits each day (UTC) that has ended, once, for the metrics of "
         "the last audit and their alert.",
+    )
+    reconciler_daily_prices: bool = Field(
+        default=True,
+        description="Whether with that audit the receipts of the day are computed again from the "
+        "pinned price table, for the metrics of prices and their alert. Nothing is billed by it.",
     )
     reconciler_metrics_host: str = Field(
         default="127.0.0.1", description="Address of the probes and metrics."
@@ -192,3 +197,14 @@ class Settings(ChargingRules, LedgerAddress):
 def load() -> Settings:
     """Read the settings. Raises `runtime.environment.ConfigurationError`; shows no secret."""
     return read(Settings, "RECONCILER_")
+
+
+class Books(LedgerAddress):
+    """Where the ledger is, for what asks no proxy."""
+
+    model_config = STRICT
+
+
+def load_books() -> Books:
+    """Read where the ledger is. Raises `runtime.environment.ConfigurationError`."""
+    return read(Books, "RECONCILER_", *variables(Settings))

@@ -3,6 +3,8 @@
 What needs Docker, a cluster or a registry is held against the files that it would use.
 """
 
+import itertools
+import json
 import re
 import shlex
 import shutil
@@ -22,6 +24,7 @@ import psycopg
 import pytest
 
 from tests.clients import fetching
+from tests.inputs.provider_bills import Charged, openai_dashboard
 from tests.observers.manifests import charted, composed, image, secret
 from tests.observers.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
 from tests.processes.process import Server
@@ -172,6 +175,23 @@ def audited(stack: Shell, command: Command) -> None:
     assert ">" in command.text or "http://127.0.0.1:9" in said, said
 
 
+def billed(stack: Shell, command: Command) -> None:
+    """The command compares a bill of such a name; no call of the stack is on it."""
+    bill = openai_dashboard([Charged("gpt-none, input", "2026-10-15", "1")], currency="eur")
+    parts = shlex.split(command.text.partition(" > ")[0])
+    for option, name in itertools.pairwise(parts):
+        if option == "--provider-bill":
+            (stack.directory / name).write_bytes(bill)
+    text = command.text if "--rate" in parts else f"{command.text} --rate EUR=1"
+    stack.run(f'(PATH="$PWD:$PATH"; {text} || test $? = 1)')
+
+
+def compared_with_prices(stack: Shell, command: Command) -> None:
+    """The command takes the period, and the table that the page names."""
+    (stack.directory / "prices.json").write_text(json.dumps({"m": {"input_cost_per_token": 0.1}}))
+    stack.run(f'(PATH="$PWD:$PATH"; {command.text} || test $? = 1)')
+
+
 def packaged(_: Shell, command: Command) -> None:
     """The wheel is of this version; `repository/test_wheel.py` shows that it works by itself."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -239,6 +259,8 @@ CHECKS: Final[dict[str, Check]] = {
     r"\./billing (report|spend|statement|deferred|dead-letters|topics|migrate|doctor)\b.*": ran,
     r"\./billing findings list\b.*": ran,
     r"\./billing (accounts|credit|holds)\b.*": ran,
+    r"(\./)?billing audit --provider-bill .*": billed,
+    r"billing audit --price.*": compared_with_prices,
     r"(\./)?billing audit .*": audited,
     r"(\./)?billing explain .*": told_of,
     r"billing findings close .*": told_of,

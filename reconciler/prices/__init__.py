@@ -1,0 +1,1 @@
+"""The price tripwire: each receipt computed again from its tokens, to notice; it never bills."""
