@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from operator_cli.settlement import settled_value
+from charging.kept import kept_of, settled_value
 from schemas import reader
 from schemas.callback import ContractError
 from tests.inputs.callbacks import NUMBER, charged, costing, element, leniently
@@ -88,3 +88,37 @@ def test_what_is_no_callback_cannot_be_settled() -> None:
 
 def test_a_settled_value_holds_no_content() -> None:
     assert "messages" not in json.loads(settled_value(element(), COST))
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={"metadata": METADATA} | dict.fromkeys(
+            ("litellm_call_id", "hidden_params", "saved_cache_cost", "cost_breakdown",
+             "prompt_tokens", "startTime", "model", "end_user", "request_tags"),
+            ANYTHING,
+        ),
+    ),
+    st.sampled_from(["0", "null", "-0.0123", "NaN", '"0.1"', "[1]", "9" * 5_000]),
+)  # fmt: skip
+@example({"litellm_call_id": 1.0393368769284074e16}, "0")
+def test_what_is_kept_of_a_callback_settles_it_as_the_callback_itself(
+    fields: dict[str, Any], cost: str
+) -> None:
+    value = costing(cost, **fields)
+    kept = kept_of(value)
+    assert kept is not None
+    assert reader.is_strict_json(kept)
+    assert reader.read_callback(kept).identity == reader.read_callback(value).identity
+    assert charged(settled_value(kept, COST)) == charged(settled_value(value, COST))
+
+
+def test_what_is_kept_holds_neither_a_cost_nor_content() -> None:
+    fields = json.loads(kept_of(element(response_cost=0.5)) or b"")
+    assert not {"messages", "response", "response_cost"} & set(fields)
+
+
+def test_of_what_is_no_callback_or_too_large_nothing_is_kept() -> None:
+    assert kept_of(b"\xff") is None
+    assert kept_of(None) is None
+    assert kept_of(element(request_tags=["t" * 1_000] * 100)) is None
