@@ -1,12 +1,15 @@
 """What becomes of a deferral, in the ledger: each step is one of the table, and is written down."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from charging.decision import decide
 from charging.kept import settled_value
@@ -15,13 +18,16 @@ from charging.outcomes import Decided, Resolution
 from charging.settlement import CHARGES, MOVES, Event, State, charged, state_of
 from ledger.deferrals import Deferrals, SettlementError
 from ledger.receipts import ReceiptWriter
+from operator_cli.__main__ import app
 from operator_cli.settlement import kept
 from schemas.callback import RECONCILER
 from schemas.headers import RECEIVED_AT, SETTLED_BY, SETTLED_FROM, SETTLED_NOTE, Headers
 from tests.databases.writing import write
 from tests.inputs.background import create, ended, read
 from tests.inputs.callbacks import decided, element, policy, record
+from tests.integration.test_deferrals import waits
 from tests.observers.ledger import Ledger as Tables
+from tests.waiting import NET_SECONDS, eventually
 
 ZERO: Final = element(response_cost=0)
 PAID: Final = element()
@@ -282,3 +288,46 @@ def test_what_the_ledger_keeps_of_a_call_is_its_receipt_but_for_the_cost(
     assert (receipt["cost_source"], receipt["cost_text"]) == ("operator", "0.0021")
     assert receipt["occurred_at"].timestamp() == 1_792_756_790.5
     assert resolution(tables) == "settled"
+
+
+def test_the_commands_list_decide_and_show_what_a_charge_has_reopened(
+    ledger: ReceiptWriter, migrated_database_url: str
+) -> None:
+    def told(*arguments: str) -> Any:  # noqa: ANN401 - whatever the command prints as JSON
+        done = CliRunner().invoke(
+            app, ["deferred", *arguments, "--json"], env={"DATABASE_URL": migrated_database_url}
+        )
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    write(ledger, decided(ZERO))
+    told("waive", "call-1", "--note", "ours", "--by", "ada")
+    assert told("list") == []
+    write(ledger, decided(PAID))
+    [listed] = told("list")
+    assert (listed["resolution"], listed["by"], listed["note"]) == ("reopened", "ada", "ours")
+    [done] = told("accept", "call-1", "--note", "theirs", "--by", "bob")
+    assert (done["done"], done["by"], done["note"]) == ("accepted", "bob", "theirs")
+    assert told("list") == []
+    assert [(step["from"], step["to"], step["by"]) for step in told("history", "call-1")] == [
+        ("open", "written_off", "ada"),
+        ("written_off", "reopened", None),
+        ("reopened", "settled", "bob"),
+    ]
+    [step] = [step["application"] for step in told("history", "call-1") if step["by"] is None]
+    assert step.startswith("billing-consumer")
+
+
+def test_a_waiver_in_the_same_moment_as_the_charge_is_reopened_by_it(
+    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
+) -> None:
+    write(ledger, decided(ZERO))
+    with psycopg.connect(migrated_database_url) as person, ThreadPoolExecutor() as pool:
+        person.execute(
+            "UPDATE billing.deferred_calls SET resolved_at = now(), resolution = 'waived'"
+        )
+        charging = pool.submit(write, ledger, decided(PAID))
+        eventually(lambda: waits(migrated_database_url), "the charge to wait for the waiver")
+        person.commit()
+        assert charging.result(NET_SECONDS) == ["created usage"]
+    assert resolution(tables) == "reopened"
