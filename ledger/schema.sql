@@ -516,7 +516,7 @@ CREATE TABLE billing.deferral_transitions (
     application text NOT NULL,
     moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT deferral_transitions_pkey PRIMARY KEY (id),
-    CONSTRAINT transition_is_allowed CHECK (from_state = 'open'::text AND resolution = 'callback'::text OR from_state = 'open'::text AND resolution = 'spend_log'::text OR from_state = 'open'::text AND resolution = 'cost_breakdown'::text OR from_state = 'open'::text AND resolution = 'settled'::text OR from_state = 'open'::text AND resolution = 'result'::text OR from_state = 'open'::text AND resolution = 'no_charge'::text OR from_state = 'open'::text AND resolution = 'waived'::text OR from_state = 'written_off'::text AND resolution = 'reopened'::text OR from_state = 'reopened'::text AND resolution = 'accepted'::text OR from_state = 'reopened'::text AND resolution = 'upheld'::text)
+    CONSTRAINT transition_is_allowed CHECK (((from_state || ' '::text) || resolution) = ANY (ARRAY['open callback'::text, 'open spend_log'::text, 'open cost_breakdown'::text, 'open settled'::text, 'open result'::text, 'open no_charge'::text, 'open waived'::text, 'written_off reopened'::text, 'reopened accepted'::text, 'reopened upheld'::text]))
 );
 CREATE INDEX deferral_transitions_deferral ON billing.deferral_transitions USING btree (deferral_id);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.deferral_transitions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();

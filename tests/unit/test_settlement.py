@@ -90,6 +90,11 @@ def test_a_settled_value_holds_no_content() -> None:
     assert "messages" not in json.loads(settled_value(element(), COST))
 
 
+BEYOND_THE_PLUGIN: dict[str, Any] = {
+    "spend_logs_metadata": {"billing_hold": "12345678-1234-1234-1234-123456789abc", "more": 1},
+    "requester_custom_headers": {"x-litellm-spend-logs-metadata": "no JSON"},
+}
+"""The client has written more than the plugin's hold, so LiteLLM has read its header."""
 NAMES = st.sampled_from(
     ["run_id", "attempt", "graph_id", "runId", "Sub-Agent-Id", "billing_hold", "other", "more"]
 )
@@ -122,6 +127,7 @@ KEPT_METADATA = st.fixed_dictionaries(
     st.sampled_from(["0", "null", "-0.0123", "NaN", '"0.1"', "[1]", "9" * 5_000]),
 )  # fmt: skip
 @example({"litellm_call_id": 1.0393368769284074e16}, "0")
+@example({"metadata": BEYOND_THE_PLUGIN}, "0")
 def test_what_is_kept_of_a_callback_settles_it_as_the_callback_itself(
     fields: dict[str, Any], cost: str
 ) -> None:

@@ -36,17 +36,17 @@ CREATE TABLE billing.deferral_transitions (
     application   text        NOT NULL,
     moved_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT transition_is_allowed CHECK (
-        (from_state, resolution) IN (
-            ('open', 'callback'),
-            ('open', 'spend_log'),
-            ('open', 'cost_breakdown'),
-            ('open', 'settled'),
-            ('open', 'result'),
-            ('open', 'no_charge'),
-            ('open', 'waived'),
-            ('written_off', 'reopened'),
-            ('reopened', 'accepted'),
-            ('reopened', 'upheld')
+        from_state || ' ' || resolution IN (
+            'open callback',
+            'open spend_log',
+            'open cost_breakdown',
+            'open settled',
+            'open result',
+            'open no_charge',
+            'open waived',
+            'written_off reopened',
+            'reopened accepted',
+            'reopened upheld'
         )
     )
 );
