@@ -69,6 +69,8 @@ def batch() -> list[Decided]:
 def race(url: str) -> None:
     """Leave the deferral of a call open that has its receipt, as two members at once do."""
     with psycopg.connect(url) as connection:
+        # Nobody may take such a step: it never was closed.
+        connection.execute("SET session_replication_role = replica")
         changed = connection.execute(
             "UPDATE billing.deferred_calls SET resolved_at = NULL, resolution = NULL"
             " WHERE call_key = 'raced|raced' AND resolution = 'callback'"
@@ -190,7 +192,7 @@ def test_the_event_of_a_receipt_that_is_replayed_is_the_one_that_was_lost(former
     assert {key: again[key] for key in first} == first
 
 
-@pytest.mark.parametrize("last", LATER[3:])
+@pytest.mark.parametrize("last", LATER[4:])
 def test_members_of_the_release_before_go_on_beside_new_ones(former_url: str, last: str) -> None:
     records = [
         decided(element(id=f"{n}", litellm_call_id=f"{n // 4}"), offset=n) for n in range(40)
@@ -316,7 +318,7 @@ def looked_up_by(url: str) -> set[str]:
 def test_members_from_two_releases_ago_are_named_where_more_than_one_migration_waits(
     former_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {**migration.migrations(), "0016": "SELECT"}
+    known = {**migration.migrations(), "0017": "SELECT"}
     with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
         ledger.write([decided(element())])
         monkeypatch.setattr(migration, "migrations", lambda: known)
