@@ -293,14 +293,16 @@ def test_what_the_ledger_keeps_of_a_call_is_its_receipt_but_for_the_cost(
 def test_the_commands_list_decide_and_show_what_a_charge_has_reopened(
     ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
+    environment = {"DATABASE_URL": migrated_database_url}
+
     def told(*arguments: str) -> Any:  # noqa: ANN401 - whatever the command prints as JSON
-        done = CliRunner().invoke(
-            app, ["deferred", *arguments, "--json"], env={"DATABASE_URL": migrated_database_url}
-        )
+        done = CliRunner().invoke(app, ["deferred", *arguments, "--json"], env=environment)
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
     write(ledger, decided(ZERO))
+    nothing = CliRunner().invoke(app, ["deferred", "history", "call-1", "--csv"], env=environment)
+    assert nothing.stdout.splitlines() == ["at,from,to,resolution,by,note,application"]
     told("waive", "call-1", "--note", "ours", "--by", "ada")
     assert told("list") == []
     write(ledger, decided(PAID))
