@@ -20,16 +20,20 @@ from charging.caller import Caller, caller_of
 from charging.marks import TIMES, marks
 from charging.money import charge, trimmed
 from charging.origin import DAY_MS, EARLIEST_MS, Origin
-from charging.outcomes import Charge, Deferred, DeferredReason
+from charging.outcomes import Charge, Deferred, DeferredReason, Settlement
 from charging.spend import spend_of
 from schemas.attribution import text_of
-from schemas.callback import Callback, Cost, Metadata, UsageObject
+from schemas.callback import RECONCILER, Callback, Cost, Metadata, UsageObject
 from schemas.reader import Reading
 from schemas.receipt import ChargeReason, Receipt, receipt_id
 from schemas.text import REPLACEMENT, SURELY_WHOLE, bounded, storable
 
 COST_SOURCE: Final = "litellm_callback"
 SETTLED_COST_SOURCE: Final = "operator"
+BREAKDOWN_COST_SOURCE: Final = "cost_breakdown"
+SPEND_LOG_COST_SOURCE: Final = "litellm_spend_log"
+DECIDED: Final = frozenset({SETTLED_COST_SOURCE, BREAKDOWN_COST_SOURCE})
+"""Cost sources of what a person or a rule of the operator has set."""
 
 _MAX_BIGINT: Final = 9_223_372_036_854_775_807
 _MAX_INTEGER: Final = 2_147_483_647
@@ -186,7 +190,7 @@ def build_charge(
         response_cost_usd=cost,
         charged_usd=charged_usd,
         charged_credits=charged_credits,
-        cost_source=SETTLED_COST_SOURCE if settlement else COST_SOURCE,
+        cost_source=_cost_source(callback, settlement),
         charge_reason=internal or reason,
         occurred_at=ended,
         model=clean(callback.model_group) or model,
@@ -235,6 +239,12 @@ def build_charge(
         # A silent experiment names the hold of the call beside which it was made.
         hold=None if internal else spend.hold,
     )
+
+
+def _cost_source(callback: Callback, settlement: Settlement | None) -> str:
+    if settlement:
+        return BREAKDOWN_COST_SOURCE if settlement.from_breakdown else SETTLED_COST_SOURCE
+    return SPEND_LOG_COST_SOURCE if callback.source == RECONCILER else COST_SOURCE
 
 
 def _tags(callback: Callback, clean: Callable[[object], str | None]) -> list[str]:

@@ -7,7 +7,14 @@ from typing import Final
 import msgspec
 
 from charging.outcomes import Settlement
-from schemas.headers import RECEIVED_AT, SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE, SOURCE
+from schemas.headers import (
+    RECEIVED_AT,
+    SETTLED_BY,
+    SETTLED_CALL_KEY,
+    SETTLED_FROM,
+    SETTLED_NOTE,
+    SOURCE,
+)
 from schemas.record import Record
 from schemas.text import identifier, storable
 
@@ -20,6 +27,8 @@ _LATEST_MS: Final = 253_402_214_400_000
 _CACHED_BYTES: Final = 256
 """What is remembered by its text is short: anybody may have produced the record."""
 _MAX_NOTE: Final = 4_096
+FROM_BREAKDOWN: Final = b"cost_breakdown"
+"""What `settled-from` says of a cost that a rule took."""
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +75,7 @@ def _settlement(headers: dict[str, bytes]) -> Settlement | None:
         identifier(by.decode("utf-8", "replace")),
         storable(note.decode("utf-8", "replace"))[:_MAX_NOTE],
         identifier(headers.get(SETTLED_CALL_KEY, b"").decode("utf-8", "replace")),
+        headers.get(SETTLED_FROM) == FROM_BREAKDOWN,
     )
 
 

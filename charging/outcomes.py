@@ -104,17 +104,29 @@ class Resolution(StrEnum):
     """A create whose response was given up."""
     WAIVED = "waived"
     """By a person, without a receipt."""
+    SPEND_LOG = "spend_log"
+    """It has a receipt whose cost is that of LiteLLM's spend log."""
+    COST_BREAKDOWN = "cost_breakdown"
+    """It has one whose cost the operator's rule took from the callback's `cost_breakdown`."""
+    REOPENED = "reopened"
+    """It was closed without a receipt, and a charge came after all: a person decides."""
+    ACCEPTED = "accepted"
+    """A person has accepted that charge."""
+    UPHELD = "upheld"
+    """A person has said again that it costs nothing; the receipt is to be given back."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
     """Who set the cost of a deferred call by hand, and why.
 
     `call_key` is the deferral's; empty where the record does not say it, which older ones do not.
+    `from_breakdown` says that the cost is the callback's `cost_breakdown`, taken by a rule.
     """
 
     by: str
     note: str
     call_key: str = ""
+    from_breakdown: bool = False
 
 
 class Role(StrEnum):

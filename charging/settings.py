@@ -27,6 +27,13 @@ unless the caller is trusted; the `user_api_key_*` fields are set by the proxy a
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
+def parts(value: object) -> object:
+    """Return a text as what its commas separate; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
 class Markup(BaseSettings):
     """What is charged of LiteLLM's cost."""
 
@@ -85,9 +92,7 @@ class ChargingRules(Markup):
     )
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        return parts(value)
 
     def policy(self, usage_units_topic: str) -> Policy:
         """Return the rules as the decision wants them."""

@@ -32,6 +32,10 @@ _LONGEST: Final = 32
 """Characters of what may be a misspelling: a client chooses how many fields there are."""
 _SEPARATORS: Final = re.compile(r"[\W_]")
 HOLD: Final = "billing_hold"
+_THERE: Final = "?"
+"""Stands for a text that cannot be read."""
+_OTHER: Final = "other"
+"""Says that there was more."""
 REFUSED: Final = "refused"
 """What stands there of a call that the account could not afford."""
 _HOLD: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -70,6 +74,41 @@ def spend_of(metadata: Metadata) -> Spend:
         # The plugin wrote it, where the proxy had nothing of the client.
         unreadable = _was_dropped(metadata)
     return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold, refused)
+
+
+def without_content(said: object) -> object:
+    """Return `spend_logs_metadata` with what `spend_of` reads of it, and nothing else.
+
+    A client writes there whatever it likes.
+    """
+    found = object_of(said)
+    if found is None:
+        return emptied(said)
+    kept: dict[str, object] = {}
+    for name, value in found.items():
+        if name in _NAMES:
+            kept[name] = value if text_of(value) is not None else emptied(value)
+        elif name == "attempt":
+            kept[name] = value if attempt_of(value) is not None else emptied(value)
+        elif name == HOLD:
+            kept[name] = value if hold_of(value) or value == REFUSED else emptied(value)
+    others = [name for name, value in found.items() if name not in kept and value is not None]
+    kept |= dict.fromkeys(_misspelt(others, found), True)
+    if kept.keys() != found.keys():
+        kept[_OTHER] = None
+    return kept
+
+
+def emptied(value: object) -> object:
+    """Return a value of the same JSON type that says as little as can be; numbers as they are."""
+    match value:
+        case dict():
+            return {}
+        case list():
+            return []
+        case str():
+            return _THERE if is_there(value) else ""
+    return value
 
 
 def _was_dropped(metadata: Metadata) -> bool:

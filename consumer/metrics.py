@@ -50,11 +50,12 @@ POSSIBLE_DOUBLE: Final = Counter(
 )
 DEFERRED_OPEN: Final = Gauge(
     "billing_consumer_deferred_open",
-    "Open deferrals that need a person or a later cost, without those that wait for another "
-    "callback of their background response.",
+    "Open deferrals that need a person or a later cost, and those that a charge has reopened; "
+    "without those that wait for another callback of their background response.",
 )
 DEFERRED_OLDEST_SECONDS: Final = Gauge(
-    "billing_consumer_deferred_oldest_seconds", "Age of the oldest open deferral, seconds."
+    "billing_consumer_deferred_oldest_seconds",
+    "Age of the oldest open deferral, seconds; of a reopened one since it was.",
 )
 WAITING_RESPONSES: Final = Gauge(
     "billing_consumer_waiting_responses",

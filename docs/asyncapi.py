@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from charging.origin import FROM_BREAKDOWN
 from runtime import VERSION
 from schemas import headers
 from schemas.credits import SOURCE, CreditEventType
@@ -48,6 +49,10 @@ CALLBACK_HEADERS: Final[dict[str, dict[str, Any]]] = {
     | {"description": "Who set the cost by hand; the value is then not what LiteLLM sent."},
     headers.SETTLED_NOTE: _TEXT | {"description": "Why."},
     headers.SETTLED_CALL_KEY: _TEXT | {"description": "The call key of the deferred call."},
+    headers.SETTLED_FROM: {
+        "const": FROM_BREAKDOWN.decode(),
+        "description": "A rule took it from `cost_breakdown`; absent where a person named it.",
+    },
     headers.REPLAYED_FROM: _TEXT
     | {"description": "The record was a dead letter: topic/partition/offset."},
 }

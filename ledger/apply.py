@@ -72,7 +72,7 @@ def _write(cursor: Cursor[Any], planned: Plan, terms: CreditTerms | None) -> Wri
         _create(cursor, planned, number)
     if planned.calls:
         # As late as can be: another member may have deferred one of them meanwhile.
-        closed = resolved(planned, _open_deferrals(cursor, planned.calls.values()))
+        closed = resolved(planned, _unsettled(cursor, planned.calls.values()))
         if closed:
             _resolve(cursor, closed)
     if planned.conflicts:
@@ -137,13 +137,17 @@ def _successes(cursor: Cursor[Any], requests: Sequence[str]) -> list[Success]:
     return [Success(*row) for row in asked]
 
 
-def _open_deferrals(cursor: Cursor[Any], calls: Collection[Call]) -> set[Call]:
-    """Return calls whose deferral is open; those of `calls` are all among them."""
+def _unsettled(cursor: Cursor[Any], calls: Collection[Call]) -> dict[Call, str | None]:
+    """Return calls whose deferral is open or written off, each with its resolution.
+
+    Those of `calls` are all among them.
+    """
     asked = {
         "sources": list({source for source, _ in calls}),
         "keys": listed([key for _, key in calls]),
     }
-    return set(cursor.execute(query("find_open_deferrals"), asked))
+    found = cursor.execute(query("find_unsettled_deferrals"), asked)
+    return {(source, key): resolution for source, key, resolution in found}
 
 
 def _replayed(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[UUID, Receipt]:
@@ -180,6 +184,7 @@ def _resolve(cursor: Cursor[Any], closed: Sequence[Resolved]) -> None:
     given: Mapping[str, list[str | None]] = {
         "sources": [one.call[0] for one in closed],
         "keys": [one.call[1] for one in closed],
+        "former": [one.former for one in closed],
         "resolutions": [one.resolution for one in closed],
         "by": [one.settlement.by if one.settlement else None for one in closed],
         "notes": [one.settlement.note if one.settlement else None for one in closed],

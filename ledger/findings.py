@@ -20,6 +20,7 @@ class FindingVerdict(StrEnum):
     """What a row of the log was found to be: docs/reconciler.md."""
 
     MISSING = "missing"
+    PRICED = "priced"
     DIFFERS = "differs"
     UNIDENTIFIED = "unidentified"
     ELSEWHERE = "elsewhere"

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import msgspec
 
-from charging.charge import SETTLED_COST_SOURCE
 from charging.doubles import Success, marked
 from charging.outcomes import (
     Charge,
@@ -34,6 +33,7 @@ from charging.outcomes import (
 )
 from charging.pairing import Closing
 from charging.repeats import repeats
+from charging.settlement import charged
 from ledger.links import Paired
 from ledger.payers import Run, paid, runs_of
 from ledger.rows import conflict_row
@@ -57,9 +57,10 @@ class Existing(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """A deferral that is closed by the receipt of its call."""
+    """A deferral to which the receipt of its call brings another resolution than the `former`."""
 
     call: Call
+    former: str | None
     resolution: Resolution
     settlement: Settlement | None
 
@@ -259,20 +260,18 @@ def _settlements(
     }
 
 
-def resolved(planned: Plan, open_deferrals: AbstractSet[Call]) -> list[Resolved]:
-    """Return which of the open deferrals the receipts of the batch's calls close, and how."""
-    if not open_deferrals:
+def resolved(planned: Plan, unsettled: Mapping[Call, str | None]) -> list[Resolved]:
+    """Return what the receipts of the batch's calls make of their deferrals.
+
+    `unsettled` are calls whose deferral is open or written off, each with its resolution.
+    """
+    if not unsettled:
         return []
-    calls = dict.fromkeys(call for call in planned.calls.values() if call in open_deferrals)
+    calls = dict.fromkeys(call for call in planned.calls.values() if call in unsettled)
     return [
-        Resolved(
-            call,
-            Resolution.SETTLED
-            if planned.known[call].cost_source == SETTLED_COST_SOURCE
-            else Resolution.CALLBACK,
-            planned.settlements.get(call),
-        )
+        Resolved(call, unsettled[call], resolution, planned.settlements.get(call))
         for call in calls
+        if (resolution := charged(unsettled[call], planned.known[call].cost_source))
     ]
 
 

@@ -30,7 +30,8 @@ class KnownCall(msgspec.Struct, frozen=True, gc=False):
     """A receipt or a deferral, which has no `receipt`.
 
     `cost` is the receipt's response cost, `by_hand` says that a person has set it, `contradicted`
-    that a callback says otherwise. `written_at` is when the row was written.
+    that a callback says otherwise, `awaits_cost` that it is open, and any cost is an answer.
+    `written_at` is when the row was written.
     """
 
     receipt: UUID | None
@@ -44,6 +45,7 @@ class KnownCall(msgspec.Struct, frozen=True, gc=False):
     occurred_at: datetime
     written_at: datetime
     contradicted: bool
+    awaits_cost: bool = False
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -68,11 +70,12 @@ class State(msgspec.Struct, frozen=True):
 
 
 class OpenFinding(msgspec.Struct, frozen=True):
-    """A lost call that has no receipt yet."""
+    """A call that was lost, or waits for its cost, and has no receipt yet."""
 
     request_id: str
     call_key: str | None
     reposted_at: datetime | None
+    verdict: str
 
 
 class OpenCount(msgspec.Struct, frozen=True):

@@ -1,10 +1,13 @@
 """Decisions as rows: values in the order of the columns in `sql/`, and their types for COPY."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from charging.kept import kept_of
+from charging.origin import origin_of
 from charging.outcomes import Charge, Deferred, Settlement, Usage
 from ledger.gap import Published
 from schemas.receipt import receipt_id
@@ -26,7 +29,7 @@ DEFERRED_TYPES: Final = (
     "text", "text", "text", "int8", "int8", "text", "int4", "int8",
     "timestamptz", "text", "text", "jsonb", "text", "text", "uuid",
     "timestamptz", "text", "text", "text", "text", "text", "text", "text",
-    "text", "text", "text[]",
+    "text", "text", "text[]", "bytea", "timestamptz",
 )  # fmt: skip
 
 
@@ -122,6 +125,8 @@ def deferred_row(
         d.sub_agent_id,
         d.parent_sub_agent_id,
         list(d.tags),
+        kept_of(record.value),
+        datetime.fromtimestamp(origin_of(record).received_ms / 1_000, UTC),
     )
 
 

@@ -35,6 +35,45 @@ BEGIN
     RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION billing.record_transitions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO billing.deferral_transitions (
+            deferral_id, source_system, call_key, from_state, to_state, resolution, person, note,
+            application
+        )
+        SELECT
+            moved.id, moved.source_system, moved.call_key, billing.deferral_state(NULL),
+            billing.deferral_state(moved.resolution), moved.resolution, moved.resolved_by,
+            moved.resolution_note, current_setting('application_name')
+        FROM moved
+        WHERE moved.resolution IS NOT NULL;
+    ELSE
+        INSERT INTO billing.deferral_transitions (
+            deferral_id, source_system, call_key, from_state, to_state, resolution, person, note,
+            application
+        )
+        SELECT
+            moved.id, moved.source_system, moved.call_key, billing.deferral_state(former.resolution),
+            billing.deferral_state(moved.resolution), moved.resolution,
+            CASE WHEN moved.resolution = 'reopened' THEN NULL ELSE moved.resolved_by END,
+            CASE
+                WHEN moved.resolution = 'reopened' THEN 'was ' || former.resolution
+                    || coalesce(' by ' || former.resolved_by, '')
+                    || coalesce(': ' || former.resolution_note, '')
+                ELSE moved.resolution_note
+            END,
+            current_setting('application_name')
+        FROM moved
+        JOIN former USING (id)
+        WHERE moved.resolution IS DISTINCT FROM former.resolution;
+    END IF;
+    RETURN NULL;
+END $function$;
+
 CREATE TABLE billing.schema_migrations (
     version_num character varying(32) NOT NULL,
     CONSTRAINT schema_migrations_pkc PRIMARY KEY (version_num)
@@ -182,6 +221,8 @@ CREATE TABLE billing.deferred_calls (
     sub_agent_id text,
     parent_sub_agent_id text,
     tags text[],
+    callback bytea,
+    received_at timestamp with time zone,
     CONSTRAINT deferred_calls_pkey PRIMARY KEY (id),
     CONSTRAINT one_deferral_per_call UNIQUE (source_system, call_key),
     CONSTRAINT deferred_calls_check CHECK ((resolved_at IS NULL) = (resolution IS NULL)),
@@ -192,8 +233,11 @@ CREATE TABLE billing.deferred_calls (
 CREATE INDEX deferred_calls_link ON billing.deferred_calls USING btree (link) WHERE link IS NOT NULL;
 CREATE INDEX deferred_calls_litellm_call_id ON billing.deferred_calls USING btree (litellm_call_id);
 CREATE INDEX deferred_calls_open ON billing.deferred_calls USING btree (deferred_at) WHERE resolved_at IS NULL;
+CREATE INDEX deferred_calls_reopened ON billing.deferred_calls USING btree (resolved_at) WHERE resolution = 'reopened'::text;
 CREATE INDEX deferred_calls_response_id ON billing.deferred_calls USING btree (response_id);
 CREATE INDEX deferred_calls_run_id ON billing.deferred_calls USING btree (run_id);
+CREATE TRIGGER record_births AFTER INSERT ON billing.deferred_calls REFERENCING NEW TABLE AS moved FOR EACH STATEMENT EXECUTE FUNCTION billing.record_transitions();
+CREATE TRIGGER record_moves AFTER UPDATE ON billing.deferred_calls REFERENCING OLD TABLE AS former NEW TABLE AS moved FOR EACH STATEMENT EXECUTE FUNCTION billing.record_transitions();
 COMMENT ON TABLE billing.deferred_calls IS 'Calls that should have cost something and say zero or nothing, open and resolved.';
 COMMENT ON COLUMN billing.deferred_calls.sent_cost IS 'The sender''s text of a cost that is no money; nothing computes with it.';
 COMMENT ON COLUMN billing.deferred_calls.link IS 'What all callbacks of one background response share.';
@@ -201,6 +245,8 @@ COMMENT ON COLUMN billing.deferred_calls.held IS 'The receipt that is to be writ
 COMMENT ON COLUMN billing.deferred_calls.result_key IS 'The call key of the result that a create has had.';
 COMMENT ON COLUMN billing.deferred_calls.kafka_topic_id IS 'Which topic of that name; NULL where that was not kept yet.';
 COMMENT ON COLUMN billing.deferred_calls.receipt_id IS 'Which id the receipt of the call has or would have; NULL until migrate fills it in.';
+COMMENT ON COLUMN billing.deferred_calls.callback IS 'The fields that billing reads of it, for a settlement when the topic has forgotten it; no content. NULL before 0015, and where it is large.';
+COMMENT ON COLUMN billing.deferred_calls.received_at IS 'When the gateway took the callback; NULL where it is not kept.';
 
 CREATE TABLE billing.receipt_conflicts (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -321,7 +367,7 @@ CREATE TABLE billing.reconciler_findings (
     CONSTRAINT one_finding_per_row PRIMARY KEY (source_system, request_id),
     CONSTRAINT receipt_cost_usd_is_finite CHECK (receipt_cost_usd < 'Infinity'::numeric AND receipt_cost_usd > '-Infinity'::numeric),
     CONSTRAINT reconciler_findings_tries_check CHECK (tries >= 0),
-    CONSTRAINT reconciler_findings_verdict_check CHECK (verdict = ANY (ARRAY['missing'::text, 'differs'::text, 'unidentified'::text, 'elsewhere'::text, 'unreadable'::text])),
+    CONSTRAINT reconciler_findings_verdict_check CHECK (verdict = ANY (ARRAY['missing'::text, 'priced'::text, 'differs'::text, 'unidentified'::text, 'elsewhere'::text, 'unreadable'::text])),
     CONSTRAINT spend_usd_is_finite CHECK (spend_usd < 'Infinity'::numeric AND spend_usd > '-Infinity'::numeric)
 );
 CREATE INDEX reconciler_findings_open ON billing.reconciler_findings USING btree (source_system, verdict, request_id) WHERE closed_at IS NULL;
@@ -457,6 +503,27 @@ CREATE TABLE billing.credit_event_publisher (
 );
 COMMENT ON TABLE billing.credit_event_publisher IS 'Which process publishes these events, and the last number that was given.';
 
+CREATE TABLE billing.deferral_transitions (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    deferral_id bigint NOT NULL,
+    source_system text NOT NULL,
+    call_key text NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    resolution text NOT NULL,
+    person text,
+    note text,
+    application text NOT NULL,
+    moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT deferral_transitions_pkey PRIMARY KEY (id),
+    CONSTRAINT transition_is_allowed CHECK (((from_state || ' '::text) || resolution) = ANY (ARRAY['open callback'::text, 'open spend_log'::text, 'open cost_breakdown'::text, 'open settled'::text, 'open result'::text, 'open no_charge'::text, 'open waived'::text, 'written_off reopened'::text, 'reopened accepted'::text, 'reopened upheld'::text]))
+);
+CREATE INDEX deferral_transitions_deferral ON billing.deferral_transitions USING btree (deferral_id);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.deferral_transitions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.deferral_transitions IS 'What became of deferred calls, one row a step: by whom, and when. Append-only.';
+COMMENT ON COLUMN billing.deferral_transitions.person IS 'Who decided it; NULL where a charge did.';
+COMMENT ON COLUMN billing.deferral_transitions.application IS 'Which process wrote it.';
+
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
     reason = ANY (ARRAY['awaiting_result'::text, 'awaiting_create'::text]) AS waiting,
@@ -553,6 +620,32 @@ CREATE VIEW billing.credit_ledger AS
      LEFT JOIN billing.charge_receipts receipt ON receipt.credit_batch = entry.batch AND receipt.billing_account_id = entry.billing_account_id;
 COMMENT ON VIEW billing.credit_ledger IS 'Every movement of credits; the debit of a batch as its receipts, which add up to it.';
 
+CREATE OR REPLACE FUNCTION billing.deferral_state(resolution text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT CASE
+        WHEN resolution IS NULL THEN 'open'
+        WHEN resolution IN ('waived', 'no_charge') THEN 'written_off'
+        WHEN resolution IN ('reopened', 'upheld') THEN resolution
+        ELSE 'settled'
+    END
+$function$;
+
+CREATE OR REPLACE FUNCTION billing.resolution_of(cost_source text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE STRICT
+AS $function$
+    SELECT CASE cost_source
+        WHEN 'operator' THEN 'settled'
+        WHEN 'cost_breakdown' THEN 'cost_breakdown'
+        WHEN 'litellm_spend_log' THEN 'spend_log'
+        ELSE 'callback'
+    END
+$function$;
+
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_guard, billing_reader, billing_reconciler;
@@ -571,6 +664,8 @@ GRANT SELECT, UPDATE (captured, charge_receipt_id, ended_at, expires_at, state) 
 GRANT SELECT ON billing.credit_ledger TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT ON billing.credit_limits TO billing_guard;
 GRANT SELECT ON billing.credit_limits TO billing_reader;
+GRANT INSERT, SELECT ON billing.deferral_transitions TO billing_consumer;
+GRANT SELECT ON billing.deferral_transitions TO billing_reader;
 GRANT INSERT, SELECT, UPDATE (resolution, resolution_note, resolved_at, resolved_by, result_key) ON billing.deferred_calls TO billing_consumer;
 GRANT SELECT ON billing.deferred_calls TO billing_reader, billing_reconciler;
 GRANT SELECT ON billing.detailed_receipts TO billing_consumer, billing_reader, billing_reconciler;

@@ -1,9 +1,12 @@
 """The settings of what people do by hand, read once from the environment."""
 
-from pydantic import Field, SecretStr
+from datetime import timedelta
+
+from pydantic import Field, SecretStr, field_validator
 
 from charging.estimate_settings import EstimateRules
-from charging.settings import ChargingRules
+from charging.settings import ChargingRules, Names, parts
+from charging.settlement import BreakdownRule
 from ledger.settings import DebitRules, LedgerConnection
 from runtime.address import HttpAddress
 from runtime.environment import STRICT, read
@@ -32,8 +35,8 @@ class Settings(
         default="",
         alias="KAFKA_BOOTSTRAP_SERVERS",
         description="Kafka brokers to connect to first, `host:port`, comma-separated. `migrate`, "
-        "`report`, `deferred list`, `deferred waive` and `findings` do not need them; `explain` "
-        "finds more with them.",
+        "`report`, `deferred list`, `deferred waive`, `deferred accept` and `findings` do not need "
+        "them; `explain` finds more with them.",
     )
     database_url: SecretStr = Field(
         default=SecretStr(""),
@@ -61,12 +64,35 @@ class Settings(
         alias="BILLING_INGEST_TOKEN",
         description="The gateway's token: with it, `doctor` posts a self-test callback.",
     )
+    billing_breakdown_models: Names = Field(
+        default=(),
+        description="Model groups whose deferred calls `deferred apply-rule` settles with the "
+        "total of their `cost_breakdown`: comma-separated glob patterns. Some LiteLLM versions "
+        "break cache hits down wrongly: compare with an invoice first. Empty: the rule is off.",
+    )
+    billing_breakdown_after_hours: int = Field(
+        default=24,
+        ge=0,
+        le=8_760,
+        description="How long a deferred call is left to a later callback before that rule takes "
+        "it, hours.",
+    )
     billing_topic_replication_factor: int = Field(
         default=-1,
         ge=-1,
         description="Replicas of each topic that `topics --apply` creates; -1: the broker's "
         "default. Use 3 in production.",
     )
+
+    @field_validator("billing_breakdown_models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return parts(value)
+
+    def breakdown_rule(self) -> BreakdownRule:
+        """Return the rule by which deferred calls are settled with what they suggest."""
+        after = timedelta(hours=self.billing_breakdown_after_hours)
+        return BreakdownRule(self.billing_breakdown_models, after)
 
 
 def load() -> Settings:

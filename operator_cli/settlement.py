@@ -5,33 +5,64 @@ set it and why, so that its receipt is written, published and replayed as all re
 """
 
 from collections.abc import Iterator
+from datetime import UTC
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from charging.background import deferral_keys
-from charging.origin import origin_of
+from charging.kept import settled_value
+from charging.origin import FROM_BREAKDOWN, origin_of
 from charging.outcomes import Settlement
 from ledger.deferrals import OpenCall, SettlementError
 from runtime.topic_ids import topic_ids
 from runtime.topic_range import TopicRange
 from schemas import headers as names
 from schemas.callback import ContractError
-from schemas.reader import read_values
+from schemas.reader import identify
 from schemas.record import Record
 
 _FLUSH_SECONDS: Final = 30.0
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def original(config: dict[str, Any], call: OpenCall) -> Record:
-    """Read the callback of a deferred call back from Kafka.
+    """Return the callback of a deferred call: from Kafka, or what the ledger has kept of it.
 
-    Raises `SettlementError` when it is no longer there, or another call's in its place, and
-    `KafkaException` when Kafka is not.
+    Raises `SettlementError` when neither has it any more, and `KafkaException` when Kafka is not
+    there.
     """
+    try:
+        return _read(config, call)
+    except SettlementError:
+        if (record := kept(call)) is None:
+            raise
+        return record
+
+
+def kept(call: OpenCall) -> Record | None:
+    """Return the record that a deferred call was, as far as the ledger keeps it; None if not."""
+    if call.callback is None or call.received_at is None:
+        return None
+    identity = identify(call.callback)
+    received = call.received_at.astimezone(UTC)
+    headers = [
+        (names.SOURCE, call.source_system.encode()),
+        (names.RECEIVED_AT, received.isoformat(timespec="milliseconds").encode()),
+        (names.CALL_KEY, identity.call_key.encode()),
+    ]
+    return Record(
+        call.kafka_topic,
+        call.kafka_partition,
+        call.kafka_offset,
+        round(received.timestamp() * 1_000),
+        identity.run_id.encode(),
+        call.callback,
+        headers,
+    )
+
+
+def _read(config: dict[str, Any], call: OpenCall) -> Record:
     anew = call.kafka_topic_id and _topic_id(config, call) not in {"", call.kafka_topic_id}
     topic_range = TopicRange(config, call.kafka_topic)
     try:
@@ -67,7 +98,7 @@ def _missing(call: OpenCall, *, anew: bool) -> str:
     why = "the topic was made anew" if anew else "its retention ended"
     return (
         f"the callback of call {call.id} is no longer in {call.kafka_topic} ({why}): "
-        "the call can only be waived"
+        "the call can only be waived, as its deferral keeps nothing of it"
     )
 
 
@@ -85,32 +116,6 @@ def _records(topic_range: TopicRange) -> Iterator[Record]:
         yield from batch
 
 
-def settled_value(callback: bytes, cost_usd: Decimal) -> bytes:
-    """Return the fields that billing reads of `callback`, with `cost_usd` as its cost.
-
-    Raises `ContractError` where `callback` is none.
-    """
-    values, _ = read_values(callback)
-    said: Any = _with_fractions(values)
-    return _encoder.encode(said | {"response_cost": cost_usd, "status": "success"})
-
-
-def _with_fractions(value: object) -> object:
-    """Return a value whose large numbers are still no integers where they were sent as none.
-
-    An id of more digits than a float has is read from an integer only, and `1.0393368769284074e16`
-    would become one: the call would have another key.
-    """
-    match value:
-        case dict():
-            return {name: _with_fractions(one) for name, one in value.items()}
-        case list():
-            return [_with_fractions(one) for one in value]
-        case Decimal() if str(value).lstrip("-").isdigit():
-            return msgspec.Raw(f"{value}.0".encode())
-    return value
-
-
 def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: Settlement) -> None:
     """Send the settled callback. Raises `KafkaException` when it did not arrive."""
     failures: list[KafkaError] = []
@@ -126,6 +131,8 @@ def send(config: dict[str, Any], record: Record, cost_usd: Decimal, settlement: 
         (names.SETTLED_NOTE, settlement.note.encode()),
         (names.SETTLED_CALL_KEY, settlement.call_key.encode()),
     ]
+    if settlement.from_breakdown:
+        headers.append((names.SETTLED_FROM, FROM_BREAKDOWN))
     value = settled_value(record.value or b"", cost_usd)
     producer.produce(record.topic, value=value, key=record.key, headers=headers, on_delivery=report)
     if producer.flush(_FLUSH_SECONDS):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from charging.charge import SETTLED_COST_SOURCE
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
 from ledger.calls import Books
 from operator_cli.sightings import Letter, Seen
@@ -213,8 +212,7 @@ def _sentences(
 
 def _of_receipt(row: Row, *, known: bool) -> list[str]:
     charged, cost = plain(row["charged_usd"]), plain(row["response_cost_usd"])
-    settled = row["cost_source"] == SETTLED_COST_SOURCE
-    why = SETTLED if settled else CHARGED[ChargeReason(row["charge_reason"])]
+    why = SETTLED.get(row["cost_source"]) or CHARGED[ChargeReason(row["charge_reason"])]
     said = (
         f"Charged {charged} USD ({plain(row['charged_credits'])} credits) to account "
         f"{row['billing_account_id']}; the cost before markup is {cost} USD: "

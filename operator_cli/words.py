@@ -3,11 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from charging.charge import (
+    BREAKDOWN_COST_SOURCE,
+    SETTLED_COST_SOURCE,
+    SPEND_LOG_COST_SOURCE,
+)
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
 
-SETTLED: Final = "a person said what the call cost"
+SETTLED: Final[Mapping[str, str]] = {
+    SETTLED_COST_SOURCE: "a person said what the call cost",
+    BREAKDOWN_COST_SOURCE: "the operator's rule took the cost from the callback's `cost_breakdown`",
+    SPEND_LOG_COST_SOURCE: "LiteLLM's spend log has the cost",
+}
+"""By the cost source of a receipt whose cost no callback of LiteLLM's named."""
 CHARGED: Final[Mapping[ChargeReason, str]] = {
     ChargeReason.USAGE: "LiteLLM said what the call cost",
     ChargeReason.PARTIAL: "the stream broke after output had begun; the cost is LiteLLM's estimate",
@@ -65,6 +75,13 @@ CLOSED: Final[Mapping[Resolution, str]] = {
     Resolution.RESULT: "its result was charged",
     Resolution.NO_CHARGE: "the background response failed or was cancelled, and cost nothing",
     Resolution.WAIVED: "a person waived it: it is not charged",
+    Resolution.SPEND_LOG: "LiteLLM's spend log had the cost",
+    Resolution.COST_BREAKDOWN: "the operator's rule took its `cost_breakdown`",
+    Resolution.REOPENED: "but a charge came after all, and a person has to decide: accept it, or "
+    "waive it again",
+    Resolution.ACCEPTED: "a person had waived it, and accepted a charge that came after all",
+    Resolution.UPHELD: "a person waived it again although a charge came: the receipt is to be "
+    "given back",
 }
 MISSPELT: Final = "attribution_misspelt"
 """The mark that explain replaces with the name itself, where it sees the callback."""

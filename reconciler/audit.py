@@ -54,6 +54,7 @@ _OF: Final[Mapping[Verdict, What]] = {
     Verdict.MATCHED: What.RECEIPT,
     Verdict.DIFFERS: What.DIFFERS,
     Verdict.DEFERRED: What.DEFERRED,
+    Verdict.PRICED: What.DEFERRED,
     Verdict.DEAD_LETTER: What.DEAD_LETTER,
     Verdict.COSTS_NOTHING: What.SKIPPED,
     Verdict.TOO_YOUNG: What.TOO_YOUNG,

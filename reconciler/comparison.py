@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from charging.decision import Policy, decide
-from charging.outcomes import Parked, Skipped, SkippedReason
+from charging.outcomes import Charge, Parked, Skipped, SkippedReason
 from charging.repeats import same_amount
 from reconciler.reposting import Unidentified, callback_of, is_timed, key_of, response_id
 from reconciler.row import SpendLog
@@ -38,7 +38,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     `cost` is what its receipt says LiteLLM said; None for what is no receipt, and for a receipt
     whose cost a person has set. `billed` is the receipt's cost, whoever has set it, `receipt` its
-    id, and `contradicted` says that a callback of the call said otherwise.
+    id, and `contradicted` says that a callback of the call said otherwise. `awaits_cost` is an open
+    deferral for which any cost is an answer.
     """
 
     call_key: str
@@ -49,6 +50,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     billed: Decimal | None = None
     receipt: UUID | None = None
     contradicted: bool = False
+    awaits_cost: bool = False
 
 
 class Verdict(StrEnum):
@@ -60,6 +62,8 @@ class Verdict(StrEnum):
     """It has a receipt of another amount."""
     DEFERRED = "deferred"
     """It waits in the books for its cost."""
+    PRICED = "priced"
+    """It waits in the books for its cost, and the row has it: the callback is made anew."""
     DEAD_LETTER = "dead_letter"
     """Its callback came and could not be billed as it stands."""
     COSTS_NOTHING = "costs_nothing"
@@ -166,7 +170,10 @@ def _compare(row: SpendLog, books: Books, old: datetime, policy: Policy) -> Comp
     key = key_of(row)
     known = books.of(row, key)
     if known is not None:
-        return Compared(row, _found(row, key, known), known=known)
+        verdict = _found(row, key, known)
+        if verdict is Verdict.DEFERRED and row.ended <= old and _prices(row, key, known, policy):
+            verdict = Verdict.PRICED
+        return Compared(row, verdict, known=known)
     outcome = decide(_record(row, policy), policy)
     if isinstance(outcome, Skipped):
         return Compared(row, Verdict.COSTS_NOTHING, outcome.reason)
@@ -184,6 +191,16 @@ def _found(row: SpendLog, key: str | Unidentified, known: Known) -> Verdict:
     if key is not Unidentified.BACKGROUND and not _agrees(row, known):
         return Verdict.DIFFERS
     return _OF_ENTRY.get(known.entry, Verdict.MATCHED)
+
+
+def _prices(row: SpendLog, key: str | Unidentified, known: Known, policy: Policy) -> bool:
+    """Say whether the row has the cost for which its call waits, under the key of that call."""
+    return (
+        known.awaits_cost
+        and key == known.call_key
+        and bool(row.spend)
+        and isinstance(decide(_record(row, policy), policy), Charge)
+    )
 
 
 def _record(row: SpendLog, policy: Policy) -> Record:

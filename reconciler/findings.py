@@ -10,7 +10,9 @@ from reconciler.row import OddRow
 from schemas.receipt import plain
 from schemas.text import identifier
 
-OPEN: Final = frozenset({Verdict.MISSING, Verdict.DIFFERS, Verdict.UNIDENTIFIED, Verdict.ELSEWHERE})
+OPEN: Final = frozenset(
+    {Verdict.MISSING, Verdict.PRICED, Verdict.DIFFERS, Verdict.UNIDENTIFIED, Verdict.ELSEWHERE}
+)
 """Verdicts that are written down."""
 ANSWERED: Final = frozenset(
     {Verdict.MATCHED, Verdict.DEFERRED, Verdict.DEAD_LETTER, Verdict.COSTS_NOTHING}

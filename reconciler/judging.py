@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from charging.charge import SETTLED_COST_SOURCE
+from charging.charge import DECIDED
 from charging.decision import Policy
 from ledger.reconciliation import KnownCall, Reconciliation
 from reconciler.comparison import Books, Compared, Entry, Known, Verdict, compare
@@ -40,7 +40,7 @@ def asked_of(rows: Iterable[SpendLog]) -> Asked:
 def known_of(call: KnownCall) -> Known:
     """Return what the ledger tells of a call as the comparison wants it."""
     receipt = call.receipt is not None
-    by_hand = call.cost_source == SETTLED_COST_SOURCE
+    by_hand = call.cost_source in DECIDED
     return Known(
         call.call_key,
         call.litellm_call_id,
@@ -50,6 +50,7 @@ def known_of(call: KnownCall) -> Known:
         call.cost,
         call.receipt,
         call.contradicted,
+        call.awaits_cost,
     )
 
 

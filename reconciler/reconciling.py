@@ -121,8 +121,9 @@ class Reconciler:
         states = self._books.note(list({one.request_id: one for one in findings}.values()))
         missing = [one for one in compared if one.verdict is Verdict.MISSING]
         tally.missing_usd = sum((one.row.spend or Decimal(0) for one in missing), Decimal(0))
+        priced = [one for one in compared if one.verdict is Verdict.PRICED]
         due = []
-        for one in missing:
+        for one in (*missing, *priced):
             state = states.get(identifier(one.row.request_id))
             if state and (state.closed_at or _waits(state.reposted_at, now, self._grace)):
                 tally.waiting += 1
@@ -154,6 +155,8 @@ class Reconciler:
     def recheck(self) -> int:
         """Close the lost calls that have their receipt or deferral now; return how many.
 
+        And those that waited for their cost and have a receipt.
+
         Tells how long their runs have waited for the last of it. Raises `LedgerError`.
         """
         closed, after = 0, ""
@@ -163,7 +166,9 @@ class Reconciler:
             keys = {one.call_key: one for one in found if one.call_key}
             known = {one.call_key: one for one in self._books.known(list(keys))}
             answered = {
-                one.request_id: known[key].cost for key, one in keys.items() if key in known
+                one.request_id: known[key].cost
+                for key, one in keys.items()
+                if key in known and (one.verdict != Verdict.PRICED or known[key].receipt)
             }
             if answered:
                 closed += self._books.close_findings(answered)

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 FILE_SUFFIX: Final = "_FILE"
 BILLING_VARIABLES: Final = frozenset({
     "BILLING_ACCOUNT_FROM",
+    "BILLING_BREAKDOWN_AFTER_HOURS",
+    "BILLING_BREAKDOWN_MODELS",
     "BILLING_CREDITS",
     "BILLING_CREDIT_THRESHOLDS_USD",
     "BILLING_FAILED_HOLD_SECONDS",

@@ -33,6 +33,8 @@ SETTLED_BY: Final = "settled-by"
 SETTLED_NOTE: Final = "settled-note"
 SETTLED_CALL_KEY: Final = "settled-call-key"
 """The call key of the deferral: that of a read is not the one its value has."""
+SETTLED_FROM: Final = "settled-from"
+"""Where the cost is from: `cost_breakdown`; without this header, a person named it."""
 
 REPLAYED_FROM: Final = "replayed-from"
 """The dead letter that this record was: topic/partition/offset."""

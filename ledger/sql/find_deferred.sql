@@ -9,14 +9,8 @@ WITH RECURSIVE known (source) AS (
 SELECT
     deferred.id, deferred.call_key, deferred.run_id,
     deferred.kafka_topic, deferred.kafka_partition, deferred.kafka_offset,
-    coalesce(
-        deferred.resolution,
-        CASE
-            WHEN receipt.cost_source = 'operator' THEN 'settled'
-            WHEN receipt.id IS NOT NULL THEN 'callback'
-        END
-    ) AS resolution,
-    deferred.source_system, deferred.kafka_topic_id
+    coalesce(deferred.resolution, billing.resolution_of(receipt.cost_source)) AS resolution,
+    deferred.source_system, deferred.kafka_topic_id, deferred.callback, deferred.received_at
 FROM billing.deferred_calls AS deferred
 LEFT JOIN billing.charge_receipts AS receipt ON receipt.id = deferred.receipt_id
 WHERE deferred.id = %(number)s

@@ -37,7 +37,7 @@ deferrals AS (
 SELECT
     receipt.id, receipt.source_system, receipt.call_key, receipt.litellm_call_id, receipt.response_id,
     receipt.response_cost_usd, receipt.cost_source, receipt.run_id, receipt.occurred_at,
-    receipt.created_at, conflict.there IS NOT NULL
+    receipt.created_at, conflict.there IS NOT NULL, false
 FROM billing.charge_receipts AS receipt
 -- One by one: PostgreSQL would read all conflicts there are to answer EXISTS for many.
 LEFT JOIN LATERAL (
@@ -49,6 +49,7 @@ WHERE receipt.id = ANY(ARRAY(SELECT id FROM receipts))
 UNION ALL
 SELECT
     NULL, deferred.source_system, deferred.call_key, deferred.litellm_call_id, deferred.response_id,
-    NULL, NULL, deferred.run_id, deferred.occurred_at, deferred.deferred_at, false
+    NULL, NULL, deferred.run_id, deferred.occurred_at, deferred.deferred_at, false,
+    deferred.resolution IS NULL AND deferred.reason IN ('suspicious_zero', 'missing_cost', 'unusable_cost')
 FROM billing.deferred_calls AS deferred
 WHERE deferred.id = ANY(ARRAY(SELECT id FROM deferrals))

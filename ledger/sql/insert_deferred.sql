@@ -9,10 +9,7 @@ WITH first AS (
 judged AS (
     SELECT
         first.*,
-        CASE
-            WHEN receipt.cost_source = 'operator' THEN 'settled'
-            WHEN receipt.id IS NOT NULL THEN 'callback'
-        END AS resolution
+        billing.resolution_of(receipt.cost_source) AS resolution
     FROM first
     LEFT JOIN billing.charge_receipts AS receipt ON receipt.id = first.receipt_id
 ),
@@ -23,7 +20,7 @@ opened AS (
         occurred_at, sent_cost, link, held, resolved_at, resolution, resolved_by, resolution_note,
         receipt_id, started_at, billing_account_id,
         team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
-        parent_sub_agent_id, tags,
+        parent_sub_agent_id, tags, callback, received_at,
         kafka_topic_id
     )
     SELECT
@@ -32,7 +29,7 @@ opened AS (
         occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
         resolved_by, resolution_note, receipt_id, started_at, billing_account_id,
         team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
-        parent_sub_agent_id, tags,
+        parent_sub_agent_id, tags, callback, received_at,
         -- Written in this transaction, or in one before it where the batch goes in parts.
         (
             SELECT known.topic_id

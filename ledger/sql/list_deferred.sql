@@ -11,19 +11,13 @@ SELECT
             THEN deferred.sent_cost
         ELSE left(deferred.sent_cost, 8) || '…'
     END AS "sent as",
-    coalesce(
-        deferred.resolution,
-        CASE
-            WHEN receipt.cost_source = 'operator' THEN 'settled'
-            WHEN receipt.id IS NOT NULL THEN 'callback'
-        END
-    ) AS resolution,
+    coalesce(deferred.resolution, billing.resolution_of(receipt.cost_source)) AS resolution,
     deferred.resolved_by AS "by", deferred.resolution_note AS note
 FROM billing.deferred_calls AS deferred
 LEFT JOIN billing.charge_receipts AS receipt ON receipt.id = deferred.receipt_id
 LEFT JOIN billing.open_deferrals AS open ON open.id = deferred.id
 -- What waits for another callback of its response is no matter for a person before a day.
-WHERE %(settled)s OR (
+WHERE %(settled)s OR deferred.resolution = 'reopened' OR (
     open.id IS NOT NULL
     AND (
         %(waiting)s

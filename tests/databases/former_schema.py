@@ -28,11 +28,23 @@ def _dropped(columns: str) -> str:
 
 
 UNDO: Final = {
-    "0015": """
+    "0016": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0015": """
+DROP TRIGGER record_births ON billing.deferred_calls;
+DROP TRIGGER record_moves ON billing.deferred_calls;
+DROP INDEX billing.deferred_calls_reopened;
+DROP TABLE billing.deferral_transitions;
+DROP FUNCTION billing.record_transitions, billing.deferral_state, billing.resolution_of;
+ALTER TABLE billing.deferred_calls DROP COLUMN callback, DROP COLUMN received_at;
+ALTER TABLE billing.reconciler_findings
+    DROP CONSTRAINT reconciler_findings_verdict_check,
+    ADD CONSTRAINT reconciler_findings_verdict_check
+    CHECK (verdict IN ('missing', 'differs', 'unidentified', 'elsewhere', 'unreadable'));
 """,
     "0014": """
 DROP VIEW billing.credit_ledger;
@@ -116,8 +128,9 @@ ALTER TABLE billing.deferred_calls DROP COLUMN sent_cost, ADD CONSTRAINT deferre
 SINCE_RELEASE: Final = "0010"
 """The first migration that the last release, 0.2.0, does not know."""
 
-NEEDED: Final = frozenset({"0009", "0010", "0012", "0014"})
-"""Those without which members of this release do not write. The last may be applied over itself."""
+NEEDED: Final = frozenset({"0009", "0010", "0012", "0014", "0015"})
+"""Those without which members of this release do not write. The first three may be applied
+over themselves."""
 
 
 def take_back(url: str, oldest: str, kept: Collection[str] = ()) -> None:

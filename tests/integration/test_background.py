@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from charging.decision import decide
+from charging.kept import settled_value
 from charging.outcomes import Decided
 from ledger.gap import Published
 from ledger.receipts import ReceiptWriter
-from operator_cli.settlement import settled_value
 from schemas.headers import SETTLED_BY, SETTLED_CALL_KEY, SETTLED_NOTE
 from schemas.receipt import Receipt
 from tests.databases.writing import ROLE, outcomes, write

@@ -11,6 +11,7 @@ import pytest
 
 from charging.decision import decide
 from charging.outcomes import Decided, Deferred
+from charging.settlement import Event
 from ledger.deferrals import Deferrals, OpenCall, SettlementError
 from ledger.receipts import ReceiptWriter
 from schemas.headers import SETTLED_BY, SETTLED_NOTE
@@ -108,9 +109,9 @@ def test_a_call_with_a_receipt_is_neither_settled_nor_waived(
     call = OpenCall(row["id"], row["call_key"], row["run_id"], "", 0, 0, None)
     with closing(Deferrals(migrated_database_url)) as deferrals:
         with pytest.raises(SettlementError, match="already closed: callback"):
-            deferrals.find("call-1")
+            deferrals.find("call-1", Event.WAIVER)
         with pytest.raises(SettlementError, match="in the meantime"):
-            deferrals.waive(call, "ada", "our own test")
+            deferrals.decide(call, Event.WAIVER, "ada", "our own test")
     assert resolutions(tables) == [(None, None, None, True)]
 
 
@@ -123,11 +124,11 @@ def test_who_waives_a_call_while_another_closes_it_is_told_that_somebody_was_fas
         psycopg.connect(migrated_database_url) as other,
         ThreadPoolExecutor() as pool,
     ):
-        call = deferrals.find("call-1")
+        call = deferrals.find("call-1", Event.WAIVER)
         other.execute(
             "UPDATE billing.deferred_calls SET resolved_at = now(), resolution = 'settled'"
         )
-        waiving = pool.submit(deferrals.waive, call, "ada", "our own test")
+        waiving = pool.submit(deferrals.decide, call, Event.WAIVER, "ada", "our own test")
         eventually(
             lambda: waits(migrated_database_url, "billing-operator"), "the second to wait", 30
         )
@@ -172,14 +173,3 @@ def test_a_deferral_after_a_settled_receipt_is_settled(
     write(ledger, settled())
     assert write(ledger, decided(ZERO)) == ["deferred suspicious_zero"]
     assert resolutions(tables) == [("settled", None, None, False)]
-
-
-def test_a_waived_call_stays_waived_when_its_cost_comes_after_all(
-    ledger: ReceiptWriter, migrated_database_url: str, tables: Tables
-) -> None:
-    write(ledger, decided(ZERO))
-    with closing(Deferrals(migrated_database_url)) as deferrals:
-        deferrals.waive(deferrals.find("call-1"), "ada", "our own test")
-    assert write(ledger, decided(PAID)) == ["created usage"]
-    assert write(ledger, decided(ZERO)) == ["duplicate deferred"]
-    assert resolutions(tables) == [("waived", "ada", "our own test", False)]

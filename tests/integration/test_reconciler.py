@@ -395,3 +395,54 @@ def test_what_has_no_row_and_what_nothing_explains_is_told(installation: Reconci
     )
     code, out, _ = installation.command("audit", *period())
     assert (code, "it balances" in out, "judged" in out) == (0, True, True)
+
+
+def test_a_deferred_call_gets_its_receipt_from_the_spend_log_unless_a_person_has_waived_it(
+    installation: Reconciling,
+) -> None:
+    made = list(calls(4, HOUR))
+    waived, *open_ = made
+    installation.table.accept(made)
+    consuming = installation.consuming
+    consuming.send(*(json.dumps({**one, "response_cost": 0}).encode() for one in made))
+    consuming.all_committed()
+    by_hand(installation, "deferred", "waive", waived["litellm_call_id"], "--note", "ours")
+    told = installation.told("audit", *period())
+    assert {line["what"]: line["calls"] for line in told["lines"]}["deferred"] == 4
+    first = installation.told("once")
+    assert (first["verdicts"], first["reposted"]) == ({"deferred": 1, "priced": 3}, 3)
+    assert first["missing_usd"] == "0"
+    eventually(lambda: call_ids(installation) == names(*open_), "a receipt of each open call")
+    receipts = {row["litellm_call_id"]: row for row in consuming.tables.receipts()}
+    for one in open_:
+        receipt = receipts[one["litellm_call_id"]]
+        assert receipt["cost_source"] == "litellm_spend_log"
+        assert Decimal(receipt["cost_text"]) == Decimal(str(one["response_cost"]))
+    second = installation.told("once")
+    assert (second["verdicts"], second["closed"]) == ({"deferred": 1, "matched": 3}, 3)
+    assert findings(installation, still_open=True) == []
+    resolved = {row["litellm_call_id"]: row["resolution"] for row in consuming.tables.deferred()}
+    assert resolved == {
+        **{one["litellm_call_id"]: "spend_log" for one in open_},
+        waived["litellm_call_id"]: "waived",
+    }
+    assert consuming.tables.conflicts() == []
+
+
+def test_a_finding_of_a_call_that_waits_for_its_cost_is_open_until_it_has_a_receipt(
+    installation: Reconciling,
+) -> None:
+    made = call(0, datetime.now(UTC) - HOUR)
+    installation.table.accept([made])
+    installation.consuming.send(json.dumps({**made, "response_cost": 0}).encode())
+    installation.consuming.all_committed()
+    for member in installation.consuming.members:
+        member.end()
+    assert installation.told("once")["reposted"] == 1
+    again = installation.told("once", RECONCILER_GRACE_S="900")
+    assert (again["reposted"], again["closed"]) == (0, 0)
+    assert findings(installation, still_open=True) == [f"priced {made['litellm_call_id']}"]
+    installation.consuming.member()
+    eventually(lambda: call_ids(installation) == names(made), "its receipt")
+    assert installation.told("once")["closed"] == 1
+    assert findings(installation, still_open=True) == []

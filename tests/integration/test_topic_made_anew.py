@@ -1,5 +1,6 @@
 """A topic that was made anew: the same offsets mean other records, and charge nobody wrongly."""
 
+import psycopg
 import pytest
 
 from tests.brokers.broker import missing_for_apache
@@ -30,7 +31,6 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     member = consuming.member()
     consuming.all_committed()
     assert member.end() == 0
-    before = consuming.tables.snapshot()
     ids = {row["kafka_topic_id"] for row in consuming.tables.deferred()}
     assert len(ids) == 1
     assert None not in ids
@@ -42,6 +42,10 @@ def test_what_stands_at_an_offset_now_is_neither_settled_nor_taken_for_a_replay(
     consuming.send(open_call("c"), open_call("y"), source="litellm/eu")
     consuming.send(*paid)
     ends = consuming.topics.ends(CALLBACKS)
+    with psycopg.connect(consuming.database_url) as connection:
+        # As a release wrote them that kept nothing of a callback.
+        connection.execute("UPDATE billing.deferred_calls SET callback = NULL, received_at = NULL")
+    before = consuming.tables.snapshot()
     for name in ("a", "b", "d"):
         code, said = consuming.tried(*SETTLE, name, COLUMNS="400")
         assert code == 1

@@ -63,7 +63,7 @@ SESSION: Final = default("CONSUMER_SESSION_TIMEOUT_MS") // 1000
 HELD: Final = (
     ("README.md", r"On a machine with Python (\S+), git", PYTHON),
     ("docs/operations.md", r"callbacks topic keeps records \((\d+) days\)", CALLBACKS),
-    ("docs/operations.md", r"the topic still has the callback, (\d+) days", CALLBACKS),
+    ("docs/operations.md", r"the topic has forgotten the callback, after (\d+) days", CALLBACKS),
     ("docs/operations.md", r"retention \((\d+) days\) ends", DEAD_LETTERS),
     ("docs/operations.md", r"are on `billing.receipts.v1` for (\d+) days", RECEIPTS),
     ("docs/security.md", r"as the topics keep them \((\d+) and \d+ days\)", CALLBACKS),

@@ -8,7 +8,6 @@ from typing import Final, get_args
 
 import pytest
 
-from charging.charge import COST_SOURCE, SETTLED_COST_SOURCE
 from charging.outcomes import (
     ConflictReason,
     DeferredReason,
@@ -18,6 +17,7 @@ from charging.outcomes import (
     SkippedReason,
     UnitReason,
 )
+from charging.settlement import CHARGES
 from consumer.start import Reset
 from docs.generate import DOCUMENTS
 from ledger.gap import Cause
@@ -57,7 +57,7 @@ def test_every_outcome_every_cause_and_every_mark_is_defined() -> None:
     outcomes = {str(kind) for kind in OutcomeKind} - {OutcomeKind.UNIT}
     assert marks | outcomes | {*get_args(Reset), *get_args(Cause)} <= defined()
     (row,) = [row for row in rows(GLOSSARY, HEADER) if row[0] == "cost source"]
-    assert set(re.findall(r"`(\w+)`", row[1])) == {COST_SOURCE, SETTLED_COST_SOURCE}
+    assert set(re.findall(r"`(\w+)`", row[1])) == set(CHARGES)
 
 
 def order(word: str) -> tuple[str, bool]:

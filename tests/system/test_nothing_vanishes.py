@@ -22,6 +22,7 @@ OWN_OF_A_ROW = {
     "kafka_offset",
     "created_at",
     "deferred_at",
+    "received_at",
 }
 """Columns that say when and whence a row came, not what was billed."""
 

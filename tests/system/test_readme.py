@@ -264,6 +264,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"(\./)?billing audit .*": audited,
     r"(\./)?billing explain .*": told_of,
     r"billing findings close .*": told_of,
+    r"billing deferred accept .*": told_of,  # no charge has come
     r"billing (spend|statement|deferred|dead-letters|findings|replay|topics)\b.*": named_alone,
     r"billing estimate\b.*": named_alone,
     r"billing migrate( --to \d{4})?( +#.*)?": migrated,

@@ -257,25 +257,25 @@ def test_a_receipt_closes_the_open_deferral_of_its_call_and_no_other() -> None:
     first, second = decided(element(id="1")), decided(element(id="2"))
     made = planned([first, second, first])
     others = {("litellm/eu", call_of(second)[1])}
-    [closed] = resolved(made, {call_of(first)} | others)
+    [closed] = resolved(made, dict.fromkeys({call_of(first)} | others))
     assert (closed.call, closed.resolution, closed.settlement) == (
         call_of(first),
         Resolution.CALLBACK,
         None,
     )
-    assert resolved(made, set()) == []
+    assert resolved(made, {}) == []
 
 
 def test_a_settlement_closes_the_deferral_and_says_who_and_why() -> None:
     one = settled_by_hand()
-    [closed] = resolved(planned([one]), {call_of(one)})
+    [closed] = resolved(planned([one]), {call_of(one): None})
     assert closed.resolution is Resolution.SETTLED
     assert closed.settlement == Settlement("ada", "a list")
 
 
 def test_a_duplicate_closes_what_a_race_left_open() -> None:
     one = decided(element())
-    [closed] = resolved(planned([one], existing(decided(element()))), {call_of(one)})
+    [closed] = resolved(planned([one], existing(decided(element()))), {call_of(one): None})
     assert closed.resolution is Resolution.CALLBACK
 
 
@@ -283,7 +283,7 @@ def test_a_receipt_of_a_callback_is_not_credited_to_who_settles_later() -> None:
     late = settled_by_hand()
     made = planned([late], existing(decided(element())))
     assert became(made) == ["duplicate receipt"]
-    [closed] = resolved(made, {call_of(late)})
+    [closed] = resolved(made, {call_of(late): None})
     assert (closed.resolution, closed.settlement) == (Resolution.CALLBACK, None)
 
 

@@ -24,7 +24,7 @@ from tests.inputs import spend_log_captures as captures
 from tests.inputs.background import finished
 from tests.inputs.callbacks import charged, costing, element, payload, verdict
 
-UNKNOWN_TO_A_ROW = {"stream", "ttft_ms", "marks"}
+UNKNOWN_TO_A_ROW = {"stream", "ttft_ms", "marks", "cost_source"}
 NEARLY = {"occurred_at", "latency_ms"}
 
 

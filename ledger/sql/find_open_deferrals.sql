@@ -1,8 +1,0 @@
--- The calls among these whose deferral is open. Asked when the batch's receipts are written, which
--- close it: so it is told from what is resolved alone. May name a call of another source with the
--- same key.
-SELECT source_system, call_key
-FROM billing.deferred_calls
-WHERE source_system = ANY(%(sources)s)
-    AND call_key = ANY(ARRAY(SELECT json_array_elements_text(%(keys)s)))
-    AND resolved_at IS NULL
