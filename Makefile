@@ -67,7 +67,7 @@ cluster-api: install ## Install, upgrade and roll back the chart at a real API s
 	@$(RUN) pytest tests/cluster
 
 cluster: install ## Install, upgrade, hurt and drain the chart on a real node under load; needs root on Debian, Go, Java
-	@$(RUN) python -m tests.cluster --seed $${CLUSTER_SEED:-1}
+	@$(RUN) python -m tests.cluster --seed $${CLUSTER_SEED:-1} --write
 
 images: install ## Build the images with a real Docker engine and start the compose file; needs what cluster needs
 	@$(RUN) python -m tests.cluster.images

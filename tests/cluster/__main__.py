@@ -15,12 +15,12 @@ from typing import Annotated, Final
 
 import typer
 
+from tests.bench.report import machine, machine_line, write_page
 from tests.cluster.deployed import NAMESPACE, Deployed
 from tests.cluster.load import Tally
 from tests.cluster.steps import STEPS
 from tests.kubernetes.backing import running_backing
 from tests.kubernetes.node import running_node
-from tests.kubernetes.programs import VERSION
 from tests.kubernetes.release import Release
 
 TAGS: Final = ("1", "2")
@@ -28,6 +28,9 @@ HEAD: Final = (
     "| step | calls | 202 at the first try | other answers | receipts | seconds | what was seen |",
     "| --- | --- | --- | --- | --- | --- | --- |",
 )
+PAGE: Final = Path(__file__).parents[2] / "docs" / "kubernetes.md"
+BEGIN: Final = "<!-- runs: written by `make cluster` -->"
+END: Final = "<!-- end of runs -->"
 ALWAYS_AT_ONCE: Final = set(STEPS) - {"kills"}
 """Steps in which no first try may fail."""
 
@@ -39,9 +42,11 @@ def row(step: str, tally: Tally, written: int, seconds: float, seen: str) -> str
 
 
 def main(
+    *,
     steps: Annotated[list[str] | None, typer.Argument(help=f"some of: {', '.join(STEPS)}")] = None,
     seed: Annotated[int, typer.Option(help="decides what happens by chance")] = 1,
     rate: Annotated[float, typer.Option(help="calls a second")] = 10.0,
+    write: Annotated[bool, typer.Option("--write", help="into docs/kubernetes.md")] = False,
 ) -> None:
     """Install the chart on a real Kubernetes of one node, hurt it under load, and count receipts.
 
@@ -53,11 +58,13 @@ def main(
     # Asked to end, it ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     failed: list[str] = []
+    table: list[str] = []
+    head = f"Seed {seed}, {rate:g} calls a second; {machine_line(machine({}))[:-1]}"
     with ExitStack() as stack:
         # Sockets are in it: a longer path would not fit.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="node-")))
         directory.chmod(0o755)
-        print(f"Kubernetes {VERSION} of one node, seed {seed}, {rate:g} calls/s", flush=True)
+        print(head, flush=True)
         node = stack.enter_context(running_node(directory))
         for tag in TAGS:
             node.engine.give(node.engine.build(tag, "--build-arg", f"VERSION={tag}"))
@@ -71,9 +78,13 @@ def main(
             began = time.monotonic()
             tally, seen = STEPS[name](on)
             written = on.settled(tally)
-            print(row(name, tally, written, time.monotonic() - began, seen), flush=True)
+            table.append(row(name, tally, written, time.monotonic() - began, seen))
+            print(table[-1], flush=True)
             if name in ALWAYS_AT_ONCE and tally.at_once != len(tally.calls):
                 failed.append(f"{name}: {tally.others}")
+    if write:
+        text = "\n".join(["", f"{head}:", "", *HEAD, *table, ""])
+        write_page(PAGE, text, BEGIN, END)
     if failed:
         print(f"a first try failed: {'; '.join(failed)}")
         sys.exit(1)
