@@ -46,6 +46,7 @@ def main(
     steps: Annotated[list[str] | None, typer.Argument(help=f"some of: {', '.join(STEPS)}")] = None,
     seed: Annotated[int, typer.Option(help="decides what happens by chance")] = 1,
     rate: Annotated[float, typer.Option(help="calls a second")] = 10.0,
+    gateways: Annotated[int, typer.Option(help="gateways that run")] = 3,
     write: Annotated[bool, typer.Option("--write", help="into docs/kubernetes.md")] = False,
 ) -> None:
     """Install the chart on a real Kubernetes of one node, hurt it under load, and count receipts.
@@ -72,7 +73,7 @@ def main(
         api = node.plane.api.within(NAMESPACE)
         release = stack.enter_context(closing(Release(node.plane, NAMESPACE)))
         chance = random.Random(seed)  # noqa: S311 - a seed makes a run, no secret
-        on = Deployed(node, backing, api, release, chance, rate, TAGS)
+        on = Deployed(node, backing, api, release, chance, rate, TAGS, gateways)
         print("\n".join(HEAD), flush=True)
         for name in wanted:
             began = time.monotonic()
