@@ -38,6 +38,7 @@ deferred = typer.Typer(
 )
 
 _RULE_NOTE: Final = "BILLING_BREAKDOWN_MODELS"
+Call = Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")]
 By = Annotated[str, typer.Option(help="Who decides this. Default: the user of the shell.")]
 Note = Annotated[str, typer.Option(help="Why; stored with the deferral.", show_default=False)]
 
@@ -76,7 +77,7 @@ def list_deferred(
     epilog=examples('deferred settle 1 --cost 0.0125 --note "price list of November"')
 )
 def settle(
-    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
+    call: Call,
     cost: Annotated[str, typer.Option(help="Its cost in US dollars, before markup; over 0.")],
     note: Note,
     by: By = "",
@@ -98,7 +99,7 @@ def settle(
 
 @deferred.command(epilog=examples('deferred waive 2 --note "our own test"'))
 def waive(
-    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
+    call: Call,
     note: Note,
     by: By = "",
     as_json: Json = False,
@@ -119,7 +120,7 @@ def waive(
 
 @deferred.command(epilog=examples('deferred accept 2 --note "the customer agreed"'))
 def accept(
-    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
+    call: Call,
     note: Note,
     by: By = "",
     as_json: Json = False,
@@ -137,7 +138,7 @@ def accept(
 
 @deferred.command(epilog=examples("deferred history 2"))
 def history(
-    call: Annotated[str, typer.Argument(help="Its number in `list`, its call key, or an id.")],
+    call: Call,
     limit: MostRows = 50,
     as_json: Json = False,
     as_csv: Csv = False,

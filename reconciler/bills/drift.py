@@ -17,6 +17,7 @@ from reconciler.bills.names import Names
 _ZERO: Final = Decimal(0)
 _RATIO: Final = Context(prec=6)
 _USD: Final = "USD"
+_PERCENT: Final = Decimal("0.01")
 
 
 class Verdict(StrEnum):
@@ -40,10 +41,13 @@ class Tolerance(msgspec.Struct, frozen=True):
     percent: Decimal
     usd: Decimal
 
+    def part_of(self, usd: Decimal) -> Decimal:
+        """Return the part of an amount that may differ, US dollars."""
+        return times(usd.copy_abs(), times(self.percent, _PERCENT))
+
     def allows(self, provider_usd: Decimal, difference_usd: Decimal) -> bool:
         """Whether a difference is none to look at."""
-        part = times(provider_usd.copy_abs(), times(self.percent, Decimal("0.01")))
-        return difference_usd.copy_abs() <= max(part, self.usd)
+        return difference_usd.copy_abs() <= max(self.part_of(provider_usd), self.usd)
 
 
 class Line(msgspec.Struct, frozen=True):

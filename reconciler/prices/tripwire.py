@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from charging.charge import COST_SOURCE
-from charging.money import priced, summed, times
+from charging.money import priced, summed
 from ledger.counted_receipts import CountedReceipt
 from reconciler.bills.drift import Tolerance
 from reconciler.prices.table import Entry, Prices, Table
@@ -132,7 +132,7 @@ class Tripwire:
         found.least_usd = summed((found.least_usd, least))
         found.most_usd = summed((found.most_usd, most))
         away = _away(receipt.cost_usd, least, most)
-        if away <= times(most, times(self.tolerance.percent, Decimal("0.01"))):
+        if away <= self.tolerance.part_of(most):
             return
         found.off += 1
         found.off_usd = summed((found.off_usd, away))

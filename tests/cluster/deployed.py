@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import httpx
@@ -104,7 +105,7 @@ class Deployed:
     def calm(self) -> None:
         """Wait until every pod serves."""
         for room in ROOMS:
-            eventually(lambda room=room: self.ready(room), f"each {room}", NET_SECONDS)  # type: ignore[misc] # bound now
+            eventually(partial(self.ready, room), f"each {room}", NET_SECONDS)
 
     def settled(self, tally: Tally) -> int:
         """Wait until each call has its receipt; return how many there are.

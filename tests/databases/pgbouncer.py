@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -12,8 +11,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 
 from demo.database import Database
-from tests.downloads.cache import kept
-from tests.downloads.debian import unpack
+from tests.downloads.debian import unpacked
 from tests.processes.process import Server, free_port
 from tests.waiting import eventually
 
@@ -22,7 +20,7 @@ def _program() -> tuple[Path, Path | None]:
     """Its path, and where its libraries are unless they are the machine's."""
     if found := shutil.which("pgbouncer"):
         return Path(found), None
-    root = kept("pgbouncer-debian", partial(unpack, "pgbouncer", libraries=True)) / "usr"
+    root = unpacked("pgbouncer", libraries=True) / "usr"
     libraries = next(root.glob("lib/*-linux-gnu*"))
     return root / "sbin" / "pgbouncer", libraries
 

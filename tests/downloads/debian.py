@@ -5,13 +5,20 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from tests.downloads.cache import kept
 from tests.waiting import NET_SECONDS
 
 
 class MissingError(RuntimeError):
     """A program is not here and cannot be had; the text says what to do."""
+
+
+def unpacked(package: str, *, libraries: bool = False) -> Path:
+    """A directory with what a package holds, as of `unpack`; fetched once and kept."""
+    return kept(f"{package}-debian", partial(unpack, package, libraries=libraries))
 
 
 def unpack(package: str, directory: Path, *, libraries: bool = False) -> None:

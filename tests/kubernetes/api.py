@@ -13,16 +13,11 @@ from tests.waiting import NET_SECONDS
 
 Manifest = dict[str, Any]
 GROUPS: Final = {
-    "configmaps": "api/v1",
-    "endpoints": "api/v1",
-    "events": "api/v1",
-    "persistentvolumeclaims": "api/v1",
     "persistentvolumes": "api/v1",
     "pods": "api/v1",
     "secrets": "api/v1",
     "serviceaccounts": "api/v1",
     "services": "api/v1",
-    "daemonsets": "apis/apps/v1",
     "deployments": "apis/apps/v1",
     "statefulsets": "apis/apps/v1",
     "jobs": "apis/batch/v1",
@@ -62,6 +57,14 @@ def asking(url: str, token: str, authority: Path) -> httpx.Client:
     )
 
 
+def plural(kind: str) -> str:
+    """The name that a kind has in paths of the API."""
+    name = kind.lower()
+    if name.endswith("y"):
+        return f"{name[:-1]}ies"
+    return f"{name}es" if name.endswith("s") else f"{name}s"
+
+
 class Api:
     """One namespace of a Kubernetes.
 
@@ -89,10 +92,6 @@ class Api:
         """One object. Raises `RefusedError`, with status 404 where there is none."""
         return self._asked("GET", self._path(kind, name))
 
-    def found(self, kind: str, name: str) -> bool:
-        """Whether there is such an object."""
-        return name in self.names(kind)
-
     def listed(self, kind: str, labels: str = "") -> list[Manifest]:
         """All objects of a kind, or those with the labels."""
         query = {"labelSelector": labels} if labels else {}
@@ -111,11 +110,9 @@ class Api:
             manager: who owns the fields that it names.
             dry: check everything, also by admission, and keep nothing.
         """
-        kind = f"{manifest['kind'].lower()}s".replace("policys", "policies")
-        kind = kind.replace("ingresss", "ingresses").replace("classs", "classes")
         query = {"fieldManager": manager, "fieldValidation": "Strict", "force": "true"}
         query |= {"dryRun": "All"} if dry else {}
-        path = self._path(kind, manifest["metadata"]["name"])
+        path = self._path(plural(manifest["kind"]), manifest["metadata"]["name"])
         return self._asked("PATCH", path, query, yaml.safe_dump(manifest), _APPLY)
 
     def merge(self, kind: str, name: str, patch: Manifest, part: str = "") -> Manifest:
@@ -130,11 +127,6 @@ class Api:
     def delete(self, kind: str, name: str, **options: object) -> None:
         """Delete an object; `propagationPolicy` and `gracePeriodSeconds` as the API has them."""
         self._asked("DELETE", self._path(kind, name), {}, yaml.safe_dump(options))
-
-    def log(self, pod: str) -> str:
-        """What the first container of a pod has printed."""
-        answer = self._http.get(f"{self._path('pods', pod)}/log")
-        return answer.text
 
     def evict(self, pod: str) -> None:
         """Ask a pod to leave, as a drain does. Raises `RefusedError`: 429, its budget forbids."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.downloads.cache import kept
-from tests.kubernetes.programs import built_here, debian
+from tests.downloads.debian import unpacked
+from tests.kubernetes.programs import built_here
 from tests.processes.process import Server
 from tests.waiting import NET_SECONDS, eventually
 
@@ -81,7 +82,7 @@ def tools(directory: Path) -> Path:
     """
     made = directory / "bin"
     made.mkdir(exist_ok=True)
-    roots = [debian(package, libraries=True) / "usr" for package in PACKAGES]
+    roots = [unpacked(package, libraries=True) / "usr" for package in PACKAGES]
     libraries = [str(one) for root in roots for one in root.glob("lib/*-linux-gnu")]
     wrapped = f"LD_LIBRARY_PATH={':'.join(libraries)}"
     found = [file for root in roots for at in ("bin", "sbin") for file in root.glob(f"{at}/*")]
@@ -142,7 +143,7 @@ class Engine:
 def _base(directory: Path) -> None:
     """Fill a directory with the archive of an image that has Python and pip."""
     tree = directory / "tree"
-    packed = debian("debootstrap") / "usr"
+    packed = unpacked("debootstrap") / "usr"
     environment = {"DEBOOTSTRAP_DIR": str(packed / "share" / "debootstrap")}
     command = [str(packed / "sbin" / "debootstrap"), "--variant=minbase"]
     run([*command, f"--include={','.join(ADDED)}", SUITE, str(tree)], environment)
@@ -192,7 +193,7 @@ def running_engine(directory: Path) -> Iterator[Engine]:
     """
     path = f"{tools(directory)}:{os.environ['PATH']}"
     engine = Engine(directory, path)
-    plugins = debian("containernetworking-plugins", libraries=True) / "usr" / "lib" / "cni"
+    plugins = unpacked("containernetworking-plugins", libraries=True) / "usr" / "lib" / "cni"
     configured = directory / "containerd.toml"
     configured.write_text(
         CONFIGURATION.format(

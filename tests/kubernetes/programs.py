@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.downloads.cache import kept
-from tests.downloads.debian import MissingError, unpack
+from tests.downloads.debian import MissingError
 
-__all__ = ["VERSION", "MissingError", "built", "built_here", "compose", "debian", "etcd"]
+__all__ = ["VERSION", "MissingError", "built", "built_here", "compose", "etcd"]
 
 VERSION: Final = "1.34.4"
 """The last minor that runs on version 1 of cgroups without a switch."""
@@ -95,15 +95,6 @@ def compose() -> Path:
         _build(f"{_COMPOSE}/cmd", lines, directory / "docker-compose", named)
 
     return kept(f"compose-{COMPOSE}", fill) / "docker-compose"
-
-
-def debian(package: str, *, libraries: bool = False) -> Path:
-    """A directory with what a package of Debian holds, below `usr`.
-
-    Raises:
-        MissingError: this machine has no apt-get that could bring it.
-    """
-    return kept(f"debian-{package}", lambda to: unpack(package, to, libraries=libraries))
 
 
 def _build(package: str, lines: list[str], program: Path, named: list[str]) -> None:

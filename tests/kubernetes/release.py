@@ -42,11 +42,10 @@ class Release:
         *,
         wait: bool = False,
         timeout: int | None = None,
-        chart: Path = CHART,
     ) -> None:
-        """`helm upgrade`, by default with the chart of this checkout."""
+        """`helm upgrade`; waits as `install` does."""
         options = self._options(wait=wait, timeout=timeout)
-        self._config.upgrade(chart, self.name, dict(values), namespace=self._namespace, **options)
+        self._config.upgrade(CHART, self.name, dict(values), namespace=self._namespace, **options)
 
     def rollback(self, revision: int, *, wait: bool = False) -> None:
         """`helm rollback`."""

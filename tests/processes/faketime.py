@@ -1,11 +1,9 @@
 """A clock of one process that tests set while it runs: libfaketime, out of Debian's package."""
 
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.downloads.cache import kept
-from tests.downloads.debian import unpack
+from tests.downloads.debian import unpacked
 
 RIGHT: Final = "+0"
 
@@ -23,7 +21,7 @@ class Clock:
     """
 
     def __init__(self, file: Path) -> None:
-        root = kept("libfaketime-debian", partial(unpack, "libfaketime"))
+        root = unpacked("libfaketime")
         library = next(root.glob("usr/lib/*-linux-gnu*/faketime/libfaketimeMT.so.1"))
         self._file = file
         self.set(RIGHT)
