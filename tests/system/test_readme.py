@@ -151,7 +151,7 @@ def spool(stack: Shell, command: Command) -> None:
 def spool_without_a_gateway(stack: Shell, command: Command) -> None:
     """The command takes a directory that no gateway uses, and finds that nothing waits there."""
     text = command.text.partition(" #")[0].strip()
-    empty = 'PATH="$PWD:$PATH" GATEWAY_SPOOL_DIR=$(mktemp -d)'
+    empty = 'PATH="$PWD:$PATH" GATEWAY_SPOOL_DIR=$(mktemp -dp "${STATE%/*}")'
     assert re.search("nothing waits|0 records", stack.run(f"{empty} {text}"))
 
 
