@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from charging.outcomes import Outcome, Parked
 from consumer.deadline import DeadlineError, within
@@ -20,7 +20,9 @@ from schemas.receipt import to_kafka
 from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0
-_COMMIT_SECONDS: Final = 10.0
+_LONGEST_MS: Final = 120_000
+"""Of a transaction, where Kafka ends none in less. A broker allows fifteen minutes by default."""
+_LATE: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT})  # noqa: SLF001 - their names
 
 
 class PublishError(Exception):
@@ -33,25 +35,47 @@ class Publisher:
     There is one way back from any failure: `renew`, which fences the failed producer. The broker
     then finishes what it was committing and rolls back everything else, and the offsets that the
     group has committed say which of the two happened.
+
+    A transaction may take as long as its configuration says. Where one does not end in that time,
+    the next one may take twice as long: else a Kafka that is slow for good would end none.
     """
 
     def __init__(self, config: dict[str, Any], topics: Topics, group: str) -> None:
         self._config = config
         self._topics = topics
         self._group = group
-        # From then on the broker rolls the transaction back by itself.
-        self._deadline_seconds = float(config["transaction.timeout.ms"]) / 1_000
+        self._timeout_ms: int = config["transaction.timeout.ms"]
+        self._longest_ms = max(self._timeout_ms, _LONGEST_MS)
+        self._next_timeout_ms = self._timeout_ms
         self._producer = self._new()
 
     def _new(self) -> Producer:
-        producer = Producer(self._config)
-        producer.init_transactions(_INIT_SECONDS)
+        timeout_ms = self._next_timeout_ms
+        limits = {"transaction.timeout.ms": timeout_ms, "message.timeout.ms": timeout_ms}
+        producer = Producer(self._config | limits)
+        # From then on the broker rolls a transaction back by itself.
+        self._deadline_seconds = timeout_ms / 1_000
+        producer.init_transactions(max(_INIT_SECONDS, self._deadline_seconds))
         return producer
 
     def renew(self) -> None:
         """Replace the producer by one of the same transactional id. Raises `KafkaException`."""
         self._producer.purge()
-        self._producer = self._new()
+        try:
+            self._producer = self._new()
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code in _LATE:
+                self._late()
+            elif code == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+                # The broker's `transaction.max.timeout.ms` is shorter.
+                self._longest_ms = self._next_timeout_ms = self._timeout_ms
+            raise
+
+    def _late(self) -> None:
+        """Give the next producer more time."""
+        twice = int(2 * self._deadline_seconds * 1_000)
+        self._next_timeout_ms = min(twice, self._longest_ms)
 
     def publish(
         self,
@@ -73,9 +97,13 @@ class Publisher:
             # One that is left behind can commit nothing any more: `renew` fences its producer.
             within(self._deadline_seconds, transact, "the transaction")
         except DeadlineError as error:
+            self._late()
             raise PublishError(str(error)) from error
         except KafkaException as error:
+            if error.args[0].code() in _LATE:
+                self._late()
             raise PublishError(error.args[0].str()) from error
+        self._next_timeout_ms = self._timeout_ms
 
     def _transact(
         self,
@@ -90,8 +118,9 @@ class Publisher:
             self._send(producer, outcome, more)
         # Serves what the client has to say, its errors and log lines.
         producer.poll(0)
-        producer.send_offsets_to_transaction(extent.next_offsets, metadata, _COMMIT_SECONDS)
-        self._commit(producer)
+        seconds = self._deadline_seconds
+        producer.send_offsets_to_transaction(extent.next_offsets, metadata, seconds)
+        self._commit(producer, seconds)
 
     def _send(self, producer: Producer, outcome: Outcome, more: Mapping[str, bytes]) -> None:
         if outcome.receipt is not None:
@@ -105,11 +134,11 @@ class Publisher:
             for letter in letters(decided.record, outcome.decided.decision, self._group, limit):
                 _produce(producer, dead.name, letter.key, letter.value, letter.headers)
 
-    def _commit(self, producer: Producer) -> None:
-        deadline = time.monotonic() + _COMMIT_SECONDS
+    def _commit(self, producer: Producer, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while True:
             try:
-                producer.commit_transaction(_COMMIT_SECONDS)
+                producer.commit_transaction(seconds)
             except KafkaException as error:
                 # Retriable: the broker may or may not have it, and asking again is harmless.
                 if not error.args[0].retriable() or time.monotonic() > deadline:

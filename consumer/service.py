@@ -95,8 +95,9 @@ def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         # Every client reads it. The receipts topic has the broker compress what it stores.
         "compression.type": "none",
-        # Nothing waits for it: a commit sends what is there, one request a partition and batch.
-        "linger.ms": 1_000,
+        # Nothing waits for it: a commit sends what is there, one request a partition and batch. But
+        # it has to be less than the shortest time that a transaction may be given.
+        "linger.ms": 500,
         "message.max.bytes": topics.dead_letters.max_message_bytes,
     }
 

@@ -19,7 +19,7 @@ NET_SECONDS: Final = 600.0
 
 A net under what hangs and no bound: it is long enough for a machine that stands still meanwhile.
 """
-BUSY_SHARE: Final = 0.25
+BUSY_SHARE: Final = 0.125
 """What a second counts in which somebody waited for a processor or a disk."""
 PRESSURE: Final = Path("/proc/pressure")
 

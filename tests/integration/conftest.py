@@ -13,6 +13,7 @@ from ledger.receipts import ReceiptWriter
 from schemas.topics import Topics, load_topics
 from tests.brokers.apache_kafka import SHORT_SESSION_MS, ApacheKafka, answers
 from tests.brokers.jars import fetch_jars
+from tests.brokers.made_topics import await_topics
 from tests.databases.former_schema import SINCE_RELEASE, take_back
 from tests.databases.writing import ROLE
 from tests.downloads.promtool import MissingError
@@ -50,6 +51,7 @@ def make_topics(kafka: str) -> Callable[[str], Topics]:
         ]
         for future in admin.create_topics(wanted).values():
             future.result(NET_SECONDS)
+        await_topics(kafka, [(topic.name, topic.partitions) for topic in declared.all()])
         return declared
 
     return make

@@ -11,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from operator_cli.cluster import Cluster, Difference
 from schemas.topics import Topic, Topics, load_topics
+from tests.brokers.made_topics import await_topics
 from tests.processes import room
 from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
@@ -110,6 +111,7 @@ def test_partitions_grow_and_never_shrink(kafka: str, topic_prefix: str) -> None
     ]
     for future in admin.create_topics(made, operation_timeout=SECONDS).values():
         future.result(NET_SECONDS)
+    await_topics(kafka, [(one.topic, one.num_partitions) for one in made])
     code, said = run(kafka, topic_prefix)
     assert code == 0
     assert f"2 of {topics.callbacks.partitions}" in said
@@ -161,6 +163,7 @@ def test_what_would_lose_accepted_callbacks_is_shown_and_put_right(
     }
     name = topics.callbacks.name
     admin.create_topics([NewTopic(name, 12, 1, config=careless)])[name].result(NET_SECONDS)
+    await_topics(kafka, [(name, 12)])
     code, said = run(kafka, topic_prefix)
     assert code == 0
     for setting, value in careless.items():

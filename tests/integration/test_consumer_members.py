@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.clients import fetching
 from tests.inputs.callbacks import in_run
 from tests.network.gate import Gate
-from tests.network.moved_coordinator import moved_coordinator
+from tests.network.hindered import Refusing, ShortTransactions, SlowEnd, hindered
 from tests.processes.consuming import (
     CALLBACKS,
     DEAD_LETTERS,
@@ -51,11 +51,44 @@ def test_a_member_whose_client_never_closes_ends_all_the_same(consuming: Consumi
 def test_a_coordinator_that_has_just_moved_ends_no_member(consuming: Consuming) -> None:
     """It refuses who asks for the group's offsets: members, and what looks at the backlog."""
     consuming.send(*(in_run(number) for number in range(14)))
-    with moved_coordinator(consuming.bootstrap) as address:
+    with hindered(consuming.bootstrap, Refusing) as address:
         member = consuming.member(KAFKA_BOOTSTRAP_SERVERS=address)
         consuming.all_committed()
         looked = "billing_consumer_backlog_look_timestamp_seconds"
         eventually(lambda: member.counted(looked) > 0, "the member to look at the backlog")
+        assert member.end() == 0
+    consuming.every_receipt_is_published_once(14)
+
+
+def test_a_kafka_that_ends_no_transaction_in_time_is_given_more(consuming: Consuming) -> None:
+    """Else a slow one would have every batch tried again, for good."""
+    consuming.send(*(in_run(number) for number in range(14)))
+    with hindered(consuming.bootstrap, SlowEnd) as address:
+        member = consuming.member(
+            KAFKA_BOOTSTRAP_SERVERS=address, CONSUMER_TRANSACTION_TIMEOUT_MS="1000"
+        )
+        consuming.all_committed()
+        assert member.said("batch will be tried again")
+        assert member.end() == 0
+    consuming.every_receipt_is_published_once(14)
+
+
+def test_a_broker_that_takes_no_longer_transactions_is_left_with_short_ones(
+    consuming: Consuming,
+) -> None:
+    """As one whose `transaction.max.timeout.ms` somebody has lowered."""
+    consuming.send(*(in_run(number) for number in range(14)))
+    kind = ShortTransactions.made(longest_ms=1_000)
+    with hindered(consuming.bootstrap, kind) as address:
+        member = consuming.member(
+            KAFKA_BOOTSTRAP_SERVERS=address, CONSUMER_TRANSACTION_TIMEOUT_MS="1000"
+        )
+        eventually(lambda: kind.refused, "the broker to refuse a longer one")
+        late = "went back to the committed offsets"
+        eventually(lambda: member.said(late, 2), "short ones again")
+        kind.quick.set()
+        consuming.all_committed()
+        assert kind.refused == [2_000]
         assert member.end() == 0
     consuming.every_receipt_is_published_once(14)
 

@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from demo.groups import Groups
 from tests.brokers.embedded_kafka import EmbeddedKafka
+from tests.brokers.made_topics import await_topics
 from tests.processes.process import Server
 from tests.waiting import NET_SECONDS, eventually
 
@@ -46,6 +47,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     broker.start()
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     admin.create_topics([NewTopic("topic", PARTITIONS)])["topic"].result(NET_SECONDS)
+    await_topics(broker.bootstrap, [("topic", PARTITIONS)])
     yield broker
     broker.stop()
 

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.topics import Topics
 from tests.inputs import captures
 from tests.inputs.callbacks import element
+from tests.observers.topics import beginning
 from tests.processes import room
 from tests.processes.gateway import TOKEN, Gateway
 from tests.processes.process import free_port
@@ -41,7 +42,7 @@ def records(kafka: str, topic: str, count: int) -> list[Message]:
             "fetch.message.max.bytes": 20_000_000,
         }
     )
-    consumer.subscribe([topic])
+    consumer.assign(beginning(consumer, topic))
     found: list[Message] = []
 
     def complete() -> bool:

@@ -17,8 +17,10 @@ from confluent_kafka.cimpl import NewTopic
 from schemas.topics import Topics, load_topics
 from tests.brokers.apache_kafka import ApacheKafka
 from tests.brokers.broker import missing_for_apache
+from tests.brokers.made_topics import await_topics
 from tests.inputs import captures
 from tests.inputs.callbacks import element
+from tests.observers.topics import beginning
 from tests.processes.gateway import Gateway
 from tests.processes.process import free_port
 from tests.waiting import NET_SECONDS, Stopwatch, eventually
@@ -91,7 +93,8 @@ def arrived(kafka: str, topic: str, sent: dict[str, list[str]]) -> dict[str, lis
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": f"{topic}r", "auto.offset.reset": "earliest"}
     )
-    consumer.subscribe([topic])
+    # In no group: the coordinator of one may be away for as long as its broker was.
+    consumer.assign(beginning(consumer, topic))
     found: dict[str, dict[str, None]] = {}
     wanted = sum(map(len, sent.values()))
 
@@ -124,6 +127,7 @@ def topics(broker: ApacheKafka, topic_prefix: str) -> Topics:
         [NewTopic(topic.name, 2, 1) for topic in declared.all()]
     ).values():
         future.result(NET_SECONDS)
+    await_topics(broker.bootstrap, [(topic.name, 2) for topic in declared.all()])
     return declared
 
 

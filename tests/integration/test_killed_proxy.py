@@ -27,7 +27,7 @@ from tests.waiting import eventually
 
 ARRIVED: Final = 3
 QUEUED: Final = 30
-CALLBACK_SECONDS: Final = 60.0
+CALLBACK_SECONDS: Final = 180.0
 # As in the system ring: the proxy's interpreter was seen to crash.
 pytestmark = pytest.mark.flaky(
     reruns=2, only_rerun=["RemoteProtocolError", "ConnectError", "ReadError"]

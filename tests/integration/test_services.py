@@ -7,6 +7,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.brokers.made_topics import await_topics
+from tests.observers.topics import beginning
 from tests.waiting import NET_SECONDS, eventually
 
 
@@ -14,6 +16,7 @@ def test_the_broker_keeps_a_record(kafka: str, topic_prefix: str) -> None:
     topic = f"{topic_prefix}kept"
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(NET_SECONDS)
+    await_topics(kafka, [(topic, 3)])
     value = uuid.uuid4().bytes
     producer = Producer({"bootstrap.servers": kafka, "acks": "all", "enable.idempotence": True})
     producer.produce(topic, value, key=b"run")
@@ -21,7 +24,7 @@ def test_the_broker_keeps_a_record(kafka: str, topic_prefix: str) -> None:
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": topic_prefix, "auto.offset.reset": "earliest"}
     )
-    consumer.subscribe([topic])
+    consumer.assign(beginning(consumer, topic))
     try:
         record = eventually(lambda: consumer.poll(1), "the record", 30)
     finally:

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from tests.observers.deployment import Deployment
 from tests.waiting import NET_SECONDS, eventually
@@ -134,6 +141,16 @@ def committed_offsets(asker: Consumer, asked: list[TopicPartition]) -> list[Topi
     return eventually(answer, "the group's coordinator") if asked else []
 
 
+def beginning(reader: Consumer, topic: str) -> list[TopicPartition]:
+    """Each partition of a topic from its beginning, for a reader that is in no group."""
+
+    def known() -> list[int]:
+        return list(reader.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions)
+
+    numbers = eventually(known, f"the partitions of {topic}")
+    return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers]
+
+
 def topic_ends(asker: Consumer, topic: str) -> Ends:
     """The end of each partition; asks again while one has no leader, as after an election."""
 
@@ -145,13 +162,9 @@ def topic_ends(asker: Consumer, topic: str) -> Ends:
                 raise
             return ()
 
-    def known() -> list[int]:
-        return list(asker.list_topics(topic, timeout=NET_SECONDS).topics[topic].partitions)
-
-    partitions = eventually(known, f"the partitions of {topic}")
     return {
-        number: eventually(partial(watermarks, number), f"a leader of {topic}/{number}")[1]
-        for number in partitions
+        at.partition: eventually(partial(watermarks, at.partition), f"a leader of {at}")[1]
+        for at in beginning(asker, topic)
     }
 
 

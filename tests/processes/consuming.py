@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from operator_cli.cluster import Cluster
 from schemas.headers import SOURCE, Headers
 from schemas.reader import identify
 from schemas.topics import load_topics
+from tests.brokers.made_topics import await_topics
 from tests.clients import fetching
 from tests.observers.deployment import Deployment
 from tests.observers.ledger import Ledger
@@ -91,8 +92,7 @@ class Consuming:
 
     def __post_init__(self) -> None:
         """Create the topics."""
-        cluster = Cluster({"bootstrap.servers": self.bootstrap}, replication_factor=1)
-        cluster.apply(cluster.differences(load_topics(self.prefix)))
+        self._make_topics()
         self.group = f"{self.prefix}consumer"
         self.members: list[Member] = []
         self.tables = Ledger(self.database_url)
@@ -108,6 +108,7 @@ class Consuming:
                 group=self.group,
             )
         )
+        self._refused: list[str] = []
         self._producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -181,8 +182,13 @@ class Consuming:
         eventually(
             lambda: name not in admin.list_topics(timeout=NET_SECONDS).topics, "it to be gone"
         )
+        self._make_topics()
+
+    def _make_topics(self) -> None:
+        declared = load_topics(self.prefix)
         cluster = Cluster({"bootstrap.servers": self.bootstrap}, replication_factor=1)
-        cluster.apply(cluster.differences(load_topics(self.prefix)))
+        cluster.apply(cluster.differences(declared))
+        await_topics(self.bootstrap, [(topic.name, topic.partitions) for topic in declared.all()])
 
     def send(self, *values: bytes, source: str = "", headers: Headers | None = None) -> None:
         """Produce callbacks as the gateway does: keyed by run, in order."""
@@ -206,12 +212,23 @@ class Consuming:
         """Produce one record; `flush` waits for it."""
         added: Headers = [(SOURCE, source.encode())] if source else []
         every = [*(headers or []), *added]
-        self._producer.produce(self.prefix + topic, value, key, headers=every)  # type: ignore[arg-type]
+        self._producer.produce(
+            self.prefix + topic,
+            value,
+            key,
+            headers=every,  # type: ignore[arg-type]
+            on_delivery=self._delivered,
+        )
         self._producer.poll(0)
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
         assert self._producer.flush(NET_SECONDS) == 0
+        assert not self._refused, f"not produced: {self._refused}"
+
+    def _delivered(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._refused.append(error.str())
 
     def all_committed(self) -> None:
         """Wait until the group has committed everything that was sent."""

@@ -37,6 +37,8 @@ class Gateway:
             "BILLING_INGEST_TOKEN": TOKEN,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "BILLING_TOPIC_PREFIX": prefix,
+            # On a busy machine a broker may take longer than in production for a record.
+            "GATEWAY_DELIVERY_TIMEOUT_MS": "120000",
             "GATEWAY_PORT": str(self.port),
             "GATEWAY_METRICS_PORT": str(self.metrics_port),
             **settings,

@@ -101,6 +101,8 @@ def _environment(topic_prefix: str) -> dict[str, str]:
         "BILLING_TOPIC_PREFIX": topic_prefix,
         "BILLING_INGEST_TOKENS": ",".join(tokens),
         "CONSUMER_GROUP": f"{topic_prefix}consumer",
+        # On a busy machine a broker may take longer than in production for a record.
+        "GATEWAY_DELIVERY_TIMEOUT_MS": "120000",
     }
 
 

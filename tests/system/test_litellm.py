@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 COST_HEADER = "x-litellm-response-cost"
 SPEND_LOGS = "x-litellm-spend-logs-metadata"
 CALLBACKS = "billing.callbacks.v1"
-CALLBACK_SECONDS = 60.0
+CALLBACK_SECONDS = 180.0
 PROXY_SECONDS = 120.0
 
 # The proxy's interpreter was seen to crash (SIGSEGV, LiteLLM 1.109.1 on Python 3.11.7). What it

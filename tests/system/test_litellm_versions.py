@@ -24,7 +24,7 @@ from tests.waiting import eventually
 ASKED: Final = os.environ.get("LITELLM_VERSIONS") or "1.81.12"
 VERSIONS: Final = [*pinned_versions(), "locked"] if ASKED == "all" else ASKED.split(",")
 CALLBACKS: Final = "billing.callbacks.v1"
-CALLBACK_SECONDS: Final = 60.0
+CALLBACK_SECONDS: Final = 180.0
 SPEND_LOGS: Final = "x-litellm-spend-logs-metadata"
 # By the end user that the call names: model, streamed, metadata instead of a run, outcome.
 CALLS: Final[dict[str, tuple[str, bool, str, str]]] = {

@@ -57,22 +57,22 @@ def test_what_the_host_takes_away_does_not_count(host: Host) -> None:
     assert watch.seconds() == 12
 
 
-def test_a_second_in_which_somebody_had_to_wait_counts_a_quarter(host: Host) -> None:
+def test_a_second_in_which_somebody_had_to_wait_counts_an_eighth(host: Host) -> None:
     watch = Stopwatch()
     host.passes(20)
     host.presses("cpu", 3 + 8)
-    assert watch.seconds() == 12 + 2
+    assert watch.seconds() == 12 + 1
     host.passes(20)
-    host.presses("io", 1 + 4)
-    assert watch.seconds() == 28 + 3
+    host.presses("io", 1 + 8)
+    assert watch.seconds() == 24 + 2
 
 
-def test_it_never_runs_slower_than_a_quarter(host: Host) -> None:
+def test_it_never_runs_slower_than_an_eighth(host: Host) -> None:
     watch = Stopwatch()
     host.passes(20, taken=(4, 0))
     host.presses("cpu", 3 + 20)
     host.presses("io", 1 + 20)
-    assert watch.seconds() == 4
+    assert watch.seconds() == 2
 
 
 def test_where_the_kernel_says_nothing_every_second_counts(
