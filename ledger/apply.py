@@ -40,6 +40,7 @@ from ledger.rows import (
     usage_row,
 )
 from ledger.runs import accounts_of_runs
+from ledger.seals import digest_of, seal
 from schemas.receipt import Receipt, receipt_id
 
 _SEPARATOR: Final = "\x1f"
@@ -167,8 +168,9 @@ def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
 
 
 def _create(cursor: Cursor[Any], planned: Plan, number: int | None) -> None:
-    rows = (receipt_row(record, charge, number) for record, charge in planned.receipts)
+    rows = [receipt_row(record, charge, number) for record, charge in planned.receipts]
     _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
+    seal(cursor, "receipts", [digest_of("receipts", row) for row in rows])
 
 
 def _copy(

@@ -1,0 +1,96 @@
+"""Sealed rows as the ledger has them now: verified, and sealed where they have no seal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import Connection, Cursor
+
+from ledger.address import connect
+from ledger.queries import query
+from ledger.seals import VERSION, digest_of, seal_of
+from ledger.verification import (
+    Problem,
+    Seal,
+    Verified,
+    verified_chain,
+    verified_rows,
+)
+
+_ROWS: Final = 2_000
+"""How many rows are held at a time."""
+_APPLICATION: Final = "billing-verify"
+
+
+@contextmanager
+def verification(
+    database_url: str, published: Mapping[int, bytes], counted: Verified
+) -> Iterator[Iterator[Problem]]:
+    """Yield what is not as it was written: receipts first, then checkpoints, each in its order.
+
+    It can be gone through once, and what was looked at is counted on the way. All is read as it was
+    at one moment. `published` has hashes of checkpoints that somebody has kept, by number. Raises
+    `LedgerError`.
+    """
+    with connect(database_url, _APPLICATION) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield _problems(connection, published, counted)
+
+
+def _problems(
+    connection: Connection[tuple[Any, ...]], published: Mapping[int, bytes], counted: Verified
+) -> Iterator[Problem]:
+    rows = _read(connection, "receipts_to_verify")
+    seals = (Seal(*row) for row in _read(connection, "seals_to_verify"))
+    yield from verified_rows(rows, seals, counted)
+    yield from verified_chain(_read(connection, "checkpoints_to_verify"), published, counted)
+
+
+def _read(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Sequence[Any]]:
+    with connection.cursor(name, binary=True) as cursor:
+        cursor.itersize = _ROWS
+        yield from cursor.execute(query(name))
+
+
+def adopt(database_url: str, person: str) -> int:
+    """Seal each receipt that has no seal, as it is now, and return how many; in one transaction.
+
+    The seals say who did that. Raises `LedgerError`.
+    """
+    sealed = 0
+    with connect(database_url, _APPLICATION) as connection, connection.cursor() as writer:
+        for written_at, digests in _unsealed(connection):
+            _adopt(writer, person, written_at, digests)
+            sealed += len(digests)
+    return sealed
+
+
+def _unsealed(
+    connection: Connection[tuple[Any, ...]],
+) -> Iterator[tuple[datetime, list[bytes]]]:
+    written_at: datetime | None = None
+    digests = list[bytes]()
+    for moment, *values in _read(connection, "unsealed_receipts"):
+        if written_at is not None and moment != written_at:
+            yield written_at, digests
+            digests = []
+        written_at = moment
+        digests.append(digest_of("receipts", values))
+    if written_at is not None:
+        yield written_at, digests
+
+
+def _adopt(
+    cursor: Cursor[Any], person: str, written_at: datetime, digests: Sequence[bytes]
+) -> None:
+    digest, entries = seal_of(digests)
+    asked = {
+        "version": VERSION,
+        "written_at": written_at,
+        "records": len(digests),
+        "digest": digest,
+        "entries": entries,
+        "person": person,
+    }
+    cursor.execute(query("adopt_receipts"), asked)

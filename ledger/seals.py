@@ -1,0 +1,65 @@
+"""Seals: a digest of each row that is written, by which `billing verify` finds what was changed.
+
+A row's digest is the SHA-256 of its values in the order of the columns of `copy_receipts` (or of
+`read_corrections_to_verify`), as MessagePack, behind the name of what it is. A seal has the digests
+of all rows of a transaction, ordered, so that it does not matter in which order rows are read.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from psycopg import Cursor
+
+from ledger.queries import query
+from schemas.receipt import plain
+
+Kind: TypeAlias = Literal["receipts", "corrections"]
+
+VERSION: Final = 1
+"""Of the columns that are sealed and of how. Another one needs a way to read the former."""
+ENTRY_BYTES: Final = 8
+"""Of each digest that a seal keeps: enough to tell which row differs."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_PREFIXES: Final[dict[Kind, bytes]] = {"receipts": b"receipt1", "corrections": b"correction1"}
+_SIGNED_ZERO: Final = re.compile(rb"[\xa0-\xbf]-0")
+"""A short text that begins so; others than numbers do no harm."""
+
+
+def digest_of(kind: Kind, row: Sequence[Any]) -> bytes:
+    """Return the digest of a row, 32 bytes: the same before it is written and when it is read.
+
+    `row` has values as psycopg takes and gives them; times need a time zone.
+    """
+    encoded = _encode(row)
+    if b"E+" in encoded or (b"-0" in encoded and _SIGNED_ZERO.search(encoded)):
+        encoded = _encode([_as_read(value) for value in row])
+    return hashlib.sha256(_PREFIXES[kind] + encoded).digest()
+
+
+def _as_read(value: object) -> object:
+    """Return a number as PostgreSQL gives it back: without an exponent, and a zero without sign."""
+    return Decimal(plain(value)) if isinstance(value, Decimal) else value
+
+
+def seal_of(digests: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Return the digest of a seal, and its entries, from the digests of its rows in any order."""
+    ordered = sorted(digests)
+    entries = b"".join([digest[:ENTRY_BYTES] for digest in ordered])
+    return hashlib.sha256(b"".join(ordered)).digest(), entries
+
+
+def seal(cursor: Cursor[Any], kind: Kind, digests: Collection[bytes]) -> None:
+    """Seal the rows that this transaction writes; there is one at least."""
+    digest, entries = seal_of(digests)
+    asked = {
+        "kind": kind,
+        "version": VERSION,
+        "records": len(digests),
+        "digest": digest,
+        "entries": entries,
+    }
+    cursor.execute(query("insert_seal"), asked)

@@ -1,0 +1,188 @@
+"""Verification: what was changed behind the ledger's back, told by its seals and checkpoints.
+
+Seals say what a row was when it was written. Whoever may change rows may change seals as well, so
+checkpoints chain them, and are published: whoever keeps one knows all that came before it.
+"""
+
+import hashlib
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from ledger.seals import ENTRY_BYTES, digest_of, seal_of
+
+What: TypeAlias = Literal["altered", "added", "removed", "unsealed", "seal", "checkpoint"]
+NOTHING_BEFORE: Final = bytes(32)
+"""The hash before the first checkpoint."""
+
+
+class Seal(msgspec.Struct, frozen=True, gc=False):
+    """What a transaction has sealed."""
+
+    written_at: datetime
+    id: int
+    digest: bytes
+    entries: bytes
+    person: str | None
+
+    def split(self) -> list[bytes]:
+        """Return the entry of each row."""
+        steps = range(0, len(self.entries), ENTRY_BYTES)
+        return [self.entries[at : at + ENTRY_BYTES] for at in steps]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A receipt as it stands in the ledger now: its digest, and its values in their order."""
+
+    digest: bytes
+    values: Sequence[Any]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that is not as it was written.
+
+    `altered`, `added` and `unsealed` name a row by its values; of rows that are `removed` only their
+    number and when they were written is known. `seal` and `checkpoint` are at fault themselves: `detail` says
+    how.
+    """
+
+    what: What
+    written_at: datetime
+    values: Sequence[Any] = ()
+    count: int = 1
+    detail: str = ""
+
+
+@dataclass
+class Verified:
+    """How much was looked at."""
+
+    rows: int = 0
+    unsealed: int = 0
+    seals: int = 0
+    checkpoints: int = 0
+    last: bytes = field(default=NOTHING_BEFORE)
+
+
+def compared(written_at: datetime, rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
+    """Yield what is wrong with the rows of one moment, of which there are these seals."""
+    expected = Counter(entry for seal in seals for entry in seal.split())
+    strange = []
+    for row in rows:
+        entry = row.digest[:ENTRY_BYTES]
+        if expected[entry]:
+            expected[entry] -= 1
+        else:
+            strange.append(row)
+    missing = expected.total()
+    # Where fewer are missing than are strange, nobody can say which of these is new.
+    for number, row in enumerate(strange):
+        yield Problem("altered" if number < missing else "added", written_at, row.values)
+    if missing > len(strange):
+        yield Problem("removed", written_at, count=missing - len(strange))
+    if not strange and not missing:
+        yield from _forged(written_at, rows, seals)
+
+
+def _forged(written_at: datetime, rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
+    """Yield the seals whose digest is not that of their rows, though all entries are there."""
+    by_entry = {row.digest[:ENTRY_BYTES]: row.digest for row in rows}
+    for seal in seals:
+        if seal_of(by_entry[entry] for entry in seal.split())[0] != seal.digest:
+            detail = f"seal {seal.id} has another digest than its rows"
+            yield Problem("seal", written_at, detail=detail)
+
+
+def verified_rows(
+    rows: Iterable[Sequence[Any]], seals: Iterable[Seal], counted: Verified
+) -> Iterator[Problem]:
+    """Yield what is wrong with receipts; both are in the order of when they were written.
+
+    A row has that moment in front of the values that are sealed. Those from before the first seal
+    are counted only: nothing says what they were.
+    """
+    for written_at, there, sealed in _by_moment(rows, seals):
+        counted.rows += len(there)
+        counted.seals += len(sealed)
+        if sealed:
+            found = [Row(digest_of("receipts", values), values) for _, *values in there]
+            yield from compared(written_at, found, sealed)
+        elif counted.seals:
+            yield from (Problem("unsealed", written_at, values) for _, *values in there)
+        else:
+            counted.unsealed += len(there)
+
+
+def _by_moment(
+    rows: Iterable[Sequence[Any]], seals: Iterable[Seal]
+) -> Iterator[tuple[datetime, list[Sequence[Any]], list[Seal]]]:
+    """Yield the rows and the seals of each moment, in order."""
+    row_groups = groupby(rows, key=itemgetter(0))
+    seal_groups = groupby(seals, key=lambda seal: seal.written_at)
+    row, seal = _next(row_groups), _next(seal_groups)
+    while row or seal:
+        if row and (not seal or row[0] < seal[0]):
+            yield row[0], row[1], []
+            row = _next(row_groups)
+        elif seal and (not row or seal[0] < row[0]):
+            yield seal[0], [], seal[1]
+            seal = _next(seal_groups)
+        elif row and seal:
+            yield row[0], row[1], seal[1]
+            row, seal = _next(row_groups), _next(seal_groups)
+
+
+def _next(groups: Iterator[tuple[datetime, Iterator[Any]]]) -> tuple[datetime, list[Any]] | None:
+    for moment, members in groups:
+        return moment, list(members)
+    return None
+
+
+def verified_chain(
+    rows: Iterable[Sequence[Any]], published: Mapping[int, bytes], counted: Verified
+) -> Iterator[Problem]:
+    """Yield what is wrong with checkpoints.
+
+    `rows` are those of `checkpoints_to_verify`; `published` has hashes that somebody has kept, by
+    number.
+    """
+    before, last_made_at = NOTHING_BEFORE, None
+    for number, group in groupby(rows, key=itemgetter(0)):
+        members = list(group)
+        _, previous, found, made_at, *_ = members[0]
+        counted.checkpoints += 1
+        last_made_at = made_at
+        if number != counted.checkpoints:
+            detail = f"checkpoint {counted.checkpoints} is missing"
+            yield Problem("checkpoint", made_at, detail=detail)
+            counted.checkpoints = number
+        if previous != before:
+            detail = f"checkpoint {number} does not follow on the one before it"
+            yield Problem("checkpoint", made_at, detail=detail)
+        if link(previous, number, members) != found:
+            detail = f"checkpoint {number} was made of other seals"
+            yield Problem("checkpoint", made_at, detail=detail)
+        if published.get(number, found) != found:
+            detail = f"checkpoint {number} was published with another hash"
+            yield Problem("checkpoint", made_at, detail=detail)
+        before = counted.last = found
+    if last_made_at is not None and (beyond := [n for n in published if n > counted.checkpoints]):
+        detail = f"checkpoint {min(beyond)} was published and is missing"
+        yield Problem("checkpoint", last_made_at, detail=detail)
+
+
+def link(previous: bytes, number: int, members: Iterable[Sequence[Any]]) -> bytes:
+    """Return the hash of a checkpoint, from the hash before it and its seals in order."""
+    parts = [previous, struct.pack(">q", number)]
+    for *_, seal, version, microseconds, records, kind, digest, entries in members:
+        if seal is not None:
+            parts.append(struct.pack(">qhqi", seal, version, microseconds, records))
+            parts += [kind.encode(), digest, hashlib.sha256(entries).digest()]
+    return hashlib.sha256(b"".join(parts)).digest()
