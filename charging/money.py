@@ -70,6 +70,11 @@ def times(amount: Decimal, factor: Decimal) -> Decimal:
     return _EXACT.multiply(amount, factor)
 
 
+def ratio(amount: Decimal, of: Decimal) -> Decimal:
+    """Return the exact quotient. Raises a `decimal` signal rather than return an inexact one."""
+    return _EXACT.divide(amount, of)
+
+
 def summed(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum, without zeros at its end.
 

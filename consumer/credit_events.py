@@ -1,4 +1,4 @@
-"""Credit events: what happened to accounts, told to other teams exactly once.
+"""Events of accounts and of corrections, told to other teams exactly once.
 
 They wait in PostgreSQL, written with what they tell of. One member of the group publishes them, in
 a thread of its own: a Kafka transaction holds some events and the number of the last one, as the
@@ -20,7 +20,10 @@ from ledger.credit_events import Held, Numbered
 from ledger.healing import LedgerError
 from runtime.kafka import committed
 from runtime.logs import OnceAMinute
-from schemas.credits import to_kafka
+from schemas import correction
+from schemas import credits as credits_
+from schemas.correction import Correction, CorrectionRecord
+from schemas.credits import CreditEvent, CreditRecord
 
 log = structlog.get_logger("consumer")
 
@@ -56,19 +59,23 @@ class Waiting(Protocol):
 
 
 class EventTopic:
-    """The topic, as the one who writes to it. Made anew after every failure.
+    """The topics, as the one who writes to them. Made anew after every failure.
 
     Args:
         config: of the transactional producer; its transactional id is the same in all processes,
             so this fences whoever published before.
         reader: of a client that asks what the group `group.id` has committed.
-        topic: the topic's name.
+        topic: the name of the topic of accounts, under which the number is committed.
+        receipts: that of the topic of receipts, to which corrections go.
 
     Raises `KafkaException`.
     """
 
-    def __init__(self, config: Mapping[str, Any], reader: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], reader: Mapping[str, Any], topic: str, receipts: str
+    ) -> None:
         self._topic = topic
+        self._receipts = receipts
         self._producer = Producer(dict(config))
         self._producer.init_transactions(_KAFKA_SECONDS)
         self._reader = Consumer(dict(reader))
@@ -85,9 +92,9 @@ class EventTopic:
         producer = self._producer
         producer.begin_transaction()
         for one in events:
-            record = to_kafka(one.event)
+            topic, record = self._record(one.event)
             producer.produce(
-                self._topic, value=record.value, key=record.key, headers=dict(record.headers)
+                topic, value=record.value, key=record.key, headers=dict(record.headers)
             )
             producer.poll(0)
         last = events[-1].sequence
@@ -96,6 +103,13 @@ class EventTopic:
         producer.send_offsets_to_transaction([place], group, _KAFKA_SECONDS)
         producer.commit_transaction(_KAFKA_SECONDS)
         self.published = last
+
+    def _record(
+        self, event: CreditEvent | Correction
+    ) -> tuple[str, CreditRecord | CorrectionRecord]:
+        if isinstance(event, Correction):
+            return self._receipts, correction.to_kafka(event)
+        return self._topic, credits_.to_kafka(event)
 
     def close(self) -> None:
         """Drop the clients; a transaction that is open is rolled back by whoever comes next."""
@@ -174,7 +188,7 @@ class CreditEventPublisher:
             return False
         within(_DEADLINE_SECONDS, partial(topic.publish, batch), "the transaction")
         for one in batch:
-            metrics.CREDIT_EVENTS.labels(one.event.type.value).inc()
+            metrics.CREDIT_EVENTS.labels(one.kind).inc()
         return True
 
     def _drop(self) -> None:

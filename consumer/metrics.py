@@ -160,22 +160,23 @@ LEDGER_LOST: Final = Counter(
 )
 CREDIT_EVENTS: Final = Counter(
     "billing_consumer_credit_events_total",
-    "Events of accounts of credits that this member has published, by type.",
+    "Events of accounts of credits and of corrections that this member has published, by type.",
     ["type"],
 )
 CREDIT_EVENTS_WAITING: Final = Gauge(
     "billing_consumer_credit_events_waiting",
-    "Events of accounts of credits that nobody has published yet, as seen by each member.",
+    "Events of accounts and of corrections that nobody has published yet, as seen by each member.",
 )
 CREDIT_EVENTS_OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_credit_events_oldest_seconds", "Age of the oldest of them, seconds."
 )
 CREDIT_EVENT_FAULTS: Final = Counter(
     "billing_consumer_credit_event_faults_total",
-    "Failed tries to publish events of accounts; they wait, and are published later.",
+    "Failed tries to publish events of accounts and of corrections; they wait, and are published "
+    "later.",
 )
-for _type in CreditEventType:
-    CREDIT_EVENTS.labels(_type.value)
+for _type in (*CreditEventType, "corrected"):
+    CREDIT_EVENTS.labels(_type)
 for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)
 for _cause in ("behind", "unknown", "other_topic", "former_release"):

@@ -103,7 +103,7 @@ def producer_config(settings: Settings, topics: Topics) -> dict[str, Any]:
 
 
 def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
-    """Return what publishes the events of accounts; one member of the group does."""
+    """Return what publishes the events that wait in the ledger; one member of the group does."""
     group = f"{settings.consumer_group}-credit-events"
     # The loop's own clients say what is wrong with Kafka.
     quiet = {"error_cb": _silent, "log_level": _EMERGENCIES}
@@ -116,7 +116,7 @@ def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
     }  # fmt: skip
     return CreditEventPublisher(
         CreditEvents(settings.database_url.get_secret_value(), settings.consumer_database_role),
-        partial(EventTopic, writer, reader, topics.credits.name),
+        partial(EventTopic, writer, reader, topics.credits.name, topics.receipts.name),
         str(uuid.uuid4()),
     )
 

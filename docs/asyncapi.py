@@ -5,11 +5,11 @@ Made of `schemas/topics.yaml`, the JSON Schemas and the examples; `docs.generate
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from charging.origin import FROM_BREAKDOWN
 from runtime import VERSION
-from schemas import headers
+from schemas import correction, headers
 from schemas.credits import SOURCE, CreditEventType
 from schemas.topics import Topic, load_topics
 
@@ -93,6 +93,13 @@ RECEIPT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     headers.TRACEPARENT: _TEXT
     | {"description": "W3C Trace Context of the batch, where the consumer tells its traces."},
 }
+CORRECTION_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    **{name: told for name, told in RECEIPT_HEADERS.items() if name != headers.TRACEPARENT},
+    "ce_id": _TEXT
+    | {"format": "uuid", "description": "The correction's id: your idempotency key."},
+    "ce_type": {"const": correction.EVENT_TYPE},
+    "ce_time": _TEXT | {"format": "date-time", "description": "When it was corrected."},
+}
 CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
     "ce_source": {"const": SOURCE},
@@ -106,45 +113,66 @@ CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_partitionkey": _TEXT | {"description": "The account."},
     "content-type": {"const": "application/json"},
 }
-_MESSAGES: Final[dict[str, tuple[str, dict[str, dict[str, Any]], tuple[str, ...], str]]] = {
+_Message: TypeAlias = tuple[str, dict[str, dict[str, Any]], tuple[str, ...], str]
+_MESSAGES: Final[dict[str, tuple[_Message, ...]]] = {
     "callbacks": (
-        "callback",
-        CALLBACK_HEADERS,
-        (headers.SOURCE, headers.RECEIVED_AT),
-        "One LLM call as LiteLLM reported it, byte for byte; the schema has what billing reads.",
+        (
+            "callback",
+            CALLBACK_HEADERS,
+            (headers.SOURCE, headers.RECEIVED_AT),
+            "One LLM call as LiteLLM reported it, byte for byte; the schema has what billing "
+            "reads.",
+        ),
     ),
     "dead_letters": (
-        "dead_letter",
-        DEAD_LETTER_HEADERS | CALLBACK_HEADERS,
-        (headers.REASON,),
-        "Bytes that could not be billed as they stand. They may be anything.",
+        (
+            "dead_letter",
+            DEAD_LETTER_HEADERS | CALLBACK_HEADERS,
+            (headers.REASON,),
+            "Bytes that could not be billed as they stand. They may be anything.",
+        ),
     ),
     "receipts": (
-        "receipt",
-        RECEIPT_HEADERS,
-        tuple(name for name in RECEIPT_HEADERS if name != headers.TRACEPARENT),
         (
-            "This call was charged this much. Receipts never change and are never withdrawn. "
-            "CloudEvents 1.0, binary mode. Read with isolation.level=read_committed."
+            "receipt",
+            RECEIPT_HEADERS,
+            tuple(name for name in RECEIPT_HEADERS if name != headers.TRACEPARENT),
+            (
+                "This call was charged this much. Receipts never change and are never withdrawn. "
+                "CloudEvents 1.0, binary mode. Read with isolation.level=read_committed."
+            ),
+        ),
+        (
+            "correction",
+            CORRECTION_HEADERS,
+            tuple(CORRECTION_HEADERS),
+            (
+                "What this receipt charges was put right by this much: add it to the receipt. "
+                "Readers that want receipts alone skip it by its ce_type."
+            ),
         ),
     ),
     "usage_units": (
-        "usage_unit",
-        {},
-        (),
-        "An executor says that it made this call. It has no cost and never becomes a receipt.",
+        (
+            "usage_unit",
+            {},
+            (),
+            "An executor says that it made this call. It has no cost and never becomes a receipt.",
+        ),
     ),
     "credits": (
-        "credit_event",
-        CREDIT_HEADERS,
-        tuple(CREDIT_HEADERS),
         (
-            "This happened to an account of credits. CloudEvents 1.0, binary mode. Read with "
-            "isolation.level=read_committed."
+            "credit_event",
+            CREDIT_HEADERS,
+            tuple(CREDIT_HEADERS),
+            (
+                "This happened to an account of credits. CloudEvents 1.0, binary mode. Read with "
+                "isolation.level=read_committed."
+            ),
         ),
     ),
 }
-"""What is on each topic: name, headers, those that are always there, and a sentence."""
+"""What is on each topic: names, headers, those that are always there, and a sentence."""
 
 
 def asyncapi() -> str:
@@ -165,16 +193,21 @@ def asyncapi() -> str:
             f"publish_{which}": {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{which}"},
-                "messages": [{"$ref": f"#/channels/{which}/messages/{_MESSAGES[which][0]}"}],
+                "messages": [
+                    {"$ref": f"#/channels/{which}/messages/{name}"} for name, *_ in _MESSAGES[which]
+                ],
             }
             for which in topics
         },
         "components": {
-            "messages": {_MESSAGES[which][0]: _message(which) for which in topics},
+            "messages": {
+                told[0]: _message(which, told) for which in topics for told in _MESSAGES[which]
+            },
             "schemas": {
                 name: definition
                 for which in topics
-                for name, definition in _schema(which).get("$defs", {}).items()
+                for message, *_ in _MESSAGES[which]
+                for name, definition in _schema(message).get("$defs", {}).items()
             },
         },
     }
@@ -182,7 +215,6 @@ def asyncapi() -> str:
 
 
 def _channel(which: str, topic: Topic) -> dict[str, Any]:
-    name, *_ = _MESSAGES[which]
     settings = {
         # A list, as the binding has it.
         setting: [topic.config[setting]] if setting == "cleanup.policy" else topic.config[setting]
@@ -193,7 +225,9 @@ def _channel(which: str, topic: Topic) -> dict[str, Any]:
         "address": topic.name,
         "title": topic.name,
         "description": f"For: {topic.audience}. Value: {topic.value}.",
-        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "messages": {
+            name: {"$ref": f"#/components/messages/{name}"} for name, *_ in _MESSAGES[which]
+        },
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -205,8 +239,8 @@ def _channel(which: str, topic: Topic) -> dict[str, Any]:
     }
 
 
-def _message(which: str) -> dict[str, Any]:
-    name, named, always, sentence = _MESSAGES[which]
+def _message(which: str, told: _Message) -> dict[str, Any]:
+    name, named, always, sentence = told
     key = getattr(load_topics(), which).key
     message: dict[str, Any] = {
         "name": name,
@@ -220,16 +254,15 @@ def _message(which: str) -> dict[str, Any]:
     }
     if named:
         message["headers"] = {"type": "object", "properties": named, "required": list(always)}
-    if schema := _schema(which):
+    if schema := _schema(name):
         schema.pop("$defs", None)
         message["payload"] = {"schemaFormat": _DRAFT, "schema": schema}
     example = _example(name)
     return message | ({"examples": [example]} if example else {})
 
 
-def _schema(which: str) -> dict[str, Any]:
+def _schema(name: str) -> dict[str, Any]:
     """Return the schema of the values, as one of AsyncAPI; empty where they may be anything."""
-    name, *_ = _MESSAGES[which]
     path = ROOT / "schemas" / "json" / f"{name.replace('_', '-')}.schema.json"
     if not path.exists():
         return {}

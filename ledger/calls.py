@@ -31,6 +31,7 @@ class Books:
     deferrals: list[Row] = field(default_factory=list)
     conflicts: list[Row] = field(default_factory=list)
     units: list[Row] = field(default_factory=list)
+    corrections: list[Row] = field(default_factory=list)
     positions: Mapping[Place, int] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
 
@@ -69,6 +70,7 @@ class _Looking:
             deferrals=deferrals,
             conflicts=self._rows("explain_conflicts", asked, keys=sorted(keys)),
             units=self._rows("explain_units", asked, calls=sorted({name, *calls})),
+            corrections=self._rows("explain_corrections", receipts=[one["id"] for one in receipts]),
             positions={
                 (row["kafka_topic"], row["kafka_partition"]): row["next_offset"]
                 for row in self._rows("explain_positions", {"group": group})

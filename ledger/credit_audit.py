@@ -7,18 +7,23 @@ from psycopg import Cursor
 
 from ledger.queries import query
 
-_AUDITS: Final = ("audit_credit_balances", "audit_credit_holds", "audit_credit_receipts")
+_AUDITS: Final = (
+    "audit_credit_balances",
+    "audit_credit_holds",
+    "audit_credit_receipts",
+    "audit_credit_corrections",
+)
 
 
 class Imbalance(msgspec.Struct, frozen=True):
     """A figure of an account that is not the sum of its rows.
 
-    Its `balance` against its entries, what is `held` against its open holds, or the `debit` of a
-    `batch` against the receipts of that batch.
+    Its `balance` against its entries, what is `held` against its open holds, the `debit` of a
+    `batch` against the receipts of that batch, or an entry against the `correction` of a receipt.
     """
 
     billing_account_id: str
-    figure: Literal["balance", "held", "debit"]
+    figure: Literal["balance", "held", "debit", "correction"]
     batch: int | None
     stands: int
     should_be: int

@@ -1,4 +1,6 @@
-"""Events of accounts: written with what they tell of, kept here until they are published.
+"""Events of accounts and of corrections, kept here until they are published.
+
+They are written with what they tell of.
 
 The number of an event is given by the one process that publishes, of what it sees and without gaps,
 so one number says what is published and what is not.
@@ -14,9 +16,13 @@ from psycopg import Cursor
 from charging.balances import NewEvent
 from ledger.queries import listed, query
 from ledger.session import Session
+from schemas.correction import Correction, CorrectionReason
 from schemas.credits import CreditEvent, CreditEventType
 
 _APPLICATION: Final = "billing-credit-events"
+_CORRECTED: Final = "corrected"
+_OF_AN_ACCOUNT: Final = 15
+"""How many columns an event of an account has."""
 
 
 Held: TypeAlias = Literal["no", "now", "still"]
@@ -27,7 +33,12 @@ class Numbered(msgspec.Struct, frozen=True, gc=False):
     """An event that waits to be published, and its number."""
 
     sequence: int
-    event: CreditEvent
+    event: CreditEvent | Correction
+
+    @property
+    def kind(self) -> str:
+        """What it tells of, as the ledger names it."""
+        return _CORRECTED if isinstance(self.event, Correction) else self.event.type.value
 
 
 def tell(cursor: Cursor[Any], events: Sequence[NewEvent]) -> None:
@@ -95,5 +106,9 @@ def _taken(cursor: Cursor[Any], holder: str, seconds: float) -> Held:
 
 
 def _numbered(row: Sequence[Any]) -> Numbered:
-    sequence, event_id, kind, *values = row
-    return Numbered(sequence, CreditEvent(event_id, CreditEventType(kind), *values))
+    sequence, kind, *values = row
+    if kind == _CORRECTED:
+        id_, receipt, number, reason, *rest = values[_OF_AN_ACCOUNT:]
+        return Numbered(sequence, Correction(id_, receipt, number, CorrectionReason(reason), *rest))
+    event_id, _, *rest = values[:_OF_AN_ACCOUNT]
+    return Numbered(sequence, CreditEvent(event_id, CreditEventType(kind), *rest))

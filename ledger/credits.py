@@ -100,12 +100,10 @@ class Credits(Session):
         opens = unknown == "open" and movement.reason == "grant"
         try:
             with self._transaction() as cursor:
-                posted = _post(cursor, asked, opens=opens)
+                posted = entered(cursor, asked, opens=opens)
                 entry = posted.entry
-                account = _account(cursor, "find_credit_account", account=entry.billing_account_id)
-                if account is not None:
-                    now = _balance(account)
-                    tell(cursor, moved(entry.amount, entry.reason, now, self._thresholds))
+                now = balance_of(cursor, entry.billing_account_id)
+                tell(cursor, moved(entry.amount, entry.reason, now, self._thresholds))
                 return posted
         except errors.UniqueViolation:
             # Another session was faster with the reference, and has committed.
@@ -204,8 +202,12 @@ def _check(movement: Movement) -> None:
         raise AmountError(f"an amount is from 1 to {MOST} credits, not {movement.amount}")
 
 
-def _post(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool) -> Posted:
-    """Post in the transaction of `cursor`, which ends with it where this raises."""
+def entered(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool = False) -> Posted:
+    """Post in the transaction of `cursor`, which ends with it where this raises.
+
+    `asked` are the account, reason, reference, amount, person and note of the entry. Raises
+    `UnknownAccountError`, unless it `opens` the account, and `AmountError`.
+    """
     opened = False
     row = cursor.execute(query("post_credit_entry"), asked).fetchone()
     if row is None and opens:
@@ -219,6 +221,17 @@ def _post(cursor: Cursor[Any], asked: dict[str, Any], *, opens: bool) -> Posted:
     if abs(entry.balance) > MOST:
         raise AmountError(_too_much(entry.billing_account_id))
     return Posted(entry, created=True, opened=opened)
+
+
+def balance_of(cursor: Cursor[Any], name: str) -> Balance:
+    """Return an account as it stands in the transaction of `cursor`.
+
+    Raises `UnknownAccountError`.
+    """
+    account = _account(cursor, "find_credit_account", account=name)
+    if account is None:
+        raise UnknownAccountError(_unknown(name))
+    return _balance(account)
 
 
 def _account(cursor: Cursor[Any], name: str, **asked: object) -> Account | None:

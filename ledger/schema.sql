@@ -473,9 +473,9 @@ CREATE TABLE billing.credit_events (
     event_id uuid NOT NULL DEFAULT gen_random_uuid(),
     type text NOT NULL,
     billing_account_id text NOT NULL,
-    kind text NOT NULL,
-    balance bigint NOT NULL,
-    held bigint NOT NULL,
+    kind text,
+    balance bigint,
+    held bigint,
     "limit" bigint,
     threshold bigint,
     amount bigint,
@@ -486,11 +486,18 @@ CREATE TABLE billing.credit_events (
     model text,
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     sequence bigint,
+    correction_id uuid,
     CONSTRAINT credit_events_pkey PRIMARY KEY (id),
     CONSTRAINT credit_events_sequence_key UNIQUE (sequence),
-    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text]))
+    CONSTRAINT credit_events_correction_id_fkey FOREIGN KEY (correction_id) REFERENCES billing.receipt_corrections(id),
+    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text])),
+    CONSTRAINT of_an_account_or_a_correction CHECK (
+CASE type
+    WHEN 'corrected'::text THEN correction_id IS NOT NULL
+    ELSE correction_id IS NULL AND kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL
+END)
 );
-COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, until it is published.';
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts and of corrections, until it is published.';
 COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is published; NULL: not numbered yet.';
 
 CREATE TABLE billing.credit_event_publisher (
@@ -523,6 +530,37 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.deferr
 COMMENT ON TABLE billing.deferral_transitions IS 'What became of deferred calls, one row a step: by whom, and when. Append-only.';
 COMMENT ON COLUMN billing.deferral_transitions.person IS 'Who decided it; NULL where a charge did.';
 COMMENT ON COLUMN billing.deferral_transitions.application IS 'Which process wrote it.';
+
+CREATE TABLE billing.receipt_corrections (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    charge_receipt_id uuid NOT NULL,
+    number integer NOT NULL,
+    reason text NOT NULL,
+    amount_usd numeric NOT NULL,
+    amount_credits bigint NOT NULL,
+    corrected_usd numeric NOT NULL,
+    corrected_credits bigint NOT NULL,
+    reference text NOT NULL,
+    person text NOT NULL,
+    note text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT receipt_corrections_pkey PRIMARY KEY (id),
+    CONSTRAINT one_correction_per_number UNIQUE (charge_receipt_id, number),
+    CONSTRAINT one_correction_per_reference UNIQUE (reference),
+    CONSTRAINT receipt_corrections_charge_receipt_id_fkey FOREIGN KEY (charge_receipt_id) REFERENCES billing.charge_receipts(id),
+    CONSTRAINT amount_usd_is_finite CHECK (amount_usd < 'Infinity'::numeric AND amount_usd > '-Infinity'::numeric),
+    CONSTRAINT corrected_usd_is_no_debt CHECK (corrected_usd < 'Infinity'::numeric AND corrected_usd >= 0::numeric),
+    CONSTRAINT receipt_corrections_corrected_credits_check CHECK (corrected_credits >= 0),
+    CONSTRAINT receipt_corrections_number_check CHECK (number > 0),
+    CONSTRAINT receipt_corrections_reason_check CHECK (reason = ANY (ARRAY['refund'::text, 'price'::text, 'late_usage'::text, 'twin'::text, 'conflict'::text]))
+);
+CREATE INDEX receipt_corrections_days ON billing.receipt_corrections USING btree (((created_at AT TIME ZONE 'UTC'::text)::date));
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.receipt_corrections FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.receipt_corrections IS 'What a receipt charges, put right: signed, in the order of number. Append-only.';
+COMMENT ON COLUMN billing.receipt_corrections.amount_usd IS 'Added to charged_usd of the receipt.';
+COMMENT ON COLUMN billing.receipt_corrections.amount_credits IS 'Added to its charged_credits: with its corrections, these are rounded up once.';
+COMMENT ON COLUMN billing.receipt_corrections.corrected_usd IS 'What the receipt charges behind this correction.';
+COMMENT ON COLUMN billing.receipt_corrections.reference IS 'The idempotency key of whoever corrects.';
 
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
@@ -596,16 +634,36 @@ CREATE TRIGGER keep_former_details INSTEAD OF INSERT ON billing.llm_charge_detai
 COMMENT ON VIEW billing.llm_charge_details IS 'The details alone, by the name that they had as a table.';
 
 CREATE VIEW billing.spend AS
- SELECT (COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date AS day,
-    COALESCE(started_at, occurred_at) AS started_at, occurred_at AS ended_at,
-    billing_account_id AS account, team_id, team_alias, key_hash, key_alias, user_id,
-    organization_id, model, provider, call_type, run_id, attempt, graph_id, sub_agent_id,
-    parent_sub_agent_id, tool_call_id, tags, charge_reason, cost_source, marks, tokens_in,
-    tokens_out, tokens_cached_in, tokens_reasoning, response_cost_usd, charged_usd,
-    charged_credits, id AS receipt_id, source_system, call_key, litellm_call_id,
-    response_id, created_at
-   FROM billing.detailed_receipts receipt;
-COMMENT ON VIEW billing.spend IS 'A row for each receipt, in the words of billing spend: docs/finance.md says what each column is.';
+ SELECT (COALESCE(receipt.started_at, receipt.occurred_at) AT TIME ZONE 'UTC'::text)::date AS day,
+    COALESCE(receipt.started_at, receipt.occurred_at) AS started_at,
+    receipt.occurred_at AS ended_at, receipt.billing_account_id AS account,
+    receipt.team_id, receipt.team_alias, receipt.key_hash, receipt.key_alias,
+    receipt.user_id, receipt.organization_id, receipt.model, receipt.provider,
+    receipt.call_type, receipt.run_id, receipt.attempt, receipt.graph_id,
+    receipt.sub_agent_id, receipt.parent_sub_agent_id, receipt.tool_call_id, receipt.tags,
+    receipt.charge_reason, receipt.cost_source, receipt.marks, receipt.tokens_in,
+    receipt.tokens_out, receipt.tokens_cached_in, receipt.tokens_reasoning,
+    receipt.response_cost_usd, receipt.charged_usd, receipt.charged_credits,
+    receipt.id AS receipt_id, receipt.source_system, receipt.call_key,
+    receipt.litellm_call_id, receipt.response_id, receipt.created_at
+   FROM billing.detailed_receipts receipt
+UNION ALL
+ SELECT (correction.created_at AT TIME ZONE 'UTC'::text)::date AS day,
+    correction.created_at AS started_at, correction.created_at AS ended_at,
+    receipt.billing_account_id AS account, receipt.team_id, receipt.team_alias,
+    receipt.key_hash, receipt.key_alias, receipt.user_id, receipt.organization_id,
+    receipt.model, receipt.provider, receipt.call_type, receipt.run_id, receipt.attempt,
+    receipt.graph_id, receipt.sub_agent_id, receipt.parent_sub_agent_id,
+    receipt.tool_call_id, receipt.tags, correction.reason AS charge_reason,
+    'correction'::text AS cost_source, receipt.marks, NULL::bigint AS tokens_in,
+    NULL::bigint AS tokens_out, NULL::bigint AS tokens_cached_in,
+    NULL::bigint AS tokens_reasoning, 0::numeric AS response_cost_usd,
+    correction.amount_usd AS charged_usd, correction.amount_credits AS charged_credits,
+    receipt.id AS receipt_id, receipt.source_system, receipt.call_key,
+    receipt.litellm_call_id, receipt.response_id, correction.created_at
+   FROM billing.receipt_corrections correction
+     JOIN billing.detailed_receipts receipt ON receipt.id = correction.charge_receipt_id;
+COMMENT ON VIEW billing.spend IS 'A row for each receipt and for each correction, in the words of billing spend: docs/finance.md says what each column is.';
 COMMENT ON COLUMN billing.spend.day IS 'On which the call began, in UTC. Name it in a condition: it has indexes.';
 COMMENT ON COLUMN billing.spend.run_id IS 'The call key where the call names no run; marks has unattributed_run then.';
 
@@ -613,11 +671,14 @@ CREATE VIEW billing.credit_ledger AS
  SELECT entry.id AS entry_id, entry.billing_account_id, entry.reason,
     COALESCE(receipt.id::text, entry.reference) AS reference,
     COALESCE(- receipt.charged_credits, entry.amount) AS amount,
-    receipt.id AS charge_receipt_id, receipt.run_id, receipt.model, entry.person,
-    entry.note, COALESCE(receipt.occurred_at, entry.created_at) AS occurred_at,
-    entry.created_at
+    COALESCE(receipt.id, corrected.id) AS charge_receipt_id,
+    COALESCE(receipt.run_id, corrected.run_id) AS run_id,
+    COALESCE(receipt.model, corrected.model) AS model, entry.person, entry.note,
+    COALESCE(receipt.occurred_at, entry.created_at) AS occurred_at, entry.created_at
    FROM billing.credit_entries entry
-     LEFT JOIN billing.charge_receipts receipt ON receipt.credit_batch = entry.batch AND receipt.billing_account_id = entry.billing_account_id;
+     LEFT JOIN billing.charge_receipts receipt ON receipt.credit_batch = entry.batch AND receipt.billing_account_id = entry.billing_account_id
+     LEFT JOIN billing.receipt_corrections correction ON entry.reason = 'correction'::text AND correction.id::text = entry.reference
+     LEFT JOIN billing.charge_receipts corrected ON corrected.id = correction.charge_receipt_id;
 COMMENT ON VIEW billing.credit_ledger IS 'Every movement of credits; the debit of a batch as its receipts, which add up to it.';
 
 CREATE OR REPLACE FUNCTION billing.deferral_state(resolution text)
@@ -681,6 +742,8 @@ GRANT INSERT, SELECT, UPDATE (after_batch_at, next_offset, published_offset, top
 GRANT SELECT ON billing.published_offsets TO billing_reader;
 GRANT INSERT, SELECT ON billing.receipt_conflicts TO billing_consumer;
 GRANT SELECT ON billing.receipt_conflicts TO billing_reader, billing_reconciler;
+GRANT INSERT, SELECT ON billing.receipt_corrections TO billing_consumer;
+GRANT SELECT ON billing.receipt_corrections TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_cursors TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;

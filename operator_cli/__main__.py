@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from operator_cli.accounts import accounts
+from operator_cli.correct import correct
 from operator_cli.credit import credit
 from operator_cli.dead_letters import dead_letters
 from operator_cli.deferred import deferred
@@ -112,6 +113,12 @@ app.add_typer(
     name="credit",
     no_args_is_help=True,
     short_help="Credits: grant, refund, correct, limit, list, audit.",
+)
+app.add_typer(
+    correct,
+    name="correct",
+    no_args_is_help=True,
+    short_help="Correct what a receipt charges: list, open.",
 )
 app.add_typer(
     estimate,

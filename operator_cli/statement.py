@@ -19,22 +19,28 @@ from operator_cli.terminal import DATABASE, explained, out, settings
 from runtime.rows import Row, cell, csv_cell, json_line
 
 _SHOWN: Final = {
-    "started": 23, "receipt": 36, "model": 24, "run": 24, "charged USD": 24, "credits": 12,
+    "started": 23, "receipt": 36, "model": 24, "run": 24, "reason": 17, "charged USD": 24,
+    "credits": 12,
 }  # fmt: skip
 """What of a receipt people see, and how many characters it usually has."""
 
 
 class Sums:
-    """What an account owes by the receipts that have been added."""
+    """What an account owes by the receipts and corrections that have been added."""
 
     def __init__(self, account: str, month: str) -> None:
         self._cost = self._charged = self._credits = Decimal(0)
-        self._count = 0
+        self._corrected = Decimal(0)
+        self._receipts = self._corrections = 0
         self._checksum = Checksum(account, month)
 
     def add(self, receipt: Row) -> None:
-        """Add the next receipt, in the order of the statement."""
-        self._count += 1
+        """Add the next receipt or correction, in the order of the statement."""
+        if receipt["correction"]:
+            self._corrections += 1
+            self._corrected = summed((self._corrected, receipt["credits"]))
+        else:
+            self._receipts += 1
         self._cost = summed((self._cost, receipt["cost USD"]))
         self._charged = summed((self._charged, receipt["charged USD"]))
         self._credits = summed((self._credits, receipt["credits"]))
@@ -43,7 +49,9 @@ class Sums:
     def told(self, found: Statement) -> Row:
         """Return the sums, and what is open beside them."""
         return {
-            "receipts": self._count,
+            "receipts": self._receipts,
+            "corrections": self._corrections,
+            "corrected credits": self._corrected,
             "cost USD": self._cost,
             "charged USD": self._charged,
             "credits": self._credits,
@@ -61,9 +69,11 @@ def statement(
 ) -> None:
     """Show what an account owes for the calls that began in a month, receipt by receipt.
 
-    The account owes the credits. The checksum is of these receipts: it stays the same as long as
-    none is added, and anybody can compute it from the CSV (docs/finance.md says how). Open
-    deferrals may still become receipts of the month; conflicts are callbacks that contradict one.
+    The account owes the credits. Corrections that were made in the month stand among its receipts
+    and are in the sums, whenever their receipts began. The checksum is of these rows: it stays the
+    same as long as none is added, and anybody can compute it from the CSV (docs/finance.md says
+    how). Open deferrals may still become receipts of the month; conflicts are callbacks that
+    contradict one, and that nobody has decided.
     --csv prints the receipts, and the sums on the standard error.
     """
     form = form_of(as_json=as_json, as_csv=as_csv)

@@ -18,6 +18,8 @@ from operator_cli.words import (
     PARKED,
     SETTLED,
     SKIPPED,
+    contradiction,
+    correction,
     misspelling,
     remarks,
 )
@@ -51,6 +53,7 @@ class _Call:
     callbacks: list[Seen] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     units: list[Row] = field(default_factory=list)
+    corrections: list[Row] = field(default_factory=list)
 
 
 def stories(evidence: Evidence) -> list[Row]:
@@ -88,8 +91,11 @@ def _calls(evidence: Evidence) -> dict[Key, _Call]:
 
     owners = dict[Provenance, _Call]()
     for row in books.receipts:
-        call(row["source_system"], row["call_key"]).receipt = row
-        owners[_provenance(row)] = calls[row["source_system"], row["call_key"]]
+        charged = call(row["source_system"], row["call_key"])
+        charged.receipt = row
+        own = row["id"]
+        charged.corrections = [one for one in books.corrections if one["charge_receipt_id"] == own]
+        owners[_provenance(row)] = charged
     for row in books.deferrals:
         call(row["source_system"], row["call_key"]).deferral = row
         owners.setdefault(_provenance(row), calls[row["source_system"], row["call_key"]])
@@ -141,6 +147,7 @@ def _told(call: _Call, evidence: Evidence) -> Row:
         "deferral": call.deferral,
         "duplicates": duplicates,
         "conflicts": call.conflicts,
+        "corrections": call.corrections,
         "usage_units": call.units,
         "callbacks": [_callback(seen, fate) for seen, fate in fates],
         "dead_letters": [_letter(letter) for letter in call.letters],
@@ -193,13 +200,14 @@ def _sentences(
     misspelt = {name: right for seen, _ in fates for name, right in seen.misspelt.items()}
     if call.receipt:
         said += _of_receipt(call.receipt, known=bool(misspelt))
+    said += [correction(row) for row in call.corrections]
     said += [misspelling(name, right) for name, right in misspelt.items()]
     if call.deferral:
         said += _of_deferral(call.deferral, charged=call.receipt is not None)
     if duplicates:
         said.append(f"It came {duplicates} more time{'s' * (duplicates > 1)}: duplicates, which "
                     "changed nothing.")  # fmt: skip
-    said += [_of_conflict(row) for row in call.conflicts]
+    said += [contradiction(row) for row in call.conflicts]
     said += list(dict.fromkeys(_of_fate(seen, fate) for seen, fate in fates))
     said += [_of_letter(letter) for letter in call.letters]
     if call.units:
@@ -232,13 +240,6 @@ def _of_deferral(row: Row, *, charged: bool) -> list[str]:
     if charged:
         return [f"It was deferred: {why}. Its receipt came later."]
     return [f"No receipt yet: {why}.", f"What to do: {what_to_do}."]
-
-
-def _of_conflict(row: Row) -> str:
-    return (
-        f"A callback contradicts the receipt: {plain(row['response_cost_usd'])} USD on account "
-        f"{row['billing_account_id']}. It is stored as a conflict; the receipt stays as it is."
-    )
 
 
 def _of_fate(seen: Seen, fate: str) -> str:

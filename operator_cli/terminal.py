@@ -10,6 +10,7 @@ import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from charging.corrections import CorrectionError
 from ledger.accounts import CreditError
 from ledger.deferrals import SettlementError
 from ledger.findings import FindingError
@@ -92,7 +93,7 @@ def explained(found: Settings) -> Iterator[None]:
         fail(f"{said}. Check the KAFKA_* variables" if ours else said)
     except LedgerError as error:
         fail(advice(error))
-    except (SettlementError, FindingError, CreditError) as error:
+    except (SettlementError, FindingError, CreditError, CorrectionError) as error:
         fail(str(error))
 
 

@@ -8,9 +8,11 @@ from charging.charge import (
     SETTLED_COST_SOURCE,
     SPEND_LOG_COST_SOURCE,
 )
+from charging.money import trimmed
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
+from runtime.rows import Row
 from schemas.headers import Reason
-from schemas.receipt import ChargeReason
+from schemas.receipt import ChargeReason, plain
 
 SETTLED: Final[Mapping[str, str]] = {
     SETTLED_COST_SOURCE: "a person said what the call cost",
@@ -108,6 +110,24 @@ NO_KAFKA: Final = (
 def remarks(marks: Iterable[str], *, known: bool) -> list[str]:
     """Return what the marks of a receipt mean; `known` says that each misspelling is told apart."""
     return [MARKS[mark] for mark in marks if mark in MARKS and not (known and mark == MISSPELT)]
+
+
+def contradiction(row: Row) -> str:
+    """Return what a conflict of a receipt says."""
+    return (
+        f"A callback contradicts the receipt: {plain(row['response_cost_usd'])} USD on account "
+        f"{row['billing_account_id']}. It is stored as a conflict; the receipt stays as it is."
+    )
+
+
+def correction(row: Row) -> str:
+    """Return what a correction of a receipt says."""
+    note = f": {row['note']}" if row["note"] else ""
+    return (
+        f"Corrected by {trimmed(row['amount_usd'])} USD ({plain(row['amount_credits'])} credits), "
+        f"{row['reason']}, by {row['person']} under {row['reference']}{note}. It charges "
+        f"{trimmed(row['corrected_usd'])} USD ({plain(row['corrected_credits'])} credits) since."
+    )
 
 
 def misspelling(name: str, right: str) -> str:

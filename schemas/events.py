@@ -13,6 +13,8 @@ CREDIT_EVENTS: Final = "billing.credits.v1"
 """The topic of the credit events."""
 RECEIPT_CREATED: Final = "billing.receipt.created.v1"
 """`ce_type` of a receipt."""
+RECEIPT_CORRECTED: Final = "billing.receipt.corrected.v1"
+"""`ce_type` of a correction."""
 THRESHOLD_CROSSED: Final = "billing.credits.threshold_crossed.v1"
 """`ce_type` of a credit event."""
 EXHAUSTED: Final = "billing.credits.exhausted.v1"
@@ -78,6 +80,39 @@ class Receipt(TypedDict):
     """The name of the proxy's key, never the key."""
     organization_id: NotRequired[str | None]
     """The proxy's organisation of the key."""
+
+
+class Correction(TypedDict):
+    """What this receipt charges was put right by this much. Sum these with the receipts."""
+
+    id: str
+    receipt_id: str
+    number: int
+    """1 for the first correction of its receipt."""
+    reason: str
+    """Why a receipt is corrected. One of `conflict`, `late_usage`, `price`, `refund`, `twin`."""
+    reference: str
+    """The name that whoever corrected gave it."""
+    amount_usd: str
+    """Added to charged_usd; may be below zero."""
+    amount_credits: int
+    """Added to charged_credits; may be below zero."""
+    corrected_usd: str
+    """What the receipt charges with its corrections up to this one."""
+    corrected_credits: int
+    """The same in credits, corrected_usd rounded up once."""
+    source_system: str
+    """Of the receipt, as all that follows."""
+    call_key: str
+    litellm_call_id: str | None
+    response_id: str
+    run_id: str
+    attempt: int
+    billing_account_id: str
+    team_id: str | None
+    model: str | None
+    occurred_at: str
+    """When it was corrected."""
 
 
 class CreditEvent(TypedDict):

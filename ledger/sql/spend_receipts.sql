@@ -1,4 +1,4 @@
--- What was spent, by any of its names; those that are not asked for are NULL. Hash and day find an
+-- What was spent, receipts and corrections, by any of its names; those that are not asked for are NULL. Hash and day find an
 -- account's or a team's calls by an index, the day or the end alone those of a period. A start is
 -- given only where the days do not say it, and not by a time as well: whoever plans the question
 -- would take that for fewer calls.
@@ -18,7 +18,7 @@ SELECT
     CASE WHEN %(agent)s THEN spent.parent_sub_agent_id END AS under,
     max(CASE WHEN %(team)s THEN spent.team_alias END) AS "team alias",
     max(CASE WHEN %(key)s THEN spent.key_alias END) AS "key alias",
-    count(*) AS calls,
+    count(*) FILTER (WHERE spent.cost_source <> 'correction') AS calls,
     trim_scale(sum(spent.response_cost_usd)) AS "cost USD",
     trim_scale(sum(spent.charged_usd)) AS "charged USD",
     sum(spent.charged_credits) AS credits

@@ -1,5 +1,5 @@
 -- What may still change what an account owes for a period: calls without a receipt, and callbacks
--- that contradict one.
+-- that contradict one and are not decided.
 SELECT
     (
         SELECT count(*)
@@ -19,4 +19,10 @@ SELECT
                 >= %(first_day)s
             AND (coalesce(receipt.started_at, receipt.occurred_at) AT TIME ZONE 'UTC')::date
                 < %(before_day)s
+            AND NOT EXISTS (
+                SELECT FROM billing.receipt_corrections AS correction
+                WHERE correction.charge_receipt_id = receipt.id
+                    AND correction.reason = 'conflict'
+                    AND correction.created_at >= conflict.detected_at
+            )
     ) AS conflicts

@@ -20,6 +20,18 @@ _OF_CALLERS: Final = (
 )
 _VIEWS: Final = migrations()["0010"].partition("END $$;\n")[2]
 """The views that 0010 makes, behind its change of the tables."""
+_SPEND: Final = (
+    "CREATE OR REPLACE VIEW billing.spend AS"
+    + migrations()["0012"]
+    .partition("CREATE OR REPLACE VIEW billing.spend AS")[2]
+    .partition("-- The calls of an account or of a team")[0]
+)
+"""The view as it was before 0016, with its rights and what is said of it."""
+_CREDIT_LEDGER: Final = (
+    "CREATE OR REPLACE VIEW billing.credit_ledger AS"
+    + migrations()["0014"].partition("CREATE VIEW billing.credit_ledger AS")[2].partition(";")[0]
+    + ";"
+)
 _OF_DEFERRED: Final = f"{_OF_CALLERS}, billing_account_id, sub_agent_id, parent_sub_agent_id, tags"
 
 
@@ -28,11 +40,26 @@ def _dropped(columns: str) -> str:
 
 
 UNDO: Final = {
-    "0016": """
+    "0017": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0016": f"""
+ALTER TABLE billing.credit_events
+    DROP CONSTRAINT of_an_account_or_a_correction,
+    DROP CONSTRAINT credit_events_type_check,
+    ADD CONSTRAINT credit_events_type_check
+    CHECK (type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired')),
+    DROP COLUMN correction_id,
+    ALTER COLUMN kind SET NOT NULL,
+    ALTER COLUMN balance SET NOT NULL,
+    ALTER COLUMN held SET NOT NULL;
+DROP VIEW billing.spend;
+{_SPEND}
+{_CREDIT_LEDGER}
+DROP TABLE billing.receipt_corrections;
 """,
     "0015": """
 DROP TRIGGER record_births ON billing.deferred_calls;

@@ -17,7 +17,7 @@ from ledger.credit_events import CreditEvents, Numbered
 from ledger.credits import Credits
 from tests.databases.writing import ROLE
 from tests.integration.moved_credits import TOPIC, grant, told, waiting
-from tests.processes.consuming import Consuming
+from tests.processes.consuming import RECEIPTS, Consuming
 from tests.waiting import NET_SECONDS
 
 
@@ -56,7 +56,7 @@ class CrashingEvents(CreditEvents):
 class Publishers:
     """Processes that publish, one after the other or at once."""
 
-    def __init__(self, kafka: str, topic: str, url: str) -> None:
+    def __init__(self, kafka: str, topic: str, receipts: str, url: str) -> None:
         common: dict[str, Any] = {"bootstrap.servers": kafka, "log_level": 0}
         group = f"{topic}-publishers"
         self._topic = partial(
@@ -64,6 +64,7 @@ class Publishers:
             common | {"transactional.id": group, "acks": "all", "linger.ms": 1_000},
             common | {"group.id": group, "isolation.level": "read_committed"},
             topic,
+            receipts,
         )
         self._url = url
         self._left = ExitStack()
@@ -94,8 +95,8 @@ class Publishers:
 def publishers(
     consuming: Consuming, kafka: str, migrated_database_url: str
 ) -> Iterator[Publishers]:
-    topic = consuming.prefix + TOPIC
-    with closing(Publishers(kafka, topic, migrated_database_url)) as made:
+    topic, receipts = consuming.prefix + TOPIC, consuming.prefix + RECEIPTS
+    with closing(Publishers(kafka, topic, receipts, migrated_database_url)) as made:
         yield made
 
 

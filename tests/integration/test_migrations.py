@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60
 ROLES = ("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard")
 REVISIONS = (
-    "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016"
+    "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, "
+    "0016, 0017"
 )
 
 
@@ -198,7 +199,10 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
         code, said = migrating.result(NET_SECONDS)
     assert code == 0, said
     assert "deadlock" in said
-    assert "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016" in said
+    assert (
+        "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016, 0017"
+        in said
+    )
     assert schema(migrated_database_url) == whole
 
 
@@ -206,7 +210,10 @@ def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_ur
     """So the migrations behind it can be met by members that write; new tables need not be."""
     whole = schema(migrated_database_url)
     take_back(migrated_database_url, "0012", kept=NEEDED - {"0014", "0015"})
-    assert run(migrated_database_url, "migrate") == (0, "applied: 0012, 0013, 0014, 0015, 0016")
+    assert run(migrated_database_url, "migrate") == (
+        0,
+        "applied: 0012, 0013, 0014, 0015, 0016, 0017",
+    )
     assert schema(migrated_database_url) == whole
 
 
@@ -454,6 +461,8 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "credit_event_publisher", "SELECT UPDATE"),
         ("billing_reader", "credit_limits", "SELECT"),
         ("billing_consumer", "deferral_transitions", "INSERT SELECT"),
+        ("billing_consumer", "receipt_corrections", "INSERT SELECT"),
+        ("billing_reader", "receipt_corrections", "SELECT"),
         ("billing_reader", "deferral_transitions", "SELECT"),
         ("billing_reader", "credit_events", "SELECT"),
         ("billing_reader", "credit_event_publisher", "SELECT"),

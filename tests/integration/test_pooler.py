@@ -117,5 +117,14 @@ def test_a_ledger_in_use_is_upgraded_through_a_pool_of_two(former_url: str) -> N
     """One of them holds the lock, the other one takes the steps."""
     with closing(PgBouncer(former_url, "transaction", 2)) as pooler:
         pooler.start()
-        assert migrate(pooler.url) == ["0010", "0011", "0012", "0013", "0014", "0015", "0016"]
+        assert migrate(pooler.url) == [
+            "0010",
+            "0011",
+            "0012",
+            "0013",
+            "0014",
+            "0015",
+            "0016",
+            "0017",
+        ]
         assert migrate(pooler.url) == []

@@ -9,8 +9,11 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from charging.corrections import Charged, Wish, change
 from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
+from schemas.correction import Correction
+from schemas.correction import to_kafka as correction_to_kafka
 from schemas.credits import CreditEvent
 from schemas.credits import to_kafka as credit_to_kafka
 from schemas.receipt import Receipt, plain, to_kafka
@@ -36,6 +39,8 @@ CAPTURED_POLICY = policy(
 GUIDES = {"litellm/README.md", "litellm/expected.tsv", "callbacks/outcomes.yaml", "README.md"}
 """What describes the examples and is read by a test as such."""
 OWN = {
+    "correction.json",
+    "correction-headers.json",
     "credit-event.json",
     "credit-event-headers.json",
     "receipt.json",
@@ -165,6 +170,24 @@ def test_the_receipt_example_is_an_event_as_it_is_published() -> None:
     headers = {name: value.decode() for name, value in message.headers.items()}
     assert headers == example("receipt-headers.json")
     assert msgspec.convert(example("receipt.json"), Receipt) == receipt
+
+
+def test_the_correction_example_is_what_is_published_of_the_receipt_example() -> None:
+    value = (EXAMPLES / "correction.json").read_bytes()
+    one = msgspec.json.decode(value, type=Correction)
+    message = correction_to_kafka(one)
+    assert json.loads(message.value) == example("correction.json")
+    headers = {name: value.decode() for name, value in message.headers.items()}
+    assert headers == example("correction-headers.json")
+    receipt = msgspec.convert(example("receipt.json"), Receipt)
+    now = Charged(receipt.charged_usd, receipt.charged_credits)
+    made = change(now, Wish(one.reason, one.amount_usd))
+    assert made == (one.amount_usd, one.amount_credits, (one.corrected_usd, one.corrected_credits))
+    assert message.key == to_kafka(receipt).key
+    shared = {"call_key", "litellm_call_id", "response_id", "run_id", "attempt", "model", "team_id"}
+    assert {
+        example("correction.json")[name] == example("receipt.json")[name] for name in shared
+    } == {True}
 
 
 def test_the_credit_event_example_is_what_is_published() -> None:
