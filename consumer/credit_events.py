@@ -1,4 +1,4 @@
-"""Events of accounts and of corrections, told to other teams exactly once.
+"""Events of accounts, corrections and checkpoints, told to other teams exactly once.
 
 They wait in PostgreSQL, written with what they tell of. One member of the group publishes them, in
 a thread of its own: a Kafka transaction holds some events and the number of the last one, as the
@@ -7,6 +7,7 @@ broker ends the transaction of whoever published before, and then says what is c
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -20,8 +21,9 @@ from ledger.credit_events import Held, Numbered
 from ledger.healing import LedgerError
 from runtime.kafka import committed
 from runtime.logs import OnceAMinute
-from schemas import correction
+from schemas import checkpoint, correction
 from schemas import credits as credits_
+from schemas.checkpoint import Checkpoint, CheckpointRecord
 from schemas.correction import Correction, CorrectionRecord
 from schemas.credits import CreditEvent, CreditRecord
 
@@ -49,6 +51,10 @@ class Waiting(Protocol):
         """Forget what is published; return what is next."""
         ...
 
+    def checkpoint(self, seconds: float) -> bool:
+        """Make a checkpoint, if there is none of so many seconds; say whether."""
+        ...
+
     def leave(self, holder: str) -> None:
         """Let another process publish."""
         ...
@@ -66,7 +72,7 @@ class EventTopic:
             so this fences whoever published before.
         reader: of a client that asks what the group `group.id` has committed.
         topic: the name of the topic of accounts, under which the number is committed.
-        receipts: that of the topic of receipts, to which corrections go.
+        receipts: that of the topic of receipts, to which corrections and checkpoints go.
 
     Raises `KafkaException`.
     """
@@ -105,11 +111,15 @@ class EventTopic:
         self.published = last
 
     def _record(
-        self, event: CreditEvent | Correction
-    ) -> tuple[str, CreditRecord | CorrectionRecord]:
-        if isinstance(event, Correction):
-            return self._receipts, correction.to_kafka(event)
-        return self._topic, credits_.to_kafka(event)
+        self, event: CreditEvent | Correction | Checkpoint
+    ) -> tuple[str, CreditRecord | CorrectionRecord | CheckpointRecord]:
+        match event:
+            case Correction():
+                return self._receipts, correction.to_kafka(event)
+            case Checkpoint():
+                return self._receipts, checkpoint.to_kafka(event)
+            case CreditEvent():
+                return self._topic, credits_.to_kafka(event)
 
     def close(self) -> None:
         """Drop the clients; a transaction that is open is rolled back by whoever comes next."""
@@ -124,12 +134,21 @@ class CreditEventPublisher:
         events: where they wait.
         topic: makes the topic's writer.
         holder: the name of this process, as no other has it.
+        checkpoint_seconds: the least time from one checkpoint to the next.
     """
 
-    def __init__(self, events: Waiting, topic: Callable[[], EventTopic], holder: str) -> None:
+    def __init__(
+        self,
+        events: Waiting,
+        topic: Callable[[], EventTopic],
+        holder: str,
+        checkpoint_seconds: float,
+    ) -> None:
         self._events = events
         self._make = topic
         self._holder = holder
+        self._checkpoint_seconds = checkpoint_seconds
+        self._asked_at = -checkpoint_seconds
         self._topic: EventTopic | None = None
         self._say = OnceAMinute()
         self._end = threading.Event()
@@ -164,6 +183,7 @@ class CreditEventPublisher:
         Raises `KafkaException`, `DeadlineError` and `LedgerError`; the next turn asks anew what is
         published.
         """
+        self._checkpoint()
         count, seconds = self._events.waiting()
         metrics.CREDIT_EVENTS_WAITING.set(count)
         metrics.CREDIT_EVENTS_OLDEST_SECONDS.set(seconds)
@@ -177,6 +197,14 @@ class CreditEventPublisher:
         except Exception:
             self._drop()
             raise
+
+    def _checkpoint(self) -> None:
+        """Have a checkpoint made, where it is time as far as this process knows."""
+        now = time.monotonic()
+        if now - self._asked_at >= self._checkpoint_seconds:
+            self._asked_at = now
+            if self._events.checkpoint(self._checkpoint_seconds):
+                metrics.CHECKPOINTS.inc()
 
     def _publish(self) -> bool:
         """Publish a batch; False where nothing waits."""

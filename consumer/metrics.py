@@ -175,7 +175,11 @@ CREDIT_EVENT_FAULTS: Final = Counter(
     "Failed tries to publish events of accounts and of corrections; they wait, and are published "
     "later.",
 )
-for _type in (*CreditEventType, "corrected"):
+CHECKPOINTS: Final = Counter(
+    "billing_consumer_checkpoints_total",
+    "Checkpoints over what was written that this member has made.",
+)
+for _type in (*CreditEventType, "corrected", "checkpoint"):
     CREDIT_EVENTS.labels(_type)
 for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)

@@ -118,6 +118,7 @@ def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
         CreditEvents(settings.database_url.get_secret_value(), settings.consumer_database_role),
         partial(EventTopic, writer, reader, topics.credits.name, topics.receipts.name),
         str(uuid.uuid4()),
+        settings.consumer_checkpoint_seconds,
     )
 
 

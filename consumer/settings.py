@@ -61,6 +61,11 @@ class Settings(
         ge=1_000,
         description="How long the broker keeps a transaction of a dead member open, milliseconds.",
     )
+    consumer_checkpoint_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="Least time from one checkpoint over what was written to the next, seconds.",
+    )
     consumer_retry_max_ms: int = Field(
         default=10_000,
         ge=10,

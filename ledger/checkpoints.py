@@ -1,9 +1,7 @@
 """Checkpoints: links of a chain over the seals of everything that was written."""
 
-from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from psycopg import Cursor
 
 from ledger.queries import query
@@ -12,22 +10,12 @@ _MOST_SEALS: Final = 20_000
 """In one checkpoint; what is left waits for the next."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True, gc=False):
-    """A link: `hash` is made of the `previous` one and of `seals` seals of `records` rows."""
+def checkpoint(cursor: Cursor[Any], seconds: float) -> bool:
+    """Make a checkpoint of the seals that are in none, and have other teams told; say whether.
 
-    number: int
-    previous: bytes
-    hash: bytes
-    seals: int
-    records: int
-    made_at: datetime
-
-
-def checkpoint(cursor: Cursor[Any]) -> Checkpoint | None:
-    """Make a checkpoint of the seals that are in none; None where there are none.
-
-    Whoever calls it makes sure that nobody else does at the same time: two would have one number,
-    and PostgreSQL refuses the second.
+    None is made where no seal waits, or where the last one was made in so many seconds before.
     """
-    row = cursor.execute(query("make_checkpoint"), {"limit": _MOST_SEALS}).fetchone()
-    return Checkpoint(*row) if row else None
+    # A snapshot from behind the lock sees what the one before has made.
+    cursor.execute(query("lock_publisher"))
+    asked = {"limit": _MOST_SEALS, "seconds": seconds}
+    return bool(cursor.execute(query("make_checkpoint"), asked).rowcount)

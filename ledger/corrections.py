@@ -23,6 +23,7 @@ from ledger.credits import balance_of, entered
 from ledger.debits import Unknown
 from ledger.listing import listing_of
 from ledger.queries import listed, query
+from ledger.seals import digest_of, seal
 from ledger.session import Session
 from runtime.rows import Listing, Row
 from schemas.correction import CorrectionReason
@@ -121,6 +122,7 @@ class Corrections(Session):
         correction = _found(cursor, asked)
         if correction is None:
             raise AssertionError(f"correction {said.reference!r} was written and is not there")
+        _seal(cursor, correction.id)
         # What was never taken is not given back, and accounts come last: others wait for them.
         if debited and made.amount_credits:
             self._enter(cursor, correction)
@@ -177,6 +179,11 @@ class Corrections(Session):
                 role = sql.Identifier(self._role)
                 cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
             yield cursor
+
+
+def _seal(cursor: Cursor[Any], correction: UUID) -> None:
+    rows = cursor.execute(query("corrections_to_verify"), {"id": correction}).fetchall()
+    seal(cursor, "corrections", [digest_of("corrections", values) for _, *values in rows])
 
 
 def _values(said: Said, made: Change, number: int) -> dict[str, Any]:

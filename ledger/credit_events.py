@@ -1,4 +1,4 @@
-"""Events of accounts and of corrections, kept here until they are published.
+"""Events of accounts, corrections and checkpoints, kept here until they are published.
 
 They are written with what they tell of.
 
@@ -14,15 +14,19 @@ import msgspec
 from psycopg import Cursor
 
 from charging.balances import NewEvent
+from ledger.checkpoints import checkpoint
 from ledger.queries import listed, query
 from ledger.session import Session
+from schemas.checkpoint import Checkpoint
 from schemas.correction import Correction, CorrectionReason
 from schemas.credits import CreditEvent, CreditEventType
 
 _APPLICATION: Final = "billing-credit-events"
 _CORRECTED: Final = "corrected"
+_CHECKPOINT: Final = "checkpoint"
 _OF_AN_ACCOUNT: Final = 15
 """How many columns an event of an account has."""
+_OF_A_CORRECTION: Final = 18
 
 
 Held: TypeAlias = Literal["no", "now", "still"]
@@ -33,12 +37,18 @@ class Numbered(msgspec.Struct, frozen=True, gc=False):
     """An event that waits to be published, and its number."""
 
     sequence: int
-    event: CreditEvent | Correction
+    event: CreditEvent | Correction | Checkpoint
 
     @property
     def kind(self) -> str:
         """What it tells of, as the ledger names it."""
-        return _CORRECTED if isinstance(self.event, Correction) else self.event.type.value
+        match self.event:
+            case Correction():
+                return _CORRECTED
+            case Checkpoint():
+                return _CHECKPOINT
+            case CreditEvent(type=happened):
+                return happened.value
 
 
 def tell(cursor: Cursor[Any], events: Sequence[NewEvent]) -> None:
@@ -84,6 +94,14 @@ class CreditEvents(Session):
             rows = cursor.execute(query("next_credit_events"), {"limit": limit}).fetchall()
         return [_numbered(row) for row in rows]
 
+    def checkpoint(self, seconds: float) -> bool:
+        """Make a checkpoint of what was written, if there is none of so many seconds; say whether.
+
+        Its event waits then.
+        """
+        with self._transaction() as cursor:
+            return checkpoint(cursor, seconds)
+
     def leave(self, holder: str) -> None:
         """Let another process publish at once."""
         with self._transaction() as cursor:
@@ -107,8 +125,12 @@ def _taken(cursor: Cursor[Any], holder: str, seconds: float) -> Held:
 
 def _numbered(row: Sequence[Any]) -> Numbered:
     sequence, kind, *values = row
+    of_account, others = values[:_OF_AN_ACCOUNT], values[_OF_AN_ACCOUNT:]
+    if kind == _CHECKPOINT:
+        number, previous, hash_, *rest = others[_OF_A_CORRECTION:]
+        return Numbered(sequence, Checkpoint(number, previous.hex(), hash_.hex(), *rest))
     if kind == _CORRECTED:
-        id_, receipt, number, reason, *rest = values[_OF_AN_ACCOUNT:]
+        id_, receipt, number, reason, *rest = others[:_OF_A_CORRECTION]
         return Numbered(sequence, Correction(id_, receipt, number, CorrectionReason(reason), *rest))
-    event_id, _, *rest = values[:_OF_AN_ACCOUNT]
+    event_id, _, *rest = of_account
     return Numbered(sequence, CreditEvent(event_id, CreditEventType(kind), *rest))

@@ -9,13 +9,15 @@ from psycopg import Connection, Cursor
 
 from ledger.address import connect
 from ledger.queries import query
-from ledger.seals import VERSION, digest_of, seal_of
+from ledger.seals import VERSION, Kind, digest_of, seal_of
 from ledger.verification import (
     Problem,
     Seal,
     Verified,
+    compared,
+    rows_of,
     verified_chain,
-    verified_rows,
+    verified_receipts,
 )
 
 _ROWS: Final = 2_000
@@ -41,16 +43,26 @@ def verification(
 def _problems(
     connection: Connection[tuple[Any, ...]], published: Mapping[int, bytes], counted: Verified
 ) -> Iterator[Problem]:
-    rows = _read(connection, "receipts_to_verify")
-    seals = (Seal(*row) for row in _read(connection, "seals_to_verify"))
-    yield from verified_rows(rows, seals, counted)
+    receipts = _read(connection, "receipts_to_verify")
+    yield from verified_receipts(receipts, _seals(connection, "receipts"), counted)
+    corrections = rows_of("corrections", _read(connection, "corrections_to_verify", id=None))
+    counted.corrections = len(corrections)
+    seals = list(_seals(connection, "corrections"))
+    counted.seals += len(seals)
+    yield from compared("corrections", corrections, seals)
     yield from verified_chain(_read(connection, "checkpoints_to_verify"), published, counted)
 
 
-def _read(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Sequence[Any]]:
+def _seals(connection: Connection[tuple[Any, ...]], kind: Kind) -> Iterator[Seal]:
+    return (Seal(*row) for row in _read(connection, "seals_to_verify", kind=kind))
+
+
+def _read(
+    connection: Connection[tuple[Any, ...]], name: str, **asked: object
+) -> Iterator[Sequence[Any]]:
     with connection.cursor(name, binary=True) as cursor:
         cursor.itersize = _ROWS
-        yield from cursor.execute(query(name))
+        yield from cursor.execute(query(name), asked)
 
 
 def adopt(database_url: str, person: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from ledger.seals import ENTRY_BYTES, digest_of, seal_of
+from ledger.seals import ENTRY_BYTES, Kind, digest_of, seal_of
 
 What: TypeAlias = Literal["altered", "added", "removed", "unsealed", "seal", "checkpoint"]
 NOTHING_BEFORE: Final = bytes(32)
@@ -39,22 +39,29 @@ class Seal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A receipt as it stands in the ledger now: its digest, and its values in their order."""
+    """A row as it stands in the ledger now: when it was written, its digest, and its values."""
 
+    written_at: datetime
     digest: bytes
     values: Sequence[Any]
+
+    @property
+    def entry(self) -> bytes:
+        """What a seal has of it."""
+        return self.digest[:ENTRY_BYTES]
 
 
 class Problem(msgspec.Struct, frozen=True):
     """Something that is not as it was written.
 
-    `altered`, `added` and `unsealed` name a row by its values; of rows that are `removed` only their
-    number and when they were written is known. `seal` and `checkpoint` are at fault themselves: `detail` says
-    how.
+    `altered`, `added` and `unsealed` name a row of a kind by its values, in the order in which they
+    are sealed; of rows that are `removed` only their number and when they were written is known.
+    `seal` and `checkpoint` are at fault themselves: `detail` says how.
     """
 
     what: What
     written_at: datetime
+    kind: Kind | None = None
     values: Sequence[Any] = ()
     count: int = 1
     detail: str = ""
@@ -62,45 +69,51 @@ class Problem(msgspec.Struct, frozen=True):
 
 @dataclass
 class Verified:
-    """How much was looked at."""
+    """How much was looked at; `unsealed` are receipts from before the first seal."""
 
-    rows: int = 0
+    receipts: int = 0
+    corrections: int = 0
     unsealed: int = 0
     seals: int = 0
     checkpoints: int = 0
     last: bytes = field(default=NOTHING_BEFORE)
 
 
-def compared(written_at: datetime, rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
-    """Yield what is wrong with the rows of one moment, of which there are these seals."""
+def compared(kind: Kind, rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
+    """Yield what is wrong with rows, all of which are in one of these seals."""
     expected = Counter(entry for seal in seals for entry in seal.split())
     strange = []
     for row in rows:
-        entry = row.digest[:ENTRY_BYTES]
-        if expected[entry]:
-            expected[entry] -= 1
+        if expected[row.entry]:
+            expected[row.entry] -= 1
         else:
             strange.append(row)
     missing = expected.total()
     # Where fewer are missing than are strange, nobody can say which of these is new.
     for number, row in enumerate(strange):
-        yield Problem("altered" if number < missing else "added", written_at, row.values)
+        yield Problem("altered" if number < missing else "added", row.written_at, kind, row.values)
     if missing > len(strange):
-        yield Problem("removed", written_at, count=missing - len(strange))
+        gone = next(seal for seal in seals if any(expected[entry] for entry in seal.split()))
+        yield Problem("removed", gone.written_at, kind, count=missing - len(strange))
     if not strange and not missing:
-        yield from _forged(written_at, rows, seals)
+        yield from _forged(rows, seals)
 
 
-def _forged(written_at: datetime, rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
+def _forged(rows: Sequence[Row], seals: Sequence[Seal]) -> Iterator[Problem]:
     """Yield the seals whose digest is not that of their rows, though all entries are there."""
-    by_entry = {row.digest[:ENTRY_BYTES]: row.digest for row in rows}
+    by_entry = {row.entry: row.digest for row in rows}
     for seal in seals:
         if seal_of(by_entry[entry] for entry in seal.split())[0] != seal.digest:
             detail = f"seal {seal.id} has another digest than its rows"
-            yield Problem("seal", written_at, detail=detail)
+            yield Problem("seal", seal.written_at, detail=detail)
 
 
-def verified_rows(
+def rows_of(kind: Kind, members: Iterable[Sequence[Any]]) -> list[Row]:
+    """Return rows, each given with the moment at which it was written in front of its values."""
+    return [Row(written_at, digest_of(kind, values), values) for written_at, *values in members]
+
+
+def verified_receipts(
     rows: Iterable[Sequence[Any]], seals: Iterable[Seal], counted: Verified
 ) -> Iterator[Problem]:
     """Yield what is wrong with receipts; both are in the order of when they were written.
@@ -108,14 +121,14 @@ def verified_rows(
     A row has that moment in front of the values that are sealed. Those from before the first seal
     are counted only: nothing says what they were.
     """
-    for written_at, there, sealed in _by_moment(rows, seals):
-        counted.rows += len(there)
+    for _, there, sealed in _by_moment(rows, seals):
+        counted.receipts += len(there)
         counted.seals += len(sealed)
         if sealed:
-            found = [Row(digest_of("receipts", values), values) for _, *values in there]
-            yield from compared(written_at, found, sealed)
+            yield from compared("receipts", rows_of("receipts", there), sealed)
         elif counted.seals:
-            yield from (Problem("unsealed", written_at, values) for _, *values in there)
+            for moment, *values in there:
+                yield Problem("unsealed", moment, "receipts", values)
         else:
             counted.unsealed += len(there)
 

@@ -25,6 +25,7 @@ from operator_cli.spend import spend
 from operator_cli.statement import statement
 from operator_cli.terminal import examples
 from operator_cli.topics import topics
+from operator_cli.verify import verify
 from runtime import VERSION
 from runtime.exits import exit_after
 
@@ -180,6 +181,10 @@ def audit(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "reconciler", "audit", *context.args])  # noqa: S606
 
 
+app.command(
+    short_help="Look for rows that were changed behind the ledger's back.",
+    epilog=examples("verify", "verify --published checkpoints.jsonl", "verify --seal-rest"),
+)(verify)
 app.command(
     short_help="Compare Kafka's topics with their declaration.",
     epilog=examples("topics", "topics --apply --replication-factor 3"),

@@ -1,5 +1,5 @@
--- The seals of receipts, by the time of their transactions.
+-- The seals of a kind, by the time of their transactions.
 SELECT written_at, id, digest, entries, person
 FROM billing.seals
-WHERE kind = 'receipts'
+WHERE kind = %(kind)s
 ORDER BY written_at

@@ -40,11 +40,29 @@ def _dropped(columns: str) -> str:
 
 
 UNDO: Final = {
-    "0017": """
+    "0018": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0017": """
+ALTER TABLE billing.credit_events
+    DROP CONSTRAINT of_one_thing,
+    ADD CONSTRAINT of_an_account_or_a_correction CHECK (
+        CASE type
+            WHEN 'corrected' THEN correction_id IS NOT NULL
+            ELSE correction_id IS NULL AND kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL
+        END
+    ),
+    DROP CONSTRAINT credit_events_type_check,
+    ADD CONSTRAINT credit_events_type_check CHECK (
+        type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired', 'corrected')
+    ),
+    DROP COLUMN checkpoint,
+    ALTER COLUMN billing_account_id SET NOT NULL;
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts and of corrections, until it is published.';
+DROP TABLE billing.sealed, billing.checkpoints, billing.seals;
 """,
     "0016": f"""
 ALTER TABLE billing.credit_events

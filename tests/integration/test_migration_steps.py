@@ -21,7 +21,7 @@ from tests.inputs.callbacks import decided, element
 from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
-STEPS, SPEND, CONTRACT = "0011", "0012", "0017"
+STEPS, SPEND, CONTRACT = "0011", "0012", "0018"
 LATER = [STEPS, SPEND, "0013", "0014", "0015", CONTRACT]
 
 

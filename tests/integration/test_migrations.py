@@ -29,7 +29,7 @@ SECONDS = 60
 ROLES = ("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard")
 REVISIONS = (
     "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, "
-    "0016, 0017"
+    "0016, 0017, 0018"
 )
 
 
@@ -200,8 +200,8 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
     assert code == 0, said
     assert "deadlock" in said
     assert (
-        "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016, 0017"
-        in said
+        "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016, 0017, "
+        "0018" in said
     )
     assert schema(migrated_database_url) == whole
 
@@ -212,7 +212,7 @@ def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_ur
     take_back(migrated_database_url, "0012", kept=NEEDED - {"0014", "0015"})
     assert run(migrated_database_url, "migrate") == (
         0,
-        "applied: 0012, 0013, 0014, 0015, 0016, 0017",
+        "applied: 0012, 0013, 0014, 0015, 0016, 0017, 0018",
     )
     assert schema(migrated_database_url) == whole
 

@@ -126,5 +126,6 @@ def test_a_ledger_in_use_is_upgraded_through_a_pool_of_two(former_url: str) -> N
             "0015",
             "0016",
             "0017",
+            "0018",
         ]
         assert migrate(pooler.url) == []

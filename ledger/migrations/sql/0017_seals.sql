@@ -39,6 +39,26 @@ CREATE TABLE billing.sealed (
 CREATE INDEX sealed_without_checkpoint ON billing.sealed (seal_id) WHERE checkpoint IS NULL;
 CREATE INDEX sealed_checkpoint ON billing.sealed (checkpoint) WHERE checkpoint IS NOT NULL;
 
+-- They wait with the events of accounts, and the same process publishes them.
+ALTER TABLE billing.credit_events
+    ALTER COLUMN billing_account_id DROP NOT NULL,
+    ADD COLUMN checkpoint bigint REFERENCES billing.checkpoints,
+    DROP CONSTRAINT credit_events_type_check,
+    ADD CONSTRAINT credit_events_type_check CHECK (
+        type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired', 'corrected', 'checkpoint')
+    ),
+    DROP CONSTRAINT of_an_account_or_a_correction,
+    ADD CONSTRAINT of_one_thing CHECK (
+        (type = 'corrected') = (correction_id IS NOT NULL)
+        AND (type = 'checkpoint') = (checkpoint IS NOT NULL)
+        AND (type = 'checkpoint' OR billing_account_id IS NOT NULL)
+        AND (
+            type IN ('corrected', 'checkpoint')
+            OR (kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL)
+        )
+    );
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, of corrections and of checkpoints, until it is published.';
+
 COMMENT ON TABLE billing.seals IS 'What the rows that one transaction wrote were then: billing verify compares. Append-only.';
 COMMENT ON COLUMN billing.seals.version IS 'Which columns are sealed, and how.';
 COMMENT ON COLUMN billing.seals.written_at IS 'The transaction''s time, which is created_at of its receipts.';

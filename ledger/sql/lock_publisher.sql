@@ -1,0 +1,1 @@
+SELECT 1 FROM billing.credit_event_publisher FOR UPDATE
