@@ -120,8 +120,10 @@ _MESSAGES: Final[dict[str, tuple[_Message, ...]]] = {
             "callback",
             CALLBACK_HEADERS,
             (headers.SOURCE, headers.RECEIVED_AT),
-            "One LLM call as LiteLLM reported it, byte for byte; the schema has what billing "
-            "reads.",
+            (
+                "One LLM call as LiteLLM reported it, byte for byte; the schema has what billing "
+                "reads."
+            ),
         ),
     ),
     "dead_letters": (

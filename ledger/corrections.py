@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from charging.balances import moved
 from charging.corrections import Change, Charged, CorrectionError, Wish, change
-from charging.money import summed, trimmed
+from charging.money import trimmed
 from ledger.accounts import MOST
 from ledger.credit_events import tell
 from ledger.credits import balance_of, entered

@@ -489,7 +489,6 @@ CREATE TABLE billing.credit_events (
     correction_id uuid,
     CONSTRAINT credit_events_pkey PRIMARY KEY (id),
     CONSTRAINT credit_events_sequence_key UNIQUE (sequence),
-    CONSTRAINT credit_events_correction_id_fkey FOREIGN KEY (correction_id) REFERENCES billing.receipt_corrections(id),
     CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text])),
     CONSTRAINT of_an_account_or_a_correction CHECK (
 CASE type

@@ -17,9 +17,10 @@ from tests.brokers.made_topics import await_topics
 from tests.databases.former_schema import SINCE_RELEASE, take_back
 from tests.databases.writing import ROLE
 from tests.downloads.promtool import MissingError
-from tests.integration.moved_credits import GUARD, THRESHOLDS
+from tests.integration.event_publishers import Publishers
+from tests.integration.moved_credits import GUARD, THRESHOLDS, TOPIC
 from tests.observers.ledger import Ledger as Tables
-from tests.processes.consuming import Consuming
+from tests.processes.consuming import RECEIPTS, Consuming
 from tests.processes.prometheus import Prometheus
 from tests.processes.reconciling import Reconciling
 from tests.waiting import NET_SECONDS
@@ -76,6 +77,16 @@ def prometheus(tmp_path: Path) -> Prometheus:
         return Prometheus(tmp_path)
     except MissingError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def publishers(
+    consuming: Consuming, kafka: str, migrated_database_url: str
+) -> Iterator[Publishers]:
+    """Processes that publish what waits in the ledger."""
+    topic, receipts = consuming.prefix + TOPIC, consuming.prefix + RECEIPTS
+    with closing(Publishers(kafka, topic, receipts, migrated_database_url)) as made:
+        yield made
 
 
 @pytest.fixture

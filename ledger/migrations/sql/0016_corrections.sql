@@ -37,7 +37,7 @@ ALTER TABLE billing.credit_events
     ALTER COLUMN kind DROP NOT NULL,
     ALTER COLUMN balance DROP NOT NULL,
     ALTER COLUMN held DROP NOT NULL,
-    ADD COLUMN correction_id uuid REFERENCES billing.receipt_corrections,
+    ADD COLUMN correction_id uuid,
     DROP CONSTRAINT credit_events_type_check,
     ADD CONSTRAINT credit_events_type_check CHECK (
         type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired', 'corrected')
