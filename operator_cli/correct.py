@@ -62,9 +62,9 @@ correct = typer.Typer(
 @correct.command(
     name="receipt",
     epilog=examples(
-        "correct db64b3f1-ae5e-5409-bffb-353ec0f2da63 --amount -0.05 --reason refund "
+        "correct receipt db64b3f1-ae5e-5409-bffb-353ec0f2da63 --amount -0.05 --reason refund "
         '--reference ticket-12 --note "broken answer"',
-        "correct db64b3f1-ae5e-5409-bffb-353ec0f2da63 --to 0 --reason twin --by ada "
+        "correct receipt db64b3f1-ae5e-5409-bffb-353ec0f2da63 --to 0 --reason twin --by ada "
         "--reference twin-12 --json",
     ),
 )

@@ -25,6 +25,8 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("holds",): [(), ("--account", "nobody", "--state", "held")],
     ("credit", "entries"): [("nobody",)],
     ("credit", "limits"): [()],
+    ("correct", "list"): [(), ("--account", "nobody")],
+    ("correct", "open"): [()],
     ("credit", "audit"): [()],
     ("estimate", "rates"): [(), ("--days", "30")],
     ("estimate", "backtest"): [PERIOD, (*PERIOD, "--balance", "5")],
@@ -44,6 +46,7 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
 }
 """Each command that prints rows, and arguments with which it finds none, or always some."""
 ONE_ROW = {
+    ("correct", "receipt"),
     ("credit", "correct"),
     ("credit", "grant"),
     ("credit", "limit"),

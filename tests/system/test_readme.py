@@ -264,6 +264,8 @@ CHECKS: Final[dict[str, Check]] = {
     r"(\./)?billing audit .*": audited,
     r"(\./)?billing explain .*": told_of,
     r"billing findings close .*": told_of,
+    r"billing correct [0-9a-f-]{36} .*": told_of,
+    r"billing correct (list|open)\b.*": named_alone,
     r"billing deferred accept .*": told_of,  # no charge has come
     r"billing (spend|statement|deferred|dead-letters|findings|replay|topics)\b.*": named_alone,
     r"billing estimate\b.*": named_alone,
@@ -335,7 +337,7 @@ def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
     assert "FAILED" not in printed
 
 
-def test_the_subscriber_of_the_contract_counts_each_receipt_once(
+def test_the_subscriber_of_the_contract_counts_each_receipt_and_correction_once(
     stack: Shell, tmp_path: Path
 ) -> None:
     post(stack, "real-stream-usageopt.json")
@@ -343,19 +345,19 @@ def test_the_subscriber_of_the_contract_counts_each_receipt_once(
     (example,) = blocks("docs/subscribers.md", "python")
 
     def read_all(group: str) -> dict[str, int]:
-        """Run the example until it has printed every receipt; what its books say then."""
+        """Run the example until it has printed every event; what its books say then."""
         (tmp_path / "subscriber.py").write_text(example.replace("credits-by-account", group))
         log = tmp_path / f"{group}.log"
         command = [sys.executable, "subscriber.py"]
         server = Server("subscriber", command, log, env=stack.environment, cwd=tmp_path)
         server.start()
-        total = "SELECT billing_account_id, charged_credits FROM billing.charge_receipts"
+        total = "SELECT account, charged_credits FROM billing.spend"
         eventually(
             lambda: (
                 {f"{name} {credit}" for name, credit in sql(stack, total)}
                 <= set(log.read_text().splitlines())
             ),
-            "the subscriber to see every receipt",
+            "the subscriber to see every event",
         )
         server.check()
         server.stop()
@@ -363,10 +365,10 @@ def test_the_subscriber_of_the_contract_counts_each_receipt_once(
             return dict(books.execute("SELECT account, total FROM credits"))
 
     eventually(lambda: len(sql(stack, "SELECT FROM billing.charge_receipts")) >= 2, "receipts")
-    sums = (
-        "SELECT billing_account_id, sum(charged_credits)::int "
-        "FROM billing.charge_receipts GROUP BY billing_account_id"
-    )
+    [[receipt]] = sql(stack, "SELECT id FROM billing.charge_receipts ORDER BY id LIMIT 1")
+    by = "--to 0.0000009 --reason price --by ada --reference subscriber"
+    assert "corrected: price of" in stack.run(f"./billing correct {receipt} {by}")
+    sums = "SELECT account, sum(charged_credits)::int FROM billing.spend GROUP BY account"
     first = read_all("credits-by-account")
     assert first == dict(sql(stack, sums))
     assert read_all("the-same-from-the-start") == first, "an event that is read twice counts twice"
