@@ -148,7 +148,7 @@ class CreditEventPublisher:
         self._make = topic
         self._holder = holder
         self._checkpoint_seconds = checkpoint_seconds
-        self._asked_at = -checkpoint_seconds
+        self._asked_at = time.monotonic()
         self._topic: EventTopic | None = None
         self._say = OnceAMinute()
         self._end = threading.Event()

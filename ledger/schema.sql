@@ -472,7 +472,7 @@ CREATE TABLE billing.credit_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     event_id uuid NOT NULL DEFAULT gen_random_uuid(),
     type text NOT NULL,
-    billing_account_id text NOT NULL,
+    billing_account_id text,
     kind text,
     balance bigint,
     held bigint,
@@ -487,16 +487,13 @@ CREATE TABLE billing.credit_events (
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     sequence bigint,
     correction_id uuid,
+    checkpoint bigint,
     CONSTRAINT credit_events_pkey PRIMARY KEY (id),
     CONSTRAINT credit_events_sequence_key UNIQUE (sequence),
-    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text])),
-    CONSTRAINT of_an_account_or_a_correction CHECK (
-CASE type
-    WHEN 'corrected'::text THEN correction_id IS NOT NULL
-    ELSE correction_id IS NULL AND kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL
-END)
+    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text, 'checkpoint'::text])),
+    CONSTRAINT of_one_thing CHECK ((type = 'corrected'::text) = (correction_id IS NOT NULL) AND (type = 'checkpoint'::text) = (checkpoint IS NOT NULL) AND (type = 'checkpoint'::text OR billing_account_id IS NOT NULL) AND ((type = ANY (ARRAY['corrected'::text, 'checkpoint'::text])) OR kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL))
 );
-COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts and of corrections, until it is published.';
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, of corrections and of checkpoints, until it is published.';
 COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is published; NULL: not numbered yet.';
 
 CREATE TABLE billing.credit_event_publisher (
@@ -560,6 +557,56 @@ COMMENT ON COLUMN billing.receipt_corrections.amount_usd IS 'Added to charged_us
 COMMENT ON COLUMN billing.receipt_corrections.amount_credits IS 'Added to its charged_credits: with its corrections, these are rounded up once.';
 COMMENT ON COLUMN billing.receipt_corrections.corrected_usd IS 'What the receipt charges behind this correction.';
 COMMENT ON COLUMN billing.receipt_corrections.reference IS 'The idempotency key of whoever corrects.';
+
+CREATE TABLE billing.seals (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text NOT NULL,
+    version smallint NOT NULL,
+    written_at timestamp with time zone NOT NULL DEFAULT now(),
+    records integer NOT NULL,
+    digest bytea NOT NULL,
+    entries bytea NOT NULL,
+    person text,
+    sealed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT seals_pkey PRIMARY KEY (id),
+    CONSTRAINT an_entry_of_eight_bytes_a_record CHECK (octet_length(entries) = (8 * records)),
+    CONSTRAINT seals_digest_check CHECK (octet_length(digest) = 32),
+    CONSTRAINT seals_kind_check CHECK (kind = ANY (ARRAY['receipts'::text, 'corrections'::text])),
+    CONSTRAINT seals_records_check CHECK (records > 0)
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.seals FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.seals IS 'What the rows that one transaction wrote were then: billing verify compares. Append-only.';
+COMMENT ON COLUMN billing.seals.version IS 'Which columns are sealed, and how.';
+COMMENT ON COLUMN billing.seals.written_at IS 'The transaction''s time, which is created_at of its receipts.';
+COMMENT ON COLUMN billing.seals.digest IS 'SHA-256 of the rows'' digests, in their order.';
+COMMENT ON COLUMN billing.seals.entries IS 'The first eight bytes of each row''s digest, in the same order.';
+COMMENT ON COLUMN billing.seals.person IS 'Who sealed rows later that had no seal; NULL where the writer did.';
+
+CREATE TABLE billing.checkpoints (
+    number bigint NOT NULL,
+    previous bytea NOT NULL,
+    hash bytea NOT NULL,
+    seals integer NOT NULL,
+    records bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT checkpoints_pkey PRIMARY KEY (number),
+    CONSTRAINT checkpoints_hash_check CHECK (octet_length(hash) = 32),
+    CONSTRAINT checkpoints_number_check CHECK (number > 0),
+    CONSTRAINT checkpoints_previous_check CHECK (octet_length(previous) = 32),
+    CONSTRAINT checkpoints_records_check CHECK (records > 0),
+    CONSTRAINT checkpoints_seals_check CHECK (seals > 0)
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.checkpoints FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.checkpoints IS 'A chain over the seals, published for others to keep. Append-only.';
+COMMENT ON COLUMN billing.checkpoints.hash IS 'SHA-256 of the previous hash and of the seals of this checkpoint.';
+
+CREATE TABLE billing.sealed (
+    seal_id bigint NOT NULL,
+    checkpoint bigint,
+    CONSTRAINT sealed_pkey PRIMARY KEY (seal_id)
+);
+CREATE INDEX sealed_checkpoint ON billing.sealed USING btree (checkpoint) WHERE checkpoint IS NOT NULL;
+CREATE INDEX sealed_without_checkpoint ON billing.sealed USING btree (seal_id) WHERE checkpoint IS NULL;
 
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
@@ -709,6 +756,8 @@ $function$;
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_guard, billing_reader, billing_reconciler;
+GRANT INSERT, SELECT ON billing.checkpoints TO billing_consumer;
+GRANT SELECT ON billing.checkpoints TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_guard;
 GRANT SELECT ON billing.credit_accounts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.credit_entries TO billing_consumer, billing_guard;
@@ -748,6 +797,10 @@ GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_findings TO billing_reader;
 GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
+GRANT INSERT, SELECT, UPDATE (checkpoint) ON billing.sealed TO billing_consumer;
+GRANT SELECT ON billing.sealed TO billing_reader;
+GRANT INSERT, SELECT ON billing.seals TO billing_consumer;
+GRANT SELECT ON billing.seals TO billing_reader;
 GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
 GRANT SELECT ON billing.usage_units TO billing_guard, billing_reader, billing_reconciler;

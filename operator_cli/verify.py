@@ -88,10 +88,11 @@ def _row(problem: Problem) -> Row:
 
 
 def _summary(counted: Verified, kept: Mapping[int, bytes]) -> str:
-    lines = [
+    looked = (
         f"looked at {counted.receipts} receipts, {counted.corrections} corrections, "
         f"{counted.seals} seals, {counted.checkpoints} checkpoints"
-    ]
+    )
+    lines = [looked]
     if counted.checkpoints:
         lines.append(f"last checkpoint: {counted.last.hex()}")
     if kept:
@@ -105,7 +106,7 @@ def _summary(counted: Verified, kept: Mapping[int, bytes]) -> str:
 
 
 def _kept(path: Path) -> dict[int, bytes]:
-    """Return the hashes of a file, by number; ends the command with 2 where it has anything else."""
+    """Return the hashes of a file, by number; ends with 2 where it has anything else."""
     kept: dict[int, bytes] = {}
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")

@@ -52,7 +52,9 @@ ALTER TABLE billing.credit_events
     ADD CONSTRAINT of_an_account_or_a_correction CHECK (
         CASE type
             WHEN 'corrected' THEN correction_id IS NOT NULL
-            ELSE correction_id IS NULL AND kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL
+            ELSE
+                correction_id IS NULL AND kind IS NOT NULL
+                AND balance IS NOT NULL AND held IS NOT NULL
         END
     ),
     DROP CONSTRAINT credit_events_type_check,
@@ -61,7 +63,6 @@ ALTER TABLE billing.credit_events
     ),
     DROP COLUMN checkpoint,
     ALTER COLUMN billing_account_id SET NOT NULL;
-COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts and of corrections, until it is published.';
 DROP TABLE billing.sealed, billing.checkpoints, billing.seals;
 """,
     "0016": f"""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -12,6 +12,9 @@ from consumer.credit_events import CreditEventPublisher, EventTopic
 from ledger.credit_events import CreditEvents, Numbered
 from tests.databases.writing import ROLE
 from tests.waiting import NET_SECONDS
+
+LONG_SECONDS: Final = 3_600.0
+"""Until a checkpoint, which no test here is about."""
 
 
 class CrashError(Exception):
@@ -78,7 +81,7 @@ class Publishers:
             topic.crash = crash
             return topic
 
-        return CreditEventPublisher(events, make, uuid4().hex)
+        return CreditEventPublisher(events, make, uuid4().hex, LONG_SECONDS)
 
     def close(self) -> None:
         """Close what crashes have left open."""

@@ -33,8 +33,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 -- Which checkpoint a seal is in; NULL until there is one. Nothing rests on this table: a seal that stands
 -- in another one's place gives another hash.
 CREATE TABLE billing.sealed (
-    seal_id    bigint PRIMARY KEY REFERENCES billing.seals,
-    checkpoint bigint REFERENCES billing.checkpoints
+    seal_id    bigint PRIMARY KEY,
+    checkpoint bigint
 );
 CREATE INDEX sealed_without_checkpoint ON billing.sealed (seal_id) WHERE checkpoint IS NULL;
 CREATE INDEX sealed_checkpoint ON billing.sealed (checkpoint) WHERE checkpoint IS NOT NULL;
@@ -42,7 +42,7 @@ CREATE INDEX sealed_checkpoint ON billing.sealed (checkpoint) WHERE checkpoint I
 -- They wait with the events of accounts, and the same process publishes them.
 ALTER TABLE billing.credit_events
     ALTER COLUMN billing_account_id DROP NOT NULL,
-    ADD COLUMN checkpoint bigint REFERENCES billing.checkpoints,
+    ADD COLUMN checkpoint bigint,
     DROP CONSTRAINT credit_events_type_check,
     ADD CONSTRAINT credit_events_type_check CHECK (
         type IN ('threshold_crossed', 'exhausted', 'topped_up', 'hold_expired', 'corrected', 'checkpoint')
