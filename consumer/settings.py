@@ -62,9 +62,10 @@ class Settings(
         description="How long the broker keeps a transaction of a dead member open, milliseconds.",
     )
     consumer_checkpoint_seconds: float = Field(
-        default=60,
+        default=3_600,
         gt=0,
-        description="Least time from one checkpoint over what was written to the next, seconds.",
+        description="Least time from one checkpoint over what was written to the next, seconds. "
+        "`billing verify` says what that is.",
     )
     consumer_retry_max_ms: int = Field(
         default=10_000,

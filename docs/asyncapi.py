@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from charging.origin import FROM_BREAKDOWN
 from runtime import VERSION
-from schemas import correction, headers
+from schemas import checkpoint, correction, headers
 from schemas.credits import SOURCE, CreditEventType
 from schemas.topics import Topic, load_topics
 
@@ -100,6 +100,15 @@ CORRECTION_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_type": {"const": correction.EVENT_TYPE},
     "ce_time": _TEXT | {"format": "date-time", "description": "When it was corrected."},
 }
+CHECKPOINT_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    **CORRECTION_HEADERS,
+    "ce_id": _TEXT | {"description": "The checkpoint's number."},
+    "ce_source": {"const": checkpoint.SOURCE},
+    "ce_type": {"const": checkpoint.EVENT_TYPE},
+    "ce_subject": {"const": checkpoint.KEY},
+    "ce_time": _TEXT | {"format": "date-time", "description": "When it was made."},
+    "ce_partitionkey": {"const": checkpoint.KEY},
+}
 CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
     "ce_source": {"const": SOURCE},
@@ -151,6 +160,15 @@ _MESSAGES: Final[dict[str, tuple[_Message, ...]]] = {
             (
                 "What this receipt charges was put right by this much: add it to the receipt. "
                 "Readers that want receipts alone skip it by its ce_type."
+            ),
+        ),
+        (
+            "checkpoint",
+            CHECKPOINT_HEADERS,
+            tuple(CHECKPOINT_HEADERS),
+            (
+                "Everything that was written up to here has this hash: keep it, and nobody can "
+                "change the past unnoticed. Its key is `checkpoints`. Who sums receipts skips it."
             ),
         ),
     ),

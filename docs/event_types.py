@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from schemas import correction
+from schemas import checkpoint, correction
 from schemas.credits import CreditEventType
 from schemas.receipt import EVENT_TYPE
 from schemas.topics import load_topics
@@ -38,6 +38,7 @@ def event_types(schemas: Iterable[Mapping[str, Any]]) -> str:
         "CREDIT_EVENTS": (topics.credits.name, "The topic of the credit events."),
         "RECEIPT_CREATED": (EVENT_TYPE, "`ce_type` of a receipt."),
         "RECEIPT_CORRECTED": (correction.EVENT_TYPE, "`ce_type` of a correction."),
+        "CHECKPOINT": (checkpoint.EVENT_TYPE, "`ce_type` of a checkpoint."),
         **{one.name: (one.ce_type, "`ce_type` of a credit event.") for one in CreditEventType},
     }
     text = _HEAD + "\n"

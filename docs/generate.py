@@ -31,6 +31,7 @@ from docs.asyncapi import asyncapi
 from docs.call_types import committed
 from docs.event_types import event_types
 from schemas.callback import ALSO, Callback, Cost
+from schemas.checkpoint import Checkpoint
 from schemas.correction import Correction
 from schemas.credits import CreditEvent
 from schemas.receipt import Receipt
@@ -39,12 +40,13 @@ from schemas.usage import UsageUnit
 ROOT: Final = Path(__file__).resolve().parent.parent
 MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "callback": Callback,
+    "checkpoint": Checkpoint,
     "correction": Correction,
     "credit-event": CreditEvent,
     "receipt": Receipt,
     "usage-unit": UsageUnit,
 }
-EVENTS: Final = ("receipt", "correction", "credit-event", "usage-unit")
+EVENTS: Final = ("receipt", "correction", "checkpoint", "credit-event", "usage-unit")
 """What others read or write by these schemas; callbacks are LiteLLM's."""
 _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {

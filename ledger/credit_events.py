@@ -26,7 +26,7 @@ _CORRECTED: Final = "corrected"
 _CHECKPOINT: Final = "checkpoint"
 _OF_AN_ACCOUNT: Final = 15
 """How many columns an event of an account has."""
-_OF_A_CORRECTION: Final = 18
+_OF_A_CORRECTION: Final = 19
 
 
 Held: TypeAlias = Literal["no", "now", "still"]

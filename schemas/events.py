@@ -15,6 +15,8 @@ RECEIPT_CREATED: Final = "billing.receipt.created.v1"
 """`ce_type` of a receipt."""
 RECEIPT_CORRECTED: Final = "billing.receipt.corrected.v1"
 """`ce_type` of a correction."""
+CHECKPOINT: Final = "billing.checkpoint.v1"
+"""`ce_type` of a checkpoint."""
 THRESHOLD_CROSSED: Final = "billing.credits.threshold_crossed.v1"
 """`ce_type` of a credit event."""
 EXHAUSTED: Final = "billing.credits.exhausted.v1"
@@ -113,6 +115,23 @@ class Correction(TypedDict):
     model: str | None
     occurred_at: str
     """When it was corrected."""
+
+
+class Checkpoint(TypedDict):
+    """Everything that was written up to here has this hash."""
+
+    number: int
+    """1 for the first; there are no gaps."""
+    previous: str
+    """The hash of the one before it; zeros for the first."""
+    hash: str
+    """SHA-256 of the previous hash and of what it covers."""
+    seals: int
+    """Transactions of the ledger that it covers."""
+    records: int
+    """Receipts and corrections in them."""
+    made_at: str
+    """When it was made."""
 
 
 class CreditEvent(TypedDict):

@@ -11,6 +11,7 @@ from jsonschema import Draft7Validator
 
 from docs.asyncapi import (
     CALLBACK_HEADERS,
+    CHECKPOINT_HEADERS,
     CORRECTION_HEADERS,
     CREDIT_HEADERS,
     DEAD_LETTER_HEADERS,
@@ -77,11 +78,15 @@ def test_every_header_of_the_contract_is_described() -> None:
     assert set(example) == set(RECEIPT_HEADERS) - {"traceparent"}
     example = json.loads((ROOT / "schemas/examples/correction-headers.json").read_text("utf-8"))
     assert set(example) == set(CORRECTION_HEADERS)
+    example = json.loads((ROOT / "schemas/examples/checkpoint-headers.json").read_text("utf-8"))
+    assert set(example) == set(CHECKPOINT_HEADERS)
     example = json.loads((ROOT / "schemas/examples/credit-event-headers.json").read_text("utf-8"))
     assert set(example) == set(CREDIT_HEADERS)
 
 
-@pytest.mark.parametrize("name", ["receipt", "correction", "usage_unit", "credit_event"])
+@pytest.mark.parametrize(
+    "name", ["receipt", "correction", "checkpoint", "usage_unit", "credit_event"]
+)
 def test_the_example_is_what_the_document_says(name: str) -> None:
     message = DOCUMENT["components"]["messages"][name]
     whole = message["payload"]["schema"] | {"components": DOCUMENT["components"]}

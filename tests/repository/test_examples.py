@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from charging.corrections import Charged, Wish, change
 from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
+from schemas.checkpoint import Checkpoint
+from schemas.checkpoint import to_kafka as checkpoint_to_kafka
 from schemas.correction import Correction
 from schemas.correction import to_kafka as correction_to_kafka
 from schemas.credits import CreditEvent
@@ -41,6 +43,8 @@ GUIDES = {"litellm/README.md", "litellm/expected.tsv", "callbacks/outcomes.yaml"
 OWN = {
     "correction.json",
     "correction-headers.json",
+    "checkpoint.json",
+    "checkpoint-headers.json",
     "credit-event.json",
     "credit-event-headers.json",
     "receipt.json",
@@ -170,6 +174,14 @@ def test_the_receipt_example_is_an_event_as_it_is_published() -> None:
     headers = {name: value.decode() for name, value in message.headers.items()}
     assert headers == example("receipt-headers.json")
     assert msgspec.convert(example("receipt.json"), Receipt) == receipt
+
+
+def test_the_checkpoint_example_is_what_is_published() -> None:
+    value = (EXAMPLES / "checkpoint.json").read_bytes()
+    message = checkpoint_to_kafka(msgspec.json.decode(value, type=Checkpoint))
+    assert json.loads(message.value) == example("checkpoint.json")
+    headers = {name: value.decode() for name, value in message.headers.items()}
+    assert headers == example("checkpoint-headers.json")
 
 
 def test_the_correction_example_is_what_is_published_of_the_receipt_example() -> None:
