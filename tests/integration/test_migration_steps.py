@@ -22,7 +22,7 @@ from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 STEPS, SPEND, CONTRACT = "0011", "0012", "0017"
-LATER = [STEPS, SPEND, "0013", "0014", "0015", CONTRACT]
+LATER = [STEPS, SPEND, "0013", "0014", "0015", "0016", CONTRACT]
 
 
 @pytest.mark.parametrize(
