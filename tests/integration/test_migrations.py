@@ -564,6 +564,8 @@ AMOUNTS = (
     ("receipt_conflicts", "response_cost_usd"),
     ("reconciler_findings", "spend_usd"),
     ("reconciler_findings", "receipt_cost_usd"),
+    ("receipt_corrections", "amount_usd"),
+    ("receipt_corrections", "corrected_usd"),
 )
 
 

@@ -290,10 +290,8 @@ def test_what_members_of_the_release_before_ask_by_stays_while_one_is_connected(
     with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
         ledger.write([decided(element())])
         done = CliRunner().invoke(app, ["migrate"], env={"DATABASE_URL": former_url})
-        assert (done.exit_code, done.stdout) == (
-            0,
-            "applied: 0010, 0011, 0012, 0013, 0014, 0015, 0016, 0017\n",
-        )
+        applied = ", ".join(["0010", *LATER[:-1]])
+        assert (done.exit_code, done.stdout) == (0, f"applied: {applied}\n")
         assert "(billing-consumer at 127.0.0.1, connected since 20" in done.stderr
         assert "is a consumer of an earlier release. Run `billing migrate` again" in done.stderr
         # Not held up, and asked by the index that it knows.
