@@ -9,6 +9,7 @@ from charging.charge import (
     SPEND_LOG_COST_SOURCE,
 )
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
+from charging.signature import FORGED, NOT_BELIEVED, SIGNED, UNKNOWN_KEY
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
 
@@ -97,6 +98,12 @@ MARKS: Final[Mapping[str, str]] = {
     MISSPELT: "A name in the metadata is misspelt, such as `runId`, and what it says is missing: "
     "write `run_id`, `attempt`, `graph_id`, `sub_agent_id`, `parent_sub_agent_id` and "
     "`tool_call_id`.",
+    SIGNED: "The names of run, agents and account are signed.",
+    FORGED: "The call has a signature that is none of these names: somebody has changed them, or "
+    "signs in another way than docs/security.md says.",
+    UNKNOWN_KEY: "The call is signed by a key that BILLING_ATTRIBUTION_KEYS does not have.",
+    NOT_BELIEVED: "No valid signature covers the account or the run that the client names, so "
+    "neither says who pays (BILLING_SIGNED_ACCOUNTS_ONLY).",
     "client_disconnected": "The client disconnected before the stream ended.",
 }
 NO_KAFKA: Final = (
