@@ -59,12 +59,14 @@ class Payer(NamedTuple):
     """The account that a call names, None where it names none.
 
     `run_first`: a field before it names a run instead, which may have an account. `passed_over`: a
-    field before it names an account that is not believed.
+    field before it names an account that is not believed. `unsigned`: the client names it, and has
+    signed its names without it.
     """
 
     account: str | None
     run_first: bool = False
     passed_over: bool = False
+    unsigned: bool = False
 
 
 def accounts_by_client(callback: Callback, metadata: Metadata) -> dict[str, str | None]:
@@ -93,12 +95,13 @@ def payer(
         value = text_of(by_client[field] if said else getattr(metadata, field))
         if not value or not _is_account(value):
             continue
+        covered = not said or value == verdict.account
         if said and run_attempt(value):
             run_first = True
-        elif said and accounts.signatures.required and value != verdict.account:
+        elif accounts.signatures.required and not covered:
             passed_over = True
         else:
-            return Payer(value, run_first, passed_over)
+            return Payer(value, run_first, passed_over, verdict.mark == SIGNED and not covered)
     return Payer(None, run_first, passed_over)
 
 

@@ -21,7 +21,7 @@ from charging.marks import marks
 from charging.money import charge, trimmed
 from charging.origin import Origin
 from charging.outcomes import Charge, Deferred, DeferredReason, Settlement
-from charging.signature import NOT_BELIEVED, SIGNED, Verdict, verdict_of
+from charging.signature import ACCOUNT_UNSIGNED, NOT_BELIEVED, SIGNED, Verdict, verdict_of
 from charging.spend import Spend, spend_of
 from charging.times import times_of
 from schemas.attribution import text_of
@@ -181,6 +181,7 @@ def build_charge(
             (UNATTRIBUTED, named.account is None),
             (RUN_AS_END_USER, named.run_first),
             (verdict.mark or "", verdict.mark is not None),
+            (ACCOUNT_UNSIGNED, named.unsigned),
             (NOT_BELIEVED, internal is None and _not_believed(named, verdict, reading, accounts)),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),

@@ -14,7 +14,7 @@ from schemas.attribution import text_of
 from schemas.signature import Attribution, signature_of, signed_bytes
 
 SIGNED: Final = "attribution_signed"
-"""Mark: the names are signed by a key of the operator's."""
+"""Mark: the names of run and agents are signed by a key of the operator's."""
 FORGED: Final = "attribution_forged"
 """Mark: there is a signature, and it is none of these names."""
 UNKNOWN_KEY: Final = "attribution_unknown_key"
@@ -22,6 +22,8 @@ UNKNOWN_KEY: Final = "attribution_unknown_key"
 NOT_BELIEVED: Final = "attribution_not_believed"
 """Mark: nobody has signed the account or the run that the client names, so neither says who pays.
 Only where the operator asks for signatures."""
+ACCOUNT_UNSIGNED: Final = "account_unsigned"
+"""Mark: the names are signed, and the account that the client names is not."""
 VERDICTS: Final[Mapping[str, str]] = {
     SIGNED: "signed", FORGED: "forged", UNKNOWN_KEY: "unknown_key",
 }  # fmt: skip
