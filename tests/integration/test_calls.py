@@ -28,6 +28,9 @@ BY_INDEX = (
         "note_reposted",
         "find_states_of_findings",
         "find_run",
+        "run_sums",
+        "run_open",
+        "run_calls",
     ),
 )
 ID = "6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11"
@@ -55,6 +58,7 @@ LISTED: dict[str, dict[str, Any]] = {
     "note_reposted": {"source": "litellm", "requests": json.dumps(["call-1"])},
     "find_states_of_findings": {"source": "litellm", "requests": json.dumps(["call-1"])},
     "find_run": {"source": "litellm", "run": "run-1", "attempt": 0},
+    **dict.fromkeys(("run_sums", "run_open", "run_calls"), {"run": "run-1"}),
 }
 """What a batch or a page hands over as JSON."""
 
