@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo import own
-from demo.signing import KEY
 from demo.settings import StackSettings
+from demo.signing import KEY
 from demo.stack import compose
 from demo.state import RunDirectory
 from demo.tour import _environment

@@ -8,8 +8,8 @@ import pytest
 from demo.calls import Answer, Call, plan
 from demo.ledger import Deferred, Ledger, Receipt
 from demo.reconciling import Audit, Line
-from demo.spending import Run, Spending, SubAgent
 from demo.run_tree import Row
+from demo.spending import Run, Spending, SubAgent
 from demo.verdict import judge, judge_books, judge_tree
 
 TINY = Call(kind="tiny", model="real-tiny", account="acme")

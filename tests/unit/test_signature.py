@@ -1,6 +1,9 @@
 """Signatures of an attribution: what the client signs is believed, and no more."""
 
+import hmac
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +178,18 @@ def test_only_a_signed_account_pays_where_the_operator_asks_for_it(
     )
     assert isinstance(deferred, Deferred)
     assert deferred.billing_account_id == payer
+
+
+def test_the_page_shows_what_is_signed() -> None:
+    page = (Path(__file__).parents[2] / "docs/security.md").read_text("utf-8")
+    [shown] = re.findall(r"^x-litellm-spend-logs-metadata: (.*)\nsigned: (.*)$", page, re.MULTILINE)
+    names = json.loads(shown[0])
+    signature = names.pop("billing_signature")
+    shown_key = "0123456789abcdef0123456789abcdef"
+    assert f"`{shown_key}`" in page
+    assert signed(names, f"2026-11={shown_key}", "acme")["billing_signature"] == signature
+    of_page = hmac.new(shown_key.encode(), shown[1].encode(), "sha256").hexdigest()
+    assert signature == f"v1:2026-11:{of_page}"
 
 
 def test_a_call_that_names_nothing_is_not_distrusted() -> None:
