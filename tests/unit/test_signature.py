@@ -19,6 +19,7 @@ from charging.outcomes import Deferred
 from charging.settings import ChargingRules
 from charging.signature import SignatureRules
 from schemas.receipt import Receipt
+from schemas.signature import Attribution, signed_bytes
 from tests.inputs.callbacks import charged, element, policy, verdict
 
 OLD, NEW = "2026-10", "2026-11"
@@ -116,6 +117,10 @@ def test_a_signature_of_another_run_is_none_of_this_one() -> None:
     other = signed({**SAID, "run_id": "run-2"}, key(), "acct-1")["billing_signature"]
     assert marks({**SAID, "billing_signature": other}) == {FORGED}
     assert marks({"sub_agent_id": "poet", "billing_signature": other}) == {FORGED}
+    # A signature has to be of a run: the client makes no other one.
+    nameless = signed_bytes(NEW, Attribution(None, 0, None, None, None, None, None))
+    made = hmac.new(SECRETS[NEW].encode(), nameless, "sha256").hexdigest()
+    assert marks({"billing_signature": f"v1:{NEW}:{made}"}) == {FORGED}
 
 
 def test_keys_rotate_without_a_call_that_is_not_believed() -> None:
