@@ -180,9 +180,7 @@ def build_charge(
             internal or reason,
             (UNATTRIBUTED, named.account is None),
             (RUN_AS_END_USER, named.run_first),
-            (verdict.mark or "", verdict.mark is not None),
-            (ACCOUNT_UNSIGNED, named.unsigned),
-            (NOT_BELIEVED, internal is None and _not_believed(named, verdict, reading, accounts)),
+            *_of_signature(named, verdict, reading, accounts, believed=internal is not None),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
             ("odd_time", odd_time),
@@ -212,11 +210,23 @@ def _verdict(callback: Callback, metadata: Metadata, spend: Spend, accounts: Acc
     return verdict_of(spend, named, accounts.signatures)
 
 
-def _not_believed(named: Payer, verdict: Verdict, reading: Reading, accounts: Accounts) -> bool:
-    """Whether an account or a run that the client names does not say who pays."""
-    if not accounts.signatures.required:
-        return False
-    return named.passed_over or (reading.identity.attributed and verdict.mark != SIGNED)
+def _of_signature(
+    named: Payer, verdict: Verdict, reading: Reading, accounts: Accounts, *, believed: bool
+) -> tuple[tuple[str, bool], ...]:
+    """Return the marks of what a signature is worth, and of what was not believed without one.
+
+    A call that no customer asked for is `believed`: no client says who pays for it.
+    """
+    required = accounts.signatures.required
+    if verdict.mark is None and not required:
+        return ()
+    run_unsigned = reading.identity.attributed and verdict.mark != SIGNED
+    doubted = required and not believed
+    return (
+        (verdict.mark or "", verdict.mark is not None),
+        (ACCOUNT_UNSIGNED, named.unsigned),
+        (NOT_BELIEVED, doubted and (named.passed_over or run_unsigned)),
+    )
 
 
 def _cost_source(callback: Callback, settlement: Settlement | None) -> str:

@@ -85,7 +85,7 @@ def spend_of(metadata: Metadata) -> Spend:
         hold_of(hold),
         hold == REFUSED,
         attempt or 0,
-        _signature(found.get(SIGNATURE)),
+        _signature(found[SIGNATURE]) if SIGNATURE in found else None,
     )
 
 
