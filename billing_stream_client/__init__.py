@@ -14,6 +14,7 @@ from billing_stream_client.gateway import Posted
 from billing_stream_client.headers import check_headers
 from billing_stream_client.names import WrongInputError, end_user_of, run_attempt
 from billing_stream_client.run import Run
+from billing_stream_client.signing import signed
 from billing_stream_client.unit import Unit
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "check_headers",
     "end_user_of",
     "run_attempt",
+    "signed",
 ]

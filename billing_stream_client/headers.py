@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from billing_stream_client.names import WrongInputError, attempt_of, name_of, run_attempt, run_of
+from billing_stream_client.signing import SIGNATURE, SigningKey, signed
 from billing_stream_client.unit import Unit
 
 METADATA: Final = "x-litellm-spend-logs-metadata"
@@ -23,12 +24,19 @@ _NAMES: Final = ("run_id", "graph_id", "sub_agent_id", "parent_sub_agent_id", "t
 _KNOWN: Final = {re.sub("_", "", name): name for name in (*_NAMES, "attempt")}
 
 
-def metadata_header(unit: Unit, extra: Mapping[str, object]) -> str:
+def metadata_header(
+    unit: Unit,
+    extra: Mapping[str, object],
+    key: SigningKey | None = None,
+    account: str | None = None,
+) -> str:
     """Return the value of `x-litellm-spend-logs-metadata`: JSON in ASCII.
 
     Args:
         unit: its run, agents and tool; their names are checked already.
         extra: what the program wants to find in LiteLLM's own tables.
+        key: signs them, with the account.
+        account: who pays, as the request says it.
 
     Raises:
         WrongInputError: `extra` says what billing would not read, or cannot be sent.
@@ -40,7 +48,11 @@ def metadata_header(unit: Unit, extra: Mapping[str, object]) -> str:
             raise WrongInputError(
                 f"metadata says {name!r}: billing reads `{meant}`, which has an argument of its own"
             )
+        if name == SIGNATURE:
+            raise WrongInputError(f"metadata says {name!r}: give the run a signing_key instead")
     named = {name: value for name, value in unit.row().items() if name in _KNOWN.values()}
+    if key is not None:
+        named = signed(named, key, account)
     return _bounded(METADATA, _json({**named, **extra}))
 
 

@@ -24,6 +24,7 @@ from billing_stream_client.headers import (
     tags_of,
 )
 from billing_stream_client.names import WrongInputError, attempt_of, end_user_of, name_of, run_of
+from billing_stream_client.signing import SigningKey
 from billing_stream_client.unit import Unit, now
 
 _PROGRAM: Final = 100
@@ -47,6 +48,7 @@ class Run:
         gateway_url: of the billing's gateway; without one nothing is posted.
         token: for the gateway.
         patience_seconds: how long the end of the run may wait for the gateway.
+        signing_key: of the operator's, `id=secret`: signs the names and the account of each call.
 
     Raises:
         WrongInputError: something would not be read as it is meant.
@@ -64,11 +66,13 @@ class Run:
         gateway_url: str | None = None,
         token: str | None = None,
         patience_seconds: float = 20.0,
+        signing_key: str | None = None,
     ) -> None:
         self.run_id = run_of(run_id)
         self.attempt = attempt_of(attempt)
         self.executor = _program() if executor is None else name_of("executor", executor)
         self._account = None if account is None else account_header(account)
+        self._key = None if signing_key is None else SigningKey.of(signing_key)
         self._tags = tags_of(tags)
         self._metadata = dict(metadata or {})
         if (gateway_url is None) is not (token is None):
@@ -144,7 +148,9 @@ class Run:
             finished_at="",
         )
         headers = {
-            METADATA: metadata_header(blank, {**self._metadata, **(metadata or {})}),
+            METADATA: metadata_header(
+                blank, {**self._metadata, **(metadata or {})}, self._key, self._account
+            ),
             END_USER: self._account,
             TAGS: tags_header([*self._tags, *tags_of(tags)]),
         }

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from charging.signature import NO_SIGNATURES, NOT_BELIEVED, SIGNED, SignatureRules, Verdict
 from schemas.attribution import text_of
 from schemas.callback import Callback, Metadata
 from schemas.identity import run_attempt
@@ -25,11 +26,15 @@ _SESSION: Final = re.compile(r"user_[0-9a-f]{64}_account_[0-9a-f-]*_session_[0-9
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Where accounts come from: fields in order, and the accounts for calls without a customer."""
+    """Where accounts come from: fields in order, and the accounts for calls without a customer.
+
+    `signatures` say what is believed of the fields that a client sets.
+    """
 
     fields: tuple[str, ...]
     internal: str
     unattributed: str
+    signatures: SignatureRules = NO_SIGNATURES
 
 
 def internal_reason(metadata: Metadata) -> ChargeReason | None:
@@ -53,36 +58,59 @@ ACCOUNT_OF_RUN: Final = "account_of_run"
 class Payer(NamedTuple):
     """The account that a call names, None where it names none.
 
-    `run_first`: a field before it names a run instead, which may have an account.
+    `run_first`: a field before it names a run instead, which may have an account. `passed_over`: a
+    field before it names an account that is not believed. `unsigned`: the client names it, and has
+    signed its names without it.
     """
 
     account: str | None
     run_first: bool = False
+    passed_over: bool = False
+    unsigned: bool = False
 
 
-def payer(callback: Callback, metadata: Metadata, accounts: Accounts) -> Payer:
-    """Return the first account there is; what a client says of itself may be its run instead."""
+def accounts_by_client(callback: Callback, metadata: Metadata) -> dict[str, str | None]:
+    """Return the fields by which a client names an account, as they were sent."""
     headers = metadata.requester_custom_headers
-    by_client = {
+    return {
         "end_user": callback.end_user,
         "x-litellm-end-user-id": headers.end_user_id if headers else None,
     }
-    run_first = False
+
+
+_UNSIGNED: Final = Verdict()
+
+
+def payer(
+    callback: Callback, metadata: Metadata, accounts: Accounts, verdict: Verdict = _UNSIGNED
+) -> Payer:
+    """Return the first account there is; what a client says of itself may be its run instead.
+
+    Where signatures are required, an account of a client's is believed if `verdict` covers it.
+    """
+    by_client = accounts_by_client(callback, metadata)
+    run_first = passed_over = False
     for field in accounts.fields:
         said = field in by_client
         value = text_of(by_client[field] if said else getattr(metadata, field))
         if not value or not _is_account(value):
             continue
-        if not (said and run_attempt(value)):
-            return Payer(value, run_first)
-        run_first = True
-    return Payer(None, run_first)
+        covered = not said or value == verdict.account
+        if said and run_attempt(value):
+            run_first = True
+        elif accounts.signatures.required and not covered:
+            passed_over = True
+        else:
+            return Payer(value, run_first, passed_over, verdict.mark == SIGNED and not covered)
+    return Payer(None, run_first, passed_over)
 
 
 def may_be_of_run(receipt: Receipt) -> bool:
     """Whether the call is charged to the account of its run, if an executor has named one."""
     marks = receipt.marks
-    return "unattributed_run" not in marks and (UNATTRIBUTED in marks or RUN_AS_END_USER in marks)
+    if "unattributed_run" in marks or (NOT_BELIEVED in marks and SIGNED not in marks):
+        return False
+    return UNATTRIBUTED in marks or RUN_AS_END_USER in marks
 
 
 def of_run(receipt: Receipt, account: str) -> Receipt:

@@ -18,6 +18,7 @@ from charging.call_shape import priced_later, reads
 from charging.caller import Caller
 from charging.money import trimmed
 from charging.outcomes import Charge, Deferred, DeferredReason, Link, Role
+from charging.signature import ACCOUNT_UNSIGNED, NOT_BELIEVED, VERDICTS
 from schemas.background import ResponseState, read_response
 from schemas.identity import read_key
 from schemas.reader import Reading, read_callback
@@ -32,6 +33,7 @@ _OF_THE_CREATE: Final = frozenset(
     {
         *("unattributed_run", UNATTRIBUTED, RUN_AS_END_USER, "attribution_unreadable"),
         *("tags_cut", "attribution_misspelt", "half_key"),
+        *(*VERDICTS, ACCOUNT_UNSIGNED, NOT_BELIEVED),
         *(ChargeReason.HEALTH_PROBE.value, ChargeReason.SILENT_EXPERIMENT.value),
     }
 )

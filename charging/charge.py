@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
@@ -13,15 +12,18 @@ from charging.account import (
     UNATTRIBUTED,
     Accounts,
     Payer,
+    accounts_by_client,
     internal_reason,
     payer,
 )
 from charging.caller import Caller, caller_of
-from charging.marks import TIMES, marks
+from charging.marks import marks
 from charging.money import charge, trimmed
-from charging.origin import DAY_MS, EARLIEST_MS, Origin
+from charging.origin import Origin
 from charging.outcomes import Charge, Deferred, DeferredReason, Settlement
-from charging.spend import spend_of
+from charging.signature import ACCOUNT_UNSIGNED, NOT_BELIEVED, SIGNED, Verdict, verdict_of
+from charging.spend import Spend, spend_of
+from charging.times import times_of
 from schemas.attribution import text_of
 from schemas.callback import RECONCILER, Callback, Cost, Metadata, UsageObject
 from schemas.reader import Reading
@@ -36,10 +38,8 @@ DECIDED: Final = frozenset({SETTLED_COST_SOURCE, BREAKDOWN_COST_SOURCE})
 """Cost sources of what a person or a rule of the operator has set."""
 
 _MAX_BIGINT: Final = 9_223_372_036_854_775_807
-_MAX_INTEGER: Final = 2_147_483_647
-_EARLIEST: Final = EARLIEST_MS / 1_000
-_DAY: Final = DAY_MS / 1_000
 _NO_METADATA: Final = Metadata()
+_UNSIGNED: Final = Verdict()
 _ZERO: Final = Decimal(0)
 _MAX_TAGS: Final = 100
 """A client sends the tags, and a receipt's event has to fit its topic."""
@@ -77,48 +77,6 @@ def _amount(cost: Cost | None) -> Decimal | None:
 
 def _count(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _MAX_BIGINT else None
-
-
-_Times: TypeAlias = tuple[datetime, datetime | None, int | None, int | None, bool]
-"""Its end and start, milliseconds to its end and first token, and whether one of them is odd."""
-
-
-def _times(callback: Callback, terms: ChargeTerms) -> _Times:
-    """Return when a call was, as far as that is believed.
-
-    Odd is a time that cannot be. An end that cannot be is when the call was received.
-    """
-    received = terms.origin.received_ms / 1_000
-    latest, dropped = received + _DAY, terms.reading.dropped
-    start = _believed(callback.startTime, latest)
-    end = _believed(callback.endTime, latest)
-    first = _believed(callback.completionStartTime, latest)
-    # What was there and is not believed.
-    odd = (
-        start is not callback.startTime
-        or end is not callback.endTime
-        or first is not callback.completionStartTime
-    )
-    no_end = callback.endTime is None and "endTime" not in dropped
-    occurred = end or (start if no_end else None) or received
-    return (
-        datetime.fromtimestamp(occurred, UTC),
-        datetime.fromtimestamp(start, UTC) if start else None,
-        _milliseconds(start, end),
-        _milliseconds(start, first) if callback.stream else None,
-        odd or (bool(dropped) and not TIMES.isdisjoint(dropped)),
-    )
-
-
-def _believed(seconds: float | None, latest: float) -> float | None:
-    # A comparison with NaN is false, too.
-    return seconds if seconds is not None and _EARLIEST <= seconds <= latest else None
-
-
-def _milliseconds(start: float | None, end: float | None) -> int | None:
-    if not start or not end or end < start:
-        return None
-    return min(round((end - start) * 1_000), _MAX_INTEGER)
 
 
 def content_hash(receipt: Receipt) -> str:
@@ -165,7 +123,8 @@ def build_charge(
     said = spend.names.get
     texts = _Texts()
     clean = texts.clean
-    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts)
+    verdict = _verdict(callback, metadata, spend, accounts)
+    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts, verdict)
     account = clean(named.account) or accounts.unattributed
     team, team_alias, key_alias, key_hash, user, organization = caller_of(metadata, clean)
     call_id = _call_id(callback)
@@ -174,7 +133,9 @@ def build_charge(
     model = clean(callback.model)
     tags = _tags(callback, clean)
     cost = _amount(callback.response_cost) or _ZERO
-    ended, started, latency_ms, ttft_ms, odd_time = _times(callback, terms)
+    ended, started, latency_ms, ttft_ms, odd_time = times_of(
+        callback, terms.origin.received_ms, terms.reading.dropped
+    )
     charged_usd, charged_credits = charge(cost, markup)
     cached, reasoning = _tokens(metadata.usage_object)
     receipt = Receipt(
@@ -219,6 +180,7 @@ def build_charge(
             internal or reason,
             (UNATTRIBUTED, named.account is None),
             (RUN_AS_END_USER, named.run_first),
+            *_of_signature(named, verdict, reading, accounts, believed=internal is not None),
             ("text_replaced", texts.replaced),
             ("tags_cut", len(callback.request_tags or ()) > _MAX_TAGS),
             ("odd_time", odd_time),
@@ -238,6 +200,32 @@ def build_charge(
         started_at=started,
         # A silent experiment names the hold of the call beside which it was made.
         hold=None if internal else spend.hold,
+    )
+
+
+def _verdict(callback: Callback, metadata: Metadata, spend: Spend, accounts: Accounts) -> Verdict:
+    if spend.signature is None:
+        return _UNSIGNED
+    named = accounts_by_client(callback, metadata).values()
+    return verdict_of(spend, named, accounts.signatures)
+
+
+def _of_signature(
+    named: Payer, verdict: Verdict, reading: Reading, accounts: Accounts, *, believed: bool
+) -> tuple[tuple[str, bool], ...]:
+    """Return the marks of what a signature is worth, and of what was not believed without one.
+
+    A call that no customer asked for is `believed`: no client says who pays for it.
+    """
+    required = accounts.signatures.required
+    if verdict.mark is None and not required:
+        return ()
+    run_unsigned = reading.identity.attributed and verdict.mark != SIGNED
+    doubted = required and not believed
+    return (
+        (verdict.mark or "", verdict.mark is not None),
+        (ACCOUNT_UNSIGNED, named.unsigned),
+        (NOT_BELIEVED, doubted and (named.passed_over or run_unsigned)),
     )
 
 
@@ -273,9 +261,11 @@ def build_deferred(
     texts = _Texts()
     metadata = callback.metadata or _NO_METADATA
     internal = internal_reason(metadata)
-    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts)
-    said = spend_of(metadata).names.get
-    ended, started, *_ = _times(callback, terms)
+    spend = spend_of(metadata)
+    said = spend.names.get
+    verdict = _verdict(callback, metadata, spend, accounts)
+    named = Payer(accounts.internal) if internal else payer(callback, metadata, accounts, verdict)
+    ended, started, *_ = times_of(callback, terms.origin.received_ms, terms.reading.dropped)
     suggested = callback.cost_breakdown.total_cost if callback.cost_breakdown else None
     return Deferred(
         reason=reason,

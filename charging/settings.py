@@ -1,13 +1,15 @@
 """The rules that an operator sets, as settings; whoever decides inherits them."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from charging.account import Accounts
 from charging.decision import Policy
+from charging.signature import SignatureRules
+from schemas.signature import KEY_ID
 from schemas.text import identifier
 
 AccountField = Literal[
@@ -25,6 +27,7 @@ AccountField = Literal[
 unless the caller is trusted; the `user_api_key_*` fields are set by the proxy and cannot."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
+_MIN_SECRET_CHARACTERS = 32
 
 
 def parts(value: object) -> object:
@@ -84,6 +87,19 @@ class ChargingRules(Markup):
         "docs/call-types.md. Calls of these types with cost 0 are skipped, whatever their tokens.",
     )
 
+    billing_attribution_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys by which callers sign whose a call is, `id=secret,id=secret`; secrets of "
+        "at least 32 characters. All are valid at once, for rotation. Empty: no signature is "
+        "looked at.",
+    )
+    billing_signed_accounts_only: bool = Field(
+        default=False,
+        description="`true`: an account that only the client names, and the account of a run that "
+        "it names, pay if the call's signature covers them; otherwise the next field that the "
+        "proxy has set, or BILLING_UNATTRIBUTED_ACCOUNT. Needs BILLING_ATTRIBUTION_KEYS.",
+    )
+
     @field_validator(
         "billing_free_models",
         "billing_account_from",
@@ -93,6 +109,18 @@ class ChargingRules(Markup):
     @classmethod
     def _split(cls, value: object) -> object:
         return parts(value)
+
+    @field_validator("billing_attribution_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        _secrets(value)
+        return value
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.billing_signed_accounts_only and not _secrets(self.billing_attribution_keys):
+            raise ValueError("BILLING_SIGNED_ACCOUNTS_ONLY needs BILLING_ATTRIBUTION_KEYS")
+        return self
 
     def policy(self, usage_units_topic: str) -> Policy:
         """Return the rules as the decision wants them."""
@@ -104,6 +132,32 @@ class ChargingRules(Markup):
                 fields=self.billing_account_from,
                 internal=identifier(self.billing_internal_account),
                 unattributed=identifier(self.billing_unattributed_account),
+                signatures=SignatureRules(
+                    _secrets(self.billing_attribution_keys), self.billing_signed_accounts_only
+                ),
             ),
             usage_units_topic=usage_units_topic,
         )
+
+
+def _secrets(keys: SecretStr | None) -> dict[str, bytes]:
+    """Return the secrets by the ids of their keys. Raises ValueError, which shows none of them."""
+    text = keys.get_secret_value() if keys else ""
+    secrets = dict[str, bytes]()
+    for number, pair in enumerate((one.strip() for one in text.split(",") if one.strip()), 1):
+        key_id, _, secret = pair.partition("=")
+        # An id is not shown: where somebody forgot it, this is the secret.
+        if not KEY_ID.fullmatch(key_id) or not secret:
+            raise ValueError(
+                f"key number {number} must be id=secret; an id has at most 32 letters, digits, "
+                "'.', '_' or '-'"
+            )
+        if len(secret) < _MIN_SECRET_CHARACTERS or not (secret.isascii() and secret.isprintable()):
+            raise ValueError(
+                f"the secret of key number {number} must have at least {_MIN_SECRET_CHARACTERS} "
+                "characters of printable ASCII"
+            )
+        if key_id in secrets:
+            raise ValueError(f"key number {number} has the id of another")
+        secrets[key_id] = secret.encode()
+    return secrets

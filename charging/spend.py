@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 from schemas.attribution import is_there, object_of, text_of
 from schemas.callback import Metadata
 from schemas.identity import attempt_of
+from schemas.signature import FIELD as SIGNATURE
+from schemas.signature import signature_of
 
 
 class Spend(NamedTuple):
@@ -14,7 +16,8 @@ class Spend(NamedTuple):
 
     `misspelt` are fields that stand where one with a right name is missing: `runId`, and what it
     should be. `hold` is the id of the spend guard's hold, which its plugin writes there;
-    `refused` says that it wrote a refusal.
+    `refused` says that it wrote a refusal. `signature` is what stands there as one, "" where it is
+    no text.
     """
 
     names: Mapping[str, str]
@@ -22,16 +25,20 @@ class Spend(NamedTuple):
     misspelt: Mapping[str, str]
     hold: str | None = None
     refused: bool = False
+    attempt: int = 0
+    signature: str | None = None
 
 
 _NAMES: Final = frozenset(
     {"run_id", "graph_id", "sub_agent_id", "parent_sub_agent_id", "tool_call_id"}
 )
-_RIGHT: Final = {name.replace("_", ""): name for name in (*_NAMES, "attempt")}
+ATTEMPT: Final = "attempt"
+_RIGHT: Final = {name.replace("_", ""): name for name in (*_NAMES, ATTEMPT)}
 _LONGEST: Final = 32
 """Characters of what may be a misspelling: a client chooses how many fields there are."""
 _SEPARATORS: Final = re.compile(r"[\W_]")
 HOLD: Final = "billing_hold"
+_BESIDE: Final = frozenset({ATTEMPT, HOLD, SIGNATURE})
 _THERE: Final = "?"
 """Stands for a text that cannot be read."""
 _OTHER: Final = "other"
@@ -55,7 +62,9 @@ def spend_of(metadata: Metadata) -> Spend:
     found = object_of(said)
     if found is None:
         return Spend({}, unreadable=is_there(said), misspelt=_NONE)
-    texts, unreadable, others, hold, refused = dict[str, str](), False, list[str](), None, False
+    attempt, hold = attempt_of(found.get(ATTEMPT)), found.get(HOLD)
+    unreadable = attempt is None and is_there(found.get(ATTEMPT))
+    texts, others = dict[str, str](), list[str]()
     for name, value in found.items():
         if value is None:
             continue
@@ -64,16 +73,20 @@ def spend_of(metadata: Metadata) -> Spend:
                 texts[name] = text
             else:
                 unreadable |= is_there(value)
-        elif name == "attempt":
-            unreadable |= attempt_of(value) is None and is_there(value)
-        elif name == HOLD:
-            hold, refused = hold_of(value), value == REFUSED
-        else:
+        elif name not in _BESIDE:
             others.append(name)
     if found.keys() == {HOLD}:
         # The plugin wrote it, where the proxy had nothing of the client.
         unreadable = _was_dropped(metadata)
-    return Spend(texts, unreadable, _misspelt(others, found) if others else _NONE, hold, refused)
+    return Spend(
+        texts,
+        unreadable,
+        _misspelt(others, found) if others else _NONE,
+        hold_of(hold),
+        hold == REFUSED,
+        attempt or 0,
+        _signature(found[SIGNATURE]) if SIGNATURE in found else None,
+    )
 
 
 def without_content(said: object) -> object:
@@ -88,10 +101,12 @@ def without_content(said: object) -> object:
     for name, value in found.items():
         if name in _NAMES:
             kept[name] = value if text_of(value) is not None else emptied(value)
-        elif name == "attempt":
+        elif name == ATTEMPT:
             kept[name] = value if attempt_of(value) is not None else emptied(value)
         elif name == HOLD:
             kept[name] = value if hold_of(value) or value == REFUSED else emptied(value)
+        elif name == SIGNATURE:
+            kept[name] = value if signature_of(_signature(value) or "") else emptied(value)
     others = [name for name, value in found.items() if name not in kept and value is not None]
     kept |= dict.fromkeys(_misspelt(others, found), True)
     if kept.keys() != found.keys():
@@ -116,6 +131,12 @@ def _was_dropped(metadata: Metadata) -> bool:
     headers = metadata.requester_custom_headers
     sent = headers.spend_logs_metadata if headers else None
     return sent is not None and object_of(sent) is None and is_there(sent)
+
+
+def _signature(value: object) -> str | None:
+    if isinstance(value, str):
+        return value if is_there(value) else None
+    return "" if is_there(value) else None
 
 
 def hold_of(value: object) -> str | None:

@@ -43,6 +43,12 @@ UNATTRIBUTED: Final = Counter(
     "New receipts that name no account or no run.",
     ["missing"],
 )
+SIGNATURES: Final = Counter(
+    "billing_consumer_attribution_signatures_total",
+    "New receipts of calls whose attribution has a signature, by what it is worth; verdicts are "
+    "signed, forged, unknown_key.",
+    ["verdict"],
+)
 POSSIBLE_DOUBLE: Final = Counter(
     "billing_consumer_possible_double_total",
     "New receipts marked possible_double: a second success of one request with the same cost, "

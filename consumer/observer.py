@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from charging.doubles import POSSIBLE_DOUBLE
 from charging.outcomes import Deferred, DeferredReason, Outcome, OutcomeKind
+from charging.signature import VERDICTS
 from consumer import metrics
 from consumer.extent import Extent
 from consumer.health import Health
@@ -81,6 +82,9 @@ class Observer:
         for mark, missing in _UNATTRIBUTED.items():
             if mark in marks:
                 metrics.UNATTRIBUTED.labels(missing).inc(marks[mark])
+        for mark, verdict in VERDICTS.items():
+            if mark in marks:
+                metrics.SIGNATURES.labels(verdict).inc(marks[mark])
 
     def _count_deferred(self, outcome: Outcome) -> None:
         deferred = outcome.decided.decision

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import httpx
 
+from demo.signing import agent, renamed
+
 _CALL_SECONDS = 60
 _COST_HEADER = "x-litellm-response-cost"
 HELD = "callback-held"
@@ -28,7 +30,8 @@ class Call:
     """One request to the proxy and what has to become of it.
 
     `metadata` is the value of the header `x-litellm-spend-logs-metadata`, sent as it is. The
-    callback of one that is `held` stays in the proxy, which is to be killed.
+    callback of one that is `held` stays in the proxy, which is to be killed. One that is `forged`
+    names another agent than the one that was signed.
     """
 
     kind: str
@@ -38,6 +41,7 @@ class Call:
     metadata: str = ""
     cached: bool = False
     held: bool = False
+    forged: bool = False
     max_tokens: int | None = None
     outcome: Outcome = "receipt"
 
@@ -56,12 +60,6 @@ class Answer:
     message: str = ""
 
 
-def _agent(run: str, name: str = "", parent: str = "") -> str:
-    sub_agent = f', "sub_agent_id": "{name}"' if name else ""
-    above = f', "parent_sub_agent_id": "{parent}"' if parent else ""
-    return f'{{"run_id": "{run}", "attempt": 0, "graph_id": "demo"{sub_agent}{above}}}'
-
-
 def plan() -> tuple[Call, ...]:
     """Return the calls of one demo, under run ids of their own; the last one's callback is held.
 
@@ -71,36 +69,39 @@ def plan() -> tuple[Call, ...]:
     mark = secrets.token_hex(3)
     trip, poem = f"trip-{mark}", f"poem-{mark}"
     priced, custom, tiny = "real-gpt-4o-mini", "real-custom", "real-tiny"
+    writer = agent(trip, "writer", "researcher", account="acme")
     return (
         Call(kind="plain, no run", model=priced, account="acme"),
         Call(kind="streamed, no run", model=priced, account="acme", stream=True),
-        Call(kind="run, planner", model=custom, account="acme", metadata=_agent(trip)),
+        Call(kind="run, planner", model=custom, account="acme", metadata=agent(trip)),
         Call(
             kind="run, sub-agent 1",
             model=custom,
             account="acme",
             stream=True,
-            metadata=_agent(trip, "researcher"),
+            metadata=agent(trip, "researcher", account="acme"),
         ),
         Call(
             kind="run, sub-agent 1",
             model="mock-claude-sonnet",
             account="acme",
-            metadata=_agent(trip, "researcher"),
+            # A header that was signed for the writer, in another's hands.
+            metadata=renamed(agent(trip, "writer", account="acme"), "researcher"),
+            forged=True,
         ),
         Call(
             kind="run, sub-agent 2",
             model=custom,
             account="acme",
             stream=True,
-            metadata=_agent(trip, "writer", "researcher"),
+            metadata=writer,
         ),
-        Call(kind="tiny price", model=tiny, account="globex", metadata=_agent(poem)),
+        Call(kind="tiny price", model=tiny, account="globex", metadata=agent(poem)),
         Call(
-            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=_agent(poem)
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
         ),
         Call(
-            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=_agent(poem)
+            kind="tiny, streamed", model=tiny, account="globex", stream=True, metadata=agent(poem)
         ),
         Call(kind="asked once", model=priced, account="globex", cached=True),
         Call(kind="again, from cache", model=priced, account="globex", cached=True),
@@ -115,7 +116,7 @@ def plan() -> tuple[Call, ...]:
             model=custom,
             account="acme",
             stream=True,
-            metadata=_agent(trip, "writer", "researcher"),
+            metadata=writer,
             held=True,
         ),
     )

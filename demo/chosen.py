@@ -8,6 +8,7 @@ from typing import Final
 
 from demo.calls import DEAR, plan
 from demo.process import StackError
+from demo.signing import KEYS
 
 MARKUP: Final = "BILLING_MARKUP"
 FREE_MODELS: Final = "BILLING_FREE_MODELS"
@@ -17,6 +18,7 @@ FOREIGN: Final = frozenset({
     "BILLING_ACCOUNT_FROM",  # its calls name their accounts as end users
     "BILLING_CREDITS",
     "BILLING_NOT_BILLABLE_CALL_TYPES",
+    "BILLING_SIGNED_ACCOUNTS_ONLY",  # most of its calls are signed by nobody
     "BILLING_UNKNOWN_ACCOUNT",
     "SPEND_GUARD_HOLD_S",  # its holds live until their receipts come
     "SPEND_GUARD_LONGEST_HOLD_S",
@@ -31,10 +33,10 @@ PAID: Final = frozenset({DEAR, *(call.model for call in plan() if call.outcome =
 def leave(environment: MutableMapping[str, str]) -> list[str]:
     """Take out of `environment` what the demo goes without; return a sentence for each kind.
 
-    The markup and the free models are read from their files, where it names such. Raises
+    The markup, the free models and the keys are read from their files, where it names such. Raises
     `StackError` where a file cannot be read.
     """
-    for name in (MARKUP, FREE_MODELS):
+    for name in (MARKUP, FREE_MODELS, KEYS):
         _read_file(environment, name)
     said = []
     both = {name + suffix for name in FOREIGN for suffix in ("", _FILE)}

@@ -11,6 +11,7 @@ from demo.calls import Answer
 from demo.ledger import Ledger
 from demo.prepaid import Credit
 from demo.reconciling import Audit, Line
+from demo.run_tree import Row
 from demo.spending import Run, Spending, SubAgent
 from demo.verdict import Check
 
@@ -56,6 +57,21 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger, spent: S
     console.print(_runs(spent.runs))
     console.print()
     console.print(_sub_agents(spent.sub_agents))
+
+
+def show_tree(console: Console, answers: tuple[Answer, ...], tree: Sequence[Row]) -> None:
+    """Print a run, its agents and their calls."""
+    kinds = {answer.call_id: answer.call.kind for answer in answers}
+    columns = ("run, agents, calls", "calls>", "charged, USD>", "names")
+    table = _table("Tree of a run, by `billing run`", *columns)
+    for row in tree:
+        name = f"(no agent) {row.name}" if row.kind == "model" else kinds.get(row.name, row.name)
+        calls = "" if row.kind == "call" else str(row.calls)
+        table.add_row(
+            Text(f"{'  ' * row.depth}{name}"), calls, _usd(row.charged_usd), row.signature
+        )
+    console.print()
+    console.print(table)
 
 
 def show_credit(console: Console, answers: tuple[Answer, ...], credit: Credit) -> None:

@@ -9,7 +9,7 @@ import psycopg
 from rich.console import Console
 from rich.live import Live
 
-from demo import calls, chosen, control, ledger, loss, prepaid, report
+from demo import calls, chosen, control, ledger, loss, prepaid, report, run_tree, signing
 from demo.calls import Answer
 from demo.prepaid import Prepaid
 from demo.process import StackError
@@ -17,7 +17,7 @@ from demo.reconciling import Reconciler
 from demo.settings import CONSUMER_GROUP
 from demo.spending import spending
 from demo.state import RunDirectory
-from demo.verdict import Check, judge, judge_books, judge_credit
+from demo.verdict import Check, judge, judge_books, judge_credit, judge_tree
 
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
@@ -81,6 +81,7 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
         "BILLING_FREE_MODELS": ",".join(filter(None, (declared, _FREE_MODELS))),
         "BILLING_CREDITS": "true",
         "BILLING_UNKNOWN_ACCOUNT": "open",
+        signing.KEYS: signing.keys(given),
     }
     if given.get("KAFKA_BOOTSTRAP_SERVERS"):
         environment |= {
@@ -108,9 +109,22 @@ def _show(directory: RunDirectory, console: Console) -> bool:
         audit = reconciler.audit()
         accounts = {answer.call.account for answer in made}
         spent = spending(reach["DATABASE_URL"], began, accounts)
+    run_id = next(
+        row.run_id
+        for row in found.receipts
+        for answer in made
+        if answer.call.forged and answer.call_id == row.litellm_call_id and row.run_id
+    )
+    told = run_tree.tree(reach["DATABASE_URL"], run_id)
     report.show(console, made, found, spent)
+    report.show_tree(console, made, told)
     report.show_audit(console, audit)
-    checks = (*judge(made, found, spent), *checks, *judge_books(made, posted, audit))
+    checks = (
+        *judge(made, found, spent),
+        judge_tree(made, found, told),
+        *checks,
+        *judge_books(made, posted, audit),
+    )
     report.show_checks(console, checks)
     report.show_next(console)
     return all(check.holds for check in checks)

@@ -11,6 +11,7 @@ from demo.calls import Answer
 from demo.ledger import Ledger
 from demo.prepaid import Credit
 from demo.reconciling import Audit
+from demo.run_tree import Row
 from demo.spending import Run, Spending
 
 _CREDITS_PER_USD = 10_000_000
@@ -40,6 +41,36 @@ def judge(answers: tuple[Answer, ...], ledger: Ledger, spent: Spending) -> tuple
         _tiny(ledger),
         _credits(ledger),
         _sums(ledger, spent),
+    )
+
+
+def judge_tree(answers: tuple[Answer, ...], ledger: Ledger, tree: Sequence[Row]) -> Check:
+    """Compare the tree of a run with its receipts, and its signatures with who signed.
+
+    Args:
+        answers: what the clients saw.
+        ledger: what became of the calls.
+        tree: the run, its agents and their calls.
+    """
+    run, *below = tree
+    calls = [row for row in below if row.kind == "call"]
+    receipts = [row.charged_usd for row in ledger.receipts if row.run_id == run.name]
+    sums = {
+        "receipts": sum(receipts, Decimal(0)),
+        "calls": sum((row.charged_usd for row in calls), Decimal(0)),
+        "agents": sum((row.charged_usd for row in below if row.depth == 1), Decimal(0)),
+    }
+    wrong = [f"{name}: {usd}" for name, usd in sums.items() if usd != run.charged_usd]
+    made = {answer.call_id: answer.call for answer in answers}
+    for row in calls:
+        call = made[row.name]
+        signed = "billing_signature" in call.metadata
+        wanted = "forged" if call.forged else "signed" if signed else "unsigned"
+        if row.signature != wanted:
+            wrong.append(f"{call.kind} is {row.signature}, not {wanted}")
+    return _check(
+        "the tree of a run adds up to the run, and says which names are signed and which forged",
+        wrong,
     )
 
 

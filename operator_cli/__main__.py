@@ -21,6 +21,7 @@ from operator_cli.holds import holds
 from operator_cli.migrate import migrate
 from operator_cli.replay import replay
 from operator_cli.report import report
+from operator_cli.run import run
 from operator_cli.spend import spend
 from operator_cli.statement import statement
 from operator_cli.terminal import examples
@@ -41,6 +42,14 @@ class FirstPage(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer keeps their types to itself
         """Write the commands."""
         self.format_commands(ctx, formatter)
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - as above
+        """Write what the program does, right below how it is called."""
+        formatter.write_text(self.help or "")
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - as above
+        """Write where the settings stand, right below the commands."""
+        formatter.write_text(self.epilog or "")
 
 
 # Plain help: a page of text that fits a screen and goes through a pipe as it is.
@@ -90,6 +99,10 @@ app.command(
         "spend --run run-7f3a --by agent",
     ),
 )(spend)
+app.command(
+    short_help="Show what a run has cost, by its agents and their calls.",
+    epilog=examples("run run-7f3a", "run run-7f3a --limit 0", "run run-7f3a --json"),
+)(run)
 app.command(
     short_help="Show what an account owes for a month.",
     epilog=examples(

@@ -10,6 +10,7 @@ from charging.charge import (
 )
 from charging.money import trimmed
 from charging.outcomes import DeferredReason, Resolution, SkippedReason
+from charging.signature import ACCOUNT_UNSIGNED, FORGED, NOT_BELIEVED, SIGNED, UNKNOWN_KEY
 from runtime.rows import Row
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, plain
@@ -99,6 +100,13 @@ MARKS: Final[Mapping[str, str]] = {
     MISSPELT: "A name in the metadata is misspelt, such as `runId`, and what it says is missing: "
     "write `run_id`, `attempt`, `graph_id`, `sub_agent_id`, `parent_sub_agent_id` and "
     "`tool_call_id`.",
+    SIGNED: "The names of its run and agents are signed.",
+    ACCOUNT_UNSIGNED: "The account that the client names is not in the signature.",
+    FORGED: "The call has a signature that is none of these names: somebody has changed them, or "
+    "signs in another way than docs/security.md says.",
+    UNKNOWN_KEY: "The call is signed by a key that BILLING_ATTRIBUTION_KEYS does not have.",
+    NOT_BELIEVED: "No valid signature covers the account or the run that the client names, so "
+    "neither says who pays (BILLING_SIGNED_ACCOUNTS_ONLY).",
     "client_disconnected": "The client disconnected before the stream ended.",
 }
 NO_KAFKA: Final = (

@@ -11,6 +11,7 @@ import msgspec
 from charging.account import Accounts
 from charging.decision import Policy, decide
 from charging.outcomes import Charge, Decided, Decision
+from charging.signature import NO_SIGNATURES, SignatureRules
 from schemas import reader
 from schemas.callback import Callback
 from schemas.headers import SOURCE, Headers
@@ -120,13 +121,16 @@ def policy(
         "user_api_key_team_id",
         "user_api_key_user_id",
     ),
+    signatures: SignatureRules = NO_SIGNATURES,
 ) -> Policy:
     """What an operator decided, with the defaults of the settings where nothing is said."""
     return Policy(
         markup=Decimal(markup),
         free_models=free,
         not_billable_call_types=not_billable,
-        accounts=Accounts(account_from, internal="internal", unattributed="unattributed"),
+        accounts=Accounts(
+            account_from, internal="internal", unattributed="unattributed", signatures=signatures
+        ),
         usage_units_topic=USAGE_UNITS,
     )
 

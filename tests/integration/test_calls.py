@@ -28,6 +28,7 @@ BY_INDEX = (
         "note_reposted",
         "find_states_of_findings",
         "find_run",
+        "run_sums",
     ),
 )
 ID = "6a4e1a8e-52a7-4f0e-9d39-1f0f5a3a5a11"
@@ -55,6 +56,9 @@ LISTED: dict[str, dict[str, Any]] = {
     "note_reposted": {"source": "litellm", "requests": json.dumps(["call-1"])},
     "find_states_of_findings": {"source": "litellm", "requests": json.dumps(["call-1"])},
     "find_run": {"source": "litellm", "run": "run-1", "attempt": 0},
+    "run_sums": {"run": "run-1"},
+    "run_open": {"run": "run-1"},
+    "run_calls": {"run": "run-1"},
 }
 """What a batch or a page hands over as JSON."""
 
@@ -70,14 +74,26 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
         yield from scans(below)
 
 
-@pytest.mark.parametrize("name", BY_INDEX)
-def test_a_look_up_reads_no_table_from_end_to_end(migrated_database_url: str, name: str) -> None:
-    with psycopg.connect(migrated_database_url) as connection:
+def read_whole(url: str, name: str) -> list[str]:
+    """What a query reads from one end to the other."""
+    with psycopg.connect(url) as connection:
         connection.execute("SET enable_seqscan = off")
         given = {**ASKED, **LISTED.get(name, {})}
         explain = f"EXPLAIN (FORMAT JSON) {query(name)}".encode()
         [[found]] = connection.execute(explain, given).fetchall()
-    assert list(scans(found[0]["Plan"])) == []
+    return list(scans(found[0]["Plan"]))
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_a_look_up_reads_no_table_from_end_to_end(migrated_database_url: str, name: str) -> None:
+    assert read_whole(migrated_database_url, name) == []
+
+
+@pytest.mark.parametrize("name", ["run_open", "run_calls"])
+def test_the_calls_of_a_run_are_found_by_it_beside_the_open_ones_which_are_few(
+    migrated_database_url: str, name: str
+) -> None:
+    assert set(read_whole(migrated_database_url, name)) <= {"deferred_calls_open"}
 
 
 def test_what_takes_too_long_is_said_to_be_unfinished(

@@ -94,6 +94,8 @@ EVERYTHING: Values = {
         "markup": "1.25",
         "freeModels": ["local-*", "llama"],
         "accountFrom": ["user_api_key_team_id", "end_user"],
+        "attributionKeys": {"existingSecret": "billing-attribution"},
+        "signedAccountsOnly": True,
     },
     "serviceAccount": {"annotations": {"example.com/role": "billing"}},
     **{

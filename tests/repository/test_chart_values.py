@@ -40,6 +40,23 @@ def test_lists_reach_the_consumer_with_commas() -> None:
     assert env["BILLING_ACCOUNT_FROM"] == "user_api_key_team_id,end_user"
 
 
+def test_the_keys_of_signatures_reach_everybody_who_decides() -> None:
+    for component in ("consumer", "reconciler"):
+        env = environment(component, EVERYTHING)
+        keys = {"name": "billing-attribution", "key": "BILLING_ATTRIBUTION_KEYS"}
+        assert env["BILLING_ATTRIBUTION_KEYS"]["secretKeyRef"] == keys
+        assert env["BILLING_SIGNED_ACCOUNTS_ONLY"] == "true"
+    assert not {"BILLING_ATTRIBUTION_KEYS", "BILLING_SIGNED_ACCOUNTS_ONLY"} & set(
+        environment("consumer")
+    )
+    required = {"billing": {"signedAccountsOnly": True}}
+    with (
+        helm.Chart.load(CHART) as chart,
+        pytest.raises(helm.HelmRenderError, match=r"needs billing\.attributionKeys"),
+    ):
+        chart.render({**REQUIRED, **required}, name="live")
+
+
 def test_topic_prefix_reaches_everybody_who_names_topics() -> None:
     for component in ("gateway", "consumer", "topics"):
         assert environment(component, EVERYTHING)["BILLING_TOPIC_PREFIX"] == "staging."

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from demo import own
 from demo.settings import StackSettings
+from demo.signing import KEY
 from demo.stack import compose
 from demo.state import RunDirectory
 from demo.tour import _environment
@@ -140,6 +141,7 @@ def test_on_a_kafka_that_was_given_the_demo_takes_no_records_of_others() -> None
         "BILLING_FREE_MODELS": "*-free",
         "BILLING_CREDITS": "true",
         "BILLING_UNKNOWN_ACCOUNT": "open",
+        "BILLING_ATTRIBUTION_KEYS": KEY,
     }
     assert _environment(kafka)["CONSUMER_GROUP"] == "demo.billing-consumer"
     prefixed = _environment(kafka | {"BILLING_TOPIC_PREFIX": "x.", "CONSUMER_GROUP": "g"})

@@ -8,8 +8,9 @@ import pytest
 from demo.calls import Answer, Call, plan
 from demo.ledger import Deferred, Ledger, Receipt
 from demo.reconciling import Audit, Line
+from demo.run_tree import Row
 from demo.spending import Run, Spending, SubAgent
-from demo.verdict import judge, judge_books
+from demo.verdict import judge, judge_books, judge_tree
 
 TINY = Call(kind="tiny", model="real-tiny", account="acme")
 STREAM = Call(kind="tiny, streamed", model="real-tiny", account="acme", stream=True)
@@ -162,3 +163,41 @@ def test_every_streamed_model_of_the_plan_is_also_called_plainly() -> None:
     calls = plan()
     plain = {call.model for call in calls if not call.stream}
     assert {call.model for call in calls if call.stream} <= plain
+
+
+SIGNED = Call(kind="signed", model="real-tiny", account="acme", metadata='{"billing_signature": 1}')
+OF_A_RUN = (
+    Answer(call=SIGNED, status=200, call_id="a", cost=None),
+    Answer(call=replace(SIGNED, kind="other", forged=True), status=200, call_id="b", cost=None),
+)
+IN_A_RUN = replace(
+    LEDGER, receipts=tuple(replace(receipt(name), run_id="trip") for name in ("a", "b"))
+)
+
+
+def tree(signature: str = "forged", usd: str = "0.0000025") -> list[Row]:
+    """The tree of a run with an agent of two calls."""
+    whole = Row(
+        depth=0, kind="run", name="trip", calls=2, charged_usd=Decimal(usd), signature="mixed"
+    )
+    call = Row(
+        depth=2, kind="call", name="a", calls=1, charged_usd=Decimal("0.00000125"),
+        signature="signed",
+    )  # fmt: skip
+    agent = replace(whole, depth=1, kind="agent", name="writer", charged_usd=Decimal("0.0000025"))
+    return [whole, agent, call, replace(call, name="b", signature=signature)]
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        (tree(), ""),
+        (tree(usd="0.00000251"), "receipts: 0.00000250; calls: 0.00000250; agents: 0.0000025"),
+        (tree("signed"), "other is signed, not forged"),
+        (tree()[:3], "calls: 0.00000125"),
+    ],
+)
+def test_a_tree_that_does_not_add_up_or_believes_a_forger_is_named(
+    told: list[Row], seen: str
+) -> None:
+    assert judge_tree(OF_A_RUN, IN_A_RUN, told).seen == seen

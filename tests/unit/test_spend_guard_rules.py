@@ -86,7 +86,7 @@ def test_the_account_that_is_asked_about_is_the_one_that_is_charged(
     metadata = Metadata(**known, requester_custom_headers=RequesterHeaders(end_user_id=header))
     callback = Callback(status="success", end_user=end_user, metadata=metadata)
     accounts = Accounts(fields=order, internal="internal", unattributed="unattributed")
-    charged, run_first = payer(callback, metadata, accounts)
+    charged, run_first, *_ = payer(callback, metadata, accounts)
     assert asked.account == identifier(charged or "unattributed")
     assert asked.of_run == (run_first or charged is None)
 

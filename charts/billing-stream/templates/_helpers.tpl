@@ -261,6 +261,20 @@ Argument: the values of gateway.spool.
   value: {{ .Values.billing.internalAccount | quote }}
 - name: BILLING_UNATTRIBUTED_ACCOUNT
   value: {{ .Values.billing.unattributedAccount | quote }}
+{{- with .Values.billing.attributionKeys.existingSecret }}
+- name: BILLING_ATTRIBUTION_KEYS
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: BILLING_ATTRIBUTION_KEYS
+{{- end }}
+{{- if .Values.billing.signedAccountsOnly }}
+{{- if not .Values.billing.attributionKeys.existingSecret }}
+{{- fail "billing.signedAccountsOnly needs billing.attributionKeys.existingSecret" }}
+{{- end }}
+- name: BILLING_SIGNED_ACCOUNTS_ONLY
+  value: "true"
+{{- end }}
 {{- end }}
 
 {{/* How accounts of credits begin and when they are told of: the same for everybody who moves credits. */}}
