@@ -131,6 +131,7 @@ def run(settings: Settings) -> None:
         settings.database_url.get_secret_value(),
         settings.consumer_database_role,
         settings.credit_terms,
+        seals=settings.consumer_seals,
     )
     reach(ledger)
     probes = Probes(

@@ -61,6 +61,10 @@ class Settings(
         ge=1_000,
         description="How long the broker keeps a transaction of a dead member open, milliseconds.",
     )
+    consumer_seals: bool = Field(
+        default=True,
+        description="Seal what is written, so that `billing verify` finds what is changed later.",
+    )
     consumer_checkpoint_seconds: float = Field(
         default=3_600,
         gt=0,

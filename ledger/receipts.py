@@ -49,14 +49,22 @@ _ANSWER_SECONDS: Final = 10.0
 class ReceiptWriter:
     """Writes batches. Reconnects by itself after a failure that `heals`.
 
-    New receipts are debited by `terms`; None has no credits moved. Not safe for threads, except for
-    `abandon`.
+    New receipts are debited by `terms`; None has no credits moved. They are sealed unless `seals`
+    is false. Not safe for threads, except for `abandon`.
     """
 
-    def __init__(self, database_url: str, role: str, terms: CreditTerms | None = _TERMS) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        role: str,
+        terms: CreditTerms | None = _TERMS,
+        *,
+        seals: bool = True,
+    ) -> None:
         self._url = database_url
         self._role = role
         self._terms = terms
+        self._seals = seals
         self._connection: Connection[tuple[Any, ...]] | None = None
         self._abandoned = False
 
@@ -94,7 +102,7 @@ class ReceiptWriter:
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
             positions.remember(cursor, published)
-            return apply(cursor, batch, self._terms)
+            return apply(cursor, batch, self._terms, seals=self._seals)
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.
@@ -103,7 +111,7 @@ class ReceiptWriter:
         """
         try:
             with self._transaction(force_rollback=True) as cursor:
-                apply(cursor, [decided], self._terms)
+                apply(cursor, [decided], self._terms, seals=self._seals)
         except (DataError, IntegrityError) as error:
             log.warning("the tables refuse the sample", detail=str(error).strip()[:300])
             return False

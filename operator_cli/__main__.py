@@ -34,11 +34,6 @@ from runtime.exits import exit_after
 class FirstPage(TyperGroup):
     """The commands alone: what options there are says the line of usage, and the page fits."""
 
-    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - likewise
-        """Write what the program is for, right below the line of usage."""
-        with formatter.indentation():
-            formatter.write_text(self.help)
-
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer keeps their types to itself
         """Write the commands."""
         self.format_commands(ctx, formatter)

@@ -29,6 +29,7 @@ from tests.bench import (
     scale_cost,
     scale_out,
     scale_page,
+    seal_cost,
     whole_path,
 )
 from tests.bench.draining import warm_up
@@ -49,6 +50,7 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "whole_path": whole_path.measure,
     "hot_run": hot_run.measure,
     "credits": credit_cost.measure,
+    "seals": seal_cost.measure,
     "guard": guard.measure,
     "fat_payload": fat_payload.measure,
     "memory": memory.measure,

@@ -5,7 +5,6 @@ Kafka: each writes finished decisions.
 """
 
 import multiprocessing
-import sys
 import time
 from contextlib import closing
 from functools import partial
@@ -19,8 +18,8 @@ from charging.outcomes import Charge, Decided
 from ledger.debits import CreditTerms
 from ledger.receipts import ReceiptWriter
 from schemas.receipt import receipt_id
-from tests.bench.draining import Drained, check_ledger, cpu_rows, drain, fill
 from tests.bench.figures import Comparison, Figures, Target
+from tests.bench.paired_drains import compared, paired
 from tests.bench.payloads import REDACTED, Payloads
 from tests.bench.services import Services
 from tests.bench.sizes import Size
@@ -32,7 +31,6 @@ _BATCH: Final = 3_000
 _MEMBERS: Final = 3
 _MANY: Final = 1_000
 _DEADLINE_SECONDS: Final = 600.0
-_WITHOUT: Final = ("env", "BILLING_CREDITS=false", sys.executable)
 
 _Times: TypeAlias = tuple[float, float]
 """When the first batch began and the last one ended, by the clock that all processes share."""
@@ -44,23 +42,10 @@ def measure(services: Services, size: Size) -> list[Comparison]:
 
 
 def _through_the_consumer(services: Services, size: Size) -> list[Comparison]:
-    drains: dict[bool, list[Drained]] = {True: [], False: []}
-    with services.topics() as prefix:
-        fill(services, prefix, Payloads("credits", REDACTED, accounts=_MANY), size.callbacks)
-        for _ in range(size.rounds):
-            for credits_, drained in drains.items():
-                with services.database() as url:
-                    launcher = () if credits_ else _WITHOUT
-                    drained.append(drain(services, prefix, url, size.callbacks, launcher=launcher))
-                    check_ledger(url, size.callbacks)
-                    _check_credits(url)
-    with_, without = (tuple(one.rate for one in drains[credits_]) for credits_ in (True, False))
+    payloads = Payloads("credits", REDACTED, accounts=_MANY)
+    drains = paired(services, size, payloads, "BILLING_CREDITS=false", _check_credits)
     what = f"consumer, credits of {_MANY:,} accounts, 4 kB"
-    ours, limit = Figures("with credits", with_), Figures("receipts alone", without)
-    return [
-        Comparison(what, "callbacks/s", ours, limit, Target(0.9)),
-        *cpu_rows(what, drains[True]),
-    ]
+    return compared(what, ("with credits", "receipts alone"), drains, Target(0.9))
 
 
 def _hot_account(services: Services, size: Size) -> Comparison:

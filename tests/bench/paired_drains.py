@@ -1,0 +1,60 @@
+"""Drains in pairs: a consumer as it is, and one that leaves something out."""
+
+import sys
+from collections.abc import Callable
+
+from tests.bench.draining import Drained, check_ledger, cpu_rows, drain, fill
+from tests.bench.figures import Comparison, Figures, Target
+from tests.bench.payloads import Payloads
+from tests.bench.services import Services
+from tests.bench.sizes import Size
+
+
+def paired(
+    services: Services,
+    size: Size,
+    payloads: Payloads,
+    left_out: str,
+    check: Callable[[str], None],
+) -> tuple[list[Drained], list[Drained]]:
+    """The drains of both, from one topic, by turns.
+
+    Args:
+        services: the broker and the database server.
+        size: how many callbacks, and how often.
+        payloads: what is on the topic.
+        left_out: a setting as in a shell, by which the second one leaves something out.
+        check: is given the ledger behind each drain.
+    """
+    launchers = (), ("env", left_out, sys.executable)
+    drains: tuple[list[Drained], list[Drained]] = [], []
+    with services.topics() as prefix:
+        fill(services, prefix, payloads, size.callbacks)
+        for _ in range(size.rounds):
+            for launcher, drained in zip(launchers, drains, strict=True):
+                with services.database() as url:
+                    drained.append(drain(services, prefix, url, size.callbacks, launcher=launcher))
+                    check_ledger(url, size.callbacks)
+                    check(url)
+    return drains
+
+
+def compared(
+    what: str,
+    names: tuple[str, str],
+    drains: tuple[list[Drained], list[Drained]],
+    target: Target,
+) -> list[Comparison]:
+    """The rates of both, and the processor time of the first.
+
+    Args:
+        what: is measured.
+        names: of the two.
+        drains: from `paired`.
+        target: of the first against the second.
+    """
+    ours, limit = (
+        Figures(name, tuple(one.rate for one in drained))
+        for name, drained in zip(names, drains, strict=True)
+    )
+    return [Comparison(what, "callbacks/s", ours, limit, target), *cpu_rows(what, drains[0])]
