@@ -168,6 +168,12 @@ def named_alone(stack: Shell, command: Command) -> None:
     stack.environment["PATH"] = path
 
 
+def verified(stack: Shell, command: Command) -> None:
+    """The command finds everything as it was; no checkpoint was made so far, so none is kept."""
+    (stack.directory / "checkpoints.jsonl").write_text("")
+    named_alone(stack, command)
+
+
 def audited(stack: Shell, command: Command) -> None:
     """The command takes the period, and says that no proxy answers at such an address."""
     asked = "LITELLM_URL=http://127.0.0.1:9 LITELLM_API_KEY=none RECONCILER_TRIES=1"
@@ -266,6 +272,7 @@ CHECKS: Final[dict[str, Check]] = {
     r"billing findings close .*": told_of,
     r"billing correct [0-9a-f-]{36} .*": told_of,
     r"billing correct (list|open)\b.*": named_alone,
+    r"billing verify\b.*": verified,
     r"billing deferred accept .*": told_of,  # no charge has come
     r"billing (spend|statement|deferred|dead-letters|findings|replay|topics)\b.*": named_alone,
     r"billing estimate\b.*": named_alone,
