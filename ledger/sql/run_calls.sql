@@ -1,4 +1,4 @@
--- The first calls of a run, charged and open ones, in the order of their ends.
+-- The first calls of a run, charged and open ones, in the order of their ends; each with its corrections.
 SELECT
     agent, under, model, signature, call, attempt, ended, "charged USD", credits
 FROM (
@@ -11,10 +11,11 @@ FROM (
             ELSE 'unsigned'
         END AS signature,
         coalesce(spend.litellm_call_id, spend.response_id) AS call, spend.attempt,
-        spend.ended_at AS ended, trim_scale(spend.charged_usd) AS "charged USD",
-        spend.charged_credits::numeric AS credits, spend.call_key
+        min(spend.ended_at) FILTER (WHERE spend.cost_source <> 'correction') AS ended,
+        trim_scale(sum(spend.charged_usd)) AS "charged USD", sum(spend.charged_credits) AS credits, spend.call_key
     FROM billing.spend AS spend
     WHERE spend.run_id = %(run)s AND NOT 'unattributed_run' = ANY(spend.marks)
+    GROUP BY spend.receipt_id, 1, 2, 3, 4, 5, 6, spend.call_key
     UNION ALL
     SELECT
         deferred.sub_agent_id, deferred.parent_sub_agent_id, deferred.model, NULL,

@@ -1,5 +1,5 @@
 -- What the calls of a run have cost, by who made them and what their signatures are worth. A call
--- that names no agent goes by its model.
+-- that names no agent goes by its model; corrections count with the receipt that they put right.
 SELECT
     spend.sub_agent_id AS agent,
     spend.parent_sub_agent_id AS under,
@@ -10,7 +10,7 @@ SELECT
         WHEN 'attribution_unknown_key' = ANY(spend.marks) THEN 'unknown key'
         ELSE 'unsigned'
     END AS signature,
-    count(*) AS calls,
+    count(*) FILTER (WHERE spend.cost_source <> 'correction') AS calls,
     trim_scale(sum(spend.charged_usd)) AS "charged USD",
     sum(spend.charged_credits) AS credits
 FROM billing.spend AS spend
