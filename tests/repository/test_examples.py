@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from charging.corrections import Charged, Wish, change
 from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
-from schemas.correction import Correction
+from schemas.correction import Correction, correction_id
 from schemas.correction import to_kafka as correction_to_kafka
 from schemas.credits import CreditEvent
 from schemas.credits import to_kafka as credit_to_kafka
@@ -182,6 +182,7 @@ def test_the_correction_example_is_what_is_published_of_the_receipt_example() ->
     receipt = msgspec.convert(example("receipt.json"), Receipt)
     now = Charged(receipt.charged_usd, receipt.charged_credits)
     made = change(now, Wish(one.reason, one.amount_usd))
+    assert one.id == correction_id(one.reference)
     assert made == (one.amount_usd, one.amount_credits, (one.corrected_usd, one.corrected_credits))
     assert message.key == to_kafka(receipt).key
     shared = {"call_key", "litellm_call_id", "response_id", "run_id", "attempt", "model", "team_id"}
