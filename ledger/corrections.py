@@ -26,7 +26,7 @@ from ledger.queries import listed, query
 from ledger.seals import digest_of, seal
 from ledger.session import Session
 from runtime.rows import Listing, Row
-from schemas.correction import CorrectionReason
+from schemas.correction import CorrectionReason, correction_id
 from schemas.text import identifier, storable
 
 
@@ -118,7 +118,9 @@ class Corrections(Session):
             )
         account, debited, usd, credits_, number = row
         made = change(Charged(usd, credits_), said.wish)
-        cursor.execute(query("insert_correction"), asked | _values(said, made, number + 1))
+        id_ = correction_id(asked["reference"])
+        values = _values(said, made, number + 1)
+        cursor.execute(query("insert_correction"), asked | values | {"id": id_})
         correction = _found(cursor, asked)
         if correction is None:
             raise AssertionError(f"correction {said.reference!r} was written and is not there")

@@ -528,7 +528,7 @@ COMMENT ON COLUMN billing.deferral_transitions.person IS 'Who decided it; NULL w
 COMMENT ON COLUMN billing.deferral_transitions.application IS 'Which process wrote it.';
 
 CREATE TABLE billing.receipt_corrections (
-    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    id uuid NOT NULL,
     charge_receipt_id uuid NOT NULL,
     number integer NOT NULL,
     reason text NOT NULL,
@@ -553,6 +553,7 @@ CREATE TABLE billing.receipt_corrections (
 CREATE INDEX receipt_corrections_days ON billing.receipt_corrections USING btree (((created_at AT TIME ZONE 'UTC'::text)::date));
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.receipt_corrections FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 COMMENT ON TABLE billing.receipt_corrections IS 'What a receipt charges, put right: signed, in the order of number. Append-only.';
+COMMENT ON COLUMN billing.receipt_corrections.id IS 'Follows from the reference: it is the same in a ledger that is restored.';
 COMMENT ON COLUMN billing.receipt_corrections.amount_usd IS 'Added to charged_usd of the receipt.';
 COMMENT ON COLUMN billing.receipt_corrections.amount_credits IS 'Added to its charged_credits: with its corrections, these are rounded up once.';
 COMMENT ON COLUMN billing.receipt_corrections.corrected_usd IS 'What the receipt charges behind this correction.';

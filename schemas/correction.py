@@ -9,17 +9,25 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from schemas.receipt import PLAIN_DECIMAL, plain
+from schemas.receipt import NAMESPACE, PLAIN_DECIMAL, plain
 
 EVENT_TYPE: Final = "billing.receipt.corrected.v1"
 
 _SIGNED_DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?$"
+
+
+def correction_id(reference: str) -> UUID:
+    """Return the id of the correction with a reference: the same one, whenever it is made.
+
+    Whoever repeats it in a ledger that has lost it gives no event that subscribers count twice.
+    """
+    return uuid5(NAMESPACE, f"correction\x00{reference}")
 
 
 class CorrectionReason(StrEnum):

@@ -20,7 +20,7 @@ from ledger.debits import CreditTerms
 from ledger.receipts import ReceiptWriter
 from operator_cli.__main__ import app
 from operator_cli.checksum import Checksum
-from schemas.correction import CorrectionReason
+from schemas.correction import CorrectionReason, correction_id
 from tests.databases.credit_rows import receipts_of
 from tests.databases.writing import ROLE, write
 from tests.inputs.callbacks import costing, decided, element
@@ -74,6 +74,8 @@ def test_a_correction_is_a_row_an_entry_and_an_event_or_nothing(
     assert balances(url) == {"acct-1": -13}
     done = correct(kept, receipt, amount="-0.00000005")
     assert done.created
+    # A ledger that has lost it has the same one again, which subscribers know.
+    assert done.correction.id == correction_id("one")
     assert (done.correction.number, done.correction.amount_credits) == (1, -1)
     assert balances(url) == {"acct-1": -12}
     assert charged(url) == {"acct-1": (Decimal("0.0000012"), 12)}

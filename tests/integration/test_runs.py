@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -12,9 +13,11 @@ from typer.testing import CliRunner
 from billing_stream_client import Run, signed
 from charging.outcomes import Decided
 from charging.signature import SignatureRules
+from ledger.corrections import Corrections
 from operator_cli.__main__ import app
 from tests.databases.writing import write_to
 from tests.inputs.callbacks import ENDED, costing, decided, policy
+from tests.integration.corrected import correct
 
 SECRET = "s" * 32
 KEY = f"2026-11={SECRET}"
@@ -132,6 +135,23 @@ def test_the_total_of_the_tree_is_that_of_the_books(migrated_database_url: str) 
             "FROM billing.charge_receipts WHERE run_id = 'trip'"
         ).fetchall()
     assert (row["calls"], row["charged USD"], row["credits"]) == books
+
+
+def test_a_correction_counts_with_its_call(migrated_database_url: str) -> None:
+    write_to(migrated_database_url, three_levels())
+    with psycopg.connect(migrated_database_url) as connection:
+        query = "SELECT id FROM billing.charge_receipts WHERE litellm_call_id = 'search'"
+        [(receipt,)] = connection.execute(query).fetchall()
+    with closing(Corrections(migrated_database_url, "")) as kept:
+        correct(kept, receipt, "-0.1")
+        correct(kept, receipt, "0.03", reference="two")
+    rows = json.loads(run(migrated_database_url, "trip", "--json")[0])["rows"]
+    figures = {row["name"]: Decimal(row["charged USD"] or 0) for row in rows if row["depth"] != 1}
+    assert figures["trip"] == charged(*COSTS) - Decimal("0.07")
+    assert figures["searcher"] == charged("search", "search-2") - Decimal("0.07")
+    assert figures["search"] == charged("search") - Decimal("0.07")
+    assert rows[0]["calls"] == len(COSTS)
+    assert [row["name"] for row in rows if row["kind"] == "call"].count("search") == 1
 
 
 def test_people_read_what_stands_in_for_an_agent_and_what_is_not_shown(

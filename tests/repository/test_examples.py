@@ -14,7 +14,7 @@ from charging.decision import decide
 from charging.outcomes import Charge, Deferred, Parked, Skipped, Usage
 from schemas.checkpoint import Checkpoint
 from schemas.checkpoint import to_kafka as checkpoint_to_kafka
-from schemas.correction import Correction
+from schemas.correction import Correction, correction_id
 from schemas.correction import to_kafka as correction_to_kafka
 from schemas.credits import CreditEvent
 from schemas.credits import to_kafka as credit_to_kafka
@@ -194,6 +194,7 @@ def test_the_correction_example_is_what_is_published_of_the_receipt_example() ->
     receipt = msgspec.convert(example("receipt.json"), Receipt)
     now = Charged(receipt.charged_usd, receipt.charged_credits)
     made = change(now, Wish(one.reason, one.amount_usd))
+    assert one.id == correction_id(one.reference)
     assert made == (one.amount_usd, one.amount_credits, (one.corrected_usd, one.corrected_credits))
     assert message.key == to_kafka(receipt).key
     shared = {"call_key", "litellm_call_id", "response_id", "run_id", "attempt", "model", "team_id"}

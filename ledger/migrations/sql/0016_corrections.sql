@@ -3,7 +3,7 @@
 SET LOCAL lock_timeout = '2s';
 
 CREATE TABLE billing.receipt_corrections (
-    id                uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    id                uuid        PRIMARY KEY,
     charge_receipt_id uuid        NOT NULL REFERENCES billing.charge_receipts,
     number            integer     NOT NULL CHECK (number > 0),
     reason            text        NOT NULL
@@ -27,6 +27,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.receip
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 COMMENT ON TABLE billing.receipt_corrections IS 'What a receipt charges, put right: signed, in the order of number. Append-only.';
+COMMENT ON COLUMN billing.receipt_corrections.id IS 'Follows from the reference: it is the same in a ledger that is restored.';
 COMMENT ON COLUMN billing.receipt_corrections.amount_usd IS 'Added to charged_usd of the receipt.';
 COMMENT ON COLUMN billing.receipt_corrections.amount_credits IS 'Added to its charged_credits: with its corrections, these are rounded up once.';
 COMMENT ON COLUMN billing.receipt_corrections.corrected_usd IS 'What the receipt charges behind this correction.';
