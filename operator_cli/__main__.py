@@ -35,8 +35,11 @@ class FirstPage(TyperGroup):
     """The commands alone: what options there are says the line of usage, and the page fits."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer keeps their types to itself
-        """Write the commands."""
+        """Write the commands, without the empty line that would go before them."""
+        at = len(formatter.buffer)
         self.format_commands(ctx, formatter)
+        if formatter.buffer[at] == "\n":
+            del formatter.buffer[at]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - as above
         """Write what the program does, right below how it is called."""

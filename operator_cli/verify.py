@@ -10,7 +10,7 @@ import typer
 
 from ledger.sealed_rows import adopt, verification
 from ledger.verification import Problem, Verified
-from operator_cli.tables import Csv, Form, Json, form_of, remark, show
+from operator_cli.tables import Csv, Form, Json, MostRows, form_of, remark, show
 from operator_cli.terminal import DATABASE, decider, explained, fail, settings
 from runtime.rows import Listing, Row
 from schemas.checkpoint import EVENT_TYPE, Checkpoint
@@ -40,7 +40,7 @@ def verify(
         ),
     ] = False,
     by: Annotated[str, typer.Option(help="Who seals them. Default: your user name.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Most problems that are listed.")] = _MOST,
+    limit: MostRows = _MOST,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

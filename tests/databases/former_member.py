@@ -46,7 +46,7 @@ def _debit(*_: object) -> None:
     """It knew no credits."""
 
 
-def _create(cursor: Cursor[Any], planned: Plan, number: int | None) -> None:
+def _create(cursor: Cursor[Any], planned: Plan, number: int | None, *, seals: bool) -> None:  # noqa: ARG001 - it knew none
     rows = [receipt_row(record, charge, number) for record, charge in planned.receipts]
     receipts = (row[:_OF_RECEIPT] for row in rows)
     _copy(cursor, "copy_receipts", RECEIPT_TYPES[:_OF_RECEIPT], receipts)

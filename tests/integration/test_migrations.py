@@ -499,7 +499,7 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
             "topic_since",
             "written_at",
         )
-    ]
+    ] + [("billing_consumer", "sealed", "checkpoint")]
     assert logins == []
 
 
@@ -517,6 +517,8 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "UPDATE billing.usage_units SET tokens_in = 0"),
         ("billing_consumer", "DELETE FROM billing.deferred_calls"),
         ("billing_consumer", "DELETE FROM billing.usage_units"),
+        ("billing_consumer", "UPDATE billing.sealed SET seal_id = 0"),
+        ("billing_consumer", "DELETE FROM billing.sealed"),
         ("billing_consumer", "TRUNCATE billing.usage_units"),
         ("billing_consumer", "CREATE TABLE billing.mine (id int)"),
         ("billing_consumer", "ALTER TABLE billing.charge_receipts DISABLE TRIGGER ALL"),
