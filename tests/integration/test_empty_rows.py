@@ -37,6 +37,7 @@ EMPTY: dict[tuple[str, ...], list[tuple[str, ...]]] = {
     ("dead-letters", "list"): [(), ("--since", "2026-11-01")],
     ("dead-letters", "replay"): [(), ("--until", "2026-11-01")],
     ("replay",): [(), ("--from-offset", "0:0"), ("--from-time", "2026-11-01")],
+    ("verify",): [()],
     ("topics",): [()],
     ("doctor",): [()],
     ("migrate",): [(), ("--check",)],
@@ -64,8 +65,8 @@ ONE_ROW = {
 
 ASKS_A_PROXY = {("audit",)}
 """Seen in `test_reconciler.py`."""
-OF_ONE_CALL = {("deferred", "history")}
-"""Seen in `test_deferral_transitions.py`."""
+OF_ONE_CALL = {("deferred", "history"), ("run",)}
+"""An error where there is none; seen in `test_deferral_transitions.py` and `test_runs.py`."""
 
 
 def ran(path: tuple[str, ...], *arguments: str, environment: dict[str, str]) -> tuple[str, str]:
