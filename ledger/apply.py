@@ -5,7 +5,7 @@ told by what the ledger knows of the batch's calls, asked once (`plan`).
 CHARGE_RECEIPTS_IDEMPOTENT_BY_CALL_ID: a receipt's id follows from its call.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -174,10 +174,19 @@ def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
 
 
 def _create(cursor: Cursor[Any], planned: Plan, number: int | None, *, seals: bool) -> None:
-    rows = [receipt_row(record, charge, number) for record, charge in planned.receipts]
-    _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
-    if seals:
-        seal(cursor, "receipts", [digest_of("receipts", row) for row in rows])
+    rows = (receipt_row(record, charge, number) for record, charge in planned.receipts)
+    if not seals:
+        return _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
+    digests = list[bytes]()
+    _copy(cursor, "copy_receipts", RECEIPT_TYPES, _digested(rows, digests))
+    return seal(cursor, "receipts", digests)
+
+
+def _digested(rows: Iterable[tuple[Any, ...]], digests: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows, and leave the digest of each."""
+    for row in rows:
+        digests.append(digest_of("receipts", row))
+        yield row
 
 
 def _copy(
