@@ -792,7 +792,7 @@ GRANT SELECT ON billing.published_offsets TO billing_reader;
 GRANT INSERT, SELECT ON billing.receipt_conflicts TO billing_consumer;
 GRANT SELECT ON billing.receipt_conflicts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.receipt_corrections TO billing_consumer;
-GRANT SELECT ON billing.receipt_corrections TO billing_reader;
+GRANT SELECT ON billing.receipt_corrections TO billing_guard, billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_cursors TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;

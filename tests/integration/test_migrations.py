@@ -466,6 +466,7 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "sealed", "INSERT SELECT"),
         ("billing_consumer", "seals", "INSERT SELECT"),
         ("billing_reader", "checkpoints", "SELECT"),
+        ("billing_guard", "receipt_corrections", "SELECT"),
         ("billing_reader", "receipt_corrections", "SELECT"),
         ("billing_reader", "sealed", "SELECT"),
         ("billing_reader", "seals", "SELECT"),

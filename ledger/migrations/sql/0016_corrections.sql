@@ -99,5 +99,5 @@ LEFT JOIN billing.receipt_corrections AS correction
     ON entry.reason = 'correction' AND correction.id::text = entry.reference
 LEFT JOIN billing.charge_receipts AS corrected ON corrected.id = correction.charge_receipt_id;
 
-GRANT SELECT ON billing.receipt_corrections TO billing_consumer, billing_reader;
+GRANT SELECT ON billing.receipt_corrections TO billing_consumer, billing_guard, billing_reader;
 GRANT INSERT ON billing.receipt_corrections TO billing_consumer;
