@@ -199,12 +199,12 @@ def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(
     calls: list[int] = []
 
     def torn(
-        cursor: Cursor[Any], batch: Sequence[Decided], terms: CreditTerms | None
+        cursor: Cursor[Any], batch: Sequence[Decided], terms: CreditTerms | None, *, seals: bool
     ) -> list[Outcome]:
         calls.append(len(batch))
         if calls == [4, 2, 1, 1, 2]:
             raise psycopg.OperationalError("the primary is gone")
-        return apply(cursor, batch, terms)
+        return apply(cursor, batch, terms, seals=seals)
 
     monkeypatch.setattr("ledger.receipts.apply", torn)
     with pytest.raises(psycopg.OperationalError):
