@@ -23,9 +23,10 @@ from runtime.kafka import committed
 from runtime.logs import OnceAMinute
 from schemas import checkpoint, correction
 from schemas import credits as credits_
-from schemas.checkpoint import Checkpoint, CheckpointRecord
-from schemas.correction import Correction, CorrectionRecord
-from schemas.credits import CreditEvent, CreditRecord
+from schemas.checkpoint import Checkpoint
+from schemas.cloud_event import EventRecord
+from schemas.correction import Correction
+from schemas.credits import CreditEvent
 
 log = structlog.get_logger("consumer")
 
@@ -110,9 +111,7 @@ class EventTopic:
         producer.commit_transaction(_KAFKA_SECONDS)
         self.published = last
 
-    def _record(
-        self, event: CreditEvent | Correction | Checkpoint
-    ) -> tuple[str, CreditRecord | CorrectionRecord | CheckpointRecord]:
+    def _record(self, event: CreditEvent | Correction | Checkpoint) -> tuple[str, EventRecord]:
         match event:
             case Correction():
                 return self._receipts, correction.to_kafka(event)

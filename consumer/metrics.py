@@ -166,20 +166,21 @@ LEDGER_LOST: Final = Counter(
 )
 CREDIT_EVENTS: Final = Counter(
     "billing_consumer_credit_events_total",
-    "Events of accounts of credits and of corrections that this member has published, by type.",
+    "Events of accounts, corrections and checkpoints that this member has published, by type.",
     ["type"],
 )
 CREDIT_EVENTS_WAITING: Final = Gauge(
     "billing_consumer_credit_events_waiting",
-    "Events of accounts and of corrections that nobody has published yet, as seen by each member.",
+    "Events of accounts, corrections and checkpoints that nobody has published yet, as seen by "
+    "each member.",
 )
 CREDIT_EVENTS_OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_credit_events_oldest_seconds", "Age of the oldest of them, seconds."
 )
 CREDIT_EVENT_FAULTS: Final = Counter(
     "billing_consumer_credit_event_faults_total",
-    "Failed tries to publish events of accounts and of corrections; they wait, and are published "
-    "later.",
+    "Failed tries to publish events of accounts, corrections and checkpoints; they wait, and are "
+    "published later.",
 )
 CHECKPOINTS: Final = Counter(
     "billing_consumer_checkpoints_total",

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, Final
 
-from psycopg import Connection, Cursor
+from psycopg import Connection
 
 from ledger.address import connect
 from ledger.queries import query
-from ledger.seals import VERSION, Kind, digest_of, seal_of
+from ledger.seals import Kind, seal
 from ledger.verification import (
     Problem,
     Seal,
     Verified,
+    by_moment,
     compared,
     rows_of,
     verified_chain,
@@ -70,39 +70,12 @@ def adopt(database_url: str, person: str) -> int:
 
     The seals say who did that. Raises `LedgerError`.
     """
-    sealed = 0
+    adopted = 0
     with connect(database_url, _APPLICATION) as connection, connection.cursor() as writer:
-        for written_at, digests in _unsealed(connection):
-            _adopt(writer, person, written_at, digests)
-            sealed += len(digests)
-    return sealed
-
-
-def _unsealed(
-    connection: Connection[tuple[Any, ...]],
-) -> Iterator[tuple[datetime, list[bytes]]]:
-    written_at: datetime | None = None
-    digests = list[bytes]()
-    for moment, *values in _read(connection, "unsealed_receipts"):
-        if written_at is not None and moment != written_at:
-            yield written_at, digests
-            digests = []
-        written_at = moment
-        digests.append(digest_of("receipts", values))
-    if written_at is not None:
-        yield written_at, digests
-
-
-def _adopt(
-    cursor: Cursor[Any], person: str, written_at: datetime, digests: Sequence[bytes]
-) -> None:
-    digest, entries = seal_of(digests)
-    asked = {
-        "version": VERSION,
-        "written_at": written_at,
-        "records": len(digests),
-        "digest": digest,
-        "entries": entries,
-        "person": person,
-    }
-    cursor.execute(query("adopt_receipts"), asked)
+        receipts = _read(connection, "receipts_to_verify")
+        for written_at, rows, seals in by_moment(receipts, _seals(connection, "receipts")):
+            if not seals:
+                digests = [row.digest for row in rows_of("receipts", rows)]
+                seal(writer, "receipts", digests, written_at, person)
+                adopted += len(digests)
+    return adopted

@@ -1,12 +1,13 @@
 """Seals: a digest of each row that is written, by which `billing verify` finds what was changed.
 
 A row's digest is the SHA-256 of its values in the order of the columns of `copy_receipts` (or of
-`read_corrections_to_verify`), as MessagePack, behind the name of what it is. A seal has the digests
+`corrections_to_verify`), as MessagePack, behind the name of what it is. A seal has the digests
 of all rows of a transaction, ordered, so that it does not matter in which order rows are read.
 """
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
@@ -48,12 +49,23 @@ def seal_of(digests: Iterable[bytes]) -> tuple[bytes, bytes]:
     return hashlib.sha256(b"".join(ordered)).digest(), entries
 
 
-def seal(cursor: Cursor[Any], kind: Kind, digests: Collection[bytes]) -> None:
-    """Seal the rows that this transaction writes; there is one at least."""
+def seal(
+    cursor: Cursor[Any],
+    kind: Kind,
+    digests: Collection[bytes],
+    written_at: datetime | None = None,
+    person: str | None = None,
+) -> None:
+    """Seal the rows that this transaction writes; there is one at least.
+
+    Rows that were written before have a moment, and a `person` who seals them as they are.
+    """
     digest, entries = seal_of(digests)
     asked = {
         "kind": kind,
         "version": VERSION,
+        "written_at": written_at,
+        "person": person,
         "records": len(digests),
         "digest": digest,
         "entries": entries,

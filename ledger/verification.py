@@ -60,7 +60,7 @@ class Problem(msgspec.Struct, frozen=True):
     """
 
     what: What
-    written_at: datetime
+    written_at: datetime | None
     kind: Kind | None = None
     values: Sequence[Any] = ()
     count: int = 1
@@ -121,7 +121,7 @@ def verified_receipts(
     A row has that moment in front of the values that are sealed. Those from before the first seal
     are counted only: nothing says what they were.
     """
-    for _, there, sealed in _by_moment(rows, seals):
+    for _, there, sealed in by_moment(rows, seals):
         counted.receipts += len(there)
         counted.seals += len(sealed)
         if sealed:
@@ -133,7 +133,7 @@ def verified_receipts(
             counted.unsealed += len(there)
 
 
-def _by_moment(
+def by_moment(
     rows: Iterable[Sequence[Any]], seals: Iterable[Seal]
 ) -> Iterator[tuple[datetime, list[Sequence[Any]], list[Seal]]]:
     """Yield the rows and the seals of each moment, in order."""
@@ -166,29 +166,27 @@ def verified_chain(
     `rows` are those of `checkpoints_to_verify`; `published` has hashes that somebody has kept, by
     number.
     """
-    before, last_made_at = NOTHING_BEFORE, None
+    before = NOTHING_BEFORE
+
+    def wrong(detail: str, made_at: datetime | None = None) -> Problem:
+        return Problem("checkpoint", made_at, detail=f"checkpoint {detail}")
+
     for number, group in groupby(rows, key=itemgetter(0)):
         members = list(group)
         _, previous, found, made_at, *_ = members[0]
         counted.checkpoints += 1
-        last_made_at = made_at
         if number != counted.checkpoints:
-            detail = f"checkpoint {counted.checkpoints} is missing"
-            yield Problem("checkpoint", made_at, detail=detail)
+            yield wrong(f"{counted.checkpoints} is missing", made_at)
             counted.checkpoints = number
         if previous != before:
-            detail = f"checkpoint {number} does not follow on the one before it"
-            yield Problem("checkpoint", made_at, detail=detail)
+            yield wrong(f"{number} does not follow on the one before it", made_at)
         if link(previous, number, members) != found:
-            detail = f"checkpoint {number} was made of other seals"
-            yield Problem("checkpoint", made_at, detail=detail)
+            yield wrong(f"{number} was made of other seals", made_at)
         if published.get(number, found) != found:
-            detail = f"checkpoint {number} was published with another hash"
-            yield Problem("checkpoint", made_at, detail=detail)
+            yield wrong(f"{number} was published with another hash", made_at)
         before = counted.last = found
-    if last_made_at is not None and (beyond := [n for n in published if n > counted.checkpoints]):
-        detail = f"checkpoint {min(beyond)} was published and is missing"
-        yield Problem("checkpoint", last_made_at, detail=detail)
+    if beyond := [number for number in published if number > counted.checkpoints]:
+        yield wrong(f"{min(beyond)} was published and is missing")
 
 
 def link(previous: bytes, number: int, members: Iterable[Sequence[Any]]) -> bytes:

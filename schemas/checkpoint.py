@@ -6,10 +6,12 @@ of the Kafka protocol binding; all have one key.
 """
 
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
+
+from schemas.cloud_event import Attributes, EventRecord, cloud_event
 
 EVENT_TYPE: Final = "billing.checkpoint.v1"
 SOURCE: Final = "/billing/ledger"
@@ -32,27 +34,7 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     made_at: Annotated[datetime, Meta(tz=True, description="When it was made.")]
 
 
-class CheckpointRecord(NamedTuple):
-    """A checkpoint as a Kafka record: names and values of its headers in UTF-8, key, value."""
-
-    headers: dict[str, bytes]
-    key: str
-    value: bytes
-
-
-_encoder: Final = msgspec.json.Encoder()
-
-
-def to_kafka(checkpoint: Checkpoint) -> CheckpointRecord:
-    """Return the Kafka record of a checkpoint: `ce_*` headers, value = JSON."""
-    headers = {
-        "ce_id": str(checkpoint.number).encode(),
-        "ce_source": SOURCE.encode(),
-        "ce_type": EVENT_TYPE.encode(),
-        "ce_specversion": b"1.0",
-        "ce_subject": KEY.encode(),
-        "ce_time": _encoder.encode(checkpoint.made_at)[1:-1],
-        "content-type": b"application/json",
-        "ce_partitionkey": KEY.encode(),
-    }
-    return CheckpointRecord(headers, KEY, _encoder.encode(checkpoint))
+def to_kafka(checkpoint: Checkpoint) -> EventRecord:
+    """Return the Kafka record of a checkpoint."""
+    attributes = Attributes(str(checkpoint.number), SOURCE, EVENT_TYPE, KEY, checkpoint.made_at)
+    return cloud_event(attributes, KEY, checkpoint)

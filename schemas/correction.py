@@ -8,13 +8,14 @@ no person and holds no note: these stay in the ledger.
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from schemas.cloud_event import Attributes, EventRecord, cloud_event
 from schemas.receipt import NAMESPACE, PLAIN_DECIMAL, plain
 
 EVENT_TYPE: Final = "billing.receipt.corrected.v1"
@@ -83,33 +84,18 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     occurred_at: Annotated[datetime, Meta(tz=True, description="When it was corrected.")]
 
 
-class CorrectionRecord(NamedTuple):
-    """A correction as a Kafka record: names and values of its headers in UTF-8, key, value."""
-
-    headers: dict[str, bytes]
-    key: str
-    value: bytes
-
-
-_encoder: Final = msgspec.json.Encoder()
-
-
-def to_kafka(correction: Correction) -> CorrectionRecord:
-    """Return the Kafka record of a correction: `ce_*` headers, key = run id, value = JSON."""
-    headers = {
-        "ce_id": str(correction.id).encode(),
-        "ce_source": f"/billing/{correction.source_system}".encode(),
-        "ce_type": EVENT_TYPE.encode(),
-        "ce_specversion": b"1.0",
-        "ce_subject": correction.billing_account_id.encode(),
-        "ce_time": _encoder.encode(correction.occurred_at)[1:-1],
-        "content-type": b"application/json",
-        "ce_partitionkey": correction.run_id.encode(),
-    }
-    # A decimal by itself would be written as 4.95E-7.
+def to_kafka(correction: Correction) -> EventRecord:
+    """Return the Kafka record of a correction: key = run id."""
+    attributes = Attributes(
+        correction.id,
+        f"/billing/{correction.source_system}",
+        EVENT_TYPE,
+        correction.billing_account_id,
+        correction.occurred_at,
+    )
     event = replace(
         correction,
         amount_usd=plain(correction.amount_usd),
         corrected_usd=plain(correction.corrected_usd),
     )
-    return CorrectionRecord(headers, correction.run_id, _encoder.encode(event))
+    return cloud_event(attributes, correction.run_id, event)

@@ -6,11 +6,13 @@ headers, the value is the event as JSON. Amounts are whole credits, 10,000,000 =
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
+
+from schemas.cloud_event import Attributes, EventRecord, cloud_event
 
 SOURCE: Final = "/billing/credits"
 
@@ -60,28 +62,8 @@ class CreditEvent(msgspec.Struct, frozen=True, gc=False):
     occurred_at: Annotated[datetime, Meta(tz=True, description="When it happened.")]
 
 
-class CreditRecord(NamedTuple):
-    """A credit event as a Kafka record: names and values of its headers in UTF-8, key, value."""
-
-    headers: dict[str, bytes]
-    key: str
-    value: bytes
-
-
-_encoder: Final = msgspec.json.Encoder()
-
-
-def to_kafka(event: CreditEvent) -> CreditRecord:
-    """Return the Kafka record of an event: `ce_*` headers, key = account, value = JSON."""
+def to_kafka(event: CreditEvent) -> EventRecord:
+    """Return the Kafka record of an event: key = account."""
     account = event.billing_account_id
-    headers = {
-        "ce_id": str(event.id).encode(),
-        "ce_source": SOURCE.encode(),
-        "ce_type": event.type.ce_type.encode(),
-        "ce_specversion": b"1.0",
-        "ce_subject": account.encode(),
-        "ce_time": _encoder.encode(event.occurred_at)[1:-1],
-        "content-type": b"application/json",
-        "ce_partitionkey": account.encode(),
-    }
-    return CreditRecord(headers, account, _encoder.encode(event))
+    attributes = Attributes(event.id, SOURCE, event.type.ce_type, account, event.occurred_at)
+    return cloud_event(attributes, account, event)

@@ -9,12 +9,14 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha1
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
+
+from schemas.cloud_event import Attributes, EventRecord, cloud_event
 
 EVENT_TYPE: Final = "billing.receipt.created.v1"
 
@@ -117,38 +119,18 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     ] = None
 
 
-_encoder: Final = msgspec.json.Encoder()
-
-
-def _as_in_json(value: UUID | datetime) -> bytes:
-    """Return the text that the receipt's JSON has for `value`, without its quotes."""
-    return _encoder.encode(value)[1:-1]
-
-
-class ReceiptEvent(NamedTuple):
-    """A receipt as a Kafka record: names and values of its headers in UTF-8, key, value."""
-
-    headers: dict[str, bytes]
-    key: str
-    value: bytes
-
-
-def to_kafka(receipt: Receipt) -> ReceiptEvent:
-    """Return the Kafka record of a receipt: `ce_*` headers, key = run id, value = JSON."""
-    headers = {
-        "ce_id": _as_in_json(receipt.id),
-        "ce_source": f"/billing/{receipt.source_system}".encode(),
-        "ce_type": EVENT_TYPE.encode(),
-        "ce_specversion": b"1.0",
-        "ce_subject": receipt.billing_account_id.encode(),
-        "ce_time": _as_in_json(receipt.occurred_at),
-        "content-type": b"application/json",
-        "ce_partitionkey": receipt.run_id.encode(),
-    }
-    # A decimal by itself would be written as 4.95E-7.
+def to_kafka(receipt: Receipt) -> EventRecord:
+    """Return the Kafka record of a receipt: key = run id."""
+    attributes = Attributes(
+        receipt.id,
+        f"/billing/{receipt.source_system}",
+        EVENT_TYPE,
+        receipt.billing_account_id,
+        receipt.occurred_at,
+    )
     event = replace(
         receipt,
         response_cost_usd=plain(receipt.response_cost_usd),
         charged_usd=plain(receipt.charged_usd),
     )
-    return ReceiptEvent(headers, receipt.run_id, _encoder.encode(event))
+    return cloud_event(attributes, receipt.run_id, event)

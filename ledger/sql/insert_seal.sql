@@ -1,7 +1,9 @@
--- Last in its transaction or not: its time is that of the rows.
+-- Its time is that of the transaction, unless the rows were written before.
 WITH made AS (
-    INSERT INTO billing.seals (kind, version, records, digest, entries)
-    VALUES (%(kind)s, %(version)s, %(records)s, %(digest)s, %(entries)s)
+    INSERT INTO billing.seals (kind, version, written_at, records, digest, entries, person)
+    VALUES (
+        %(kind)s, %(version)s, coalesce(%(written_at)s, now()), %(records)s, %(digest)s, %(entries)s, %(person)s
+    )
     RETURNING id
 )
 

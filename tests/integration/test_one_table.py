@@ -19,7 +19,8 @@ from ledger.deferrals import Deferrals
 from ledger.migration import migrate
 from ledger.receipts import ReceiptWriter
 from operator_cli.__main__ import app
-from schemas.receipt import Receipt, ReceiptEvent, to_kafka
+from schemas.cloud_event import EventRecord
+from schemas.receipt import Receipt, to_kafka
 from tests.databases.former_member import former_release
 from tests.databases.writing import ROLE, outcomes, write_to
 from tests.inputs import background, captures
@@ -78,7 +79,7 @@ def race(url: str) -> None:
         assert changed.rowcount == 1
 
 
-def events(url: str, records: Sequence[Decided]) -> dict[str, ReceiptEvent]:
+def events(url: str, records: Sequence[Decided]) -> dict[str, EventRecord]:
     """The events of receipts that are replayed, by their call keys."""
     with closing(ReceiptWriter(url, ROLE)) as ledger:
         found = ledger.write(records)
@@ -157,14 +158,14 @@ def test_what_is_told_of_a_call_is_the_same_whichever_release_wrote_it(
     assert told(former_url) == told(database_url)
 
 
-def as_before(receipt: Receipt) -> ReceiptEvent:
+def as_before(receipt: Receipt) -> EventRecord:
     """The event of a receipt without the caller, which the release before did not keep."""
     return to_kafka(
         replace(receipt, team_id=None, team_alias=None, key_alias=None, organization_id=None)
     )
 
 
-def outcomes_and_events(url: str) -> list[tuple[str, ReceiptEvent | None]]:
+def outcomes_and_events(url: str) -> list[tuple[str, EventRecord | None]]:
     """What becomes of every record when it is read once more, and its event."""
     with closing(ReceiptWriter(url, ROLE)) as ledger:
         found = ledger.write(batch())

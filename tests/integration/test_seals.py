@@ -214,6 +214,10 @@ def test_a_chain_that_is_made_anew_is_not_the_published_one(url: str) -> None:
     assert problem.detail == "checkpoint 1 was published with another hash"
     [problem] = problems(url, {1: again.hash, 2: hashlib.sha256().digest()})[0]
     assert problem.detail == "checkpoint 2 was published and is missing"
+    # Nor is one that is gone, all of it.
+    as_superuser(url, "TRUNCATE billing.sealed, billing.seals, billing.checkpoints")
+    [problem] = problems(url, {1: first.hash})[0]
+    assert problem.detail == "checkpoint 1 was published and is missing"
 
 
 def test_receipts_from_before_seals_are_sealed_once_somebody_says_so(url: str) -> None:

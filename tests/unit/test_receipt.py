@@ -19,12 +19,12 @@ from msgspec.structs import replace
 
 from charging.outcomes import Charge, Deferred, Parked
 from ledger.rows import deferred_row, receipt_row
+from schemas.cloud_event import EventRecord
 from schemas.receipt import (
     EVENT_TYPE,
     NAMESPACE,
     PLAIN_DECIMAL,
     Receipt,
-    ReceiptEvent,
     plain,
     receipt_id,
     to_kafka,
@@ -45,7 +45,7 @@ BILLED_METADATA = {
 BILLED_HEADERS = {"llm_provider-x-request-id", "x-litellm-end-user-id"}
 
 
-def event(receipt: Receipt) -> tuple[ReceiptEvent, BaseCloudEvent]:
+def event(receipt: Receipt) -> tuple[EventRecord, BaseCloudEvent]:
     """The record of a receipt, and what the SDK of a subscriber makes of it."""
     message = to_kafka(receipt)
     return message, from_binary_event(KafkaMessage(message.headers, message.key, message.value))

@@ -24,7 +24,6 @@ def columns(name: str) -> list[str]:
 
 def test_receipts_are_read_in_the_order_in_which_they_are_written() -> None:
     assert columns("receipts_to_verify") == ["created_at", *columns("copy_receipts")]
-    assert columns("unsealed_receipts") == columns("receipts_to_verify")
 
 
 def test_the_places_of_decimal_numbers_are_those_of_the_columns() -> None:
