@@ -75,9 +75,15 @@ class EmbeddedPostgres:
         self._running().stop()
 
     def kill(self) -> None:
-        """SIGKILL the postmaster and wait for its children; the next start recovers."""
-        children = psutil.Process(self._running().pid).children(recursive=True)
-        self._running().kill()
+        """SIGKILL the postmaster and wait for its children; the next start recovers.
+
+        Nothing happens where it does not run: a test may have failed between two of its lives.
+        """
+        server = self._running()
+        if not server.started:
+            return
+        children = psutil.Process(server.pid).children(recursive=True)
+        server.kill()
         # They end by themselves, and a new postmaster refuses the data while one of them lives.
         psutil.wait_procs(children, timeout=NET_SECONDS)
 

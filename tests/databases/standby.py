@@ -65,14 +65,29 @@ class Standby:
         psutil.wait_procs(children, timeout=NET_SECONDS)
 
     def has(self, question: str, answer: object) -> bool:
-        """Whether it gives this answer to a question of one value."""
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(question.encode()).fetchone() == (answer,)
+        """Whether it gives this answer to a question of one value.
+
+        Returns:
+            False also while it is away, and where what it replays cancels the query.
+
+        Raises:
+            ServerError: it has ended by itself.
+        """
+        self._server.check()
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                return connection.execute(question.encode()).fetchone() == (answer,)
+        except psycopg.OperationalError:
+            return False
 
     def promote(self) -> None:
-        """Make it a server that takes writes."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            assert connection.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
+        """Make it a server that takes writes, once it has replayed what it has received.
+
+        Nothing waits within a query: what is replayed may have to wait for the query's snapshot,
+        and the promotion waits for what is replayed.
+        """
+        eventually(self._told_to_promote, "the standby to be told that it is promoted")
+        eventually(self._takes_writes, "the standby to be promoted")
 
     def remove(self) -> None:
         """End it and delete what it left."""
@@ -81,11 +96,13 @@ class Standby:
         self._server.log.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
-        self._server.check()
-        try:
-            return self.has("SELECT 1", 1)
-        except psycopg.OperationalError:
-            return False
+        return self.has("SELECT 1", 1)
+
+    def _told_to_promote(self) -> bool:
+        return self.has("SELECT pg_promote(false)", answer=True)
+
+    def _takes_writes(self) -> bool:
+        return self.has("SELECT pg_is_in_recovery()", answer=False)
 
 
 def _copy(url: str, data: Path) -> None:

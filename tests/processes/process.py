@@ -131,6 +131,11 @@ class Server:
             raise ServerError(f"{self.name} does not run")
         return self._process.pid
 
+    @property
+    def started(self) -> bool:
+        """Whether it was started, and not stopped or killed since; it may have ended by itself."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start the process; returns before it is ready to serve."""
         if self._process is not None:
