@@ -7,9 +7,9 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from billing_stream_client.names import WrongInputError
@@ -44,6 +44,16 @@ class Posted:
     refused: int = 0
     waiting: int = 0
     said: str = ""
+
+
+class Sender(Protocol):
+    """Who has units posted, and is told which of them need not be posted again."""
+
+    def accepted(self, units: Sequence[Unit]) -> None:
+        """Hear that these are durable."""
+
+    def refused(self, units: Sequence[Unit]) -> None:
+        """Hear that these will never be taken as they are."""
 
 
 class _Answer(Exception):  # noqa: N818 - no error, how an answer that is not 202 comes back
@@ -91,15 +101,23 @@ class Gateway:
         if not 0 < self.patience_seconds < float("inf"):
             raise WrongInputError("patience_seconds must be above 0")
 
-    def post(self, units: Sequence[Unit], take: Callable[[Sequence[Unit]], None]) -> Posted:
-        """Post `units`; `take` is called with those that need not be posted again. Never raises.
+    def post(self, units: Sequence[Unit], sender: Sender) -> Posted:
+        """Post `units` in lists, and tell `sender` what became of each. Never raises.
 
-        A unit that the gateway refuses keeps no other one from it.
+        A unit that the gateway refuses keeps no other one from it. The end of a run is a list of
+        its own after all others, and is not sent while one of them waits: whoever reads it may
+        rely on what the run has told before.
         """
         until, posted = time.monotonic() + self.patience_seconds, Posted()
-        for first in range(0, len(units), AT_ONCE):
-            some = units[first : first + AT_ONCE]
-            posted = self._deliver(some, until, posted, take)
+        others = [unit for unit in units if not unit.run_completed]
+        for first in range(0, len(others), AT_ONCE):
+            some = others[first : first + AT_ONCE]
+            posted = self._deliver(some, until, posted, sender)
+        if end := [unit for unit in units if unit.run_completed]:
+            if posted.waiting:
+                posted = replace(posted, waiting=posted.waiting + len(end))
+            else:
+                posted = self._deliver(end, until, posted, sender)
         if posted.said:
             _log.warning(
                 "the gateway has not taken all usage units: %d refused, %d wait to be posted: %s",
@@ -112,19 +130,19 @@ class Gateway:
         units: Sequence[Unit],
         until: float,
         posted: Posted,
-        take: Callable[[Sequence[Unit]], None],
+        sender: Sender,
     ) -> Posted:
         answer = self._repeated(units, until)
         if answer is None:
-            take(units)
+            sender.accepted(units)
             return replace(posted, accepted=posted.accepted + len(units))
         if answer.passes:
             return replace(posted, waiting=posted.waiting + len(units), said=str(answer))
         if answer.status == _INVALID and len(units) > 1:
             half = len(units) // 2
-            posted = self._deliver(units[:half], until, posted, take)
-            return self._deliver(units[half:], until, posted, take)
-        take(units)
+            posted = self._deliver(units[:half], until, posted, sender)
+            return self._deliver(units[half:], until, posted, sender)
+        sender.refused(units)
         return replace(posted, refused=posted.refused + len(units), said=str(answer))
 
     def _repeated(self, units: Sequence[Unit], until: float) -> _Answer | None:

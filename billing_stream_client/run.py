@@ -1,4 +1,4 @@
-"""A run and its calls: headers before each call, usage units after, posted when the run ends."""
+"""A run and its calls: headers before each call, usage units after, posted at the end."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from types import TracebackType
 from typing import Final, Self
@@ -26,6 +25,7 @@ from billing_stream_client.headers import (
 from billing_stream_client.names import WrongInputError, attempt_of, end_user_of, name_of, run_of
 from billing_stream_client.signing import SigningKey
 from billing_stream_client.unit import Unit, now
+from billing_stream_client.waiting import WaitingUnits
 
 _PROGRAM: Final = 100
 _log: Final = logging.getLogger("billing_stream_client")
@@ -77,15 +77,12 @@ class Run:
         self._metadata = dict(metadata or {})
         if (gateway_url is None) is not (token is None):
             raise WrongInputError("gateway_url and token go together: give both or none")
-        self._gateway = (
+        self._waiting = WaitingUnits(
             None
             if gateway_url is None or token is None
             else Gateway(gateway_url, token, patience_seconds)
         )
         self._lock = threading.Lock()
-        self._posting = threading.Lock()
-        self._waiting = dict[str, Unit]()
-        self._posted = Posted()
         self._unnamed = 0
         self.call()  # What would be refused at each call is refused now.
 
@@ -97,14 +94,12 @@ class Run:
     @property
     def units(self) -> Sequence[Unit]:
         """The usage units that are not posted yet, in the order of the answers."""
-        with self._lock:
-            return tuple(self._waiting.values())
+        return self._waiting.units
 
     @property
     def posted(self) -> Posted:
         """What became of the units so far; `waiting` and `said` are of the last time."""
-        with self._lock:
-            return self._posted
+        return self._waiting.posted
 
     @property
     def unnamed(self) -> int:
@@ -155,7 +150,7 @@ class Run:
             TAGS: tags_header([*self._tags, *tags_of(tags)]),
         }
         sent = {name: text for name, text in headers.items() if text}
-        return Call(sent, blank, self._keep, self._give_up)
+        return Call(sent, blank, self._waiting.keep, self._give_up)
 
     def register(self, account: str) -> bool:
         """Say who pays for calls of this attempt that name the run and no account, and post it.
@@ -179,9 +174,34 @@ class Run:
             started_at=moment,
             finished_at=moment,
         )
-        self._keep(unit)
+        self._waiting.keep(unit)
         posted = self.post()
         return not (posted.refused or posted.waiting)
+
+    def complete(self) -> bool:
+        """Say that the run has ended, all its attempts, and post it after the units that wait.
+
+        Other teams are then told what the run has cost. The end of the `with` block does not say
+        it, because a run may have several attempts and several programs: say it once, after the
+        last call of all of them. A call that is answered afterwards is told of as any other.
+
+        Said again, it sends the same unit, and none if the gateway has it. Never raises. It waits
+        for the gateway as `post` does.
+
+        Returns:
+            Whether the gateway has it. If not, it waits with the units, to be posted again; one
+            that was refused is sent again only if it is said again.
+        """
+        return self._waiting.complete(
+            Unit(
+                unit_id=str(uuid.uuid4()),
+                run_id=self.run_id,
+                attempt=self.attempt,
+                run_completed=True,
+                executor=self.executor,
+                finished_at=now(),
+            )
+        )
 
     def post(self) -> Posted:
         """Post the units that wait, and say what became of them. Never raises.
@@ -189,27 +209,7 @@ class Run:
         The end of the run does it; a long run may do it in between. What is told of a call after
         its unit was posted changes nothing any more.
         """
-        with self._posting:
-            return self._post()
-
-    def _post(self) -> Posted:
-        units = self.units
-        if not units:
-            return Posted()
-        if self._gateway is None:
-            return Posted(waiting=len(units), said="no gateway_url was given")
-        try:
-            posted = self._gateway.post(units, self._taken)
-        except Exception as error:  # noqa: BLE001 - BILLING_NEVER_THROWS
-            _log.exception("usage units could not be posted")
-            posted = Posted(waiting=len(self.units), said=repr(error))
-        with self._lock:
-            self._posted = replace(
-                posted,
-                accepted=self._posted.accepted + posted.accepted,
-                refused=self._posted.refused + posted.refused,
-            )
-        return posted
+        return self._waiting.post()
 
     def __enter__(self) -> Self:
         return self
@@ -235,15 +235,6 @@ class Run:
             await asyncio.to_thread(self.post)
         except RuntimeError:  # No loop of asyncio, or no thread left: then everybody waits for it.
             self.post()
-
-    def _keep(self, unit: Unit) -> None:
-        with self._lock:
-            self._waiting[unit.unit_id] = unit
-
-    def _taken(self, units: Sequence[Unit]) -> None:
-        with self._lock:
-            for unit in units:
-                self._waiting.pop(unit.unit_id, None)
 
     def _give_up(self, why: str) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ _MOST_TOKENS: Final = 2**53 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One call, as the program that made it saw it.
+    """One call, as the program that made it saw it; or who pays for a run, or that it has ended.
 
     `unit_id` is made once, so that a unit which is sent twice is one. Times are in UTC.
     """
@@ -19,6 +19,7 @@ class Unit:
     unit_id: str
     run_id: str
     attempt: int
+    run_completed: bool = False
     billing_account_id: str | None = None
     litellm_call_id: str | None = None
     response_id: str | None = None
@@ -34,9 +35,13 @@ class Unit:
     finished_at: str
 
     def row(self) -> dict[str, str | int]:
-        """Return it as the gateway takes it: what is not known is left out."""
+        """Return it as the gateway takes it: what is not known is left out.
+
+        So is `run_completed` where it is false, because older gateways refuse a field that they do
+        not know.
+        """
         values = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return {name: value for name, value in values if value is not None}
+        return {name: value for name, value in values if value is not None and value is not False}
 
 
 def now() -> str:

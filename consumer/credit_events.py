@@ -1,4 +1,4 @@
-"""Events of accounts, corrections and checkpoints, told to other teams exactly once.
+"""Events of accounts, corrections, checkpoints and runs, told to other teams exactly once.
 
 They wait in PostgreSQL, written with what they tell of. One member of the group publishes them, in
 a thread of its own: a Kafka transaction holds some events and the number of the last one, as the
@@ -21,12 +21,13 @@ from ledger.credit_events import Held, Numbered
 from ledger.healing import LedgerError
 from runtime.kafka import committed
 from runtime.logs import OnceAMinute
-from schemas import checkpoint, correction
+from schemas import checkpoint, correction, run_total
 from schemas import credits as credits_
 from schemas.checkpoint import Checkpoint
 from schemas.cloud_event import EventRecord
 from schemas.correction import Correction
 from schemas.credits import CreditEvent
+from schemas.run_total import RunTotal
 
 log = structlog.get_logger("consumer")
 
@@ -56,6 +57,14 @@ class Waiting(Protocol):
         """Make a checkpoint, if there is none of so many seconds; say whether."""
         ...
 
+    def due_runs(self, grace_seconds: float) -> Sequence[str]:
+        """Take completed runs that are to be summed up, for a minute."""
+        ...
+
+    def sum_up_run(self, run_id: str) -> bool:
+        """Have other teams told what a run has cost; False where no event can say it."""
+        ...
+
     def leave(self, holder: str) -> None:
         """Let another process publish."""
         ...
@@ -73,7 +82,7 @@ class EventTopic:
             so this fences whoever published before.
         reader: of a client that asks what the group `group.id` has committed.
         topic: the name of the topic of accounts, under which the number is committed.
-        receipts: that of the topic of receipts, to which corrections and checkpoints go.
+        receipts: that of the topic of receipts, to which all others go.
 
     Raises `KafkaException`.
     """
@@ -111,12 +120,16 @@ class EventTopic:
         producer.commit_transaction(_KAFKA_SECONDS)
         self.published = last
 
-    def _record(self, event: CreditEvent | Correction | Checkpoint) -> tuple[str, EventRecord]:
+    def _record(
+        self, event: CreditEvent | Correction | Checkpoint | RunTotal
+    ) -> tuple[str, EventRecord]:
         match event:
             case Correction():
                 return self._receipts, correction.to_kafka(event)
             case Checkpoint():
                 return self._receipts, checkpoint.to_kafka(event)
+            case RunTotal():
+                return self._receipts, run_total.to_kafka(event)
             case CreditEvent():
                 return self._topic, credits_.to_kafka(event)
 
@@ -134,6 +147,7 @@ class CreditEventPublisher:
         topic: makes the topic's writer.
         holder: the name of this process, as no other has it.
         checkpoint_seconds: the least time from one checkpoint to the next.
+        run_grace_seconds: from the end of a run to when its cost is summed up.
     """
 
     def __init__(
@@ -142,11 +156,13 @@ class CreditEventPublisher:
         topic: Callable[[], EventTopic],
         holder: str,
         checkpoint_seconds: float,
+        run_grace_seconds: float,
     ) -> None:
         self._events = events
         self._make = topic
         self._holder = holder
         self._checkpoint_seconds = checkpoint_seconds
+        self._run_grace_seconds = run_grace_seconds
         self._asked_at = time.monotonic()
         self._topic: EventTopic | None = None
         self._say = OnceAMinute()
@@ -183,6 +199,7 @@ class CreditEventPublisher:
         published.
         """
         self._checkpoint()
+        self._sum_up_runs()
         count, seconds = self._events.waiting()
         metrics.CREDIT_EVENTS_WAITING.set(count)
         metrics.CREDIT_EVENTS_OLDEST_SECONDS.set(seconds)
@@ -205,6 +222,21 @@ class CreditEventPublisher:
             if self._events.checkpoint(self._checkpoint_seconds):
                 metrics.CHECKPOINTS.inc()
 
+    def _sum_up_runs(self) -> None:
+        """Have those runs summed up that are due. One that cannot be is due again in a minute."""
+        for run_id in self._events.due_runs(self._run_grace_seconds):
+            try:
+                told = self._events.sum_up_run(run_id)
+            except LedgerError as error:
+                if error.sqlstate is None:
+                    # No connection: nor is there one for the next run.
+                    raise
+                self._failed(error)
+                continue
+            if not told:
+                metrics.CREDIT_EVENT_FAULTS.inc()
+                log.error("a run has cost more credits than an event can say", run_id=run_id)
+
     def _publish(self) -> bool:
         """Publish a batch; False where nothing waits."""
         if self._topic is None:
@@ -216,6 +248,9 @@ class CreditEventPublisher:
         within(_DEADLINE_SECONDS, partial(topic.publish, batch), "the transaction")
         for one in batch:
             metrics.CREDIT_EVENTS.labels(one.kind).inc()
+            if isinstance(one.event, RunTotal) and one.event.revision == 1:
+                took = time.time() - one.event.completed_at.timestamp()
+                metrics.RUN_TOLD_SECONDS.observe(max(took, 0))
         return True
 
     def _drop(self) -> None:

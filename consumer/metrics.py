@@ -166,27 +166,33 @@ LEDGER_LOST: Final = Counter(
 )
 CREDIT_EVENTS: Final = Counter(
     "billing_consumer_credit_events_total",
-    "Events of accounts, corrections and checkpoints that this member has published, by type.",
+    "Events of accounts, corrections, checkpoints and runs that this member has published, by "
+    "type.",
     ["type"],
 )
 CREDIT_EVENTS_WAITING: Final = Gauge(
     "billing_consumer_credit_events_waiting",
-    "Events of accounts, corrections and checkpoints that nobody has published yet, as seen by "
-    "each member.",
+    "Events of accounts, corrections, checkpoints and runs that nobody has published yet, as seen "
+    "by each member.",
 )
 CREDIT_EVENTS_OLDEST_SECONDS: Final = Gauge(
     "billing_consumer_credit_events_oldest_seconds", "Age of the oldest of them, seconds."
 )
 CREDIT_EVENT_FAULTS: Final = Counter(
     "billing_consumer_credit_event_faults_total",
-    "Failed tries to publish events of accounts, corrections and checkpoints; they wait, and are "
-    "published later.",
+    "Failed tries to publish events of accounts, corrections, checkpoints and runs; they wait, and "
+    "are published later.",
 )
 CHECKPOINTS: Final = Counter(
     "billing_consumer_checkpoints_total",
     "Checkpoints over what was written that this member has made.",
 )
-for _type in (*CreditEventType, "corrected", "checkpoint"):
+RUN_TOLD_SECONDS: Final = Histogram(
+    "billing_consumer_run_told_seconds",
+    "From the end of a run, as its executor says it, to the first event of its cost, seconds.",
+    buckets=(5, 10, 20, 25, 30, 40, 50, 60, 90, 120, 300, 1800, 7200),
+)
+for _type in (*CreditEventType, "corrected", "checkpoint", "run_settled"):
     CREDIT_EVENTS.labels(_type)
 for _reason in ("expired", "never_read"):
     EXPIRED.labels(_reason)

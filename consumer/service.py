@@ -119,6 +119,7 @@ def _told(settings: Settings, topics: Topics) -> CreditEventPublisher:
         partial(EventTopic, writer, reader, topics.credits.name, topics.receipts.name),
         str(uuid.uuid4()),
         settings.consumer_checkpoint_seconds,
+        settings.consumer_run_grace_seconds,
     )
 
 

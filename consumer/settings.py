@@ -72,6 +72,12 @@ class Settings(
         description="Least time from one checkpoint over what was written to the next, seconds. "
         "`billing verify` says what that is.",
     )
+    consumer_run_grace_seconds: float = Field(
+        default=20,
+        ge=0,
+        description="How long after the end of a run its cost is summed up and published, seconds: "
+        "its last callbacks come meanwhile.",
+    )
     consumer_retry_max_ms: int = Field(
         default=10_000,
         ge=10,

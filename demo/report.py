@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.calls import Answer
+from demo.completion import Total
 from demo.ledger import Ledger
 from demo.prepaid import Credit
 from demo.reconciling import Audit, Line
@@ -59,8 +60,10 @@ def show(console: Console, answers: tuple[Answer, ...], ledger: Ledger, spent: S
     console.print(_sub_agents(spent.sub_agents))
 
 
-def show_tree(console: Console, answers: tuple[Answer, ...], tree: Sequence[Row]) -> None:
-    """Print a run, its agents and their calls."""
+def show_tree(
+    console: Console, answers: tuple[Answer, ...], tree: Sequence[Row], total: Total
+) -> None:
+    """Print a run, its agents and their calls, and what others were told when it had ended."""
     kinds = {answer.call_id: answer.call.kind for answer in answers}
     columns = ("run, agents, calls", "calls>", "charged, USD>", "names")
     table = _table("Tree of a run, by `billing run`", *columns)
@@ -72,6 +75,11 @@ def show_tree(console: Console, answers: tuple[Answer, ...], tree: Sequence[Row]
         )
     console.print()
     console.print(table)
+    console.print(
+        f"The run has ended. {total.seconds:.1f} s later billing.run.settled.v1 says: "
+        f"{total.calls} calls, {_usd(total.charged_usd)} USD, {total.open_calls} open.",
+        soft_wrap=True,
+    )
 
 
 def show_credit(console: Console, answers: tuple[Answer, ...], credit: Credit) -> None:

@@ -9,7 +9,18 @@ import psycopg
 from rich.console import Console
 from rich.live import Live
 
-from demo import calls, chosen, control, ledger, loss, prepaid, report, run_tree, signing
+from demo import (
+    calls,
+    chosen,
+    completion,
+    control,
+    ledger,
+    loss,
+    prepaid,
+    report,
+    run_tree,
+    signing,
+)
 from demo.calls import Answer
 from demo.prepaid import Prepaid
 from demo.process import StackError
@@ -17,7 +28,7 @@ from demo.reconciling import Reconciler
 from demo.settings import CONSUMER_GROUP
 from demo.spending import spending
 from demo.state import RunDirectory
-from demo.verdict import Check, judge, judge_books, judge_credit, judge_tree
+from demo.verdict import Check, judge, judge_books, judge_credit, judge_total, judge_tree
 
 _OUTCOME_SECONDS = 60
 _FREE_MODELS = "*-free"
@@ -82,6 +93,8 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
         "BILLING_CREDITS": "true",
         "BILLING_UNKNOWN_ACCOUNT": "open",
         signing.KEYS: signing.keys(given),
+        # No callback is on its way when the demo says that its run has ended.
+        "CONSUMER_RUN_GRACE_SECONDS": given.get("CONSUMER_RUN_GRACE_SECONDS") or "1",
     }
     if given.get("KAFKA_BOOTSTRAP_SERVERS"):
         environment |= {
@@ -115,13 +128,16 @@ def _show(directory: RunDirectory, console: Console) -> bool:
         for answer in made
         if answer.call.forged and answer.call_id == row.litellm_call_id and row.run_id
     )
+    with console.status("waiting until other teams are told what the run has cost"):
+        total = completion.complete(reach, run_id)
     told = run_tree.tree(reach["DATABASE_URL"], run_id)
     report.show(console, made, found, spent)
-    report.show_tree(console, made, told)
+    report.show_tree(console, made, told, total)
     report.show_audit(console, audit)
     checks = (
         *judge(made, found, spent),
         judge_tree(made, found, told),
+        judge_total(told[0], total),
         *checks,
         *judge_books(made, posted, audit),
     )

@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 import httpx
 
 from demo.calls import Answer
+from demo.completion import Total
 from demo.ledger import Ledger
 from demo.prepaid import Credit
 from demo.reconciling import Audit
@@ -72,6 +73,13 @@ def judge_tree(answers: tuple[Answer, ...], ledger: Ledger, tree: Sequence[Row])
         "the tree of a run adds up to the run, and says which names are signed and which forged",
         wrong,
     )
+
+
+def judge_total(run: Row, total: Total) -> Check:
+    """Compare what other teams were told when the run had ended with the run."""
+    said = (total.calls, total.charged_usd, total.open_calls)
+    wrong = [] if said == (run.calls, run.charged_usd, 0) else [f"told: {said}"]
+    return _check("other teams were told what the run has cost, to the last digit", wrong)
 
 
 def judge_books(answers: tuple[Answer, ...], posted: int, audit: Audit) -> tuple[Check, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from charging.origin import FROM_BREAKDOWN
 from runtime import VERSION
-from schemas import checkpoint, correction, headers
+from schemas import checkpoint, correction, headers, run_total
 from schemas.credits import SOURCE, CreditEventType
 from schemas.topics import Topic, load_topics
 
@@ -109,6 +109,14 @@ CHECKPOINT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_time": _TEXT | {"format": "date-time", "description": "When it was made."},
     "ce_partitionkey": {"const": checkpoint.KEY},
 }
+RUN_TOTAL_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    **CORRECTION_HEADERS,
+    "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
+    "ce_source": {"const": run_total.SOURCE},
+    "ce_type": {"const": run_total.EVENT_TYPE},
+    "ce_subject": _TEXT | {"description": "The run id."},
+    "ce_time": _TEXT | {"format": "date-time", "description": "When the run was summed up."},
+}
 CREDIT_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "ce_id": _TEXT | {"format": "uuid", "description": "The event's id: your idempotency key."},
     "ce_source": {"const": SOURCE},
@@ -169,6 +177,15 @@ _MESSAGES: Final[dict[str, tuple[_Message, ...]]] = {
             (
                 "Everything that was written up to here has this hash: keep it, and nobody can "
                 "change the past unnoticed. Its key is `checkpoints`. Who sums receipts skips it."
+            ),
+        ),
+        (
+            "run_total",
+            RUN_TOTAL_HEADERS,
+            tuple(RUN_TOTAL_HEADERS),
+            (
+                "This run has ended and has cost this much: the sum of its receipts and their "
+                "corrections. Of a run, the highest revision counts. Who sums receipts skips it."
             ),
         ),
     ),

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from schemas import checkpoint, correction
+from schemas import checkpoint, correction, run_total
 from schemas.credits import CreditEventType
 from schemas.receipt import EVENT_TYPE
 from schemas.topics import load_topics
@@ -39,37 +39,46 @@ def event_types(schemas: Iterable[Mapping[str, Any]]) -> str:
         "RECEIPT_CREATED": (EVENT_TYPE, "`ce_type` of a receipt."),
         "RECEIPT_CORRECTED": (correction.EVENT_TYPE, "`ce_type` of a correction."),
         "CHECKPOINT": (checkpoint.EVENT_TYPE, "`ce_type` of a checkpoint."),
+        "RUN_SETTLED": (run_total.EVENT_TYPE, "`ce_type` of the total of a run that has ended."),
         **{one.name: (one.ce_type, "`ce_type` of a credit event.") for one in CreditEventType},
     }
     text = _HEAD + "\n"
     for name, (value, says) in constants.items():
         text += f'{name}: Final = "{value}"\n"""{says}"""\n'
     for schema in schemas:
+        parts = schema.get("$defs", {})
+        for part in parts.values():
+            if part.get("type") == "object":
+                text += "\n\n" + _class(part)
         text += "\n\n" + _class(schema)
     return text
 
 
 def _class(schema: Mapping[str, Any]) -> str:
+    parts = schema.get("$defs", {})
     lines = [f"class {schema['title']}(TypedDict):", *_docstring(schema["description"]), ""]
     required = set(schema["required"])
     for name, field in schema["properties"].items():
-        kind = _kind(field)
+        kind = _kind(field, parts)
         if name not in required:
             kind = f"NotRequired[{kind}]"
         lines.append(f"{_INDENT}{name}: {kind}")
-        if says := _says(field, schema.get("$defs", {})):
+        if says := _says(field, parts):
             lines += _docstring(says)
     return "\n".join(lines) + "\n"
 
 
-def _kind(field: Mapping[str, Any]) -> str:
-    if "$ref" in field or "enum" in field:
+def _kind(field: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    if "$ref" in field:
+        name = str(field["$ref"].rpartition("/")[2])
+        return name if parts[name].get("type") == "object" else "str"
+    if "enum" in field:
         return "str"
     if "anyOf" in field:
         [kind] = [one for one in field["anyOf"] if one != {"type": "null"}]
-        return f"{_kind(kind)} | None"
+        return f"{_kind(kind, parts)} | None"
     if field["type"] == "array":
-        return f"list[{_kind(field['items'])}]"
+        return f"list[{_kind(field['items'], parts)}]"
     return _NAMES[field["type"]]
 
 

@@ -35,6 +35,7 @@ from schemas.checkpoint import Checkpoint
 from schemas.correction import Correction
 from schemas.credits import CreditEvent
 from schemas.receipt import Receipt
+from schemas.run_total import RunTotal
 from schemas.usage import UsageUnit
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -44,9 +45,12 @@ MODELS: Final[dict[str, type[BaseModel] | type[msgspec.Struct]]] = {
     "correction": Correction,
     "credit-event": CreditEvent,
     "receipt": Receipt,
+    "run-total": RunTotal,
     "usage-unit": UsageUnit,
 }
-EVENTS: Final = ("receipt", "correction", "checkpoint", "credit-event", "usage-unit")
+EVENTS: Final = (
+    "receipt", "correction", "checkpoint", "run-total", "credit-event", "usage-unit",
+)  # fmt: skip
 """What others read or write by these schemas; callbacks are LiteLLM's."""
 _PRIVATE_FORMATS: Final = ("decimal",)
 ROOMS: Final[dict[str, tuple[str, type[BaseSettings]]]] = {

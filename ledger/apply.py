@@ -164,12 +164,19 @@ def _replayed(cursor: Cursor[Any], ids: Sequence[UUID]) -> dict[UUID, Receipt]:
 
 
 def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
-    """Keep the usage units; return the ordinals of the new ones."""
+    """Keep the usage units; return the ordinals of the new ones.
+
+    In the order of their runs, as whatever else locks runs does: members that meet on some cannot
+    deadlock.
+    """
     new: set[int] = set()
-    for ordinal, usage in planned.units.items():
-        cursor.execute(query("insert_usage_unit"), usage_row(planned.batch[ordinal].record, usage))
+    for ordinal, usage in sorted(planned.units.items(), key=lambda each: each[1].unit.run_id):
+        row = usage_row(planned.batch[ordinal].record, usage)
+        cursor.execute(query("insert_usage_unit"), row)
         if cursor.rowcount:
             new.add(ordinal)
+            if usage.unit.run_completed:
+                cursor.execute(query("complete_run"), row)
     return new
 
 

@@ -125,6 +125,7 @@ class Corrections(Session):
         if correction is None:
             raise AssertionError(f"correction {said.reference!r} was written and is not there")
         _seal(cursor, correction.id)
+        cursor.execute(query("note_corrected_run"), asked)
         # What was never taken is not given back, and accounts come last: others wait for them.
         if debited and made.amount_credits:
             self._enter(cursor, correction)

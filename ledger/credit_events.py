@@ -1,4 +1,4 @@
-"""Events of accounts, corrections and checkpoints, kept here until they are published.
+"""Events of accounts, corrections, checkpoints and runs, kept here until they are published.
 
 They are written with what they tell of.
 
@@ -16,17 +16,19 @@ from psycopg import Cursor
 from charging.balances import NewEvent
 from ledger.checkpoints import checkpoint
 from ledger.queries import listed, query
+from ledger.run_totals import claim, sum_up
 from ledger.session import Session
 from schemas.checkpoint import Checkpoint
 from schemas.correction import Correction, CorrectionReason
 from schemas.credits import CreditEvent, CreditEventType
+from schemas.run_total import OpenCall, RunTotal
 
 _APPLICATION: Final = "billing-credit-events"
-_CORRECTED: Final = "corrected"
-_CHECKPOINT: Final = "checkpoint"
-_OF_AN_ACCOUNT: Final = 15
-"""How many columns an event of an account has."""
-_OF_A_CORRECTION: Final = 19
+_OF_AN_ACCOUNT: Final = slice(0, 15)
+"""The columns of an event of an account, among those of all events."""
+_OF_A_CORRECTION: Final = slice(15, 34)
+_OF_A_CHECKPOINT: Final = slice(34, 40)
+_OF_A_RUN: Final = slice(40, None)
 
 
 Held: TypeAlias = Literal["no", "now", "still"]
@@ -37,16 +39,18 @@ class Numbered(msgspec.Struct, frozen=True, gc=False):
     """An event that waits to be published, and its number."""
 
     sequence: int
-    event: CreditEvent | Correction | Checkpoint
+    event: CreditEvent | Correction | Checkpoint | RunTotal
 
     @property
     def kind(self) -> str:
         """What it tells of, as the ledger names it."""
         match self.event:
             case Correction():
-                return _CORRECTED
+                return "corrected"
             case Checkpoint():
-                return _CHECKPOINT
+                return "checkpoint"
+            case RunTotal():
+                return "run_settled"
             case CreditEvent(type=happened):
                 return happened.value
 
@@ -102,6 +106,16 @@ class CreditEvents(Session):
         with self._transaction() as cursor:
             return checkpoint(cursor, seconds)
 
+    def due_runs(self, grace_seconds: float) -> Sequence[str]:
+        """Take completed runs that are to be summed up, for a minute; see `run_totals.claim`."""
+        with self._transaction() as cursor:
+            return claim(cursor, grace_seconds)
+
+    def sum_up_run(self, run_id: str) -> bool:
+        """Have other teams told what a run has cost; False where no event can say it."""
+        with self._transaction() as cursor:
+            return sum_up(cursor, run_id)
+
     def leave(self, holder: str) -> None:
         """Let another process publish at once."""
         with self._transaction() as cursor:
@@ -125,12 +139,21 @@ def _taken(cursor: Cursor[Any], holder: str, seconds: float) -> Held:
 
 def _numbered(row: Sequence[Any]) -> Numbered:
     sequence, kind, *values = row
-    of_account, others = values[:_OF_AN_ACCOUNT], values[_OF_AN_ACCOUNT:]
-    if kind == _CHECKPOINT:
-        number, previous, hash_, *rest = others[_OF_A_CORRECTION:]
-        return Numbered(sequence, Checkpoint(number, previous.hex(), hash_.hex(), *rest))
-    if kind == _CORRECTED:
-        id_, receipt, number, reason, *rest = others[:_OF_A_CORRECTION]
-        return Numbered(sequence, Correction(id_, receipt, number, CorrectionReason(reason), *rest))
-    event_id, _, *rest = of_account
-    return Numbered(sequence, CreditEvent(event_id, CreditEventType(kind), *rest))
+    return Numbered(sequence, _event(kind, values))
+
+
+def _event(kind: str, values: Sequence[Any]) -> CreditEvent | Correction | Checkpoint | RunTotal:
+    match kind:
+        case "checkpoint":
+            number, previous, hash_, *rest = values[_OF_A_CHECKPOINT]
+            return Checkpoint(number, previous.hex(), hash_.hex(), *rest)
+        case "corrected":
+            id_, receipt, number, reason, *rest = values[_OF_A_CORRECTION]
+            return Correction(id_, receipt, number, CorrectionReason(reason), *rest)
+        case "run_settled":
+            *figures, open_, settled_at = values[_OF_A_RUN]
+            named = msgspec.convert(open_, list[OpenCall])
+            return RunTotal(*[*figures, named, settled_at])
+        case _:
+            event_id, _, *rest = values[_OF_AN_ACCOUNT]
+            return CreditEvent(event_id, CreditEventType(kind), *rest)

@@ -17,11 +17,13 @@ class RunCosts:
     `sums` are of receipts, by `agent`, `under` whom it worked, `model` where there is no agent, and
     `signature`; `open` counts the calls without a receipt by the same three. `calls` are the first
     of both, in the order of their ends; those without a receipt have no signature and no charge.
+    `completion` is one row where the run has ended, with what other teams were told last.
     """
 
     sums: Sequence[Row]
     open: Sequence[Row]
     calls: Sequence[Row]
+    completion: Sequence[Row] = ()
 
 
 def costs_of(database_url: str, run_id: str, limit: int) -> RunCosts:
@@ -32,5 +34,5 @@ def costs_of(database_url: str, run_id: str, limit: int) -> RunCosts:
         connection.cursor(row_factory=dict_row) as cursor,
     ):
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        names = ("run_sums", "run_open", "run_calls")
+        names = ("run_sums", "run_open", "run_calls", "run_completion")
         return RunCosts(*(cursor.execute(query(name), asked).fetchall() for name in names))

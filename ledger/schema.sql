@@ -74,6 +74,29 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION billing.note_changed_runs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    ids text[];
+BEGIN
+    SELECT array_agg(DISTINCT changed.run_id) INTO ids FROM changed;
+    PERFORM FROM billing.completed_runs AS run
+    WHERE run.run_id = ANY(ids)
+    ORDER BY run.run_id COLLATE "C"
+    FOR UPDATE;
+    IF FOUND THEN
+        -- What comes together is told together. A run that was not told of yet has its time.
+        UPDATE billing.completed_runs AS run
+        SET due_at = clock_timestamp() + interval '5 seconds'
+        WHERE run.run_id = ANY(ids)
+            AND run.revision > 0
+            AND (run.due_at IS NULL OR run.due_at > clock_timestamp() + interval '5 seconds');
+    END IF;
+    RETURN NULL;
+END $function$;
+
 CREATE TABLE billing.schema_migrations (
     version_num character varying(32) NOT NULL,
     CONSTRAINT schema_migrations_pkc PRIMARY KEY (version_num)
@@ -147,6 +170,7 @@ CREATE INDEX charge_receipts_response_hash ON billing.charge_receipts USING btre
 CREATE INDEX charge_receipts_run_id ON billing.charge_receipts USING btree (run_id);
 CREATE INDEX charge_receipts_team_day ON billing.charge_receipts USING btree (hashtextextended(team_id, 0::bigint), ((COALESCE(started_at, occurred_at) AT TIME ZONE 'UTC'::text)::date)) WHERE team_id IS NOT NULL;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.charge_receipts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER note_changed_runs AFTER INSERT ON billing.charge_receipts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION billing.note_changed_runs();
 COMMENT ON TABLE billing.charge_receipts IS 'This call was charged this much. Append-only.';
 COMMENT ON COLUMN billing.charge_receipts.response_cost_usd IS 'LiteLLM''s figure, untouched.';
 COMMENT ON COLUMN billing.charge_receipts.charged_credits IS 'charged_usd times 10,000,000, rounded up once.';
@@ -236,6 +260,8 @@ CREATE INDEX deferred_calls_open ON billing.deferred_calls USING btree (deferred
 CREATE INDEX deferred_calls_reopened ON billing.deferred_calls USING btree (resolved_at) WHERE resolution = 'reopened'::text;
 CREATE INDEX deferred_calls_response_id ON billing.deferred_calls USING btree (response_id);
 CREATE INDEX deferred_calls_run_id ON billing.deferred_calls USING btree (run_id);
+CREATE TRIGGER note_deferred_runs AFTER INSERT ON billing.deferred_calls REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION billing.note_changed_runs();
+CREATE TRIGGER note_resolved_runs AFTER UPDATE ON billing.deferred_calls REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION billing.note_changed_runs();
 CREATE TRIGGER record_births AFTER INSERT ON billing.deferred_calls REFERENCING NEW TABLE AS moved FOR EACH STATEMENT EXECUTE FUNCTION billing.record_transitions();
 CREATE TRIGGER record_moves AFTER UPDATE ON billing.deferred_calls REFERENCING OLD TABLE AS former NEW TABLE AS moved FOR EACH STATEMENT EXECUTE FUNCTION billing.record_transitions();
 COMMENT ON TABLE billing.deferred_calls IS 'Calls that should have cost something and say zero or nothing, open and resolved.';
@@ -293,12 +319,15 @@ CREATE TABLE billing.usage_units (
     kafka_offset bigint NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     billing_account_id text,
+    run_completed boolean NOT NULL DEFAULT false,
     CONSTRAINT usage_units_pkey PRIMARY KEY (unit_id)
 );
 CREATE INDEX usage_units_accounts ON billing.usage_units USING btree (run_id, attempt) WHERE billing_account_id IS NOT NULL;
 CREATE INDEX usage_units_litellm_call_id ON billing.usage_units USING btree (litellm_call_id);
 CREATE INDEX usage_units_run_id ON billing.usage_units USING btree (run_id);
+CREATE TRIGGER note_changed_runs AFTER INSERT ON billing.usage_units REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION billing.note_changed_runs();
 COMMENT ON TABLE billing.usage_units IS 'What executors say of their calls, to compare with; never billed.';
+COMMENT ON COLUMN billing.usage_units.run_completed IS 'It says that the run has ended, and is of no call.';
 
 CREATE TABLE billing.published_offsets (
     consumer_group text NOT NULL,
@@ -488,12 +517,13 @@ CREATE TABLE billing.credit_events (
     sequence bigint,
     correction_id uuid,
     checkpoint bigint,
+    run_total uuid,
     CONSTRAINT credit_events_pkey PRIMARY KEY (id),
     CONSTRAINT credit_events_sequence_key UNIQUE (sequence),
-    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text, 'checkpoint'::text])),
-    CONSTRAINT of_one_thing CHECK ((type = 'corrected'::text) = (correction_id IS NOT NULL) AND (type = 'checkpoint'::text) = (checkpoint IS NOT NULL) AND (type = 'checkpoint'::text OR billing_account_id IS NOT NULL) AND ((type = ANY (ARRAY['corrected'::text, 'checkpoint'::text])) OR kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL))
+    CONSTRAINT credit_events_type_check CHECK (type = ANY (ARRAY['threshold_crossed'::text, 'exhausted'::text, 'topped_up'::text, 'hold_expired'::text, 'corrected'::text, 'checkpoint'::text, 'run_settled'::text])),
+    CONSTRAINT of_one_thing CHECK ((type = 'corrected'::text) = (correction_id IS NOT NULL) AND (type = 'checkpoint'::text) = (checkpoint IS NOT NULL) AND (type = 'run_settled'::text) = (run_total IS NOT NULL) AND ((type = ANY (ARRAY['checkpoint'::text, 'run_settled'::text])) OR billing_account_id IS NOT NULL) AND ((type = ANY (ARRAY['corrected'::text, 'checkpoint'::text, 'run_settled'::text])) OR kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL))
 );
-COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, of corrections and of checkpoints, until it is published.';
+COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts, of corrections, of checkpoints and of runs, until it is published.';
 COMMENT ON COLUMN billing.credit_events.sequence IS 'In which order it is published; NULL: not numbered yet.';
 
 CREATE TABLE billing.credit_event_publisher (
@@ -608,6 +638,46 @@ CREATE TABLE billing.sealed (
 );
 CREATE INDEX sealed_checkpoint ON billing.sealed USING btree (checkpoint) WHERE checkpoint IS NOT NULL;
 CREATE INDEX sealed_without_checkpoint ON billing.sealed USING btree (seal_id) WHERE checkpoint IS NULL;
+
+CREATE TABLE billing.completed_runs (
+    run_id text NOT NULL,
+    completed_at timestamp with time zone NOT NULL,
+    known_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    revision integer NOT NULL DEFAULT 0,
+    due_at timestamp with time zone,
+    CONSTRAINT completed_runs_pkey PRIMARY KEY (run_id),
+    CONSTRAINT completed_runs_revision_check CHECK (revision >= 0)
+);
+CREATE INDEX completed_runs_due ON billing.completed_runs USING btree (due_at) WHERE due_at IS NOT NULL;
+COMMENT ON TABLE billing.completed_runs IS 'Runs that executors say have ended.';
+COMMENT ON COLUMN billing.completed_runs.completed_at IS 'When the run ended, by the executor''s clock.';
+COMMENT ON COLUMN billing.completed_runs.known_at IS 'When this ledger was told so last.';
+COMMENT ON COLUMN billing.completed_runs.revision IS 'Of the last total; 0 where there is none.';
+COMMENT ON COLUMN billing.completed_runs.due_at IS 'When to look what it has cost; NULL until something changes. Like known_at until the first look.';
+
+CREATE TABLE billing.run_totals (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    run_id text NOT NULL,
+    revision integer NOT NULL,
+    completed_at timestamp with time zone NOT NULL,
+    calls bigint NOT NULL,
+    corrections bigint NOT NULL,
+    charged_usd numeric NOT NULL,
+    charged_credits bigint NOT NULL,
+    open_calls bigint NOT NULL,
+    open jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT run_totals_pkey PRIMARY KEY (id),
+    CONSTRAINT one_total_per_revision UNIQUE (run_id, revision),
+    CONSTRAINT charged_usd_is_no_debt CHECK (charged_usd < 'Infinity'::numeric AND charged_usd >= 0::numeric),
+    CONSTRAINT run_totals_calls_check CHECK (calls >= 0),
+    CONSTRAINT run_totals_corrections_check CHECK (corrections >= 0),
+    CONSTRAINT run_totals_open_calls_check CHECK (open_calls >= 0),
+    CONSTRAINT run_totals_revision_check CHECK (revision > 0)
+);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.run_totals FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+COMMENT ON TABLE billing.run_totals IS 'What other teams were told that a run has cost; the highest revision counts. Append-only.';
+COMMENT ON COLUMN billing.run_totals.open IS 'The first hundred of its calls without a receipt.';
 
 CREATE VIEW billing.open_deferrals AS
  SELECT id, source_system, call_key, litellm_call_id, response_id, reason,
@@ -759,6 +829,8 @@ GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.checkpoints TO billing_consumer;
 GRANT SELECT ON billing.checkpoints TO billing_reader;
+GRANT INSERT, SELECT, UPDATE (completed_at, due_at, known_at, revision) ON billing.completed_runs TO billing_consumer;
+GRANT SELECT ON billing.completed_runs TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.credit_accounts TO billing_consumer, billing_guard;
 GRANT SELECT ON billing.credit_accounts TO billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.credit_entries TO billing_consumer, billing_guard;
@@ -797,6 +869,8 @@ GRANT INSERT, SELECT, UPDATE ON billing.reconciler_cursors TO billing_reconciler
 GRANT SELECT ON billing.reconciler_cursors TO billing_reader;
 GRANT INSERT, SELECT, UPDATE ON billing.reconciler_findings TO billing_reconciler;
 GRANT SELECT ON billing.reconciler_findings TO billing_reader;
+GRANT INSERT, SELECT ON billing.run_totals TO billing_consumer;
+GRANT SELECT ON billing.run_totals TO billing_reader;
 GRANT SELECT ON billing.schema_migrations TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT, UPDATE (checkpoint) ON billing.sealed TO billing_consumer;
 GRANT SELECT ON billing.sealed TO billing_reader;

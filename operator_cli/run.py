@@ -40,11 +40,14 @@ def run(
         costs = costs_of(found.database_url.get_secret_value(), run_id, limit)
     tree = tree_of(run_id, costs)
     whole = tree[0].total
-    if not (whole.calls or whole.open):
+    if not (whole.calls or whole.open or costs.completion):
         fail(f"no call in the books names the run {run_id!r}")
     rows = list(_rows(tree))
     if form is Form.JSON:
-        show_json({"run": run_id, "rows": rows, "signatures": whole.signatures})
+        ended = costs.completion[0] if costs.completion else None
+        show_json(
+            {"run": run_id, "rows": rows, "signatures": whole.signatures, "completion": ended}
+        )
     elif form is Form.CSV:
         show("", Listing(NAMES, rows), form)
     else:
@@ -55,6 +58,18 @@ def run(
         remark(f"calls that name no agent stand under their model: {nameless}", form)
     if whole.open:
         remark(f"calls without a receipt, which may add to it: {whole.open}", form)
+    for ended in costs.completion:
+        remark(_told(ended), form)
+
+
+def _told(ended: Row) -> str:
+    completed = f"{ended['completed']:%Y-%m-%d %H:%M:%S} UTC"
+    if ended["revision"] is None:
+        return f"the run ended at {completed}; other teams are not told yet what it has cost"
+    return (
+        f"the run ended at {completed}; other teams were told {ended['charged USD']:f} USD for "
+        f"{ended['calls']} calls, with {ended['open']} open, in revision {ended['revision']}"
+    )
 
 
 def _rows(tree: Sequence[Branch]) -> Iterator[Row]:

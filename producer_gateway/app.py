@@ -182,12 +182,7 @@ class Gateway:
             raise RefusedError(422, "invalid", problems[:20]) from None
         headers = envelope.headers()
         stored = await self._stored(
-            [
-                Record(
-                    self._usage_units_topic, unit.key(), unit.model_dump_json().encode(), headers
-                )
-                for unit in units
-            ]
+            [Record(self._usage_units_topic, unit.key(), unit.value(), headers) for unit in units]
         )
         self._metrics.usage_units.inc(len(units))
         return _Accepted(len(units), 0, stored.spooled)

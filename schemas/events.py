@@ -17,6 +17,8 @@ RECEIPT_CORRECTED: Final = "billing.receipt.corrected.v1"
 """`ce_type` of a correction."""
 CHECKPOINT: Final = "billing.checkpoint.v1"
 """`ce_type` of a checkpoint."""
+RUN_SETTLED: Final = "billing.run.settled.v1"
+"""`ce_type` of the total of a run that has ended."""
 THRESHOLD_CROSSED: Final = "billing.credits.threshold_crossed.v1"
 """`ce_type` of a credit event."""
 EXHAUSTED: Final = "billing.credits.exhausted.v1"
@@ -134,6 +136,43 @@ class Checkpoint(TypedDict):
     """When it was made."""
 
 
+class OpenCall(TypedDict):
+    """A call of the run that has no receipt."""
+
+    reason: str
+    """Why it was deferred; no_callback where the executor says that it made the call and nothing
+    else is known of it.
+    """
+    litellm_call_id: str | None
+    response_id: str | None
+    model: str | None
+
+
+class RunTotal(TypedDict):
+    """This run has ended and has cost this much. Of a run, the highest revision counts."""
+
+    id: str
+    run_id: str
+    revision: int
+    """1 for the first; there is a further one when it changes."""
+    completed_at: str
+    """When the run ended, as its executor says."""
+    calls: int
+    """Its receipts."""
+    corrections: int
+    """Corrections of these."""
+    charged_usd: str
+    """The sum of its receipts and their corrections."""
+    charged_credits: int
+    """The same of their credits."""
+    open_calls: int
+    """Calls without a receipt, which may add to it."""
+    open: list[OpenCall]
+    """The first hundred of them."""
+    settled_at: str
+    """When it was summed up."""
+
+
 class CreditEvent(TypedDict):
     """This happened to an account of credits. `balance` and the like are those behind it."""
 
@@ -167,9 +206,9 @@ class CreditEvent(TypedDict):
 
 
 class UsageUnit(TypedDict):
-    """One call that an executor says it made. Tokens are counts, not money.
+    """One call that an executor says it made, who pays for a run, or that a run has ended.
 
-    Times carry a zone and become UTC; years from 1970 to 9998.
+    Tokens are counts, not money. Times carry a zone and become UTC; years from 1970 to 9998.
     """
 
     unit_id: str
@@ -178,6 +217,11 @@ class UsageUnit(TypedDict):
     """The run that the call belongs to; also the record's key."""
     attempt: NotRequired[int]
     """Attempt of the run."""
+    run_completed: NotRequired[bool]
+    """The run has ended: no call begins after this. Other teams are then told what the run has
+    cost (`billing.run.settled.v1`). Such a unit names no call: neither `litellm_call_id` nor
+    `response_id`.
+    """
     billing_account_id: NotRequired[str | None]
     """Who pays for calls of this attempt whose `end_user` names the run, or that name no
     account. It counts for receipts that are written afterwards.
@@ -198,3 +242,4 @@ class UsageUnit(TypedDict):
     tokens_out: NotRequired[int | None]
     started_at: NotRequired[str | None]
     finished_at: str
+    """When the call ended, or the run."""

@@ -4,15 +4,25 @@ ADAPTERS_NEVER_BILL: a usage unit is compared with receipts; it never becomes on
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from schemas.text import identifier
 
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998
+_SINCE_0_2: Final = frozenset({"billing_account_id", "run_completed"})
+"""Fields that a consumer of 0.2.0 does not know: it parks each unit that has one."""
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -35,9 +45,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"
 
 
 class UsageUnit(BaseModel):
-    """One call that an executor says it made. Tokens are counts, not money.
+    """One call that an executor says it made, who pays for a run, or that a run has ended.
 
-    Times carry a zone and become UTC; years from 1970 to 9998.
+    Tokens are counts, not money. Times carry a zone and become UTC; years from 1970 to 9998.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +55,12 @@ class UsageUnit(BaseModel):
     unit_id: UUID = Field(description="Chosen by the executor; a repeat with the same id is one.")
     run_id: Name = Field(description="The run that the call belongs to; also the record's key.")
     attempt: int = Field(default=0, ge=0, le=2_147_483_647, description="Attempt of the run.")
+    run_completed: bool = Field(
+        default=False,
+        description="The run has ended: no call begins after this. Other teams are then told what "
+        "the run has cost (`billing.run.settled.v1`). Such a unit names no call: neither "
+        "`litellm_call_id` nor `response_id`.",
+    )
     billing_account_id: Name | None = Field(
         default=None,
         description="Who pays for calls of this attempt whose `end_user` names the run, or that "
@@ -63,13 +79,30 @@ class UsageUnit(BaseModel):
     tokens_in: int | None = Field(default=None, ge=0, le=9_007_199_254_740_991)
     tokens_out: int | None = Field(default=None, ge=0, le=9_007_199_254_740_991)
     started_at: Moment | None = None
-    finished_at: Moment
+    finished_at: Moment = Field(description="When the call ended, or the run.")
+
+    @model_validator(mode="after")
+    def _the_end_of_a_run_is_no_call(self) -> Self:
+        if self.run_completed and (self.litellm_call_id, self.response_id) != (None, None):
+            raise ValueError(
+                "a unit with run_completed names no call: post litellm_call_id and response_id in "
+                "a unit of their own"
+            )
+        return self
 
     def key(self) -> bytes:
         """Return the Kafka key: the run id in the form that it has on the callbacks topic."""
         return identifier(self.run_id).encode()
 
+    def value(self) -> bytes:
+        """Return the Kafka value, as JSON.
+
+        A newer field is left out where it says nothing, so that older consumers take the unit.
+        """
+        silent = {name for name in _SINCE_0_2 if not getattr(self, name)}
+        return self.model_dump_json(exclude=silent).encode()
+
     @property
     def occurred_at(self) -> datetime:
-        """When the call ended."""
+        """When the call ended, or the run."""
         return self.finished_at

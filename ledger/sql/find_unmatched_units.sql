@@ -6,6 +6,7 @@ FROM billing.usage_units AS unit
 WHERE (%(start)s::timestamptz IS NULL OR unit.finished_at >= %(start)s)
     AND (%(until)s::timestamptz IS NULL OR unit.finished_at < %(until)s)
     AND (%(run)s::text IS NULL OR (unit.run_id = %(run)s AND unit.attempt = %(attempt)s))
+    AND NOT unit.run_completed
     -- One that names no call and says who pays for the run is of no call.
     AND (
         unit.billing_account_id IS NULL

@@ -14,7 +14,7 @@ def paired(
     services: Services,
     size: Size,
     payloads: Payloads,
-    left_out: str,
+    left_out: str | tuple[Callable[[str], None], Callable[[str], None]],
     check: Callable[[str], None],
 ) -> tuple[list[Drained], list[Drained]]:
     """The drains of both, from one topic, by turns.
@@ -23,10 +23,13 @@ def paired(
         services: the broker and the database server.
         size: how many callbacks, and how often.
         payloads: what is on the topic.
-        left_out: a setting as in a shell, by which the second one leaves something out.
+        left_out: a setting as in a shell, by which the second one leaves something out; or what
+            is done to the ledger before each drain, of the first and of the second.
         check: is given the ledger behind each drain.
     """
-    launchers = (), ("env", left_out, sys.executable)
+    setting = left_out if isinstance(left_out, str) else ""
+    launchers = (), ("env", setting, sys.executable) if setting else ()
+    prepared = (_as_it_is, _as_it_is) if isinstance(left_out, str) else left_out
     drains: tuple[list[Drained], list[Drained]] = [], []
     with services.topics() as prefix:
         fill(services, prefix, payloads, size.callbacks)
@@ -35,10 +38,15 @@ def paired(
             for which in (0, 1) if number % 2 else (1, 0):
                 launcher, drained = launchers[which], drains[which]
                 with services.database() as url:
+                    prepared[which](url)
                     drained.append(drain(services, prefix, url, size.callbacks, launcher=launcher))
                     check_ledger(url, size.callbacks)
                     check(url)
     return drains
+
+
+def _as_it_is(_: str) -> None:
+    pass
 
 
 def compared(

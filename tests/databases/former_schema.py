@@ -40,11 +40,38 @@ def _dropped(columns: str) -> str:
 
 
 UNDO: Final = {
-    "0018": """
+    "0019": """
 ALTER TABLE billing.charge_receipts
     ADD CONSTRAINT one_receipt_per_call UNIQUE (source_system, call_key);
 CREATE INDEX charge_receipts_litellm_call_id ON billing.charge_receipts (litellm_call_id);
 CREATE INDEX charge_receipts_response_id ON billing.charge_receipts (response_id);
+""",
+    "0018": """
+DROP TRIGGER note_changed_runs ON billing.charge_receipts;
+DROP TRIGGER note_changed_runs ON billing.usage_units;
+DROP TRIGGER note_deferred_runs ON billing.deferred_calls;
+DROP TRIGGER note_resolved_runs ON billing.deferred_calls;
+DROP FUNCTION billing.note_changed_runs;
+ALTER TABLE billing.credit_events
+    DROP CONSTRAINT of_one_thing,
+    ADD CONSTRAINT of_one_thing CHECK (
+        (type = 'corrected') = (correction_id IS NOT NULL)
+        AND (type = 'checkpoint') = (checkpoint IS NOT NULL)
+        AND (type = 'checkpoint' OR billing_account_id IS NOT NULL)
+        AND (
+            type IN ('corrected', 'checkpoint')
+            OR (kind IS NOT NULL AND balance IS NOT NULL AND held IS NOT NULL)
+        )
+    ),
+    DROP CONSTRAINT credit_events_type_check,
+    ADD CONSTRAINT credit_events_type_check CHECK (
+        type IN (
+            'threshold_crossed', 'exhausted', 'topped_up', 'hold_expired', 'corrected', 'checkpoint'
+        )
+    ),
+    DROP COLUMN run_total;
+DROP TABLE billing.run_totals, billing.completed_runs;
+ALTER TABLE billing.usage_units DROP COLUMN run_completed;
 """,
     "0017": """
 ALTER TABLE billing.credit_events

@@ -81,7 +81,7 @@ class Publishers:
             topic.crash = crash
             return topic
 
-        return CreditEventPublisher(events, make, uuid4().hex, LONG_SECONDS)
+        return CreditEventPublisher(events, make, uuid4().hex, LONG_SECONDS, run_grace_seconds=0)
 
     def close(self) -> None:
         """Close what crashes have left open."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from billing_stream_client import Run
 from schemas.topics import Topics
 from tests.clients.wire import answers, converse
 from tests.inputs import captures
@@ -173,3 +174,12 @@ def test_report_16_the_wrong_port_and_no_http_are_counted(door: Door) -> None:
     assert ([answer.status for answer in talk.answers], talk.closed) == ([400], False)
     assert door.counted("unreadable", "400") == 1
     assert door.stored() == []
+
+
+def test_the_end_of_a_run_comes_to_the_topic_after_the_run_s_calls(door: Door) -> None:
+    run = Run("run-7", attempt=2, gateway_url=door.gateway.url, token=TOKEN)
+    run.call().answered({"x-litellm-call-id": "c-1"})
+    assert run.complete()
+    call, end = (json.loads(value) for value in door.stored())
+    assert (call["litellm_call_id"], "run_completed" in call) == ("c-1", False)
+    assert (end["run_id"], end["attempt"], end["run_completed"]) == ("run-7", 2, True)

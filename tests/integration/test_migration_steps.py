@@ -21,8 +21,8 @@ from tests.inputs.callbacks import decided, element
 from tests.waiting import NET_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
-STEPS, SPEND, CONTRACT = "0011", "0012", "0018"
-LATER = [STEPS, SPEND, "0013", "0014", "0015", "0016", "0017", CONTRACT]
+STEPS, SPEND, CONTRACT = "0011", "0012", "0019"
+LATER = [STEPS, SPEND, "0013", "0014", "0015", "0016", "0017", "0018", CONTRACT]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ SECONDS = 60
 ROLES = ("billing_consumer", "billing_reader", "billing_reconciler", "billing_guard")
 REVISIONS = (
     "0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, "
-    "0016, 0017, 0018"
+    "0016, 0017, 0018, 0019"
 )
 
 
@@ -201,7 +201,7 @@ def test_a_migration_that_deadlocks_with_a_batch_is_tried_again(migrated_databas
     assert "deadlock" in said
     assert (
         "applied: 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012, 0013, 0014, 0015, 0016, 0017, "
-        "0018" in said
+        "0018, 0019" in said
     )
     assert schema(migrated_database_url) == whole
 
@@ -212,7 +212,7 @@ def test_what_this_release_needs_may_be_applied_over_itself(migrated_database_ur
     take_back(migrated_database_url, "0012", kept=NEEDED - {"0014", "0015"})
     assert run(migrated_database_url, "migrate") == (
         0,
-        "applied: 0012, 0013, 0014, 0015, 0016, 0017, 0018",
+        "applied: 0012, 0013, 0014, 0015, 0016, 0017, 0018, 0019",
     )
     assert schema(migrated_database_url) == whole
 
@@ -462,6 +462,10 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_reader", "credit_limits", "SELECT"),
         ("billing_consumer", "deferral_transitions", "INSERT SELECT"),
         ("billing_consumer", "checkpoints", "INSERT SELECT"),
+        ("billing_consumer", "completed_runs", "INSERT SELECT"),
+        ("billing_consumer", "run_totals", "INSERT SELECT"),
+        ("billing_reader", "completed_runs", "SELECT"),
+        ("billing_reader", "run_totals", "SELECT"),
         ("billing_consumer", "receipt_corrections", "INSERT SELECT"),
         ("billing_consumer", "sealed", "INSERT SELECT"),
         ("billing_consumer", "seals", "INSERT SELECT"),
@@ -476,6 +480,9 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     }
     assert set(granted) == expected
     assert columns == [
+        ("billing_consumer", "completed_runs", name)
+        for name in ("completed_at", "due_at", "known_at", "revision")
+    ] + [
         ("billing_consumer", "credit_accounts", name)
         for name in ("balance", "billing_account_id", "held", "kind", "limit", "opened_at")
     ] + [
@@ -521,6 +528,9 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
         ("billing_consumer", "UPDATE billing.sealed SET seal_id = 0"),
         ("billing_consumer", "DELETE FROM billing.sealed"),
         ("billing_consumer", "TRUNCATE billing.usage_units"),
+        ("billing_consumer", "UPDATE billing.completed_runs SET run_id = 'x'"),
+        ("billing_consumer", "DELETE FROM billing.completed_runs"),
+        ("billing_consumer", "UPDATE billing.run_totals SET calls = 0"),
         ("billing_consumer", "CREATE TABLE billing.mine (id int)"),
         ("billing_consumer", "ALTER TABLE billing.charge_receipts DISABLE TRIGGER ALL"),
         ("billing_consumer", "DROP TRIGGER append_only ON billing.charge_receipts"),
@@ -569,6 +579,7 @@ AMOUNTS = (
     ("reconciler_findings", "receipt_cost_usd"),
     ("receipt_corrections", "amount_usd"),
     ("receipt_corrections", "corrected_usd"),
+    ("run_totals", "charged_usd"),
 )
 
 

@@ -29,7 +29,7 @@ from tests.processes import room
 
 ROOT = Path(__file__).parents[2]
 RULES = policy(free=tuple(captures.FREE_MODELS.split(",")))
-LATER = ["0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018"]
+LATER = ["0011", "0012", "0013", "0014", "0015", "0016", "0017", "0018", "0019"]
 ZERO = {"id": "zero", "litellm_call_id": "zero"}
 RACED = {"id": "raced", "litellm_call_id": "raced"}
 EU = "litellm/eu"
@@ -298,11 +298,11 @@ def test_what_members_of_the_release_before_ask_by_stays_while_one_is_connected(
         # Not held up, and asked by the index that it knows.
         assert looked_up_by(former_url) == {"charge_receipts_litellm_call_id"}
         done = CliRunner().invoke(app, ["migrate", "--check"], env={"DATABASE_URL": former_url})
-        assert (done.exit_code, done.stdout) == (1, "pending: 0018\n")
+        assert (done.exit_code, done.stdout) == (1, "pending: 0019\n")
     with closing(ReceiptWriter(former_url, ROLE)) as ledger:
         # A member of this release waits for nobody and is not waited for.
         ledger.write([decided(element(id="2"))])
-        assert migrate(former_url) == ["0018"]
+        assert migrate(former_url) == ["0019"]
         assert outcomes(ledger.write([decided(element(id="3"))])) == ["created usage"]
     assert looked_up_by(former_url) == set()
 
@@ -320,7 +320,7 @@ def looked_up_by(url: str) -> set[str]:
 def test_members_from_two_releases_ago_are_named_where_more_than_one_migration_waits(
     former_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {**migration.migrations(), "0019": "SELECT"}
+    known = {**migration.migrations(), "0020": "SELECT"}
     with former_release(), closing(ReceiptWriter(former_url, ROLE)) as ledger:
         ledger.write([decided(element())])
         monkeypatch.setattr(migration, "migrations", lambda: known)

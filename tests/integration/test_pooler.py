@@ -127,5 +127,6 @@ def test_a_ledger_in_use_is_upgraded_through_a_pool_of_two(former_url: str) -> N
             "0016",
             "0017",
             "0018",
+            "0019",
         ]
         assert migrate(pooler.url) == []

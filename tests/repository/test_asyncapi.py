@@ -16,6 +16,7 @@ from docs.asyncapi import (
     CREDIT_HEADERS,
     DEAD_LETTER_HEADERS,
     RECEIPT_HEADERS,
+    RUN_TOTAL_HEADERS,
 )
 from schemas import headers
 from tests.downloads import javascript
@@ -80,12 +81,15 @@ def test_every_header_of_the_contract_is_described() -> None:
     assert set(example) == set(CORRECTION_HEADERS)
     example = json.loads((ROOT / "schemas/examples/checkpoint-headers.json").read_text("utf-8"))
     assert set(example) == set(CHECKPOINT_HEADERS)
+    name = "schemas/examples/run-total-headers.json"
+    assert set(json.loads((ROOT / name).read_text("utf-8"))) == set(RUN_TOTAL_HEADERS)
     example = json.loads((ROOT / "schemas/examples/credit-event-headers.json").read_text("utf-8"))
     assert set(example) == set(CREDIT_HEADERS)
 
 
 @pytest.mark.parametrize(
-    "name", ["receipt", "correction", "checkpoint", "usage_unit", "credit_event"]
+    "name",
+    ["receipt", "correction", "checkpoint", "run_total", "usage_unit", "credit_event"],
 )
 def test_the_example_is_what_the_document_says(name: str) -> None:
     message = DOCUMENT["components"]["messages"][name]

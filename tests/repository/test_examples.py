@@ -1,6 +1,7 @@
 """Every example is held against the code, and no example stands there unused."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from schemas.correction import to_kafka as correction_to_kafka
 from schemas.credits import CreditEvent
 from schemas.credits import to_kafka as credit_to_kafka
 from schemas.receipt import Receipt, plain, to_kafka
+from schemas.run_total import RunTotal
+from schemas.run_total import to_kafka as total_to_kafka
 from schemas.usage import UsageUnit
 from tests.inputs import captures, spend_log_captures
 from tests.inputs.callbacks import USAGE_UNITS, charged, element, policy, record, verdict
@@ -45,6 +48,8 @@ OWN = {
     "correction-headers.json",
     "checkpoint.json",
     "checkpoint-headers.json",
+    "run-total.json",
+    "run-total-headers.json",
     "credit-event.json",
     "credit-event-headers.json",
     "receipt.json",
@@ -184,6 +189,14 @@ def test_the_checkpoint_example_is_what_is_published() -> None:
     assert headers == example("checkpoint-headers.json")
 
 
+def test_the_run_total_example_is_what_is_published() -> None:
+    value = (EXAMPLES / "run-total.json").read_bytes()
+    message = total_to_kafka(msgspec.json.decode(value, type=RunTotal))
+    assert json.loads(message.value) == example("run-total.json")
+    headers = {name: value.decode() for name, value in message.headers.items()}
+    assert headers == example("run-total-headers.json")
+
+
 def test_the_correction_example_is_what_is_published_of_the_receipt_example() -> None:
     value = (EXAMPLES / "correction.json").read_bytes()
     one = msgspec.json.decode(value, type=Correction)
@@ -217,6 +230,13 @@ def test_the_usage_unit_example_is_one() -> None:
     assert isinstance(decision, Usage)
     assert decision.unit == UsageUnit.model_validate(example("usage-unit.json"))
     assert decision.unit.key() == b"run-1"
+
+
+def test_the_unit_that_the_executors_page_posts_says_that_a_run_has_ended() -> None:
+    page = (EXAMPLES.parents[1] / "docs" / "executors.md").read_text("utf-8")
+    [shown] = re.findall(r"/v1/usage-units\" \\\n +--data-binary '([^']+)'", page)
+    unit = UsageUnit.model_validate_json(shown)
+    assert (unit.run_id, unit.run_completed) == ("run-7", True)
 
 
 def test_the_guide_names_every_folder_and_file_beside_it() -> None:

@@ -28,6 +28,7 @@ GROUPS: Final = {
     f"{SYSTEM}nothing_vanishes": "deployment",
     f"{SYSTEM}receipts_topic": "deployment",
     f"{SYSTEM}records": "deployment",
+    f"{SYSTEM}run_end": "deployment",
     "tests/integration/test_kafka_security": "a broker with logins",
     f"{SYSTEM}readme.py::test_the_demo": "demo",
     f"{SYSTEM}readme": "pages",

@@ -12,30 +12,16 @@ import pytest
 import billing_stream_client
 from billing_stream_client import Posted, Run, WrongInputError
 from billing_stream_client.gateway import AT_ONCE
+from tests.doubles.pausing_clock import PausingClock
 from tests.doubles.unit_gateway import TOKEN, UnitGateway, unit_gateway
 
 CALL_ID = "x-litellm-call-id"
 
 
-class Clock:
-    """Seconds that pass in pauses alone."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def monotonic(self) -> float:
-        """All pauses so far."""
-        return sum(self.pauses)
-
-    def sleep(self, seconds: float) -> None:
-        """A pause that takes no time."""
-        self.pauses.append(seconds)
-
-
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> PausingClock:
     """The clock of the client's pauses; nothing on loopback goes to a proxy of this machine."""
-    clock = Clock()
+    clock = PausingClock()
     monkeypatch.setattr(billing_stream_client.gateway, "time", clock)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return clock
@@ -74,7 +60,7 @@ def test_a_run_posts_a_unit_of_each_call_with_all_that_was_told(gateway: UnitGat
     (unit,) = gateway.taken
     assert unit.model_dump(exclude={"unit_id", "started_at", "finished_at"}) == {
         "run_id": "run-7", "attempt": 2, "executor": "poet", "litellm_call_id": "c-1",
-        "billing_account_id": None,
+        "billing_account_id": None, "run_completed": False,
         "response_id": "r-1", "model": "gpt", "graph_id": "g", "sub_agent_id": "a",
         "parent_sub_agent_id": "p", "tool_call_id": "t", "tokens_in": 8, "tokens_out": 0,
     }  # fmt: skip
@@ -134,7 +120,7 @@ def test_units_are_posted_again_after_what_passes_and_stay_the_same(
 
 
 def test_BILLING_NEVER_THROWS_a_gateway_that_takes_nothing_ends_the_patience(
-    gateway: UnitGateway, clock: Clock, caplog: pytest.LogCaptureFixture
+    gateway: UnitGateway, clock: PausingClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway.answer(*[503] * 1_000, Retry_After="7")
     with run_at(gateway) as run:
@@ -150,7 +136,7 @@ def test_BILLING_NEVER_THROWS_a_gateway_that_takes_nothing_ends_the_patience(
     assert run.posted == Posted(accepted=2)
 
 
-def test_the_pauses_grow_and_end(gateway: UnitGateway, clock: Clock) -> None:
+def test_the_pauses_grow_and_end(gateway: UnitGateway, clock: PausingClock) -> None:
     gateway.answer(*[503] * 1_000)
     with run_at(gateway) as run:
         answered(run, "c-1")
@@ -183,7 +169,7 @@ def test_an_answer_that_does_not_pass_is_not_asked_for_again(
 def test_a_unit_that_is_refused_keeps_no_other_from_the_gateway(gateway: UnitGateway) -> None:
     with run_at(gateway) as run:
         answered(run, *(f"c-{n}" for n in range(9)))
-        units = run._waiting  # noqa: SLF001
+        units = run._waiting._units  # noqa: SLF001
         broken = list(units)[4]
         units[broken] = dataclasses.replace(units[broken], attempt=-1)
     assert len(gateway.taken) == 8
@@ -251,7 +237,7 @@ def test_the_token_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     run = Run("r", gateway_url="http://127.0.0.1:1", token=TOKEN, patience_seconds=0.01)
     answered(run, "c-1")
     run.post()
-    shown = [repr(run), repr(run.posted), repr(run._gateway), caplog.text]  # noqa: SLF001
+    shown = [repr(run), repr(run.posted), repr(run._waiting._gateway), caplog.text]  # noqa: SLF001
     assert not any(TOKEN in text for text in shown)
 
 

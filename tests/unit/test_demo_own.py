@@ -142,6 +142,7 @@ def test_on_a_kafka_that_was_given_the_demo_takes_no_records_of_others() -> None
         "BILLING_CREDITS": "true",
         "BILLING_UNKNOWN_ACCOUNT": "open",
         "BILLING_ATTRIBUTION_KEYS": KEY,
+        "CONSUMER_RUN_GRACE_SECONDS": "1",
     }
     assert _environment(kafka)["CONSUMER_GROUP"] == "demo.billing-consumer"
     prefixed = _environment(kafka | {"BILLING_TOPIC_PREFIX": "x.", "CONSUMER_GROUP": "g"})

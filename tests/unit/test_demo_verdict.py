@@ -6,11 +6,12 @@ from decimal import Decimal
 import pytest
 
 from demo.calls import Answer, Call, plan
+from demo.completion import Total
 from demo.ledger import Deferred, Ledger, Receipt
 from demo.reconciling import Audit, Line
 from demo.run_tree import Row
 from demo.spending import Run, Spending, SubAgent
-from demo.verdict import judge, judge_books, judge_tree
+from demo.verdict import judge, judge_books, judge_total, judge_tree
 
 TINY = Call(kind="tiny", model="real-tiny", account="acme")
 STREAM = Call(kind="tiny, streamed", model="real-tiny", account="acme", stream=True)
@@ -201,3 +202,19 @@ def test_a_tree_that_does_not_add_up_or_believes_a_forger_is_named(
     told: list[Row], seen: str
 ) -> None:
     assert judge_tree(OF_A_RUN, IN_A_RUN, told).seen == seen
+
+
+@pytest.mark.parametrize(
+    ("calls", "usd", "open_calls", "seen"),
+    [
+        (2, "0.0000025", 0, ""),
+        (1, "0.0000025", 0, "told: (1, Decimal('0.0000025'), 0)"),
+        (2, "0.0000024", 0, "told: (2, Decimal('0.0000024'), 0)"),
+        (2, "0.0000025", 1, "told: (2, Decimal('0.0000025'), 1)"),
+    ],
+)
+def test_a_total_that_is_not_the_run_is_named(
+    calls: int, usd: str, open_calls: int, seen: str
+) -> None:
+    total = Total(calls, Decimal(usd), open_calls, 1.0)
+    assert judge_total(tree()[0], total).seen == seen

@@ -340,6 +340,22 @@ def test_usage_units_are_stored_under_their_run(double: MemoryGateway) -> None:
     assert double.request(json.dumps(units[0]).encode(), path=USAGE_UNITS_PATH).status_code == 202
 
 
+def test_the_end_of_a_run_is_stored_as_such_and_no_other_unit_is(double: MemoryGateway) -> None:
+    units = [usage_unit(litellm_call_id="c-1"), usage_unit(run_completed=True)]
+    assert double.request(json.dumps(units).encode(), path=USAGE_UNITS_PATH).status_code == 202
+    call, end = (json.loads(record.value) for record in double.store.records)
+    assert "run_completed" not in call
+    assert end["run_completed"] is True
+
+
+def test_the_end_of_a_run_that_names_a_call_is_refused_in_words(double: MemoryGateway) -> None:
+    body = json.dumps(usage_unit(run_completed=True, litellm_call_id="c-1")).encode()
+    answer = double.request(body, path=USAGE_UNITS_PATH)
+    assert answer.status_code == 422
+    assert "a unit with run_completed names no call" in answer.json()["detail"][0]["msg"]
+    assert double.store.records == []
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -348,6 +364,7 @@ def test_usage_units_are_stored_under_their_run(double: MemoryGateway) -> None:
         (json.dumps(usage_unit(cost=1)).encode(), ["cost"]),
         (json.dumps([usage_unit(), usage_unit(run_id="")]).encode(), [1, "run_id"]),
         (json.dumps(usage_unit(finished_at="2026-11-22T10:00:00")).encode(), ["finished_at"]),
+        (json.dumps([usage_unit(run_completed=True, response_id="r")]).encode(), [0]),
     ],
 )
 def test_422_says_which_field_of_which_unit_is_wrong(
