@@ -38,14 +38,16 @@ def completed(run: str, **fields: object) -> Decided:
     return unit(run, run_completed=True, **fields)
 
 
-def call(run: str, name: str, cost: str = "0.25", **fields: object) -> Decided:
+def call(
+    run: str, name: str, cost: str = "0.25", *, markup: str = "1", **fields: object
+) -> Decided:
     """A call of the run."""
     values = {
         "id": f"{run}-{name}",
         "litellm_call_id": f"{run}-{name}",
         "metadata": {"spend_logs_metadata": {"run_id": run}},
     }
-    return decided(costing(cost, **(values | fields)))
+    return decided(costing(cost, **(values | fields)), policy(markup=markup))
 
 
 def sum_up(url: str, grace: float = 0) -> list[str]:

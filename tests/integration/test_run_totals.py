@@ -252,6 +252,21 @@ def test_a_run_that_was_taken_and_not_summed_up_is_due_again(
     assert sum_up(url) == ["trip"]
 
 
+def test_a_run_that_costs_more_than_an_event_can_say_is_told_to_nobody_and_others_are(
+    ledger: ReceiptWriter, migrated_database_url: str
+) -> None:
+    url = migrated_database_url
+    # No account could pay both.
+    vast = (call("vast", who, "90000000", markup="10000", end_user=who) for who in ("a", "b"))
+    assert write(ledger, *vast, completed("vast")) == ["created usage"] * 2 + ["unit new"]
+    write(ledger, call("trip", "a"), completed("trip"))
+    with closing(CreditEvents(url, ROLE)) as events:
+        told = {run: events.sum_up_run(run) for run in events.due_runs(0)}
+    assert told == {"vast": False, "trip": True}
+    assert [run for run, *_ in figures(url)] == ["trip"]
+    assert make_due(url) == []
+
+
 def test_billing_run_says_what_others_were_told(
     ledger: ReceiptWriter, migrated_database_url: str
 ) -> None:
