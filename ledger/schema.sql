@@ -824,6 +824,21 @@ AS $function$
     END
 $function$;
 
+CREATE VIEW billing.unmatched_units AS
+ SELECT unit_id, run_id, attempt, litellm_call_id, response_id, executor, model,
+    finished_at
+   FROM billing.usage_units unit
+  WHERE NOT run_completed AND (billing_account_id IS NULL OR litellm_call_id IS NOT NULL OR response_id IS NOT NULL) AND NOT (EXISTS ( SELECT
+           FROM billing.charge_receipts receipt
+          WHERE hashtextextended(receipt.litellm_call_id, 0::bigint) = hashtextextended(unit.litellm_call_id, 0::bigint) AND receipt.litellm_call_id = unit.litellm_call_id)) AND NOT (EXISTS ( SELECT
+           FROM billing.charge_receipts receipt
+          WHERE hashtextextended(receipt.response_id, 0::bigint) = hashtextextended(unit.response_id, 0::bigint) AND receipt.response_id = unit.response_id)) AND NOT (EXISTS ( SELECT
+           FROM billing.deferred_calls deferred
+          WHERE deferred.litellm_call_id = unit.litellm_call_id)) AND NOT (EXISTS ( SELECT
+           FROM billing.deferred_calls deferred
+          WHERE deferred.response_id = unit.response_id));
+COMMENT ON VIEW billing.unmatched_units IS 'What executors say they called and neither a receipt nor a deferral knows of.';
+
 GRANT USAGE ON SCHEMA billing TO billing_consumer, billing_guard, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.charge_receipts TO billing_consumer;
 GRANT SELECT ON billing.charge_receipts TO billing_guard, billing_reader, billing_reconciler;
@@ -877,5 +892,6 @@ GRANT SELECT ON billing.sealed TO billing_reader;
 GRANT INSERT, SELECT ON billing.seals TO billing_consumer;
 GRANT SELECT ON billing.seals TO billing_reader;
 GRANT SELECT ON billing.spend TO billing_consumer, billing_reader;
+GRANT SELECT ON billing.unmatched_units TO billing_consumer, billing_reader, billing_reconciler;
 GRANT INSERT, SELECT ON billing.usage_units TO billing_consumer;
 GRANT SELECT ON billing.usage_units TO billing_guard, billing_reader, billing_reconciler;

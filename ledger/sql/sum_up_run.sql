@@ -22,28 +22,9 @@ calls AS (
     FROM billing.open_deferrals
     WHERE run_id = %(run)s AND run_id <> call_key
     UNION ALL
-    -- What an executor says it called and the books know nothing of.
-    SELECT 'no_callback', unit.litellm_call_id, unit.response_id, unit.model, unit.finished_at, unit.unit_id::text
-    FROM billing.usage_units AS unit
-    WHERE unit.run_id = %(run)s
-        AND NOT unit.run_completed
-        AND (unit.billing_account_id IS NULL OR unit.litellm_call_id IS NOT NULL OR unit.response_id IS NOT NULL)
-        AND NOT EXISTS (
-            SELECT FROM billing.charge_receipts AS receipt
-            WHERE hashtextextended(receipt.litellm_call_id, 0) = hashtextextended(unit.litellm_call_id, 0)
-                AND receipt.litellm_call_id = unit.litellm_call_id
-        )
-        AND NOT EXISTS (
-            SELECT FROM billing.charge_receipts AS receipt
-            WHERE hashtextextended(receipt.response_id, 0) = hashtextextended(unit.response_id, 0)
-                AND receipt.response_id = unit.response_id
-        )
-        AND NOT EXISTS (
-            SELECT FROM billing.deferred_calls AS deferred WHERE deferred.litellm_call_id = unit.litellm_call_id
-        )
-        AND NOT EXISTS (
-            SELECT FROM billing.deferred_calls AS deferred WHERE deferred.response_id = unit.response_id
-        )
+    SELECT 'no_callback', litellm_call_id, response_id, model, finished_at, unit_id::text
+    FROM billing.unmatched_units
+    WHERE run_id = %(run)s
 ),
 
 open AS (

@@ -71,6 +71,7 @@ ALTER TABLE billing.credit_events
     ),
     DROP COLUMN run_total;
 DROP TABLE billing.run_totals, billing.completed_runs;
+DROP VIEW billing.unmatched_units;
 ALTER TABLE billing.usage_units DROP COLUMN run_completed;
 """,
     "0017": """

@@ -427,12 +427,12 @@ def test_each_role_may_do_exactly_what_it_needs(migrated_database_url: str) -> N
     expected |= {
         (role, view, "SELECT")
         for role in ("billing_consumer", "billing_reader")
-        for view in ("open_deferrals", "detailed_receipts", "spend")
+        for view in ("open_deferrals", "detailed_receipts", "spend", "unmatched_units")
     }
     expected |= {
         ("billing_reconciler", table, "SELECT")
         for table in ("schema_migrations", "charge_receipts", "detailed_receipts",
-                      "deferred_calls", "receipt_conflicts", "usage_units")
+                      "deferred_calls", "receipt_conflicts", "usage_units", "unmatched_units")
     }  # fmt: skip
     for table in ("reconciler_cursors", "reconciler_findings"):
         expected |= {("billing_reader", table, "SELECT")}

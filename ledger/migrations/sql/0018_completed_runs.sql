@@ -5,6 +5,32 @@ SET LOCAL lock_timeout = '2s';
 ALTER TABLE billing.usage_units ADD COLUMN run_completed boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN billing.usage_units.run_completed IS 'It says that the run has ended, and is of no call.';
 
+-- One that says that its run has ended is of no call, nor is one that names none and says who pays for the run.
+CREATE VIEW billing.unmatched_units AS
+SELECT
+    unit.unit_id, unit.run_id, unit.attempt, unit.litellm_call_id, unit.response_id, unit.executor, unit.model,
+    unit.finished_at
+FROM billing.usage_units AS unit
+WHERE NOT unit.run_completed
+    AND (unit.billing_account_id IS NULL OR unit.litellm_call_id IS NOT NULL OR unit.response_id IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT FROM billing.charge_receipts AS receipt
+        WHERE hashtextextended(receipt.litellm_call_id, 0) = hashtextextended(unit.litellm_call_id, 0)
+            AND receipt.litellm_call_id = unit.litellm_call_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM billing.charge_receipts AS receipt
+        WHERE hashtextextended(receipt.response_id, 0) = hashtextextended(unit.response_id, 0)
+            AND receipt.response_id = unit.response_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM billing.deferred_calls AS deferred WHERE deferred.litellm_call_id = unit.litellm_call_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM billing.deferred_calls AS deferred WHERE deferred.response_id = unit.response_id
+    );
+COMMENT ON VIEW billing.unmatched_units IS 'What executors say they called and neither a receipt nor a deferral knows of.';
+
 CREATE TABLE billing.completed_runs (
     run_id       text        PRIMARY KEY,
     completed_at timestamptz NOT NULL,
@@ -100,3 +126,4 @@ COMMENT ON TABLE billing.credit_events IS 'What other teams are told of accounts
 GRANT SELECT ON billing.completed_runs, billing.run_totals TO billing_consumer, billing_reader;
 GRANT INSERT ON billing.completed_runs, billing.run_totals TO billing_consumer;
 GRANT UPDATE (completed_at, known_at, revision, due_at) ON billing.completed_runs TO billing_consumer;
+GRANT SELECT ON billing.unmatched_units TO billing_consumer, billing_reader, billing_reconciler;
