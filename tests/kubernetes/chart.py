@@ -173,7 +173,7 @@ def manifests(*layers: Values, name: str = "live") -> list[Manifest]:
         document
         for path, text in texts(*layers, name=name).items()
         if not path.endswith("NOTES.txt")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, yaml.CSafeLoader)
         if document is not None
     ]
 

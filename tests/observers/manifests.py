@@ -82,7 +82,7 @@ def rendered(command: Command) -> list[dict[str, Any]]:
         document
         for path, text in texts.items()
         if not path.endswith("NOTES.txt")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, yaml.CSafeLoader)
         if document is not None
     ]
 

@@ -35,7 +35,8 @@ def promtool() -> str:
 @functools.cache
 def cases() -> list[dict[str, Any]]:
     """All cases."""
-    return [case for file in CASES for case in yaml.safe_load(file.read_text())["tests"]]
+    texts = [file.read_text() for file in CASES]
+    return [case for text in texts for case in yaml.load(text, yaml.CSafeLoader)["tests"]]
 
 
 def fired(look: dict[str, Any]) -> set[tuple[str, str]]:
