@@ -1,6 +1,6 @@
 """The chart as Helm's own engine renders it: no cluster, no helm binary."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +167,20 @@ def texts(*layers: Values, name: str = "live") -> dict[str, str]:
     return rendered
 
 
-def manifests(*layers: Values, name: str = "live") -> list[Manifest]:
-    """Every document that would reach the cluster."""
+def documents(rendered: Mapping[str, str]) -> list[Manifest]:
+    """What is in the texts of templates, but for what is told to whoever installs."""
     return [
         document
-        for path, text in texts(*layers, name=name).items()
+        for path, text in rendered.items()
         if not path.endswith("NOTES.txt")
         for document in yaml.load_all(text, yaml.CSafeLoader)
         if document is not None
     ]
+
+
+def manifests(*layers: Values, name: str = "live") -> list[Manifest]:
+    """Every document that would reach the cluster."""
+    return documents(texts(*layers, name=name))
 
 
 def workloads(*layers: Values) -> Iterator[tuple[str, Manifest]]:

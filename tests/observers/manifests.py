@@ -12,6 +12,7 @@ from typing import Any
 import helm_python as helm
 import yaml
 
+from tests.kubernetes.chart import documents
 from tests.observers.pages import ROOT, Command, Shell, commands
 
 
@@ -77,14 +78,7 @@ def rendered(command: Command) -> list[dict[str, Any]]:
             part = part.setdefault(parent, {})
         part[leaf] = value
     with helm.Chart.load(ROOT / words[3]) as chart:
-        texts = chart.render(values, name=words[2], namespace="default")
-    return [
-        document
-        for path, text in texts.items()
-        if not path.endswith("NOTES.txt")
-        for document in yaml.load_all(text, yaml.CSafeLoader)
-        if document is not None
-    ]
+        return documents(chart.render(values, name=words[2], namespace="default"))
 
 
 def charted(_: Shell, command: Command) -> None:

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.kubernetes.chart import CHART, FOREIGN_APIS, MAKES_PODS
+from tests.kubernetes.chart import CHART, FOREIGN_APIS, MAKES_PODS, documents
 
 SCENARIOS: Final = sorted((Path(CHART) / "ci").glob("*-values.yaml"))
 
@@ -19,14 +19,7 @@ def test_a_scenario_needs_nothing_else_and_is_valid(path: Path) -> None:
     report = helm.lint(CHART, values, strict=True)
     assert report["errors"] == []
     with helm.Chart.load(CHART) as chart:
-        rendered = chart.render(values, name="live", namespace="money")
-    made = [
-        manifest
-        for name, text in rendered.items()
-        if not name.endswith("NOTES.txt")
-        for manifest in yaml.load_all(text, yaml.CSafeLoader)
-        if manifest
-    ]
+        made = documents(chart.render(values, name="live", namespace="money"))
     assert {one["kind"] for one in made} & MAKES_PODS
     for manifest in made:
         if manifest["apiVersion"] not in FOREIGN_APIS:

@@ -35,12 +35,12 @@ GROUPS: Final = {
     "tests/integration/test_gateway_spool": "a broker to hurt, gateway",
     "tests/integration/test_guarded_calls": "a proxy with the plugin",
     "tests/integration/test_spend_guard_plugin": "a proxy with the plugin",
-    "tests/integration/test_gateway_fuzz": "fuzz",
-    "tests/integration/test_gateway_clients": "a gateway and its clients",
-    "tests/integration/test_gateway_sockets": "a gateway and sockets",
     "tests/integration/test_estimates": "a month of calls",
     "tests/repository/test_estimates_page": "a month of calls",
     "tests/repository/test_wheel": "a wheel",
+    "tests/integration/test_gateway_fuzz": "fuzz",
+    "tests/integration/test_gateway_clients": "a gateway and its clients",
+    "tests/integration/test_gateway_sockets": "a gateway and sockets",
 }
 """The group of each test whose id begins so, by the first that fits; those that take longest first.
 
