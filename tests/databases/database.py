@@ -101,8 +101,11 @@ def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = N
             return EmbeddedPostgres(options)
 
 
-SHARED: Final = {"fsync": "off", "full_page_writes": "off"}
-"""Of a server that nobody kills and whose data nobody wants afterwards."""
+SHARED: Final = {"fsync": "off", "full_page_writes": "off", "max_connections": "500"}
+"""Of a server that nobody kills and whose data nobody wants afterwards.
+
+A dozen workers may use it, and a test of holds has twenty sessions, one of guards some pools.
+"""
 
 
 @contextmanager
