@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -22,7 +22,7 @@ from consumer.extent import Extent
 from consumer.offsets import Offsets
 from consumer.outside import Decide, Ledger
 from consumer.start import Place
-from ledger.gap import Gap, Published, gap, knows
+from ledger.gap import Gap, Known, Published, gap, knows, published_before
 from ledger.positions import Move
 from schemas.record import Record
 
@@ -85,6 +85,7 @@ class Continuity:
         if not claims:
             return []
         known = ask(partial(self._ledger.known, self._offsets.group, claims))
+        self._look_back(claims, known)
         lacking = [
             place
             for place, (topic_id, committed) in claims.items()
@@ -101,6 +102,27 @@ class Continuity:
             elif one := gap(place, known.get(place), topic_id, committed, lows[place]):
                 found.append(one)
         return found
+
+    def _look_back(
+        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known]
+    ) -> None:
+        """Note where Kafka has given the group offsets of long ago: docs/decisions/0011."""
+        found = {
+            place: end
+            for place, (topic_id, committed) in claims.items()
+            if self._offsets.ours(place)
+            and place not in self._offsets.published_before
+            and (end := published_before(known.get(place), topic_id, committed))
+        }
+        if not found:
+            return
+        self._offsets.went_back(found)
+        metrics.OFFSET_RESETS.labels("went_back").inc(len(found))
+        log.error(
+            "kafka has given the group offsets of long ago",
+            committed={f"{topic}/{part}": claims[topic, part][1] for topic, part in sorted(found)},
+            published={f"{topic}/{part}": end for (topic, part), end in sorted(found.items())},
+        )
 
     def _tell(self, found: Sequence[Gap]) -> None:
         """Say and count each gap once, however often it is begun again."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from confluent_kafka import TopicPartition
 
 from consumer.start import Place
 from schemas.record import Record
+
+OURS: Final = "billing-stream"
+"""Stands beside each offset that a member commits, and beside none that a person sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +41,4 @@ class Extent:
     @property
     def next_offsets(self) -> list[TopicPartition]:
         """Where the group reads on in each partition."""
-        return [TopicPartition(*place, offset) for place, offset in self.end.items()]
+        return [TopicPartition(*place, offset, OURS) for place, offset in self.end.items()]

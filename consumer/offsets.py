@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer import metrics
 from consumer.asking import Ask
-from consumer.extent import Extent
+from consumer.extent import OURS, Extent
 from consumer.outside import Ledger, Topics
 from consumer.start import Place, Start, lost_as, moves, start
 from ledger.gap import LedgerBehindError, Published
@@ -33,7 +33,8 @@ class Offsets:
 
     But for `remember`: partitions may come and leave while that is done in another thread.
     `doubted` is true when the ledger should be compared with what the group has committed: it may
-    be another one than before, or an older state of it.
+    be another one than before, or an older state of it. `published_before` says up to where records
+    have been published that are read once more, as Kafka has given the group offsets of long ago.
     """
 
     def __init__(self, topics: Topics, group: str, ledger: Ledger) -> None:
@@ -42,7 +43,9 @@ class Offsets:
         self.topics = topics
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
+        self.published_before: Mapping[Place, int] = {}
         self._committed: dict[Place, int] = {}
+        self._set_by_us: set[Place] = set()
         self._unwritten: dict[Place, int] = {}
         self._unlearned = 0
 
@@ -67,6 +70,12 @@ class Offsets:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         self._unwritten |= batch.end
         self._committed |= batch.end
+        if self.published_before:
+            self.published_before = {
+                place: end
+                for place, end in self.published_before.items()
+                if batch.end.get(place, 0) < end
+            }
 
     def remember(self) -> None:
         """Write down what is published, when there is nothing else to do.
@@ -93,6 +102,11 @@ class Offsets:
         """Leave a partition to its next owner."""
         self._unwritten.pop((topic, partition), None)
         self._committed.pop((topic, partition), None)
+        self.published_before = {
+            place: end
+            for place, end in self.published_before.items()
+            if place != (topic, partition)
+        }
 
     def _known(
         self, offsets: Mapping[Place, tuple[int, int]], at_least: Mapping[Place, int]
@@ -141,6 +155,17 @@ class Offsets:
             if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
         }
 
+    def ours(self, place: Place) -> bool:
+        """Whether a member has committed what the group has there; else a person has set it."""
+        return place in self._set_by_us
+
+    def went_back(self, places: Mapping[Place, int]) -> None:
+        """Note that what Kafka says of the group is older than what it was told.
+
+        `places` say up to where the records behind that have been published.
+        """
+        self.published_before = {**self.published_before, **places}
+
     def beyond(self, place: Place) -> None:
         """Note that what the group has committed there is past the end: it says nothing."""
         self._committed.pop(place, None)
@@ -159,6 +184,8 @@ class Offsets:
             self._committed.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
+        self._set_by_us.difference_update(places)
+        self._set_by_us |= {(part.topic, part.partition) for part in found if part.metadata == OURS}
         return found, set(places) - {(part.topic, part.partition) for part in found}
 
     def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:

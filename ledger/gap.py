@@ -76,6 +76,13 @@ def knows(known: Known | None, topic_id: str, committed: int) -> bool:
     return committed <= _since(known, topic_id)
 
 
+def published_before(known: Known | None, topic_id: str, committed: int) -> int | None:
+    """Return up to where records behind `committed` have been published; None where none were."""
+    if known is None or known.topic_id != topic_id or known.published_offset <= committed:
+        return None
+    return known.published_offset
+
+
 def _since(known: Known | None, topic_id: str) -> int:
     return known.next_offset if known is not None and known.topic_id == topic_id else 0
 

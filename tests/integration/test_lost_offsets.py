@@ -2,15 +2,17 @@
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumer.extent import OURS
 from tests.brokers.broker import missing_for_apache
 from tests.inputs.callbacks import element
 from tests.processes.consuming import CALLBACKS, Consuming
 from tests.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
+WENT_BACK = 'billing_consumer_offset_resets_total{reset="went_back"}'
 
 
 @pytest.fixture
@@ -61,6 +63,73 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets
     consuming.every_receipt_is_published_once(90)
     assert member.counted('billing_consumer_offset_resets_total{reset="remembered"}') > 0
     assert member.counted('billing_consumer_records_total{outcome="duplicate"') == 0
+
+
+def set_back(consuming: Consuming, to: int, said: str) -> int:
+    """Give the group this offset in each partition that has gone further, as `said` beside it.
+
+    Returns how many records it reads once more.
+    """
+    name = f"{consuming.prefix}{CALLBACKS}"
+    ends = {place: end for place, end in consuming.topics.ends(CALLBACKS).items() if end > to}
+    setting = Consumer({"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group})
+    places = [TopicPartition(name, place, to, said) for place in ends]
+    setting.commit(offsets=places, asynchronous=False)
+    setting.close()
+    return sum(ends.values()) - to * len(ends)
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_kafka_gives_the_group_offsets_of_long_ago(
+    consuming: Consuming,
+) -> None:
+    bill(consuming, 0, 60)
+    again = set_back(consuming, 2, OURS)
+    assert again > 20
+    consuming.send(*calls(60, 90))
+    member = consuming.member()
+    has_receipts(consuming, 90)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(90)
+    assert member.counted(WENT_BACK) > 0
+    assert member.counted('billing_consumer_records_total{outcome="duplicate"') == again
+    assert member.end() == 0
+    # Once more, and the next one goes on from there as if nothing had been.
+    consuming.send(*calls(90, 95))
+    member = consuming.member()
+    has_receipts(consuming, 95)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(95)
+    assert member.counted(WENT_BACK) == 0
+
+
+def test_ACCEPTED_IS_DURABLE_where_other_records_stand_at_offsets_of_long_ago(
+    consuming: Consuming,
+) -> None:
+    """Kafka has lost the end of the log with the offsets, and new calls have taken its place."""
+    bill(consuming, 0, 60)
+    with psycopg.connect(consuming.database_url) as connection:
+        connection.execute(
+            "UPDATE billing.published_offsets SET published_offset = next_offset + 3"
+        )
+        connection.execute("UPDATE billing.published_offsets SET next_offset = published_offset")
+    consuming.send(*calls(60, 120))
+    member = consuming.member()
+    has_receipts(consuming, 120)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(120)
+    assert member.counted(WENT_BACK) > 0
+
+
+def test_a_person_who_sets_the_groups_offsets_back_has_the_events_again(
+    consuming: Consuming,
+) -> None:
+    bill(consuming, 0, 60)
+    again = set_back(consuming, 2, "")
+    member = consuming.member()
+    consuming.all_committed()
+    eventually(lambda: len(consuming.events()) == 60 + again, "the events, once more")
+    assert len(consuming.tables.receipts()) == 60
+    assert member.counted(WENT_BACK) == 0
 
 
 @pytest.mark.skipif(bool(missing_for_apache()), reason="noida-db gives a new topic no new id")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, TopicPartition
 
+from consumer.extent import OURS
 from consumer.start import Place
 from schemas.record import Record
 from tests.simulation.broker import NO_OFFSET, Broker, Metadata, refusal
@@ -189,7 +190,9 @@ class Client:
         self._world.pause(self._world.chance.choice((0.0, 0.01)))
         if not self._world.wait(answers, timeout):
             raise refusal(TIMED_OUT, "timed out")
-        return [TopicPartition(*place, broker.committed.get(place, NO_OFFSET)) for place in places]
+        return [
+            TopicPartition(*place, broker.committed.get(place, NO_OFFSET), OURS) for place in places
+        ]
 
     def incremental_assign(self, parts: Sequence[TopicPartition]) -> None:
         self._answered = True

@@ -94,9 +94,13 @@ class SimulatedLedger:
         if isinstance(decision, Parked):
             return Outcome(decided, OutcomeKind.PARKED, decision.reason)
         assert isinstance(decision, Charge)
-        provenance = self._books.receipts.setdefault(decision.receipt.id, decided.record.provenance)
-        if provenance == decided.record.provenance:
-            return Outcome(decided, OutcomeKind.CREATED, ChargeReason.USAGE, decision.receipt)
+        receipt, mine = decision.receipt, decided.record.provenance
+        known = self._books.receipts.get(receipt.id)
+        if known is None:
+            self._books.receipts[receipt.id] = mine
+            return Outcome(decided, OutcomeKind.CREATED, ChargeReason.USAGE, receipt)
+        if known == mine:
+            return Outcome(decided, OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED, receipt)
         return Outcome(decided, OutcomeKind.DUPLICATE, DuplicateReason.RECEIPT)
 
     def remember(self, published: Sequence[Published]) -> None:

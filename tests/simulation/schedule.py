@@ -190,8 +190,27 @@ class Schedule:
 
         return [
             *(kafka_away, kafka_slow, ledger_away, ledger_slow, failed_over, killed, frozen),
+            self._forget_offsets,
             *(rebalanced, rebalanced, rebalanced, self._start, member.stop.set),
         ]
+
+    def _forget_offsets(self) -> None:
+        """The coordinator goes on with a part of its log, and gives the group offsets of long ago.
+
+        Only where the ledger knows of all that is published: the last batches that it does not know
+        of yet are published again, by rule. So are dead letters, before which nothing goes back.
+        """
+        chance = self._world.chance
+        for place, at in list(self._broker.committed.items()):
+            known = self._books.positions.get(place)
+            first = PARKED_TOGETHER if place[1] == 0 else 0
+            if known is not None and known.published_offset == at and at > first:
+                self._broker.committed[place] = chance.randrange(first, at)
+        # A standby that knew less of it would have both of them at fault.
+        self._books.before.clear()
+        # Nor does it know the members: they join again, and ask where to read.
+        for name in list(self._broker.sessions):
+            self._broker.leave(name)
 
     def _whole(self) -> bool:
         """Whether the group has come to the end of every partition, in peace."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.gap import Gap, Known, gap, knows
+from ledger.gap import Gap, Known, gap, knows, published_before
 
 PLACE = ("topic", 3)
 HERE = Known("here", 8, 6)
@@ -41,3 +41,14 @@ def test_each_record_that_is_lacking_is_written_again_or_told_as_gone(
     again = set(range(found.first, found.end)) if found else set()
     assert again == {offset for offset in lacking if offset >= low}
     assert (found.gone if found else 0) == len(lacking - again)
+
+
+@pytest.mark.parametrize(
+    ("known", "committed", "expected"),
+    [(HERE, 5, 6), (HERE, 6, None), (HERE, 9, None), (GONE, 5, None), (None, 5, None), (OLD, 0, 8)],
+    ids=["older", "the same", "newer", "another topic", "no ledger", "of the former release"],
+)
+def test_up_to_where_is_published_what_kafka_gives_once_more(
+    known: Known | None, committed: int, expected: int | None
+) -> None:
+    assert published_before(known, "here", committed) == expected

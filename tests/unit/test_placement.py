@@ -161,6 +161,10 @@ class Doubted:
         """All of them."""
         return dict.fromkeys(places, ("here", COMMITTED))
 
+    def ours(self, _: object) -> bool:
+        """A person has set it; what is published before it is no concern here."""
+        return False
+
     def ends(self, places: Collection[object]) -> tuple[dict[object, int], dict[object, int]]:
         """Everything is there."""
         return dict.fromkeys(places, 0), dict.fromkeys(places, COMMITTED)

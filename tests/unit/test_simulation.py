@@ -251,6 +251,11 @@ def dead_letters_lose_their_bytes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pipeline, "_drop_values", dropped)
 
 
+def offsets_of_long_ago_are_believed(patch: pytest.MonkeyPatch) -> None:
+    """What Kafka gives the group is taken for what it was told."""
+    patch.setattr(Continuity, "_look_back", lambda *_: None)
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
@@ -270,6 +275,7 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_batch_hides_that_the_one_before_is_lost,
     a_repair_hides_that_its_beginning_is_lost,
     dead_letters_lose_their_bytes,
+    offsets_of_long_ago_are_believed,
 )
 
 
