@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -85,7 +85,7 @@ class Continuity:
         if not claims:
             return []
         known = ask(partial(self._ledger.known, self._offsets.group, claims))
-        self._look_back(claims, known)
+        self._look_back(claims, known, ask)
         lacking = [
             place
             for place, (topic_id, committed) in claims.items()
@@ -104,25 +104,29 @@ class Continuity:
         return found
 
     def _look_back(
-        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known]
+        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known], ask: Ask
     ) -> None:
-        """Note where Kafka has given the group offsets of long ago: docs/decisions/0011."""
-        found = {
+        """Note where the group has an older offset than it had: docs/decisions/0011."""
+        older = {
             place: end
             for place, (topic_id, committed) in claims.items()
-            if self._offsets.ours(place)
-            and place not in self._offsets.published_before
+            if place not in self._offsets.published_before
             and (end := published_before(known.get(place), topic_id, committed))
         }
-        if not found:
+        if not older:
             return
-        self._offsets.went_back(found)
-        metrics.OFFSET_RESETS.labels("went_back").inc(len(found))
-        log.error(
-            "kafka has given the group offsets of long ago",
-            committed={f"{topic}/{part}": claims[topic, part][1] for topic, part in sorted(found)},
-            published={f"{topic}/{part}": end for (topic, part), end in sorted(found.items())},
-        )
+        by_kafka = {place: end for place, end in older.items() if self._offsets.ours(place)}
+        self._offsets.went_back(by_kafka)
+        _tell_older("went_back", by_kafka, claims)
+        if by_person := [place for place in older if place not in by_kafka]:
+            # The ledger follows, or who reads on after the first batch would take the rest of it
+            # for Kafka's fault.
+            wanted = [_back(place, *claims[place], known[place]) for place in by_person]
+            moved = ask(partial(self._ledger.move, self._offsets.group, wanted))
+            obeyed = {(one.topic, one.partition): older[one.topic, one.partition] for one in moved}
+            _tell_older("set_back", obeyed, claims)
+            if len(moved) < len(wanted):
+                self._offsets.doubted = True
 
     def _tell(self, found: Sequence[Gap]) -> None:
         """Say and count each gap once, however often it is begun again."""
@@ -237,3 +241,25 @@ class Continuity:
         """Up to `offset`, in a ledger that knows what was `written` before: it may be put back."""
         place = (one.topic, one.partition, one.topic_id)
         return Published(self._offsets.group, *place, offset, offset, written)
+
+
+def _back(place: Place, topic_id: str, committed: int, seen: Known) -> Move:
+    """What the ledger is to say once a person has set the group back; nothing is lost by it."""
+    return Move(*place, topic_id, committed, seen, committed, "expired")
+
+
+def _tell_older(
+    reset: Literal["went_back", "set_back"],
+    published: Mapping[Place, int],
+    claims: Mapping[Place, tuple[str, int]],
+) -> None:
+    if not published:
+        return
+    metrics.OFFSET_RESETS.labels(reset).inc(len(published))
+    level = log.error if reset == "went_back" else log.info
+    level(
+        "the group has older offsets than it had committed",
+        reset=reset,
+        committed={f"{topic}/{part}": claims[topic, part][1] for topic, part in sorted(published)},
+        published={f"{topic}/{part}": end for (topic, part), end in sorted(published.items())},
+    )

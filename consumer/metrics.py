@@ -131,8 +131,8 @@ DISCARDED: Final = Counter(
 OFFSET_RESETS: Final = Counter(
     "billing_consumer_offset_resets_total",
     "Partitions for which Kafka had no valid offset of the group, by where reading went on: "
-    "committed, first_time and remembered do no harm; expired, other_topic, truncated and "
-    "went_back (an older one than the group had committed) need a look.",
+    "committed, first_time, remembered and set_back (an older one, by a person) do no harm; "
+    "expired, other_topic, truncated and went_back (an older one, by Kafka) need a look.",
     ["reset"],
 )
 LIMIT_REACHED: Final = Counter(

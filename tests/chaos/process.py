@@ -1,7 +1,9 @@
 """The processes of the fleet: each remembers the ends of it that nobody brought about."""
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ import httpx
 from tests.clients import fetching
 from tests.processes import forked
 from tests.processes.process import Server
+
+ABORTS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,12 @@ class Process(Server):
         self._note_end()
         super().kill()
 
+    def tail(self) -> str:
+        """The last lines of the log, or where each thread stood when it was aborted."""
+        text = self.log.read_text(errors="replace")
+        _, aborted, threads = text.rpartition("Fatal Python error: Aborted")
+        return aborted + threads if aborted else super().tail()
+
     def stop(self, deadline_seconds: float = 60) -> None:
         """Ask it to end; an end before that, or one with a failure, is remembered."""
         process = self._process
@@ -100,6 +110,12 @@ class Process(Server):
         # One that was stopped before it could listen to signals ends by the signal itself.
         if process is not None and process.returncode not in {0, -signal.SIGTERM}:
             self._remember(process.returncode)
+
+    def _say_where_it_stands(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(ABORTS_SECONDS)
 
     def _note_end(self) -> bool:
         code = self._process.poll() if self._process is not None else None

@@ -1,5 +1,7 @@
 """A group whose offsets Kafka has lost reads on where it had published, or tells what is amiss."""
 
+import signal
+
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -9,6 +11,7 @@ from consumer.extent import OURS
 from tests.brokers.broker import missing_for_apache
 from tests.inputs.callbacks import element
 from tests.processes.consuming import CALLBACKS, Consuming
+from tests.processes.process import exit_code
 from tests.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
@@ -123,8 +126,13 @@ def test_ACCEPTED_IS_DURABLE_where_other_records_stand_at_offsets_of_long_ago(
 def test_a_person_who_sets_the_groups_offsets_back_has_the_events_again(
     consuming: Consuming,
 ) -> None:
+    """All of them, though the first member ends amid them and the next one finds its offsets."""
     bill(consuming, 0, 60)
     again = set_back(consuming, 2, "")
+    crashing = ("tests.chaos.crash", "after_kafka_commit", "1")
+    first = consuming.member(ready=False, program=crashing, CONSUMER_BATCH_RECORDS="1")
+    assert exit_code(first.process, "the member", DEADLINE_SECONDS) == -signal.SIGKILL
+    assert 60 < len(consuming.events()) < 60 + again
     member = consuming.member()
     consuming.all_committed()
     eventually(lambda: len(consuming.events()) == 60 + again, "the events, once more")

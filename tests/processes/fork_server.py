@@ -9,6 +9,7 @@ would take most of a second of a processor each time.
 
 import array
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -89,6 +90,8 @@ def become(request: dict[str, Any], files: list[int]) -> None:
     if request["orphan_signal"]:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, request["orphan_signal"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # One that crashes, or is aborted because it does not end, says where each thread stood.
+    faulthandler.enable(all_threads=True)
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()

@@ -186,12 +186,16 @@ class Server:
         try:
             exit_code(self._process, self.name, deadline_seconds)
         except TimeoutError:
+            self._say_where_it_stands()
             self.kill()
             raise ServerError(
                 f"{self.name} did not end within {deadline_seconds:g} s of"
                 f" {self._stop_signal.name} and was killed; its log ends:\n{self.tail()}"
             ) from None
         self._process = None
+
+    def _say_where_it_stands(self) -> None:
+        """Have it write into its log what it waits for, where it can."""
 
     def kill(self) -> None:
         """SIGKILL, as a crash: nothing is flushed, nobody is told."""

@@ -152,6 +152,7 @@ class Doubted:
 
     def __init__(self) -> None:
         self.doubted = True
+        self.published_before: dict[object, int] = {}
         self.topics = self
 
     def learn(self, _: object, __: Ask) -> None:
@@ -160,10 +161,6 @@ class Doubted:
     def comparable(self, places: Collection[object]) -> dict[object, tuple[str, int]]:
         """All of them."""
         return dict.fromkeys(places, ("here", COMMITTED))
-
-    def ours(self, _: object) -> bool:
-        """A person has set it; what is published before it is no concern here."""
-        return False
 
     def ends(self, places: Collection[object]) -> tuple[dict[object, int], dict[object, int]]:
         """Everything is there."""
