@@ -16,6 +16,7 @@ from charging.outcomes import Decided
 from consumer import metrics
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
+from consumer.deadline import DeadlineError
 from consumer.extent import Extent
 from consumer.health import Health
 from consumer.limit import ReleaseCheck
@@ -184,7 +185,7 @@ class Loop:
                 return
             try:
                 self._publisher.ask(self._events.renew, "kafka")
-            except KafkaException as error:
+            except (KafkaException, DeadlineError) as error:
                 failure = error
             else:
                 return

@@ -20,6 +20,8 @@ from schemas.receipt import to_kafka
 from schemas.topics import Topics
 
 _INIT_SECONDS: Final = 10.0
+_MORE_SECONDS: Final = 2.0
+"""How long after its own limit a client is left behind."""
 _LONGEST_MS: Final = 120_000
 """Of a transaction, where Kafka ends none in less. A broker allows fifteen minutes by default."""
 _LATE: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT})  # noqa: SLF001 - their names
@@ -59,10 +61,17 @@ class Publisher:
         return producer
 
     def renew(self) -> None:
-        """Replace the producer by one of the same transactional id. Raises `KafkaException`."""
+        """Replace the producer by one of the same transactional id.
+
+        Raises `KafkaException`, and `DeadlineError` where the client does not answer in time.
+        """
         self._producer.purge()
+        seconds = max(_INIT_SECONDS, self._next_timeout_ms / 1_000)
         try:
-            self._producer = self._new()
+            self._producer = within(seconds + _MORE_SECONDS, self._new, "the start of a producer")
+        except DeadlineError:
+            self._late()
+            raise
         except KafkaException as error:
             code = error.args[0].code()
             if code in _LATE:

@@ -4,7 +4,7 @@ import gc
 import signal
 import uuid
 from functools import partial
-from threading import Event, Thread
+from threading import Event
 from types import FrameType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from consumer.backlog import Backlog
 from consumer.continuity import Continuity
 from consumer.credit_events import CreditEventPublisher, EventTopic
 from consumer.health import Health
+from consumer.leaving import leave
 from consumer.loop import Loop
 from consumer.offsets import Offsets
 from consumer.outside import Events, Ledger, RealMachine
@@ -38,7 +39,6 @@ from schemas.topics import Topics, load_topics
 log = structlog.get_logger("consumer")
 
 _EMERGENCIES: Final = 0
-_LEAVING_SECONDS: Final = 10.0
 _AWAY_MS: Final = 30_000
 CLIENT: Final = f"billing-consumer-{VERSION}"
 
@@ -231,30 +231,6 @@ def _answers(settings: Settings) -> bool:
     except KafkaException:
         return False
     return True
-
-
-def leave(consumer: Consumer, seconds: float = _LEAVING_SECONDS) -> None:
-    """Leave the group and close its client, which is left behind where that does not end in time.
-
-    The client may wait without end where a rebalance meets its closing (as in librdkafka issue
-    4527); by then it has left the group, or the group gives up on it after the session timeout.
-    """
-    failures: list[Exception] = []
-
-    def close() -> None:
-        try:
-            consumer.close()
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
-            failures.append(error)
-
-    closing = Thread(target=close, name="leave", daemon=True)
-    closing.start()
-    closing.join(seconds)
-    if closing.is_alive():
-        KAFKA_ERRORS.labels("close").inc()
-        log.warning("the kafka client does not close and is left behind", seconds=seconds)
-    for failure in failures:
-        raise failure
 
 
 def _is_missing(health: Health, dependency: str) -> bool:
