@@ -85,7 +85,7 @@ class Continuity:
         if not claims:
             return []
         known = ask(partial(self._ledger.known, self._offsets.group, claims))
-        self._look_back(claims, known, ask)
+        self._look_back(claims, known)
         lacking = [
             place
             for place, (topic_id, committed) in claims.items()
@@ -104,29 +104,23 @@ class Continuity:
         return found
 
     def _look_back(
-        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known], ask: Ask
+        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known]
     ) -> None:
-        """Note where the group has an older offset than it had: docs/decisions/0011."""
+        """Note where Kafka has given older offsets than the group had: docs/decisions/0011.
+
+        Looked at once when they are given: later the ledger may know of another member's work.
+        """
+        given = {place: ours for place, ours in self._offsets.given.items() if place in claims}
         older = {
             place: end
-            for place, (topic_id, committed) in claims.items()
-            if place not in self._offsets.published_before
-            and (end := published_before(known.get(place), topic_id, committed))
+            for place in given
+            if (end := published_before(known.get(place), *claims[place]))
         }
-        if not older:
-            return
-        by_kafka = {place: end for place, end in older.items() if self._offsets.ours(place)}
-        self._offsets.went_back(by_kafka)
+        by_kafka = {place: end for place, end in older.items() if given[place]}
+        by_person = {place: end for place, end in older.items() if not given[place]}
+        self._offsets.looked_at(given, by_kafka, by_person)
         _tell_older("went_back", by_kafka, claims)
-        if by_person := [place for place in older if place not in by_kafka]:
-            # The ledger follows, or who reads on after the first batch would take the rest of it
-            # for Kafka's fault.
-            wanted = [_back(place, *claims[place], known[place]) for place in by_person]
-            moved = ask(partial(self._ledger.move, self._offsets.group, wanted))
-            obeyed = {(one.topic, one.partition): older[one.topic, one.partition] for one in moved}
-            _tell_older("set_back", obeyed, claims)
-            if len(moved) < len(wanted):
-                self._offsets.doubted = True
+        _tell_older("set_back", by_person, claims)
 
     def _tell(self, found: Sequence[Gap]) -> None:
         """Say and count each gap once, however often it is begun again."""
@@ -241,11 +235,6 @@ class Continuity:
         """Up to `offset`, in a ledger that knows what was `written` before: it may be put back."""
         place = (one.topic, one.partition, one.topic_id)
         return Published(self._offsets.group, *place, offset, offset, written)
-
-
-def _back(place: Place, topic_id: str, committed: int, seen: Known) -> Move:
-    """What the ledger is to say once a person has set the group back; nothing is lost by it."""
-    return Move(*place, topic_id, committed, seen, committed, "expired")
 
 
 def _tell_older(

@@ -1,7 +1,7 @@
 """The extent of a batch: from where to where it goes. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from confluent_kafka import TopicPartition
@@ -10,19 +10,21 @@ from consumer.start import Place
 from schemas.record import Record
 
 OURS: Final = "billing-stream"
-"""Stands beside each offset that a member commits, and beside none that a person sets."""
+"""Stands beside an offset that a member commits, and beside none that a person sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """From where to where records go: in each partition the first offset, and that after the last.
 
-    Looked for once a batch: it is asked for at every step of the batch's way.
+    Looked for once a batch: it is asked for at every step of the batch's way. `set_back` says up to
+    where a person has the group read once more: the offsets there stay that person's.
     """
 
     first: Mapping[Place, int]
     end: Mapping[Place, int]
     records: int
+    set_back: Mapping[Place, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Self:
@@ -41,4 +43,7 @@ class Extent:
     @property
     def next_offsets(self) -> list[TopicPartition]:
         """Where the group reads on in each partition."""
-        return [TopicPartition(*place, offset, OURS) for place, offset in self.end.items()]
+        return [
+            TopicPartition(*place, offset, "" if offset < self.set_back.get(place, 0) else OURS)
+            for place, offset in self.end.items()
+        ]

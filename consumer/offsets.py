@@ -33,8 +33,10 @@ class Offsets:
 
     But for `remember`: partitions may come and leave while that is done in another thread.
     `doubted` is true when the ledger should be compared with what the group has committed: it may
-    be another one than before, or an older state of it. `published_before` says up to where records
-    have been published that are read once more, as Kafka has given the group offsets of long ago.
+    be another one than before, or an older state of it. Where Kafka has given an older offset than
+    the group had, `published_before` says up to where events are out that are not to be published
+    again, and `set_back` where a person wants them again, and the group's offset stays a person's.
+    `given` are the offsets that have not been looked at since, and whether a member has set them.
     """
 
     def __init__(self, topics: Topics, group: str, ledger: Ledger) -> None:
@@ -44,8 +46,9 @@ class Offsets:
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
         self.published_before: Mapping[Place, int] = {}
+        self.set_back: Mapping[Place, int] = {}
+        self.given: dict[Place, bool] = {}
         self._committed: dict[Place, int] = {}
-        self._set_by_us: set[Place] = set()
         self._unwritten: dict[Place, int] = {}
         self._unlearned = 0
 
@@ -70,12 +73,8 @@ class Offsets:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         self._unwritten |= batch.end
         self._committed |= batch.end
-        if self.published_before:
-            self.published_before = {
-                place: end
-                for place, end in self.published_before.items()
-                if batch.end.get(place, 0) < end
-            }
+        self.published_before = _ahead(self.published_before, batch.end)
+        self.set_back = _ahead(self.set_back, batch.end)
 
     def remember(self) -> None:
         """Write down what is published, when there is nothing else to do.
@@ -102,11 +101,14 @@ class Offsets:
         """Leave a partition to its next owner."""
         self._unwritten.pop((topic, partition), None)
         self._committed.pop((topic, partition), None)
-        self.published_before = {
-            place: end
-            for place, end in self.published_before.items()
-            if place != (topic, partition)
-        }
+        self._drop([(topic, partition)])
+
+    def _drop(self, places: Collection[Place]) -> None:
+        """Forget what was found when Kafka gave the group's offsets."""
+        for place in places:
+            self.given.pop(place, None)
+        self.published_before = _without(self.published_before, places)
+        self.set_back = _without(self.set_back, places)
 
     def _known(
         self, offsets: Mapping[Place, tuple[int, int]], at_least: Mapping[Place, int]
@@ -155,16 +157,17 @@ class Offsets:
             if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
         }
 
-    def ours(self, place: Place) -> bool:
-        """Whether a member has committed what the group has there; else a person has set it."""
-        return place in self._set_by_us
-
-    def went_back(self, places: Mapping[Place, int]) -> None:
-        """Note that what Kafka says of the group is older than what it was told.
-
-        `places` say up to where the records behind that have been published.
-        """
-        self.published_before = {**self.published_before, **places}
+    def looked_at(
+        self,
+        given: Collection[Place],
+        by_kafka: Mapping[Place, int],
+        by_person: Mapping[Place, int],
+    ) -> None:
+        """Note which of the `given` offsets are older ones, and up to where events are out."""
+        for place in given:
+            self.given.pop(place, None)
+        self.published_before = {**self.published_before, **by_kafka}
+        self.set_back = {**self.set_back, **by_person}
 
     def beyond(self, place: Place) -> None:
         """Note that what the group has committed there is past the end: it says nothing."""
@@ -184,8 +187,8 @@ class Offsets:
             self._committed.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
-        self._set_by_us.difference_update(places)
-        self._set_by_us |= {(part.topic, part.partition) for part in found if part.metadata == OURS}
+        self._drop(places)
+        self.given |= {(part.topic, part.partition): part.metadata == OURS for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
 
     def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
@@ -255,3 +258,11 @@ def _tell(found: Mapping[Place, Start], why: Sequence[str]) -> None:
             expired=expired,
             client=why,
         )
+
+
+def _ahead(ends: Mapping[Place, int], reached: Mapping[Place, int]) -> Mapping[Place, int]:
+    return {place: end for place, end in ends.items() if reached.get(place, 0) < end}
+
+
+def _without(ends: Mapping[Place, int], places: Collection[Place]) -> Mapping[Place, int]:
+    return {place: end for place, end in ends.items() if place not in places}

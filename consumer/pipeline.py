@@ -9,7 +9,7 @@ those after it are given up, of which nothing is published.
 import itertools
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -129,6 +129,7 @@ class Pipeline:
         read; otherwise as `advance`. `metadata` is the group's at this moment: with an older one
         the broker refuses the offsets.
         """
+        extent = replace(extent, set_back=self._offsets.set_back)
         one = _InHand(decided, extent, metadata, self._assignment.revocations)
         self._in_hand.append(one)
         one.published = self._positions(one)

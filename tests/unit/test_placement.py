@@ -152,7 +152,7 @@ class Doubted:
 
     def __init__(self) -> None:
         self.doubted = True
-        self.published_before: dict[object, int] = {}
+        self.given: dict[object, bool] = {}
         self.topics = self
 
     def learn(self, _: object, __: Ask) -> None:
@@ -161,6 +161,9 @@ class Doubted:
     def comparable(self, places: Collection[object]) -> dict[object, tuple[str, int]]:
         """All of them."""
         return dict.fromkeys(places, ("here", COMMITTED))
+
+    def looked_at(self, *_: object) -> None:
+        """None of them is older."""
 
     def ends(self, places: Collection[object]) -> tuple[dict[object, int], dict[object, int]]:
         """Everything is there."""
