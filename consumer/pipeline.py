@@ -25,7 +25,7 @@ from consumer.offsets import Offsets
 from consumer.outside import Events, Ledger, Work
 from consumer.placement import Placement
 from consumer.publisher import PublishError
-from consumer.repeats import without_repeats
+from consumer.rereading import without_published
 from consumer.start import Place
 from consumer.waiting import Waiting
 from consumer.worker import FollowsFailureError, Stage, Worker
@@ -276,7 +276,7 @@ class Pipeline:
     def _publish(self, one: _InHand, outcomes: Sequence[Outcome]) -> None:
         with metrics.BATCH_SECONDS.labels("publish").time():
             _drop_values(outcomes)
-            outcomes = without_repeats(outcomes, one.published_before)
+            outcomes = without_published(outcomes, one.published_before)
             self._events.publish(outcomes, one.extent, one.metadata)
         # At once: who sees the committed offsets shall find the records counted.
         self._observer.count(outcomes, one.extent)

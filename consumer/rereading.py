@@ -1,4 +1,4 @@
-"""Repeats: events that subscribers have had, of records that are read once more. Pure."""
+"""Rereading: records that are read once more, whose events subscribers have had. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from consumer.start import Place
 from schemas.record import Record
 
 
-def without_repeats(
+def without_published(
     outcomes: Sequence[Outcome], published_before: Mapping[Place, int]
 ) -> Sequence[Outcome]:
     """Return the outcomes without the events that have been published already.

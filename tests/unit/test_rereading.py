@@ -1,0 +1,37 @@
+"""Events that subscribers have had are not published once more; all others are."""
+
+from charging.outcomes import Charge, DuplicateReason, Outcome, OutcomeKind
+from consumer.rereading import without_published
+from schemas.headers import Reason
+from schemas.receipt import ChargeReason
+from tests.inputs.callbacks import decided, element
+
+BEFORE = {("billing.callbacks.v1", 1): 10}
+
+
+def outcome(kind: OutcomeKind, reason: object, *, partition: int = 1, offset: int = 9) -> Outcome:
+    """What became of a record, with its event where it has one."""
+    one = decided(element(), partition=partition, offset=offset)
+    assert isinstance(one.decision, Charge)
+    has_event = reason in {ChargeReason.USAGE, DuplicateReason.REPLAYED}
+    receipt = one.decision.receipt if has_event else None
+    return Outcome(one, kind, reason, receipt)  # type: ignore[arg-type] # whichever it is
+
+
+def test_what_was_published_before_is_a_duplicate_without_an_event() -> None:
+    [found] = without_published([outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED)], BEFORE)
+    assert (found.outcome, found.reason) == (OutcomeKind.DUPLICATE, DuplicateReason.RECEIPT)
+    assert found.receipt is None
+
+
+def test_NOTHING_VANISHES_everything_else_stays_as_it_is() -> None:
+    others = [
+        outcome(OutcomeKind.CREATED, ChargeReason.USAGE),
+        outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED, offset=10),
+        outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED, partition=2),
+        outcome(OutcomeKind.DUPLICATE, DuplicateReason.RECEIPT),
+        outcome(OutcomeKind.PARKED, Reason.CONTRACT_BROKEN),
+    ]
+    assert without_published(others, BEFORE) == others
+    replayed = [outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED)]
+    assert without_published(replayed, {}) is replayed
