@@ -103,11 +103,12 @@ def record(
     source: str | None = None,
     topic: str = CALLBACKS,
     headers: Headers | None = None,
+    received_ms: int = RECEIVED_MS,
 ) -> Record:
     """A record that holds `value`, at an offset that no other has unless one is given."""
     added: Headers = [(SOURCE, source.encode())] if source else []
     at = next(_offsets) if offset is None else offset
-    return Record(topic, partition, at, RECEIVED_MS, b"run", value, [*(headers or []), *added])
+    return Record(topic, partition, at, received_ms, b"run", value, [*(headers or []), *added])
 
 
 def policy(
@@ -159,9 +160,12 @@ def decided(
     offset: int | None = None,
     partition: int = 0,
     source: str | None = None,
+    received_ms: int = RECEIVED_MS,
 ) -> Decided:
     """A record that holds `value`, with the decision about it."""
-    taken = record(value, offset=offset, partition=partition, source=source)
+    taken = record(
+        value, offset=offset, partition=partition, source=source, received_ms=received_ms
+    )
     return Decided(taken, decide(taken, rules or policy()))
 
 

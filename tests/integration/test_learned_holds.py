@@ -41,7 +41,8 @@ def receipts(url: str, model: str, count: int, times: int = 1) -> None:
         )
         for at, name in enumerate(names)
     ]
-    written = write_to(url, [decided(one, policy(free=("own",))) for one in calls])
+    rules, received_ms = policy(free=("own",)), int(now * 1_000)
+    written = write_to(url, [decided(one, rules, received_ms=received_ms) for one in calls])
     assert len(written) == count
 
 
