@@ -85,7 +85,7 @@ class Continuity:
         if not claims:
             return []
         known = ask(partial(self._ledger.known, self._offsets.group, claims))
-        self._look_back(claims, known)
+        self._look_back(claims, known, ask)
         lacking = [
             place
             for place, (topic_id, committed) in claims.items()
@@ -104,7 +104,7 @@ class Continuity:
         return found
 
     def _look_back(
-        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known]
+        self, claims: Mapping[Place, tuple[str, int]], known: Mapping[Place, Known], ask: Ask
     ) -> None:
         """Note where Kafka has given older offsets than the group had: docs/decisions/0011.
 
@@ -116,9 +116,13 @@ class Continuity:
             for place in given
             if (end := published_before(known.get(place), *claims[place]))
         }
+        if older:
+            # Kafka may have deleted all that was between the two.
+            lows, _ = ask(partial(self._offsets.topics.ends, list(older)), "kafka")
+            older = {place: end for place, end in older.items() if end > lows[place]}
         by_kafka = {place: end for place, end in older.items() if given[place]}
         by_person = {place: end for place, end in older.items() if not given[place]}
-        self._offsets.looked_at(given, by_kafka, by_person)
+        self._offsets.looked_at(given, by_person)
         _tell_older("went_back", by_kafka, claims)
         _tell_older("set_back", by_person, claims)
 

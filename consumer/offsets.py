@@ -34,9 +34,9 @@ class Offsets:
     But for `remember`: partitions may come and leave while that is done in another thread.
     `doubted` is true when the ledger should be compared with what the group has committed: it may
     be another one than before, or an older state of it. Where Kafka has given an older offset than
-    the group had, `published_before` says up to where events are out that are not to be published
-    again, and `set_back` where a person wants them again, and the group's offset stays a person's.
-    `given` are the offsets that have not been looked at since, and whether a member has set them.
+    the group had, `set_back` says up to where a person wants the events again: the group's offset
+    stays a person's. `given` are the offsets that have not been looked at since, and whether a
+    member has set them.
     """
 
     def __init__(self, topics: Topics, group: str, ledger: Ledger) -> None:
@@ -45,7 +45,6 @@ class Offsets:
         self.topics = topics
         self._ledger = ledger
         self._topic_ids: dict[str, str] = {}
-        self.published_before: Mapping[Place, int] = {}
         self.set_back: Mapping[Place, int] = {}
         self.given: dict[Place, bool] = {}
         self._committed: dict[Place, int] = {}
@@ -59,7 +58,9 @@ class Offsets:
         is published ends where they begin, and a ledger that does not know them has lost them. A
         topic whose id the broker does not tell is left out: its offsets could not be trusted.
         """
-        published, written = dict(batch.first), dict(self._committed)
+        written = dict(self._committed)
+        # Between what is committed and the first record there may be markers of transactions.
+        published = {place: min(at, written.get(place, at)) for place, at in batch.first.items()}
         for one in before:
             for place, offset in one.first.items():
                 published[place] = min(published.get(place, offset), offset)
@@ -73,7 +74,6 @@ class Offsets:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         self._unwritten |= batch.end
         self._committed |= batch.end
-        self.published_before = _ahead(self.published_before, batch.end)
         self.set_back = _ahead(self.set_back, batch.end)
 
     def remember(self) -> None:
@@ -107,7 +107,6 @@ class Offsets:
         """Forget what was found when Kafka gave the group's offsets."""
         for place in places:
             self.given.pop(place, None)
-        self.published_before = _without(self.published_before, places)
         self.set_back = _without(self.set_back, places)
 
     def _known(
@@ -122,6 +121,7 @@ class Offsets:
                 written,
                 published,
                 at_least.get((topic, partition), 0),
+                (topic, partition) in self.set_back,
             )
             for (topic, partition), (written, published) in offsets.items()
             if (topic_id := self._topic_ids.get(topic))
@@ -157,16 +157,10 @@ class Offsets:
             if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
         }
 
-    def looked_at(
-        self,
-        given: Collection[Place],
-        by_kafka: Mapping[Place, int],
-        by_person: Mapping[Place, int],
-    ) -> None:
-        """Note which of the `given` offsets are older ones, and up to where events are out."""
+    def looked_at(self, given: Collection[Place], by_person: Mapping[Place, int]) -> None:
+        """Note which of the `given` offsets a person has set back, and to where events are out."""
         for place in given:
             self.given.pop(place, None)
-        self.published_before = {**self.published_before, **by_kafka}
         self.set_back = {**self.set_back, **by_person}
 
     def beyond(self, place: Place) -> None:
@@ -222,7 +216,12 @@ class Offsets:
         before = dict(self._committed)
         found = {
             place: start(
-                known.get(place), ids[place[0]], lows[place], highs[place], before.get(place)
+                known.get(place),
+                ids[place[0]],
+                lows[place],
+                highs[place],
+                before.get(place),
+                by_person=not self.given.get(place, True),
             )
             for place in sorted(places)
         }

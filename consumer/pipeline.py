@@ -8,7 +8,7 @@ those after it are given up, of which nothing is published.
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -25,7 +25,6 @@ from consumer.offsets import Offsets
 from consumer.outside import Events, Ledger, Work
 from consumer.placement import Placement
 from consumer.publisher import PublishError
-from consumer.rereading import without_published
 from consumer.start import Place
 from consumer.waiting import Waiting
 from consumer.worker import FollowsFailureError, Stage, Worker
@@ -47,7 +46,6 @@ class _InHand:
         self.extent = extent
         self.metadata = metadata
         self.revocations = revocations
-        self.published_before: Mapping[Place, int] = {}
         self.published: list[Published] = []
         self.writing: Work[list[Outcome]]
         self.publishing: Work[None] | None = None
@@ -133,7 +131,6 @@ class Pipeline:
         one = _InHand(decided, extent, metadata, self._assignment.revocations)
         self._in_hand.append(one)
         one.published = self._positions(one)
-        one.published_before = self._offsets.published_before
         self._begin_writing(one)
         oldest = self._in_hand[0]
         if oldest is not one and self._written(oldest, ()) is None:
@@ -276,7 +273,6 @@ class Pipeline:
     def _publish(self, one: _InHand, outcomes: Sequence[Outcome]) -> None:
         with metrics.BATCH_SECONDS.labels("publish").time():
             _drop_values(outcomes)
-            outcomes = without_published(outcomes, one.published_before)
             self._events.publish(outcomes, one.extent, one.metadata)
         # At once: who sees the committed offsets shall find the records counted.
         self._observer.count(outcomes, one.extent)

@@ -28,13 +28,20 @@ class Start:
 
 
 def start(
-    known: Known | None, topic_id: str, low: int, high: int, committed: int | None = None
+    known: Known | None,
+    topic_id: str,
+    low: int,
+    high: int,
+    committed: int | None = None,
+    *,
+    by_person: bool = False,
 ) -> Start:
     """Return where to read a partition from of which the client found no valid offset.
 
     `low` and `high` are the first offset that Kafka still has and the one after its last,
     `committed` is what the group has committed, if anything: what the client found may be of an
-    earlier assignment. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
+    earlier assignment, and `by_person` whether a person has set it: then Kafka may have deleted
+    what is to be read again. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
     RECEIPTS_PUBLISHED_EXACTLY_ONCE.
     """
     mine = known if known is not None and topic_id and known.topic_id == topic_id else None
@@ -44,6 +51,8 @@ def start(
         return Start(low, "first_time", expired)
     if mine is None:
         return Start(low, "other_topic", expired)
+    if by_person and committed is not None and committed < low <= mine.published_offset:
+        committed = low
     if committed is not None and low <= committed <= high:
         return Start(committed, "committed")
     if mine.published_offset > high:

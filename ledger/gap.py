@@ -37,6 +37,7 @@ class Published(msgspec.Struct, frozen=True):
     Every record below `next_offset` is in the ledger, and every one below `published_offset` has
     been published. `topic_id` tells the topic from a later one of the same name. `committed` is
     what the group had committed in Kafka before: a ledger that knows less has lost receipts.
+    `set_back`: a person has set the group back, and what is published is to be published again.
     """
 
     group: str
@@ -46,6 +47,7 @@ class Published(msgspec.Struct, frozen=True):
     next_offset: int
     published_offset: int
     committed: int = 0
+    set_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,18 +37,26 @@ class Move:
         return self.offset - self.lost_from
 
 
-def remember(cursor: Cursor[Any], published: Sequence[Published]) -> None:
+def remember(cursor: Cursor[Any], published: Sequence[Published]) -> dict[tuple[str, int], int]:
     """Write down up to where partitions are written and published.
 
-    Raises `LedgerBehindError` where the ledger had known less than the group has committed: the
-    transaction has to be rolled back, or nobody could see any more what is lost.
+    Returns up to where they had been published, where that is further: these records are read
+    again. Raises `LedgerBehindError` where the ledger had known less than the group has committed:
+    the transaction has to be rolled back, or nobody could see any more what is lost.
     """
     if not published:
-        return
-    behind = cursor.execute(query("remember_published"), published_rows(published)).fetchall()
-    if behind:
-        places = ", ".join(sorted(f"{topic}/{partition}" for topic, partition in behind))
+        return {}
+    rows = cursor.execute(query("remember_published"), published_rows(published)).fetchall()
+    if behind := sorted(f"{topic}/{partition}" for topic, partition, behind, _ in rows if behind):
+        places = ", ".join(behind)
         raise LedgerBehindError(f"the ledger knows less than the group has committed of {places}")
+    return {(topic, partition): before for topic, partition, _, before in rows}
+
+
+def unpublish(cursor: Cursor[Any], one: Published, offset: int) -> None:
+    """Write down that nothing from `offset` on is published, and nothing written behind `one`."""
+    place = {"group": one.group, "topic": one.topic, "partition": one.partition}
+    cursor.execute(query("unpublish"), place | {"offset": offset, "end": one.next_offset})
 
 
 def known(

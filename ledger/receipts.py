@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
 import structlog
+from msgspec.structs import replace
 from psycopg import (
     Connection,
     Cursor,
@@ -34,6 +35,7 @@ from ledger.gap import Known, Published
 from ledger.healing import heals
 from ledger.migration import newest
 from ledger.queries import query
+from ledger.rereading import first_new, without_published
 from runtime.metrics import RETRIES
 from schemas.headers import Reason
 
@@ -72,8 +74,9 @@ class ReceiptWriter:
         """Write a batch in one transaction and say, record for record, what became of it.
 
         `published` is remembered with it: up to where the partitions are written afterwards, and
-        had been published before. Raises `LedgerBehindError`, with nothing of that remembered,
-        where the ledger had known less than the group has committed.
+        had been published before. Where the ledger knows of more, those events are left out,
+        unless a person wants them again. Raises `LedgerBehindError`, with nothing of that
+        remembered, where the ledger had known less than the group has committed.
         On return the transaction is committed (synchronously durable as far as the server is
         configured to). Raises a `psycopg.Error` that `heals` when nothing is known to be written:
         writing the same batch again is then right and harmless. A record that PostgreSQL refuses
@@ -97,12 +100,30 @@ class ReceiptWriter:
             return [_refused(batch[0], refusal)]
         middle = len(batch) // 2
         # With the last part, as only then all of it is written.
-        return self.write(batch[:middle]) + self.write(batch[middle:], published)
+        begun = [
+            replace(
+                one,
+                next_offset=one.committed,
+                published_offset=min(one.published_offset, one.committed),
+            )
+            for one in published
+        ]
+        return self.write(batch[:middle], begun) + self.write(batch[middle:], published)
 
     def _write(self, batch: Sequence[Decided], published: Sequence[Published]) -> list[Outcome]:
         with self._transaction() as cursor:
-            positions.remember(cursor, published)
-            return apply(cursor, batch, self._terms, seals=self._seals)
+            before = positions.remember(cursor, published)
+            outcomes = apply(cursor, batch, self._terms, seals=self._seals)
+            if not before:
+                return outcomes
+            # Known to be unpublished from the moment on in which it is written: a crash may follow.
+            for place, offset in first_new(outcomes, before).items():
+                [one] = [one for one in published if (one.topic, one.partition) == place]
+                positions.unpublish(cursor, one, offset)
+            wanted = {(one.topic, one.partition) for one in published if one.set_back}
+            return without_published(
+                outcomes, {place: end for place, end in before.items() if place not in wanted}
+            )
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.

@@ -1,6 +1,7 @@
 -- Up to where partitions are written and published. Never back within a topic: a member that wakes
 -- late knows less than the one that took over. Returns those of which the ledger had known less than
--- the group has committed: whoever is told so must roll this back, as it would hide what is lost.
+-- the group has committed: whoever is told so must roll this back, as it would hide what is lost. And
+-- those of which more had been published than was said, as their records are read again, with that.
 WITH given AS (
     SELECT *
     FROM unnest(
@@ -10,12 +11,18 @@ WITH given AS (
         consumer_group, kafka_topic, kafka_partition, topic_id, next_offset, published_offset, committed
     )
 ),
-behind AS (
-    SELECT given.kafka_topic, given.kafka_partition
+before AS (
+    SELECT
+        given.kafka_topic, given.kafka_partition, given.published_offset AS said,
+        coalesce(known.next_offset, 0) < given.committed AS behind,
+        CASE
+            WHEN known.after_batch_at IS NOT DISTINCT FROM known.written_at
+                THEN least(known.published_offset, known.next_offset)
+            ELSE known.next_offset
+        END AS published_offset
     FROM given
     LEFT JOIN billing.published_offsets AS known
         USING (consumer_group, kafka_topic, kafka_partition, topic_id)
-    WHERE coalesce(known.next_offset, 0) < given.committed
 ),
 remembered AS (
     INSERT INTO billing.published_offsets AS known (
@@ -25,6 +32,8 @@ remembered AS (
     SELECT
         consumer_group, kafka_topic, kafka_partition, topic_id, next_offset, published_offset, now()
     FROM given
+    -- The first part of a batch that is written in parts, of a partition of which nothing is committed.
+    WHERE next_offset > 0
     ON CONFLICT (consumer_group, kafka_topic, kafka_partition) DO UPDATE
     SET
         topic_id = excluded.topic_id,
@@ -48,4 +57,6 @@ remembered AS (
         OR known.published_offset IS NULL
         OR known.published_offset < excluded.published_offset
 )
-SELECT kafka_topic, kafka_partition FROM behind
+SELECT kafka_topic, kafka_partition, behind, published_offset
+FROM before
+WHERE behind OR published_offset > said

@@ -20,7 +20,7 @@ from consumer.offsets import Offsets
 from consumer.topics import KafkaTopics
 from ledger.apply import apply
 from ledger.debits import CreditTerms
-from ledger.gap import LedgerBehindError, Published
+from ledger.gap import Known, LedgerBehindError, Published
 from ledger.receipts import ReceiptWriter
 from runtime.kafka import committed
 from tests.databases.database import fresh_database
@@ -191,6 +191,34 @@ def test_a_batch_that_is_written_in_parts_is_remembered_when_all_of_it_is(
     batch = [refused("bad"), *(decided(element(id=str(n))) for n in range(3))]
     ledger.write(batch[::-1] if at_the_end else batch, [at(4)])
     assert known(ledger) == 4
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_in_a_batch_of_old_offsets_written_in_parts(
+    ledger: ReceiptWriter,
+) -> None:
+    """Each part leaves out what is published; a record that is new there unpublishes the rest."""
+
+    def upto(end: int, published: int, committed: int) -> Published:
+        return Published("group", CALLBACKS, 0, "here", end, published, committed)
+
+    def calls(*offsets: int) -> list[Decided]:
+        return [decided(element(id=f"call-{at}"), offset=at) for at in offsets]
+
+    ledger.write(calls(1, 2, 3, 4, 5), [upto(6, 1, 0)])
+    ledger.remember([upto(6, 6, 6)])
+    bad = decided(element(id="bad"), offset=6)
+    assert isinstance(bad.decision, Charge)
+    refuse = Decided(bad.record, replace(bad.decision, content_hash="a\x00b"))
+    again = ledger.write([*calls(1, 2, 3), refuse], [upto(7, 1, 1)])
+    assert [one.receipt for one in again] == [None] * 4
+    other = decided(element(id="other"), offset=4)
+    found = ledger.write([*calls(3), other, *calls(5)], [upto(6, 3, 3)])
+    assert [bool(one.receipt) for one in found] == [False, True, False]
+    place = (CALLBACKS, 0)
+    assert ledger.known("group", [place])[place] == Known("here", 6, 4)
+    # Its transaction failed: it is read again.
+    found = ledger.write([other, *calls(5)], [upto(6, 4, 4)])
+    assert all(one.receipt for one in found)
 
 
 def test_a_fail_over_between_the_parts_of_a_batch_finds_none_of_it_remembered(

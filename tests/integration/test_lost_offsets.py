@@ -1,6 +1,6 @@
 """A group whose offsets Kafka has lost reads on where it had published, or tells what is amiss."""
 
-import signal
+from collections.abc import Mapping
 
 import psycopg
 import pytest
@@ -11,10 +11,8 @@ from consumer.extent import OURS
 from tests.brokers.broker import missing_for_apache
 from tests.inputs.callbacks import element
 from tests.processes.consuming import CALLBACKS, Consuming
-from tests.processes.process import exit_code
 from tests.waiting import NET_SECONDS, eventually
 
-DEADLINE_SECONDS = 30.0
 WENT_BACK = 'billing_consumer_offset_resets_total{reset="went_back"}'
 
 
@@ -54,6 +52,15 @@ def has_receipts(consuming: Consuming, count: int) -> None:
     eventually(lambda: len(consuming.tables.receipts()) == count, f"{count} receipts")
 
 
+def set_offsets(consuming: Consuming, offsets: Mapping[int, int], said: str) -> None:
+    """Give the group offsets of partitions, with `said` beside them."""
+    name = f"{consuming.prefix}{CALLBACKS}"
+    setting = Consumer({"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group})
+    places = [TopicPartition(name, place, at, said) for place, at in offsets.items()]
+    setting.commit(offsets=places, asynchronous=False)
+    setting.close()
+
+
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets(
     consuming: Consuming, admin: AdminClient
 ) -> None:
@@ -66,78 +73,6 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_the_group_has_lost_its_offsets
     consuming.every_receipt_is_published_once(90)
     assert member.counted('billing_consumer_offset_resets_total{reset="remembered"}') > 0
     assert member.counted('billing_consumer_records_total{outcome="duplicate"') == 0
-
-
-def set_back(consuming: Consuming, to: int, said: str) -> int:
-    """Give the group this offset in each partition that has gone further, as `said` beside it.
-
-    Returns how many records it reads once more.
-    """
-    name = f"{consuming.prefix}{CALLBACKS}"
-    ends = {place: end for place, end in consuming.topics.ends(CALLBACKS).items() if end > to}
-    setting = Consumer({"bootstrap.servers": consuming.bootstrap, "group.id": consuming.group})
-    places = [TopicPartition(name, place, to, said) for place in ends]
-    setting.commit(offsets=places, asynchronous=False)
-    setting.close()
-    return sum(ends.values()) - to * len(ends)
-
-
-def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_kafka_gives_the_group_offsets_of_long_ago(
-    consuming: Consuming,
-) -> None:
-    bill(consuming, 0, 60)
-    again = set_back(consuming, 2, OURS)
-    assert again > 20
-    consuming.send(*calls(60, 90))
-    member = consuming.member()
-    has_receipts(consuming, 90)
-    consuming.all_committed()
-    consuming.every_receipt_is_published_once(90)
-    assert member.counted(WENT_BACK) > 0
-    assert member.counted('billing_consumer_records_total{outcome="duplicate"') == again
-    assert member.end() == 0
-    # Once more, and the next one goes on from there as if nothing had been.
-    consuming.send(*calls(90, 95))
-    member = consuming.member()
-    has_receipts(consuming, 95)
-    consuming.all_committed()
-    consuming.every_receipt_is_published_once(95)
-    assert member.counted(WENT_BACK) == 0
-
-
-def test_ACCEPTED_IS_DURABLE_where_other_records_stand_at_offsets_of_long_ago(
-    consuming: Consuming,
-) -> None:
-    """Kafka has lost the end of the log with the offsets, and new calls have taken its place."""
-    bill(consuming, 0, 60)
-    with psycopg.connect(consuming.database_url) as connection:
-        connection.execute(
-            "UPDATE billing.published_offsets SET published_offset = next_offset + 3"
-        )
-        connection.execute("UPDATE billing.published_offsets SET next_offset = published_offset")
-    consuming.send(*calls(60, 120))
-    member = consuming.member()
-    has_receipts(consuming, 120)
-    consuming.all_committed()
-    consuming.every_receipt_is_published_once(120)
-    assert member.counted(WENT_BACK) > 0
-
-
-def test_a_person_who_sets_the_groups_offsets_back_has_the_events_again(
-    consuming: Consuming,
-) -> None:
-    """All of them, though the first member ends amid them and the next one finds its offsets."""
-    bill(consuming, 0, 60)
-    again = set_back(consuming, 2, "")
-    crashing = ("tests.chaos.crash", "after_kafka_commit", "1")
-    first = consuming.member(ready=False, program=crashing, CONSUMER_BATCH_RECORDS="1")
-    assert exit_code(first.process, "the member", DEADLINE_SECONDS) == -signal.SIGKILL
-    assert 60 < len(consuming.events()) < 60 + again
-    member = consuming.member()
-    consuming.all_committed()
-    eventually(lambda: len(consuming.events()) == 60 + again, "the events, once more")
-    assert len(consuming.tables.receipts()) == 60
-    assert member.counted(WENT_BACK) == 0
 
 
 @pytest.mark.skipif(bool(missing_for_apache()), reason="noida-db gives a new topic no new id")
@@ -157,12 +92,14 @@ def test_ACCEPTED_IS_DURABLE_although_the_topic_was_made_anew(
 EXPIRED = "billing_consumer_expired_records_total"
 
 
-def delete_records(consuming: Consuming, admin: AdminClient) -> None:
-    """What retention does with everything that is on the topic now."""
+def delete_records(
+    consuming: Consuming, admin: AdminClient, upto: Mapping[int, int] | None = None
+) -> None:
+    """What retention does with everything that is on the topic now, or with what is before."""
     name = f"{consuming.prefix}{CALLBACKS}"
-    ends = consuming.topics.ends(CALLBACKS)
-    everything = [TopicPartition(name, partition, end) for partition, end in ends.items()]
-    for answer in admin.delete_records(everything).values():
+    ends = consuming.topics.ends(CALLBACKS) if upto is None else upto
+    places = [TopicPartition(name, partition, end) for partition, end in ends.items()]
+    for answer in admin.delete_records(places).values():
         answer.result(NET_SECONDS)
 
 
@@ -175,10 +112,13 @@ def lost(consuming: Consuming) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.parametrize("said", [OURS, ""], ids=["our offsets", "a former release's"])
 def test_records_that_kafka_deleted_before_they_were_read_are_counted_once(
-    consuming: Consuming, admin: AdminClient
+    consuming: Consuming, admin: AdminClient, said: str
 ) -> None:
     bill(consuming, 0, 60)
+    ends = consuming.topics.ends(CALLBACKS)
+    set_offsets(consuming, {place: end for place, end in ends.items() if end}, said)
     consuming.send(*calls(60, 90))
     delete_records(consuming, admin)
     member = consuming.member()
@@ -191,6 +131,7 @@ def test_records_that_kafka_deleted_before_they_were_read_are_counted_once(
     consuming.send(*calls(90, 100))
     has_receipts(consuming, 70)
     assert member.counted(EXPIRED) == 0
+    assert member.counted(WENT_BACK) == 0
     assert lost(consuming) == [("expired", 30)]
 
 

@@ -13,6 +13,7 @@ from charging.outcomes import Charge, Decided, DuplicateReason, Outcome, Outcome
 from consumer.start import Place
 from ledger.gap import Known, LedgerBehindError, Published
 from ledger.positions import Move
+from ledger.rereading import first_new, without_published
 from schemas.receipt import ChargeReason
 from schemas.record import Provenance
 from tests.simulation.world import World
@@ -82,8 +83,15 @@ class SimulatedLedger:
         try:
             self._reach()
             self._books.keep()
-            self._remember(published)
+            before = self._remember(published)
             outcomes = [self._outcome(decided) for decided in batch]
+            for place, offset in first_new(outcomes, before).items():
+                [one] = [one for one in published if (one.topic, one.partition) == place]
+                self._books.positions[place] = Known(one.topic_id, one.next_offset, offset)
+            wanted = {(one.topic, one.partition) for one in published if one.set_back}
+            outcomes = without_published(
+                outcomes, {place: end for place, end in before.items() if place not in wanted}
+            )
             self._committed()
         finally:
             self.writing_since = None
@@ -110,8 +118,14 @@ class SimulatedLedger:
         self._remember(published)
         self._committed()
 
-    def _remember(self, published: Sequence[Published]) -> None:
+    def _remember(self, published: Sequence[Published]) -> dict[Place, int]:
         positions = self._books.positions
+        before = {
+            (one.topic, one.partition): min(known.published_offset, known.next_offset)
+            for one in published
+            if (known := positions.get((one.topic, one.partition)))
+            and min(known.published_offset, known.next_offset) > one.published_offset
+        }
         for one in published:
             known = positions.get((one.topic, one.partition))
             if (known.next_offset if known else 0) < one.committed:
@@ -123,6 +137,7 @@ class SimulatedLedger:
                 max(known.next_offset, one.next_offset),
                 max(known.published_offset, one.published_offset),
             )
+        return before
 
     def known(self, group: str, places: Collection[Place]) -> dict[Place, Known]:
         """What the books know of partitions."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from tests.inputs.callbacks import RECEIVED_MS, charged, element
 from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
 from tests.simulation.cluster import letter
+from tests.simulation.kafka_loss import cut_logs, forget_offsets
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member
 from tests.simulation.world import BrokenError, World
@@ -68,11 +70,12 @@ class Schedule:
     def __init__(self, seed: int, shape: Shape) -> None:
         self._world = World(seed)
         self._shape = shape
-        self._decisions: dict[tuple[str, int, int], Decision] = {}
+        self._decisions: dict[bytes | None, Decision] = {}
         self._logs = {place: list(self._log(place)) for place in self._places()}
         self._ends = {place: len(log) for place, log in self._logs.items()}
         self._broker = Broker(self._world, self._logs)
         self._books = Books()
+        self._cut: list[Record] = []
         self._members: list[Member] = []
         self._made = 0
         self._faults = shape.faults
@@ -85,21 +88,20 @@ class Schedule:
     def _log(self, place: Place) -> Iterator[Record]:
         """Calls, some told twice; on the first partition some in a row that cannot be billed."""
         for offset in range(self._shape.records):
-            record = Record(*place, offset, RECEIVED_MS, b"run", b"call", ())
             if place[1] == 0 and offset < PARKED_TOGETHER:
-                self._decisions[record.provenance] = Parked(Reason.CONTRACT_BROKEN, "")
+                yield Record(*place, offset, RECEIVED_MS, b"run", b"no call", ())
             else:
                 number = offset - 1 if offset > PARKED_TOGETHER and offset % 4 == 1 else offset
-                receipt = msgspec.structs.replace(
-                    _sample().receipt, id=UUID(int=place[1] << 32 | number)
-                )
-                self._decisions[record.provenance] = msgspec.structs.replace(
-                    _sample(), receipt=receipt
-                )
-            yield record
+                yield self._call(place, offset, UUID(int=place[1] << 32 | number))
+
+    def _call(self, place: Place, offset: int, id_: UUID) -> Record:
+        record = Record(*place, offset, RECEIVED_MS, b"run", id_.bytes, ())
+        receipt = msgspec.structs.replace(_sample().receipt, id=id_)
+        self._decisions[record.value] = msgspec.structs.replace(_sample(), receipt=receipt)
+        return record
 
     def _decide(self, record: Record) -> Decision:
-        return self._decisions.get(record.provenance, Parked(Reason.CONTRACT_BROKEN, "the sample"))
+        return self._decisions.get(record.value, Parked(Reason.CONTRACT_BROKEN, ""))
 
     def run(self) -> None:
         """Run it to its end. Raises an `AssertionError` where something is wrong."""
@@ -195,22 +197,17 @@ class Schedule:
         ]
 
     def _forget_offsets(self) -> None:
-        """The coordinator goes on with a part of its log, and gives the group offsets of long ago.
+        """Kafka gives older offsets; at times the ends of logs are lost as well."""
+        chance, before = self._world.chance, dict(self._broker.committed)
+        forget_offsets(self._broker, self._books, chance, {(TOPIC, 0): PARKED_TOGETHER})
+        # What is being committed would take effect afterwards, and pass over what stands there now.
+        if not self._broker.open and chance.random() < 1 / 2:
+            cut = cut_logs(self._broker, self._logs, chance, before, self._other)
+            self._cut += cut
 
-        Only where the ledger knows of all that is published: the last batches that it does not know
-        of yet are published again, by rule. So are dead letters, before which nothing goes back.
-        """
-        chance = self._world.chance
-        for place, at in list(self._broker.committed.items()):
-            known = self._books.positions.get(place)
-            first = PARKED_TOGETHER if place[1] == 0 else 0
-            if known is not None and known.published_offset == at and at > first:
-                self._broker.committed[place] = chance.randrange(first, at)
-        # A standby that knew less of it would have both of them at fault.
-        self._books.before.clear()
-        # Nor does it know the members: they join again, and ask where to read.
-        for name in list(self._broker.sessions):
-            self._broker.leave(name)
+    def _other(self, place: Place, offset: int) -> Record:
+        """A call that stands where the log has lost another one."""
+        return self._call(place, offset, UUID(int=len(self._decisions) << 64))
 
     def _whole(self) -> bool:
         """Whether the group has come to the end of every partition, in peace."""
@@ -228,21 +225,24 @@ class Schedule:
         self._broker.end_transactions()
         return not self._broker.open
 
+    def _event(self, record: Record) -> object:
+        """The one event that a record has: its receipt's id, or its dead letter."""
+        decision = self._decide(record)
+        return decision.receipt.id if isinstance(decision, Charge) else letter(record)
+
     def _audit(self) -> None:
         """Compare what was written and published with what was sent."""
-        expected: Counter[object] = Counter()
-        for log in self._logs.values():
-            for record in log:
-                decision = self._decisions[record.provenance]
-                if isinstance(decision, Charge):
-                    expected[decision.receipt.id] = 1
-                    if decision.receipt.id not in self._books.receipts:
-                        raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
-                else:
-                    expected[letter(record)] = 1
+        expected: set[object] = set()
+        for record in chain.from_iterable(self._logs.values()):
+            event = self._event(record)
+            expected.add(event)
+            if isinstance(event, UUID) and event not in self._books.receipts:
+                raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
         published = Counter(self._broker.events)
-        if published != expected:
-            twice, never = published - expected, expected - published
+        # What a log has lost was published, or no member has read it in time.
+        expected |= published.keys() & set(map(self._event, self._cut))
+        if published != Counter(expected):
+            twice, never = published - Counter(expected), expected - published.keys()
             raise BrokenError(
                 f"RECEIPTS_PUBLISHED_EXACTLY_ONCE: twice {list(twice)}, never {list(never)}"
             )

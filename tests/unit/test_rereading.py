@@ -1,7 +1,7 @@
 """Events that subscribers have had are not published once more; all others are."""
 
 from charging.outcomes import Charge, DuplicateReason, Outcome, OutcomeKind
-from consumer.rereading import without_published
+from ledger.rereading import first_new, without_published
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
 from tests.inputs.callbacks import decided, element
@@ -33,5 +33,17 @@ def test_NOTHING_VANISHES_everything_else_stays_as_it_is() -> None:
         outcome(OutcomeKind.PARKED, Reason.CONTRACT_BROKEN),
     ]
     assert without_published(others, BEFORE) == others
-    replayed = [outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED)]
-    assert without_published(replayed, {}) is replayed
+
+
+def test_what_has_a_receipt_only_now_tells_where_other_records_stand() -> None:
+    created = (OutcomeKind.CREATED, ChargeReason.USAGE)
+    found = [
+        outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED, offset=3),
+        outcome(*created, offset=7),
+        outcome(*created, offset=5),
+        outcome(*created, offset=10),
+        outcome(*created, partition=2, offset=1),
+        outcome(OutcomeKind.PARKED, Reason.CONTRACT_BROKEN, offset=4),
+    ]
+    assert first_new(found, BEFORE) == {("billing.callbacks.v1", 1): 5}
+    assert first_new(found, {}) == {}

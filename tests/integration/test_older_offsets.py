@@ -1,0 +1,192 @@
+"""A group that Kafka, or a person, gives older offsets than it had reads the records once more."""
+
+import signal
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from consumer.extent import OURS
+from schemas.reader import identify
+from tests.integration.test_lost_offsets import (
+    EXPIRED,
+    WENT_BACK,
+    bill,
+    calls,
+    delete_records,
+    has_receipts,
+    lost,
+    set_offsets,
+)
+from tests.processes.consuming import CALLBACKS, Consuming
+from tests.processes.process import exit_code
+from tests.waiting import NET_SECONDS, eventually
+
+DEADLINE_SECONDS = 30.0
+BEHIND = "billing_ledger_behind_records_total"
+
+
+@pytest.fixture
+def admin(kafka: str) -> AdminClient:
+    """An administrator of the broker."""
+    return AdminClient({"bootstrap.servers": kafka})
+
+
+def dies(consuming: Consuming, step: str, **settings: str) -> None:
+    """Have a member begin, which kills itself the first time it comes to `step`."""
+    crashing = ("tests.chaos.crash", step, "1")
+    member = consuming.member(ready=False, program=crashing, **settings)
+    assert exit_code(member.process, "the member", DEADLINE_SECONDS) == -signal.SIGKILL
+
+
+def set_back(consuming: Consuming, to: int, said: str) -> int:
+    """Give the group this offset in each partition that has gone further, as `said` beside it.
+
+    Returns how many records it reads once more.
+    """
+    ends = gone_beyond(consuming, to)
+    set_offsets(consuming, dict.fromkeys(ends, to), said)
+    return sum(ends.values()) - to * len(ends)
+
+
+def gone_beyond(consuming: Consuming, offset: int) -> dict[int, int]:
+    """The partitions that have more than so many records, and where they end."""
+    ends = consuming.topics.ends(CALLBACKS)
+    return {partition: end for partition, end in ends.items() if end > offset}
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_kafka_gives_the_group_offsets_of_long_ago(
+    consuming: Consuming,
+) -> None:
+    bill(consuming, 0, 60)
+    again = set_back(consuming, 2, OURS)
+    assert again > 20
+    consuming.send(*calls(60, 90))
+    member = consuming.member()
+    has_receipts(consuming, 90)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(90)
+    assert member.counted(WENT_BACK) > 0
+    assert member.counted('billing_consumer_records_total{outcome="duplicate"') == again
+    assert member.end() == 0
+    # Once more, and the next one goes on from there as if nothing had been.
+    consuming.send(*calls(90, 95))
+    member = consuming.member()
+    has_receipts(consuming, 95)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(95)
+    assert member.counted(WENT_BACK) == 0
+
+
+@pytest.mark.parametrize("step", ["", "after_database_commit", "during_kafka_commit"])
+def test_ACCEPTED_IS_DURABLE_where_other_records_stand_at_offsets_of_long_ago(
+    consuming: Consuming, step: str
+) -> None:
+    """Kafka has lost the end of the log with the offsets, and new calls have taken its place."""
+    bill(consuming, 0, 60)
+    with psycopg.connect(consuming.database_url) as connection:
+        connection.execute(
+            "UPDATE billing.published_offsets SET published_offset = next_offset + 3"
+        )
+        connection.execute("UPDATE billing.published_offsets SET next_offset = published_offset")
+    consuming.send(*calls(60, 120))
+    if step:
+        dies(consuming, step)
+    member = consuming.member()
+    has_receipts(consuming, 120)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(120)
+    # The one that dies has told it, and has written down that nothing from there on is published.
+    assert step or member.counted(WENT_BACK) > 0
+
+
+def test_a_person_who_sets_the_groups_offsets_back_has_the_events_again(
+    consuming: Consuming,
+) -> None:
+    """All of them, though the first member ends amid them and the next one finds its offsets."""
+    bill(consuming, 0, 60)
+    again = set_back(consuming, 2, "")
+    dies(consuming, "after_kafka_commit", CONSUMER_BATCH_RECORDS="1")
+    assert 60 < len(consuming.events()) < 60 + again
+    member = consuming.member()
+    consuming.all_committed()
+    eventually(lambda: len(consuming.events()) == 60 + again, "the events, once more")
+    assert len(consuming.tables.receipts()) == 60
+    assert member.counted(WENT_BACK) == 0
+
+
+def test_a_person_has_the_events_again_that_retention_has_left(
+    consuming: Consuming, admin: AdminClient
+) -> None:
+    bill(consuming, 0, 60)
+    set_back(consuming, 0, "")
+    # Offset 0 is gone before a member reads it.
+    begins = dict.fromkeys(gone_beyond(consuming, 2), 2)
+    delete_records(consuming, admin, begins)
+    again = sum(consuming.topics.ends(CALLBACKS).values()) - sum(begins.values())
+    member = consuming.member()
+    consuming.all_committed()
+    eventually(lambda: len(consuming.events()) == 60 + again, "the events that are left")
+    assert lost(consuming) == []
+    assert member.counted(EXPIRED) == 0
+
+
+def test_a_crash_before_a_marker_of_a_transaction_is_no_older_offset(
+    consuming: Consuming,
+) -> None:
+    """Between what the group has committed and the next record stands what ends a transaction."""
+    producer = Producer(
+        {
+            "bootstrap.servers": consuming.bootstrap,
+            "transactional.id": consuming.prefix,
+            "partitioner": "murmur2_random",
+        }
+    )
+    producer.init_transactions(NET_SECONDS)
+
+    def send(values: Sequence[bytes]) -> None:
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(
+                f"{consuming.prefix}{CALLBACKS}", value, identify(value).run_id.encode()
+            )
+        producer.commit_transaction(NET_SECONDS)
+
+    send(calls(0, 60))
+    member = consuming.member()
+    has_receipts(consuming, 60)
+    eventually(lambda: len(consuming.events()) == 60, "60 events")
+    assert member.end() == 0
+    send(calls(60, 90))
+    dies(consuming, "after_database_commit")
+    member = consuming.member()
+    has_receipts(consuming, 90)
+    eventually(lambda: len(consuming.events()) >= 90, "90 events")
+    consuming.every_receipt_is_published_once(90)
+    assert member.counted(WENT_BACK) == 0
+
+
+def test_NOTHING_VANISHES_where_a_person_sets_offsets_back_and_forward_again(
+    consuming: Consuming,
+) -> None:
+    bill(consuming, 0, 60)
+    ends = gone_beyond(consuming, 0)
+    set_back(consuming, 2, "")
+    dies(consuming, "after_kafka_commit", CONSUMER_BATCH_RECORDS="1")
+
+    def forward() -> bool:
+        """Kafka takes it once the session of the member that died has ended."""
+        try:
+            set_offsets(consuming, ends, "")
+        except KafkaException:
+            return False
+        return True
+
+    eventually(forward, "the offsets set forward again")
+    member = consuming.member()
+    consuming.send(*calls(60, 65))
+    has_receipts(consuming, 65)
+    consuming.all_committed()
+    assert member.counted(BEHIND) == 0
