@@ -1,5 +1,7 @@
 """The backlog: what of the whole group waits, for how long, and which partitions nobody reads.
 
+Also what waits on the topics that the group writes to, unseen by their readers: see `hidden`.
+
 Each member looks at all partitions, its own and those of others, with clients of its own that are
 no members: a partition whose owner is dead, frozen or stuck is told by the others, and by whoever
 comes next. The loop has no part in it.
@@ -20,6 +22,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from charging.origin import EARLIEST_MS
 from consumer import metrics
 from consumer.group import Group
+from consumer.hidden import Hidden
 from consumer.start import Place
 from runtime.logs import OnceAMinute
 from runtime.metrics import KAFKA_ERRORS
@@ -55,13 +58,22 @@ def believed(timestamp_ms: int, now: float) -> float | None:
 
 
 class Backlog:
-    """Looks at the group every few seconds, in a thread of its own, until `close`."""
+    """Looks at the group every few seconds, in a thread of its own, until `close`.
+
+    Args:
+        config: of its clients.
+        group: looked at.
+        topics: that the group reads.
+        written: topics that the group writes to.
+        clock: seconds since the epoch.
+    """
 
     def __init__(
         self,
         config: Mapping[str, Any],
         group: str,
         topics: Sequence[str],
+        written: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._admin = AdminClient(dict(config))
@@ -82,10 +94,13 @@ class Backlog:
         )
         self._group = Group(config, group, self._admin)
         self._topics = topics
+        self._written = written
+        self._hidden = Hidden(self._admin, clock)
         self._clock = clock
         self._oldest: dict[Place, Oldest] = {}
         self._shown: set[Place] = set()
         self._say = OnceAMinute()
+        self._say_hidden = OnceAMinute()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backlog", daemon=True)
 
@@ -100,20 +115,24 @@ class Backlog:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            try:
-                self.look()
-            except (KafkaException, TimeoutError) as error:
-                KAFKA_ERRORS.labels("backlog").inc()
-                if (times := self._say.now()) is not None:
-                    detail = str(error)[:300]
-                    log.warning("the group cannot be looked at", detail=detail, times=times)
+            self._try(self.look, self._say, "the group cannot be looked at")
+            # Apart: one of these topics that is missing hides nothing of the group.
+            self._try(self._look_for_hidden, self._say_hidden, "written topics cannot be looked at")
             self._end.wait(_EVERY_SECONDS)
         self._reader.close()
         self._group.close()
 
+    def _try(self, look: Callable[[], None], say: OnceAMinute, event: str) -> None:
+        try:
+            look()
+        except (KafkaException, TimeoutError) as error:
+            KAFKA_ERRORS.labels("backlog").inc()
+            if (times := say.now()) is not None:
+                log.warning(event, detail=str(error)[:300], times=times)
+
     def look(self) -> None:
         """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
-        places = self._places()
+        places = self._places(self._topics)
         ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         begins = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         committed = self._group.committed(places)
@@ -129,6 +148,9 @@ class Backlog:
             count = sum(topic == place[0] for place in unowned)
             metrics.UNOWNED.labels(topic).set(count)
         metrics.LOOKED_AT.set(self._clock())
+
+    def _look_for_hidden(self) -> None:
+        self._hidden.look(self._places(self._written))
 
     def _note(self, waiting: Mapping[Place, int]) -> None:
         """Remember what waits since when; forget what waits no more."""
@@ -158,9 +180,9 @@ class Backlog:
         oldest = self._oldest.get(place)
         return 0.0 if oldest is None else oldest.seconds(self._clock())
 
-    def _places(self) -> set[Place]:
+    def _places(self, topics: Sequence[str]) -> set[Place]:
         found = set()
-        for topic in self._topics:
+        for topic in topics:
             metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
             if metadata.error is not None:
                 raise KafkaException(metadata.error)

@@ -110,6 +110,12 @@ UNOWNED: Final = Gauge(
     "Partitions that no member of the group reads, as seen by each member.",
     ["topic"],
 )
+OPEN_TRANSACTION_SECONDS: Final = Gauge(
+    "billing_consumer_oldest_open_transaction_seconds",
+    "How long read_committed readers of a partition that members write to have stood before the "
+    "same open transaction, seconds; 0 where there is none. Each member tells it.",
+    ["topic", "partition"],
+)
 LOOKED_AT: Final = Gauge(
     "billing_consumer_backlog_look_timestamp_seconds",
     "When this member last looked at the whole group, seconds since the epoch.",

@@ -201,6 +201,7 @@ def _run(
         kafka_config(settings) | {"error_cb": _silent, "log_level": _EMERGENCIES},
         settings.consumer_group,
         [topics.callbacks.name, topics.usage_units.name],
+        [topics.receipts.name, topics.dead_letters.name, topics.credits.name],
     )
     for dependency in ("kafka", "postgresql", "ledger"):
         metrics.MISSING.labels(dependency).set_function(partial(_is_missing, health, dependency))

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +17,7 @@ from tests.network.hindered import Refusing, ShortTransactions, SlowEnd, hindere
 from tests.processes.consuming import (
     CALLBACKS,
     DEAD_LETTERS,
+    RECEIPTS,
     Consuming,
     Member,
     assigned,
@@ -211,6 +213,29 @@ def test_the_age_of_what_a_frozen_member_holds_is_told_by_the_others(consuming: 
     consuming.all_committed()
     eventually(lambda: max(ages(other).values()) == 0, "nothing to wait any more")
     consuming.every_receipt_is_published_once(280)
+
+
+OPEN = "billing_consumer_oldest_open_transaction_seconds"
+
+
+def test_events_behind_a_transaction_that_nobody_ends_are_told(consuming: Consuming) -> None:
+    """Kafka 4.1 to 4.4 may leave one open: members are well, and subscribers see nothing."""
+    other = Producer(
+        {"bootstrap.servers": consuming.bootstrap, "transactional.id": f"{consuming.prefix}other"}
+    )
+    other.init_transactions(NET_SECONDS)
+    other.begin_transaction()
+    parts = len(consuming.topics.ends(RECEIPTS))
+    for part in range(parts):
+        other.produce(f"{consuming.prefix}{RECEIPTS}", b"never to be", b"", partition=part)
+    other.flush(NET_SECONDS)
+    member = consuming.member()
+    consuming.send(*(in_run(number) for number in range(20)))
+    consuming.all_committed()
+    eventually(lambda: member.counted(OPEN) > 3 * parts, "the age of the open transactions")
+    other.abort_transaction(NET_SECONDS)
+    eventually(lambda: member.counted(OPEN) == 0, "no transaction to be open")
+    consuming.every_receipt_is_published_once(20)
 
 
 def test_a_partition_that_is_added_is_read_within_a_minute(consuming: Consuming) -> None:

@@ -1,0 +1,75 @@
+"""What is hidden: events behind an open transaction, which `read_committed` readers cannot see.
+
+A transaction that a member leaves open is ended by its successor, or by the broker when its time
+is over. One that stays open longer is a fault of Kafka: nothing is lost, and no subscriber sees
+what comes after it.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from consumer import metrics
+from consumer.start import Place
+
+_TIMEOUT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The first offset of a partition that readers do not see, and when it was first found so."""
+
+    offset: int
+    since: float
+
+
+class Hidden:
+    """Looks for open transactions. One thread looks, any may ask how old they are.
+
+    Args:
+        admin: its client.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, admin: AdminClient, clock: Callable[[], float] = time.time) -> None:
+        self._admin = admin
+        self._clock = clock
+        self._open: dict[Place, Open] = {}
+        self._shown: set[Place] = set()
+
+    def look(self, places: Collection[Place]) -> None:
+        """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
+        visible = self._ends(places, IsolationLevel.READ_COMMITTED)
+        ends = self._ends(places, IsolationLevel.READ_UNCOMMITTED)
+        now, before = self._clock(), self._open
+        self._open = {
+            place: known if (known := before.get(place)) and known.offset == at else Open(at, now)
+            for place, at in visible.items()
+            if at < ends[place]
+        }
+        for topic, partition in set(places) - self._shown:
+            gauge = metrics.OPEN_TRANSACTION_SECONDS.labels(topic, str(partition))
+            gauge.set_function(partial(self.seconds, (topic, partition)))
+            self._shown.add((topic, partition))
+
+    def seconds(self, place: Place) -> float:
+        """Return how long readers have stood before the same open transaction; 0 for none."""
+        found = self._open.get(place)
+        return 0.0 if found is None else max(self._clock() - found.since, 0.0)
+
+    def _ends(self, places: Collection[Place], isolation: IsolationLevel) -> Mapping[Place, int]:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(*place): latest for place in places}
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=isolation, request_timeout=_TIMEOUT_SECONDS
+        )
+        return {
+            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
+            for part, answer in asked.items()
+        }
