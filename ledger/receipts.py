@@ -99,7 +99,8 @@ class ReceiptWriter:
                 self.remember(published)
             return [_refused(batch[0], refusal)]
         middle = len(batch) // 2
-        # With the last part, as only then all of it is written.
+        # With the last part, as only then all of it is written. Where nothing is committed the first
+        # part repeats nothing: no member commits an offset of zero.
         begun = [
             replace(
                 one,
@@ -107,6 +108,7 @@ class ReceiptWriter:
                 published_offset=min(one.published_offset, one.committed),
             )
             for one in published
+            if one.committed
         ]
         return self.write(batch[:middle], begun) + self.write(batch[middle:], published)
 

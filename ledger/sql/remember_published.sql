@@ -32,8 +32,6 @@ remembered AS (
     SELECT
         consumer_group, kafka_topic, kafka_partition, topic_id, next_offset, published_offset, now()
     FROM given
-    -- The first part of a batch that is written in parts, of a partition of which nothing is committed.
-    WHERE next_offset > 0
     ON CONFLICT (consumer_group, kafka_topic, kafka_partition) DO UPDATE
     SET
         topic_id = excluded.topic_id,
