@@ -179,6 +179,8 @@ class Offsets:
         self.doubted = True
         for place in places:
             self._committed.pop(place, None)
+            # Kafka may have gone back: what is written down is what the ledger says itself then.
+            self._unwritten.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
         self._drop(places)

@@ -99,8 +99,8 @@ class ReceiptWriter:
                 self.remember(published)
             return [_refused(batch[0], refusal)]
         middle = len(batch) // 2
-        # With the last part, as only then all of it is written. Where nothing is committed the first
-        # part repeats nothing: no member commits an offset of zero.
+        # With the last part, as only then all of it is written. Where nothing is committed the
+        # first part repeats nothing: no member commits an offset of zero.
         begun = [
             replace(
                 one,
@@ -118,6 +118,9 @@ class ReceiptWriter:
             outcomes = apply(cursor, batch, self._terms, seals=self._seals)
             if not before:
                 return outcomes
+            # Looked at once more: who had the lock of these rows before may have set them back.
+            now = positions.known(cursor, published[0].group, before)
+            before = {place: min(end, now[place].published_offset) for place, end in before.items()}
             # Known to be unpublished from the moment on in which it is written: a crash may follow.
             for place, offset in first_new(outcomes, before).items():
                 [one] = [one for one in published if (one.topic, one.partition) == place]
