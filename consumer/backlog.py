@@ -17,7 +17,6 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from charging.origin import EARLIEST_MS
 from consumer import metrics
@@ -26,6 +25,7 @@ from consumer.hidden import Hidden
 from consumer.start import Place
 from runtime.logs import OnceAMinute
 from runtime.metrics import KAFKA_ERRORS
+from runtime.topic_offsets import topic_offsets
 
 log = structlog.get_logger("consumer")
 
@@ -133,8 +133,8 @@ class Backlog:
     def look(self) -> None:
         """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
         places = self._places(self._topics)
-        ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        begins = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = topic_offsets(self._admin, places, "end")
+        begins = topic_offsets(self._admin, places, "first")
         committed = self._group.committed(places)
         waiting = {
             place: at
@@ -188,14 +188,6 @@ class Backlog:
                 raise KafkaException(metadata.error)
             found |= {(topic, partition) for partition in metadata.partitions}
         return found
-
-    def _offsets(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
-        wanted = {TopicPartition(*place): which for place in places}
-        asked = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
-        return {
-            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
-            for part, answer in asked.items()
-        }
 
     def _timestamps(self, places: Mapping[Place, int]) -> dict[Place, int]:
         """Read the first record of each partition from an offset on; none where none is there.

@@ -6,19 +6,15 @@ what comes after it.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
-from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer import metrics
 from consumer.start import Place
-
-_TIMEOUT_SECONDS: Final = 10.0
+from runtime.topic_offsets import topic_offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,8 @@ class Hidden:
 
     def look(self, places: Collection[Place]) -> None:
         """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
-        visible = self._ends(places, IsolationLevel.READ_COMMITTED)
-        ends = self._ends(places, IsolationLevel.READ_UNCOMMITTED)
+        visible = topic_offsets(self._admin, places, "visible_end")
+        ends = topic_offsets(self._admin, places, "end")
         now, before = self._clock(), self._open
         self._open = {
             place: known if (known := before.get(place)) and known.offset == at else Open(at, now)
@@ -62,14 +58,3 @@ class Hidden:
         """Return how long readers have stood before the same open transaction; 0 for none."""
         found = self._open.get(place)
         return 0.0 if found is None else max(self._clock() - found.since, 0.0)
-
-    def _ends(self, places: Collection[Place], isolation: IsolationLevel) -> Mapping[Place, int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(*place): latest for place in places}
-        asked = self._admin.list_offsets(
-            wanted, isolation_level=isolation, request_timeout=_TIMEOUT_SECONDS
-        )
-        return {
-            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
-            for part, answer in asked.items()
-        }

@@ -1,18 +1,15 @@
 """The topics, as the cluster tells of them outside of any group."""
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import Any
 
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumer.start import Place
 from runtime.topic_ids import topic_ids
+from runtime.topic_offsets import topic_offsets
 from runtime.topic_range import TopicRange
 from schemas.record import Record
-
-_TIMEOUT_SECONDS: Final = 10.0
 
 
 class KafkaTopics:
@@ -31,20 +28,10 @@ class KafkaTopics:
 
     def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
         """Return the first offset that Kafka has of each partition, and the one after its last."""
-        lows = self._ask(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        highs = self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return lows, highs
-
-    def _ask(self, places: Collection[Place], which: OffsetSpec) -> dict[Place, int]:
         # Not by the consumer, whose connection may be waiting for new records. A client that knew
         # the partitions before their leader was restarted would go on asking with an old epoch.
-        wanted = {TopicPartition(*place): which for place in places}
         admin = AdminClient(self._config)
-        asked = admin.list_offsets(wanted, request_timeout=_TIMEOUT_SECONDS)
-        return {
-            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
-            for part, answer in asked.items()
-        }
+        return topic_offsets(admin, places, "first"), topic_offsets(admin, places, "end")
 
     def read(
         self, place: Place, first: int, end: int, told: Callable[[], bool]

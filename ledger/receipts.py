@@ -35,7 +35,7 @@ from ledger.gap import Known, Published
 from ledger.healing import heals
 from ledger.migration import newest
 from ledger.queries import query
-from ledger.rereading import first_new, without_published
+from ledger.rereading import reread
 from runtime.metrics import RETRIES
 from schemas.headers import Reason
 
@@ -122,13 +122,10 @@ class ReceiptWriter:
             now = positions.known(cursor, published[0].group, before)
             before = {place: min(end, now[place].published_offset) for place, end in before.items()}
             # Known to be unpublished from the moment on in which it is written: a crash may follow.
-            for place, offset in first_new(outcomes, before).items():
-                [one] = [one for one in published if (one.topic, one.partition) == place]
+            outcomes, unpublished = reread(outcomes, published, before)
+            for one, offset in unpublished:
                 positions.unpublish(cursor, one, offset)
-            wanted = {(one.topic, one.partition) for one in published if one.set_back}
-            return without_published(
-                outcomes, {place: end for place, end in before.items() if place not in wanted}
-            )
+            return outcomes
 
     def takes(self, decided: Decided) -> bool:
         """Say whether the tables take a decided record; leaves no trace of it.

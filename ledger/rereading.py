@@ -3,10 +3,31 @@
 from collections.abc import Mapping, Sequence
 
 from charging.outcomes import DuplicateReason, Outcome, OutcomeKind
+from ledger.gap import Published
 from schemas.record import Record
 
 Before = Mapping[tuple[str, int], int]
 """Up to where partitions have been published."""
+
+
+def reread(
+    outcomes: Sequence[Outcome], published: Sequence[Published], before: Before
+) -> tuple[list[Outcome], list[tuple[Published, int]]]:
+    """Return the outcomes with the events that are to go out, and what is not published after all.
+
+    `published` is where the batch goes, and `before` up to where its partitions had been published.
+    Where a person wants the events again none is left out. The second list has the offset from
+    which on a partition is unpublished.
+    """
+    new = first_new(outcomes, before)
+    wanted = {(one.topic, one.partition) for one in published if one.set_back}
+    held_back = {place: end for place, end in before.items() if place not in wanted}
+    unpublished = [
+        (one, new[one.topic, one.partition])
+        for one in published
+        if (one.topic, one.partition) in new
+    ]
+    return without_published(outcomes, held_back), unpublished
 
 
 def without_published(outcomes: Sequence[Outcome], before: Before) -> list[Outcome]:

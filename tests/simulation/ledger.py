@@ -13,7 +13,7 @@ from charging.outcomes import Charge, Decided, DuplicateReason, Outcome, Outcome
 from consumer.start import Place
 from ledger.gap import Known, LedgerBehindError, Published
 from ledger.positions import Move
-from ledger.rereading import first_new, without_published
+from ledger.rereading import reread
 from schemas.receipt import ChargeReason
 from schemas.record import Provenance
 from tests.simulation.world import World
@@ -85,13 +85,10 @@ class SimulatedLedger:
             self._books.keep()
             before = self._remember(published)
             outcomes = [self._outcome(decided) for decided in batch]
-            for place, offset in first_new(outcomes, before).items():
-                [one] = [one for one in published if (one.topic, one.partition) == place]
-                self._books.positions[place] = Known(one.topic_id, one.next_offset, offset)
-            wanted = {(one.topic, one.partition) for one in published if one.set_back}
-            outcomes = without_published(
-                outcomes, {place: end for place, end in before.items() if place not in wanted}
-            )
+            outcomes, unpublished = reread(outcomes, published, before)
+            for one, offset in unpublished:
+                known = Known(one.topic_id, one.next_offset, offset)
+                self._books.positions[one.topic, one.partition] = known
             self._committed()
         finally:
             self.writing_since = None

@@ -202,8 +202,7 @@ class Schedule:
         forget_offsets(self._broker, self._books, chance, {(TOPIC, 0): PARKED_TOGETHER})
         # What is being committed would take effect afterwards, and pass over what stands there now.
         if not self._broker.open and chance.random() < 1 / 2:
-            cut = cut_logs(self._broker, self._logs, chance, before, self._other)
-            self._cut += cut
+            self._cut += cut_logs(self._broker, self._logs, chance, before, self._other)
 
     def _other(self, place: Place, offset: int) -> Record:
         """A call that stands where the log has lost another one."""

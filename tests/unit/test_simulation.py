@@ -31,9 +31,9 @@ from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.start import Place
 from consumer.worker import Stage
+from ledger import rereading
 from ledger.gap import Gap, Published
 from schemas.record import Record
-from tests.simulation import ledger
 from tests.simulation.machine import SimulatedThread, SimulatedWork
 from tests.simulation.schedule import Shape, broken, shrunk, silence
 from tests.waiting import NET_SECONDS
@@ -254,12 +254,12 @@ def dead_letters_lose_their_bytes(patch: pytest.MonkeyPatch) -> None:
 
 def offsets_of_long_ago_are_believed(patch: pytest.MonkeyPatch) -> None:
     """What Kafka gives the group is taken for what it was told."""
-    patch.setattr(ledger, "without_published", lambda outcomes, _: outcomes)
+    patch.setattr(rereading, "without_published", lambda outcomes, _: outcomes)
 
 
 def what_stands_at_old_offsets_counts_as_published(patch: pytest.MonkeyPatch) -> None:
     """Where the log has lost its end, the ledger goes on as if the same records stood there."""
-    patch.setattr(ledger, "first_new", lambda *_: {})
+    patch.setattr(rereading, "first_new", lambda *_: {})
 
 
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
