@@ -46,11 +46,10 @@ class Assignment:
         try:
             answer = committed(consumer, places, _CALLBACK_SECONDS)
             found, missing = self._offsets.noted(places, answer)
+            self._offsets.assign(consumer, [TopicPartition(*place) for place in missing] + found)
         except KafkaException as error:
             KAFKA_ERRORS.labels(error.args[0].name()).inc()
             self._unplaced |= places
-        else:
-            consumer.incremental_assign([TopicPartition(*place) for place in missing] + found)
         self.places |= places
         self._tell("partitions assigned", places)
 

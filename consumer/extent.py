@@ -7,6 +7,7 @@ from typing import Final, Self
 from confluent_kafka import TopicPartition
 
 from consumer.start import Place
+from consumer.truncation import NO_EPOCH
 from schemas.record import Record
 
 OURS: Final = "billing-stream"
@@ -18,13 +19,15 @@ class Extent:
     """From where to where records go: in each partition the first offset, and that after the last.
 
     Looked for once a batch: it is asked for at every step of the batch's way. `set_back` says up to
-    where a person has the group read once more: the offsets there stay that person's.
+    where a person has the group read once more: the offsets there stay that person's. `epochs` are
+    those of the leaders that wrote the last records, where they are known; see `truncation`.
     """
 
     first: Mapping[Place, int]
     end: Mapping[Place, int]
     records: int
     set_back: Mapping[Place, int] = field(default_factory=dict)
+    epochs: Mapping[Place, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Self:
@@ -43,7 +46,8 @@ class Extent:
     @property
     def next_offsets(self) -> list[TopicPartition]:
         """Where the group reads on in each partition."""
-        return [
-            TopicPartition(*place, offset, "" if offset < self.set_back.get(place, 0) else OURS)
-            for place, offset in self.end.items()
-        ]
+        return [self._position(*one) for one in self.end.items()]
+
+    def _position(self, place: Place, offset: int) -> TopicPartition:
+        said = "" if offset < self.set_back.get(place, 0) else OURS
+        return TopicPartition(*place, offset, said, self.epochs.get(place, NO_EPOCH))

@@ -8,6 +8,7 @@ idempotent, and those that these very records wrote before the crash are publish
 import itertools
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -132,6 +133,7 @@ class Loop:
             batch = self._reader.batch()
             decided = [Decided(record, self._decide(record)) for record in batch]
             extent = Extent.of(batch)
+            extent = replace(extent, epochs=self._reader.epochs(extent.first))
             if given_up := self._pipeline.advance(extent.first):
                 self._rewind(given_up)
                 continue

@@ -18,6 +18,7 @@ from consumer.asking import Ask
 from consumer.extent import OURS, Extent
 from consumer.outside import Ledger, Topics
 from consumer.start import Place, Start, lost_as, moves, start
+from consumer.truncation import NO_EPOCH, cut_before, known_epoch
 from ledger.gap import LedgerBehindError, Published
 from ledger.positions import Move
 from runtime.kafka import committed
@@ -187,16 +188,29 @@ class Offsets:
         self.given |= {(part.topic, part.partition): part.metadata == OURS for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
 
+    def assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Read partitions from these offsets, and have those proven that have an epoch.
+
+        Raises `KafkaException` where the client refuses to; then nothing is known of any.
+        """
+        consumer.incremental_assign(list(places))
+        for part in places:
+            if known_epoch(part.leader_epoch) != NO_EPOCH:
+                # The client asks up to where the log has this epoch when it seeks, and when the
+                # leader changes; not when it begins (librdkafka issue 5158).
+                consumer.seek(part)
+
     def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         """Read assigned partitions on from these offsets, whatever the client waits for there.
 
-        A seek would be refused where the fetcher of a partition never began or has stopped.
+        A seek alone would be refused where the fetcher of a partition never began or has stopped.
+        Raises as `assign`.
         """
         if places:
             consumer.incremental_unassign(
                 [TopicPartition(part.topic, part.partition) for part in places]
             )
-            consumer.incremental_assign(list(places))
+            self.assign(consumer, places)
 
     def start_over(self, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
         """Read partitions on in which the client has found no valid offset of the group.
@@ -209,7 +223,9 @@ class Offsets:
         """
         topics = {topic for topic, _ in places}
         # What the client reports waits in its queue, over a revocation and the next assignment.
-        self.noted(places, ask(partial(committed, consumer, places), "kafka"))
+        answer = ask(partial(committed, consumer, places), "kafka")
+        self.noted(places, answer)
+        epochs = {(part.topic, part.partition): known_epoch(part.leader_epoch) for part in answer}
         self.unlearn(topics)
         self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
@@ -223,14 +239,21 @@ class Offsets:
                 lows[place],
                 highs[place],
                 before.get(place),
-                by_person=not self.given.get(place, True),
+                cut=cut_before(places[place], epochs[place]),
             )
             for place in sorted(places)
         }
         if wanted := moves(found, known, ids):
             ask(partial(self._move, wanted))
+        for place, chosen in found.items():
+            if chosen.offset != before.get(place):
+                epochs[place] = NO_EPOCH
         self.read_on(
-            consumer, [TopicPartition(*place, chosen.offset) for place, chosen in found.items()]
+            consumer,
+            [
+                TopicPartition(*place, chosen.offset, leader_epoch=epochs[place])
+                for place, chosen in found.items()
+            ],
         )
         for place in places:
             if found[place].reset != "committed":

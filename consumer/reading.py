@@ -1,7 +1,7 @@
 """Reading: how records come from the group's partitions, and how nothing does during a wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -9,8 +9,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from consumer.assignment import Assignment
 from consumer.settings import Settings
+from consumer.start import Place
+from consumer.truncation import NO_EPOCH, known_epoch
 from runtime.batches import Batches
-from runtime.messages import record_of
 from runtime.metrics import KAFKA_ERRORS
 from schemas.record import Record
 
@@ -47,6 +48,18 @@ class Reader:
         """Collect a batch. Raises `KafkaException` where the client reports what is for good."""
         return self._batches.next()
 
+    def epochs(self, places: Collection[Place]) -> dict[Place, int]:
+        """Return the epochs of the leaders that wrote what was read last, where they are known.
+
+        To be asked right after the batch: what is placed anew has an older one.
+        """
+        asked = [TopicPartition(*place) for place in places]
+        return {
+            (part.topic, part.partition): epoch
+            for part in self._consumer.position(asked)
+            if (epoch := known_epoch(part.leader_epoch)) != NO_EPOCH
+        }
+
     def idle(self) -> None:
         """Read nothing for a moment, still polling, so that the group keeps this member."""
         self._consumer.pause([TopicPartition(*place) for place in self._assignment.places])
@@ -59,8 +72,12 @@ class Reader:
     def _put_back(self, message: Message | None) -> None:
         """Undo the reading of a message from a partition that was assigned during a wait."""
         if message is not None and self._is_record(message):
-            record = record_of(message)
-            position = TopicPartition(record.topic, record.partition, record.offset)
+            position = TopicPartition(
+                message.topic() or "",
+                message.partition() or 0,
+                message.offset() or 0,
+                leader_epoch=known_epoch(message.leader_epoch()),
+            )
             self._consumer.pause([position])
             self._consumer.seek(position)
 

@@ -34,24 +34,25 @@ def start(
     high: int,
     committed: int | None = None,
     *,
-    by_person: bool = False,
+    cut: int | None = None,
 ) -> Start:
     """Return where to read a partition from of which the client found no valid offset.
 
     `low` and `high` are the first offset that Kafka still has and the one after its last,
     `committed` is what the group has committed, if anything: what the client found may be of an
-    earlier assignment, and `by_person` whether a person has set it: then Kafka may have deleted
-    what is to be read again. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
+    earlier assignment. `cut` is where the log has lost what the group has read, by the client's
+    word. When in doubt the answer is `low`: ACCEPTED_IS_DURABLE comes before
     RECEIPTS_PUBLISHED_EXACTLY_ONCE.
     """
     mine = known if known is not None and topic_id and known.topic_id == topic_id else None
     read = committed if committed is not None and committed <= high else 0
     expired = max(low - max(read, mine.next_offset if mine else 0), 0)
-    if known is None:
-        return Start(low, "first_time", expired)
     if mine is None:
-        return Start(low, "other_topic", expired)
-    if by_person and committed is not None and committed < low <= mine.published_offset:
+        return Start(low, "first_time" if known is None else "other_topic", expired)
+    if cut is not None and committed is not None and cut < committed:
+        return Start(max(cut, low), "truncated", max(low - cut, 0))
+    if committed is not None and committed < low <= mine.published_offset:
+        # It is older than what the group had: what is left from there on is read once more.
         committed = low
     if committed is not None and low <= committed <= high:
         return Start(committed, "committed")

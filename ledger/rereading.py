@@ -1,13 +1,15 @@
 """Rereading: records that are read once more, whose events subscribers have had. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from charging.outcomes import DuplicateReason, Outcome, OutcomeKind
+from charging.outcomes import DuplicateReason, Outcome, OutcomeKind, UnitReason
 from ledger.gap import Published
 from schemas.record import Record
 
 Before = Mapping[tuple[str, int], int]
 """Up to where partitions have been published."""
+_NEW: Final = (OutcomeKind.CREATED, OutcomeKind.DEFERRED)
 
 
 def reread(
@@ -45,14 +47,18 @@ def without_published(outcomes: Sequence[Outcome], before: Before) -> list[Outco
 
 
 def first_new(outcomes: Sequence[Outcome], before: Before) -> dict[tuple[str, int], int]:
-    """Return the first record of each partition that has a receipt only now, below `before`."""
+    """Return the first record of each partition that the ledger has only now, below `before`."""
     found: dict[tuple[str, int], int] = {}
     for one in outcomes:
         record = one.decided.record
-        if one.outcome is OutcomeKind.CREATED and _is_before(record, before):
+        if _is_new(one) and _is_before(record, before):
             place = (record.topic, record.partition)
             found[place] = min(found.get(place, record.offset), record.offset)
     return found
+
+
+def _is_new(one: Outcome) -> bool:
+    return one.outcome in _NEW or one.reason == UnitReason.NEW
 
 
 def _is_before(record: Record, before: Before) -> bool:

@@ -1,4 +1,4 @@
--- A receipt was made only now of a record below what is published: Kafka has lost the end of its log, and
+-- The ledger has a record only now that stands below what is published: Kafka has lost the end of its log, and
 -- other records stand there from here on. Nothing of these is published, nor written behind this batch.
 UPDATE billing.published_offsets
 SET

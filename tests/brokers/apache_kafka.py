@@ -203,8 +203,8 @@ class ApacheKafka:
         self.port = free_port()
         self.bootstrap = f"{host}:{self.port}"
         self._properties = directory / "server.properties"
-        self._data = directory / "data"
-        settings = broker_settings(self.port, free_port(), str(self._data), session_ms, host)
+        self.data = directory / "data"
+        settings = broker_settings(self.port, free_port(), str(self.data), session_ms, host)
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._java = java_command(jars, directory, heap, compiler)
         self._server = Server(
@@ -225,7 +225,7 @@ class ApacheKafka:
         brought_up(self._server.name, lambda: self._start_once(deadline_seconds))
 
     def _start_once(self, deadline_seconds: float) -> None:
-        if not self._data.exists():
+        if not self.data.exists():
             self._format()
         self._server.start()
 
@@ -260,7 +260,7 @@ class ApacheKafka:
             self._server.check()
         except ServerError:
             return True  # nothing runs that could write it
-        return described(self._data)
+        return described(self.data)
 
     def suspend(self) -> None:
         """SIGSTOP: clients see a broker that takes connections and never answers."""
@@ -279,5 +279,5 @@ class ApacheKafka:
         try:
             format_storage(self._java, self._properties)
         except ServerError:
-            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(self.data, ignore_errors=True)
             raise

@@ -25,6 +25,7 @@ from tests.processes.process import exit_code
 from tests.waiting import NET_SECONDS, eventually
 
 DEADLINE_SECONDS = 30.0
+DUPLICATES = 'billing_consumer_records_total{outcome="duplicate"'
 BEHIND = "billing_ledger_behind_records_total"
 
 
@@ -69,7 +70,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_kafka_gives_the_group_offsets_
     consuming.all_committed()
     consuming.every_receipt_is_published_once(90)
     assert member.counted(WENT_BACK) > 0
-    assert member.counted('billing_consumer_records_total{outcome="duplicate"') == again
+    assert member.counted(DUPLICATES) == again
     assert member.end() == 0
     # Once more, and the next one goes on from there as if nothing had been.
     consuming.send(*calls(90, 95))
@@ -117,20 +118,25 @@ def test_a_person_who_sets_the_groups_offsets_back_has_the_events_again(
     assert member.counted(WENT_BACK) == 0
 
 
-def test_a_person_has_the_events_again_that_retention_has_left(
-    consuming: Consuming, admin: AdminClient
+@pytest.mark.parametrize("said", ["", OURS], ids=["of a person", "of Kafka"])
+def test_what_retention_has_left_behind_older_offsets_is_read_again(
+    consuming: Consuming, admin: AdminClient, said: str
 ) -> None:
+    """A person has the events again; after a fault of Kafka no one has any twice."""
     bill(consuming, 0, 60)
-    set_back(consuming, 0, "")
+    set_back(consuming, 0, said)
     # Offset 0 is gone before a member reads it.
     begins = dict.fromkeys(gone_beyond(consuming, 2), 2)
     delete_records(consuming, admin, begins)
     again = sum(consuming.topics.ends(CALLBACKS).values()) - sum(begins.values())
     member = consuming.member()
     consuming.all_committed()
-    eventually(lambda: len(consuming.events()) == 60 + again, "the events that are left")
+    eventually(lambda: member.counted(DUPLICATES) == again, "what is left to be read again")
+    wanted = 60 if said else 60 + again
+    eventually(lambda: len(consuming.events()) == wanted, f"{wanted} events")
     assert lost(consuming) == []
     assert member.counted(EXPIRED) == 0
+    assert (member.counted(WENT_BACK) > 0) is bool(said)
 
 
 def test_a_crash_before_a_marker_of_a_transaction_is_no_older_offset(

@@ -14,6 +14,7 @@ GROUPS: Final = {
     "tests/integration/test_database_states": "a database to hurt",
     "tests/integration/test_consumer_stop": "a broker to hurt, consumer",
     "tests/integration/test_broker_restart": "a broker to hurt, consumer",
+    "tests/integration/test_cut_logs": "a broker to hurt, consumer",
     "tests/integration/test_migrations": "a database of its own",
     "tests/chaos/": "chaos",
     f"{SYSTEM}bad_input": "deployment",

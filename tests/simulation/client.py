@@ -35,6 +35,9 @@ class Message:
     def offset(self) -> int:
         return self._record.offset
 
+    def leader_epoch(self) -> None:
+        """None: no log loses its end while the group's offset stands."""
+
     def timestamp(self) -> tuple[int, int]:
         return (1, self._record.timestamp_ms)
 

@@ -59,7 +59,7 @@ def test_what_was_read_before_it_was_deleted_is_not_counted(
         (published(12), 10, Start(10, "committed")),
         (published(12), 20, Start(20, "committed")),
         (published(12), 21, Start(12, "remembered")),
-        (published(12), 9, Start(12, "remembered")),
+        (published(12), 9, Start(10, "committed")),
         (published(12), None, Start(12, "remembered")),
         (published(9, written=17), 17, Start(17, "committed")),
         (published(12, "gone"), 17, Start(10, "other_topic", 0)),
@@ -70,7 +70,7 @@ def test_what_was_read_before_it_was_deleted_is_not_counted(
         "the first",
         "the end",
         "past the end",
-        "deleted",
+        "older, and deleted",
         "none",
         "ahead of the ledger",
         "other topic",
@@ -82,6 +82,36 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_a_committed_offset_that_kafka_has_is_va
 ) -> None:
     """Whatever the client says of it: the ledger only knows what came before its last batch."""
     assert start(known, "here", 10, 20, committed) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "committed", "cut", "expected"),
+    [
+        (published(17), 17, 13, Start(13, "truncated")),
+        (published(17), 17, 17, Start(17, "committed")),
+        (published(17), 21, 13, Start(13, "truncated")),
+        (published(17), 17, 8, Start(10, "truncated", 2)),
+        (published(12), None, 11, Start(12, "remembered")),
+        (published(17, "gone"), 17, 13, Start(10, "other_topic", 0)),
+        (None, 17, 13, Start(10, "first_time", 0)),
+    ],
+    ids=["before", "at the end", "and is short", "and expired", "unread", "other topic", "new"],
+)
+def test_ACCEPTED_IS_DURABLE_what_stands_where_the_log_was_cut_is_read(
+    known: Known | None, committed: int | None, cut: int, expected: Start
+) -> None:
+    assert start(known, "here", 10, 20, committed, cut=cut) == expected
+
+
+@pytest.mark.parametrize(
+    ("published_offset", "expected"),
+    [(12, Start(10, "committed")), (10, Start(10, "committed")), (9, Start(10, "expired", 1))],
+)
+def test_what_is_left_of_records_that_are_read_again_is_read(
+    published_offset: int, expected: Start
+) -> None:
+    """Whoever has set the offset back, Kafka or a person."""
+    assert start(published(published_offset), "here", 10, 20, 4) == expected
 
 
 @given(known=st.integers(0, 50), low=st.integers(0, 30), size=st.integers(0, 30))

@@ -45,6 +45,9 @@ class Message:
     def offset(self) -> int:
         return COMMITTED
 
+    def leader_epoch(self) -> None:
+        """None."""
+
     def timestamp(self) -> tuple[int, int]:
         return 1, 0
 

@@ -1,6 +1,13 @@
 """Events that subscribers have had are not published once more; all others are."""
 
-from charging.outcomes import Charge, DuplicateReason, Outcome, OutcomeKind
+from charging.outcomes import (
+    Charge,
+    DeferredReason,
+    DuplicateReason,
+    Outcome,
+    OutcomeKind,
+    UnitReason,
+)
 from ledger.rereading import first_new, without_published
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason
@@ -35,15 +42,22 @@ def test_NOTHING_VANISHES_everything_else_stays_as_it_is() -> None:
     assert without_published(others, BEFORE) == others
 
 
-def test_what_has_a_receipt_only_now_tells_where_other_records_stand() -> None:
+def test_what_the_ledger_has_only_now_tells_where_other_records_stand() -> None:
     created = (OutcomeKind.CREATED, ChargeReason.USAGE)
     found = [
         outcome(OutcomeKind.DUPLICATE, DuplicateReason.REPLAYED, offset=3),
         outcome(*created, offset=7),
-        outcome(*created, offset=5),
+        outcome(*created, offset=6),
+        outcome(OutcomeKind.UNIT, UnitReason.KNOWN, offset=2),
+        outcome(OutcomeKind.DUPLICATE, DuplicateReason.DEFERRED, offset=2),
         outcome(*created, offset=10),
         outcome(*created, partition=2, offset=1),
         outcome(OutcomeKind.PARKED, Reason.CONTRACT_BROKEN, offset=4),
     ]
-    assert first_new(found, BEFORE) == {("billing.callbacks.v1", 1): 5}
+    assert first_new(found, BEFORE) == {("billing.callbacks.v1", 1): 6}
+    for new in [
+        outcome(OutcomeKind.DEFERRED, DeferredReason.MISSING_COST, offset=5),
+        outcome(OutcomeKind.UNIT, UnitReason.NEW, offset=5),
+    ]:
+        assert first_new([*found, new], BEFORE) == {("billing.callbacks.v1", 1): 5}
     assert first_new(found, {}) == {}

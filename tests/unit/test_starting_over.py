@@ -11,6 +11,7 @@ from consumer.assignment import Assignment
 from consumer.health import Health
 from consumer.offsets import Offsets
 from consumer.start import Place
+from consumer.truncation import NO_EPOCH
 from ledger.gap import Known
 from ledger.positions import Move
 from ledger.receipts import ReceiptWriter
@@ -25,16 +26,21 @@ WHY = "no previously committed offset available: Local: No offset stored"
 class Member:
     """A client of a group that has committed one offset, or none."""
 
-    def __init__(self, committed: int | None) -> None:
+    def __init__(self, committed: int | None, epoch: int = NO_EPOCH) -> None:
         self._committed = OFFSET_INVALID if committed is None else committed
+        self._epoch = epoch
         self.told: dict[Place, int] = {}
+        self.proven: list[tuple[int, int]] = []
 
     def committed(
         self,
         partitions: Sequence[TopicPartition],
         timeout: float,  # noqa: ARG002 - the client's signature
     ) -> list[TopicPartition]:
-        return [TopicPartition(part.topic, part.partition, self._committed) for part in partitions]
+        return [
+            TopicPartition(part.topic, part.partition, self._committed, leader_epoch=self._epoch)
+            for part in partitions
+        ]
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
         for part in partitions:
@@ -42,6 +48,9 @@ class Member:
 
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         self.told |= {(part.topic, part.partition): part.offset for part in partitions}
+
+    def seek(self, part: TopicPartition) -> None:
+        self.proven.append((part.offset, part.leader_epoch))
 
 
 class Books(ReceiptWriter):
@@ -89,6 +98,22 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_the_group_is_asked_before_the_ledger_is
     assert (PLACE in offsets.comparable([PLACE])) is (reset == "committed")
     (line,) = logs
     assert (line["reset"], line["client"]) == (reset, [WHY])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "reads_on", "proven"),
+    [(3, 14, []), (4, 17, [(17, 4)])],
+    ids=["it is read from there", "another member has read on from there"],
+)
+def test_ACCEPTED_IS_DURABLE_where_the_client_reports_that_the_log_was_cut(
+    epoch: int, reads_on: int, proven: list[tuple[int, int]]
+) -> None:
+    member, offsets = Member(17, epoch), Offsets(Told(), "group", Books())
+    cut = "log truncation detected at offset 17 (leader epoch 3): broker end offset is 14"
+    offsets.start_over(cast("Consumer", member), {PLACE: cut}, at_once)
+    assert member.told == {PLACE: reads_on}
+    # What is read anew has no epoch: it is none of the group's offsets.
+    assert member.proven == proven
 
 
 def test_a_partition_that_has_left_is_not_placed() -> None:

@@ -1,0 +1,87 @@
+"""A log of Kafka that has lost its end: what stands at these offsets afterwards is read as well."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.brokers.apache_kafka import ApacheKafka
+from tests.brokers.broker import missing_for_apache
+from tests.integration.test_lost_offsets import calls, has_receipts
+from tests.processes.consuming import CALLBACKS, Consuming
+
+_HEADER: Final = 12
+"""Bytes of a batch of records before what its length counts: its first offset and the length."""
+TRUNCATED: Final = 'billing_consumer_offset_resets_total{reset="truncated"'
+pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_for_apache()))
+
+
+@pytest.fixture
+def consuming(
+    broker: ApacheKafka, migrated_database_url: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Consuming]:
+    """Topics and tables of this test; no member of the group runs yet."""
+    made = Consuming(broker.bootstrap, migrated_database_url, topic_prefix, tmp_path)
+    with closing(made):
+        yield made
+
+
+def cut(log: Path, offset: int) -> int:
+    """Cut a partition's log before `offset`, or the batch that has it; how many bytes are gone."""
+    data = log.read_bytes()
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at + 8 : at + 12], "big")
+        last = int.from_bytes(data[at + 23 : at + 27], "big")
+        if int.from_bytes(data[at : at + 8], "big") + last >= offset:
+            break
+        at += _HEADER + length
+    os.truncate(log, at)
+    return len(data) - at
+
+
+def lose_ends(consuming: Consuming, broker: ApacheKafka, offset: int) -> dict[int, int]:
+    """Have the broker die, and come back without what each partition had from `offset` on."""
+    ends = {part: end for part, end in consuming.topics.ends(CALLBACKS).items() if end > offset}
+    broker.kill()
+    for part in ends:
+        [log] = (broker.data / f"{consuming.prefix}{CALLBACKS}-{part}").glob("*.log")
+        assert cut(log, offset)
+    broker.start()
+    return ends
+
+
+@pytest.mark.parametrize("meanwhile", ["read", "stopped"])
+def test_ACCEPTED_IS_DURABLE_for_what_stands_where_a_log_had_lost_its_end(
+    consuming: Consuming, broker: ApacheKafka, meanwhile: str
+) -> None:
+    """The group's offsets are as valid as before: the new calls stand before and behind them."""
+    for call in calls(0, 60):
+        consuming.send(call)
+    member = consuming.member()
+    consuming.all_committed()
+    if meanwhile == "stopped":
+        assert member.end() == 0
+    former = lose_ends(consuming, broker, 2)
+    for call in calls(100, 200):
+        consuming.send(call)
+    ends = consuming.topics.ends(CALLBACKS)
+    assert all(ends[part] >= end for part, end in former.items())
+    if meanwhile == "stopped":
+        member = consuming.member()
+    has_receipts(consuming, 160)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(160)
+    # Once more, where a transaction fails amid it.
+    assert member.counted(TRUNCATED) >= len(former)
+    assert member.end() == 0
+    # What the next one finds has an epoch of the new log.
+    member = consuming.member()
+    consuming.send(*calls(200, 210))
+    has_receipts(consuming, 170)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(170)
+    assert member.counted(TRUNCATED) == 0
