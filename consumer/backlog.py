@@ -76,9 +76,11 @@ class Backlog:
         written: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._admin = AdminClient(dict(config))
+        # A question by an administrator's client makes the topic, where the brokers make topics.
+        looking = dict(config) | {"allow.auto.create.topics": False}
+        self._admin = AdminClient(looking)
         self._reader = Consumer(
-            dict(config)
+            looking
             | {
                 "group.id": group,
                 "enable.auto.commit": False,
@@ -92,15 +94,14 @@ class Backlog:
                 "fetch.wait.max.ms": 100,
             }
         )
-        self._group = Group(config, group, self._admin)
+        self._group = Group(looking, group, self._admin)
         self._topics = topics
         self._written = written
-        self._hidden = Hidden(self._admin, clock)
+        self._hidden = Hidden(self._admin, written, clock)
         self._clock = clock
         self._oldest: dict[Place, Oldest] = {}
         self._shown: set[Place] = set()
         self._say = OnceAMinute()
-        self._say_hidden = OnceAMinute()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backlog", daemon=True)
 
@@ -115,24 +116,27 @@ class Backlog:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            self._try(self.look, self._say, "the group cannot be looked at")
-            # Apart: one of these topics that is missing hides nothing of the group.
-            self._try(self._look_for_hidden, self._say_hidden, "written topics cannot be looked at")
+            self._try(self.look, "the group cannot be looked at")
+            # Apart: one of them that is missing hides nothing of the group, nor of the others.
+            for topic in self._written:
+                look = partial(self._look_for_hidden, topic)
+                self._try(look, "a written topic cannot be looked at", topic)
             self._end.wait(_EVERY_SECONDS)
         self._reader.close()
         self._group.close()
 
-    def _try(self, look: Callable[[], None], say: OnceAMinute, event: str) -> None:
+    def _try(self, look: Callable[[], None], event: str, topic: str = "") -> None:
         try:
             look()
         except (KafkaException, TimeoutError) as error:
             KAFKA_ERRORS.labels("backlog").inc()
-            if (times := say.now()) is not None:
-                log.warning(event, detail=str(error)[:300], times=times)
+            if (times := self._say.now(topic)) is not None:
+                named = {"topic": topic} if topic else {}
+                log.warning(event, **named, detail=str(error)[:300], times=times)
 
     def look(self) -> None:
         """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
-        places = self._places(self._topics)
+        places = {(topic, part) for topic in self._topics for part in self._partitions(topic)}
         ends = topic_offsets(self._admin, places, "end")
         begins = topic_offsets(self._admin, places, "first")
         committed = self._group.committed(places)
@@ -149,8 +153,8 @@ class Backlog:
             metrics.UNOWNED.labels(topic).set(count)
         metrics.LOOKED_AT.set(self._clock())
 
-    def _look_for_hidden(self) -> None:
-        self._hidden.look(self._places(self._written))
+    def _look_for_hidden(self, topic: str) -> None:
+        self._hidden.look(topic, self._partitions(topic))
 
     def _note(self, waiting: Mapping[Place, int]) -> None:
         """Remember what waits since when; forget what waits no more."""
@@ -180,14 +184,11 @@ class Backlog:
         oldest = self._oldest.get(place)
         return 0.0 if oldest is None else oldest.seconds(self._clock())
 
-    def _places(self, topics: Sequence[str]) -> set[Place]:
-        found = set()
-        for topic in topics:
-            metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
-            if metadata.error is not None:
-                raise KafkaException(metadata.error)
-            found |= {(topic, partition) for partition in metadata.partitions}
-        return found
+    def _partitions(self, topic: str) -> set[int]:
+        metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        return set(metadata.partitions)
 
     def _timestamps(self, places: Mapping[Place, int]) -> dict[Place, int]:
         """Read the first record of each partition from an offset on; none where none is there.

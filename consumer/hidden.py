@@ -30,29 +30,44 @@ class Hidden:
 
     Args:
         admin: its client.
+        topics: that it is going to look at.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, admin: AdminClient, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        admin: AdminClient,
+        topics: Collection[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._admin = admin
         self._clock = clock
+        for topic in topics:
+            # Told from the start, as 0: a topic that can never be looked at is told of as well.
+            metrics.HIDDEN_LOOKED_AT.labels(topic)
         self._open: dict[Place, Open] = {}
         self._shown: set[Place] = set()
 
-    def look(self, places: Collection[Place]) -> None:
-        """Look once. Raises `KafkaException` or `TimeoutError`; what was seen before stands."""
+    def look(self, topic: str, partitions: Collection[int]) -> None:
+        """Look at one topic once, and at nothing of the others.
+
+        Raises `KafkaException` or `TimeoutError`; what was seen before stands.
+        """
+        places = {(topic, partition) for partition in partitions}
         visible = topic_offsets(self._admin, places, "visible_end")
         ends = topic_offsets(self._admin, places, "end")
         now, before = self._clock(), self._open
-        self._open = {
+        others = {place: known for place, known in before.items() if place[0] != topic}
+        self._open = others | {
             place: known if (known := before.get(place)) and known.offset == at else Open(at, now)
             for place, at in visible.items()
             if at < ends[place]
         }
-        for topic, partition in set(places) - self._shown:
-            gauge = metrics.OPEN_TRANSACTION_SECONDS.labels(topic, str(partition))
-            gauge.set_function(partial(self.seconds, (topic, partition)))
-            self._shown.add((topic, partition))
+        for place in places - self._shown:
+            gauge = metrics.OPEN_TRANSACTION_SECONDS.labels(topic, str(place[1]))
+            gauge.set_function(partial(self.seconds, place))
+            self._shown.add(place)
+        metrics.HIDDEN_LOOKED_AT.labels(topic).set(now)
 
     def seconds(self, place: Place) -> float:
         """Return how long readers have stood before the same open transaction; 0 for none."""

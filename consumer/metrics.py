@@ -120,6 +120,12 @@ LOOKED_AT: Final = Gauge(
     "billing_consumer_backlog_look_timestamp_seconds",
     "When this member last looked at the whole group, seconds since the epoch.",
 )
+HIDDEN_LOOKED_AT: Final = Gauge(
+    "billing_consumer_hidden_look_timestamp_seconds",
+    "When this member last looked for open transactions in all partitions of a topic that members "
+    "write to, seconds since the epoch; 0 where it never could.",
+    ["topic"],
+)
 MISSING: Final = Gauge(
     "billing_consumer_missing", "1 while work waits for the dependency.", ["dependency"]
 )

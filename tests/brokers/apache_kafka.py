@@ -187,6 +187,7 @@ class ApacheKafka:
         compiler: how the JVM compiles; `FAST_START` costs a short run least, `FULL` a long one.
         session_ms: as of `broker_settings`; `SHORT_SESSION_MS` where it is going to be killed.
         host: as of `broker_settings`.
+        makes_topics: whether a question about a topic that is not there may make it.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class ApacheKafka:
         session_ms: int = LONG_SESSION_MS,
         *,
         host: str = "127.0.0.1",
+        makes_topics: bool = False,
     ) -> None:
         self.version = version_of(jars)
         self.port = free_port()
@@ -205,6 +207,7 @@ class ApacheKafka:
         self._properties = directory / "server.properties"
         self.data = directory / "data"
         settings = broker_settings(self.port, free_port(), str(self.data), session_ms, host)
+        settings["auto.create.topics.enable"] = str(makes_topics).lower()
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._java = java_command(jars, directory, heap, compiler)
         self._server = Server(
