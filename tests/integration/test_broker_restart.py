@@ -1,8 +1,5 @@
 """A broker's restart under a consumer group: every member lives on, and goes on by itself."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,13 +16,9 @@ pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_f
 
 
 @pytest.fixture
-def consuming(
-    broker: ApacheKafka, migrated_database_url: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Consuming]:
-    """Topics and tables of this test; no member of the group runs yet."""
-    made = Consuming(broker.bootstrap, migrated_database_url, topic_prefix, tmp_path)
-    with closing(made):
-        yield made
+def kafka(broker: ApacheKafka) -> str:
+    """The broker that is hurt has the topics of this file's tests."""
+    return broker.bootstrap
 
 
 def test_members_live_through_a_restart_of_their_coordinator(

@@ -1,8 +1,6 @@
 """A log of Kafka that has lost its end: what stands at these offsets afterwards is read as well."""
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +18,9 @@ pytestmark = pytest.mark.skipif(bool(missing_for_apache()), reason=str(missing_f
 
 
 @pytest.fixture
-def consuming(
-    broker: ApacheKafka, migrated_database_url: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Consuming]:
-    """Topics and tables of this test; no member of the group runs yet."""
-    made = Consuming(broker.bootstrap, migrated_database_url, topic_prefix, tmp_path)
-    with closing(made):
-        yield made
+def kafka(broker: ApacheKafka) -> str:
+    """The broker that is hurt has the topics of this file's tests."""
+    return broker.bootstrap
 
 
 def cut(log: Path, offset: int) -> int:
