@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer import metrics
+from consumer import metrics, placing
 from consumer.asking import Ask
 from consumer.health import Health
 from consumer.offsets import Offsets
@@ -46,7 +46,7 @@ class Assignment:
         try:
             answer = committed(consumer, places, _CALLBACK_SECONDS)
             found, missing = self._offsets.noted(places, answer)
-            self._offsets.assign(consumer, [TopicPartition(*place) for place in missing] + found)
+            placing.assign(consumer, [TopicPartition(*place) for place in missing] + found)
         except KafkaException as error:
             KAFKA_ERRORS.labels(error.args[0].name()).inc()
             self._unplaced |= places
@@ -96,7 +96,7 @@ class Assignment:
         if unplaced := self._unplaced & self.places:
             answer = ask(partial(committed, consumer, unplaced), "kafka")
             found, missing = self._offsets.noted(unplaced, answer)
-            self._offsets.read_on(consumer, found)
+            placing.read_on(consumer, found)
             self._without_offset |= dict.fromkeys(missing, "no committed offset")
             self._unplaced -= unplaced
 

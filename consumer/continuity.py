@@ -95,10 +95,12 @@ class Continuity:
         lows, highs = (
             ask(partial(self._offsets.topics.ends, lacking), "kafka") if lacking else ({}, {})
         )
+        beyond = {place for place in lacking if claims[place][1] > highs[place]}
+        cut = self._offsets.cut(set(lacking) - beyond, ask)
         for place in lacking:
             topic_id, committed = claims[place]
-            if committed > highs[place]:
-                self._offsets.beyond(place)
+            if place in beyond | cut:
+                self._offsets.says_nothing(place)
             elif one := gap(place, known.get(place), topic_id, committed, lows[place]):
                 found.append(one)
         return found

@@ -1,7 +1,7 @@
 """The extent of a batch: from where to where it goes. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from confluent_kafka import TopicPartition
@@ -42,6 +42,12 @@ class Extent:
             elif offset < first[place]:
                 first[place] = offset
         return cls(first, end, len(records))
+
+    def without(self, places: Collection[Place]) -> Self:
+        """Return where records end in all other partitions."""
+        if not places:
+            return self
+        return replace(self, end={at: end for at, end in self.end.items() if at not in places})
 
     @property
     def next_offsets(self) -> list[TopicPartition]:

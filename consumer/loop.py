@@ -198,4 +198,5 @@ class Loop:
         # all that it would publish.
         self._pipeline.before_revocation()
         self._assignment.lost(consumer, partitions)
+        self._pipeline.left({(part.topic, part.partition) for part in partitions})
         self._observer.forget(partitions)

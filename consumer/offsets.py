@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer import metrics
+from consumer import metrics, placing
 from consumer.asking import Ask
 from consumer.extent import OURS, Extent
 from consumer.outside import Ledger, Topics
@@ -49,6 +49,7 @@ class Offsets:
         self.set_back: Mapping[Place, int] = {}
         self.given: dict[Place, bool] = {}
         self._committed: dict[Place, int] = {}
+        self._epochs: dict[Place, int] = {}
         self._unwritten: dict[Place, int] = {}
         self._unlearned = 0
 
@@ -75,6 +76,7 @@ class Offsets:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         self._unwritten |= batch.end
         self._committed |= batch.end
+        self._epochs |= {place: batch.epochs.get(place, NO_EPOCH) for place in batch.end}
         self.set_back = _ahead(self.set_back, batch.end)
 
     def remember(self) -> None:
@@ -164,9 +166,22 @@ class Offsets:
             self.given.pop(place, None)
         self.set_back = {**self.set_back, **by_person}
 
-    def beyond(self, place: Place) -> None:
-        """Note that what the group has committed there is past the end: it says nothing."""
+    def says_nothing(self, place: Place) -> None:
+        """Note that what the group has committed there is not of the log as it is now."""
         self._committed.pop(place, None)
+
+    def cut(self, places: Collection[Place], ask: Ask) -> set[Place]:
+        """Return where another record stands now than the last one that the group has committed.
+
+        What it has committed there says nothing; whoever reads there finds out where the log was
+        cut. Raises `KafkaException`, and what `ask` raises that asks Kafka.
+        """
+        known = {at: epoch for at in places if (epoch := self._epochs[at]) != NO_EPOCH}
+        if not known:
+            return set()
+        last = {place: self._committed[place] - 1 for place in known}
+        found = ask(partial(self.topics.epochs, last), "kafka")
+        return {place for place, epoch in known.items() if found.get(place, NO_EPOCH) > epoch}
 
     def noted(
         self, places: Collection[Place], answer: Sequence[TopicPartition]
@@ -184,33 +199,12 @@ class Offsets:
             self._unwritten.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
+        self._epochs |= {
+            (part.topic, part.partition): known_epoch(part.leader_epoch) for part in found
+        }
         self._drop(places)
         self.given |= {(part.topic, part.partition): part.metadata == OURS for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
-
-    def assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        """Read partitions from these offsets, and have those proven that have an epoch.
-
-        Raises `KafkaException` where the client refuses to; then nothing is known of any.
-        """
-        consumer.incremental_assign(list(places))
-        for part in places:
-            if known_epoch(part.leader_epoch) != NO_EPOCH:
-                # The client asks up to where the log has this epoch when it seeks, and when the
-                # leader changes; not when it begins (librdkafka issue 5158).
-                consumer.seek(part)
-
-    def read_on(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        """Read assigned partitions on from these offsets, whatever the client waits for there.
-
-        A seek alone would be refused where the fetcher of a partition never began or has stopped.
-        Raises as `assign`.
-        """
-        if places:
-            consumer.incremental_unassign(
-                [TopicPartition(part.topic, part.partition) for part in places]
-            )
-            self.assign(consumer, places)
 
     def start_over(self, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
         """Read partitions on in which the client has found no valid offset of the group.
@@ -222,15 +216,17 @@ class Offsets:
         where Kafka is away.
         """
         topics = {topic for topic, _ in places}
+        # First: what another member does from now on is noticed when this is to be changed.
+        known = ask(partial(self._ledger.known, self.group, places))
         # What the client reports waits in its queue, over a revocation and the next assignment.
         answer = ask(partial(committed, consumer, places), "kafka")
         self.noted(places, answer)
         epochs = {(part.topic, part.partition): known_epoch(part.leader_epoch) for part in answer}
+        cuts = {place: cut_before(said, epochs[place]) for place, said in places.items()}
         self.unlearn(topics)
         self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
         lows, highs = ask(partial(self.topics.ends, places), "kafka")
-        known = ask(partial(self._ledger.known, self.group, places))
         before = dict(self._committed)
         found = {
             place: start(
@@ -239,16 +235,18 @@ class Offsets:
                 lows[place],
                 highs[place],
                 before.get(place),
-                cut=cut_before(places[place], epochs[place]),
+                cut=None if cut is None else cut.offset,
             )
-            for place in sorted(places)
+            for place, cut in sorted(cuts.items())
         }
         if wanted := moves(found, known, ids):
             ask(partial(self._move, wanted))
         for place, chosen in found.items():
-            if chosen.offset != before.get(place):
+            if (cut := cuts[place]) is not None and chosen.offset == cut.offset:
+                epochs[place] = cut.epoch
+            elif chosen.offset != before.get(place):
                 epochs[place] = NO_EPOCH
-        self.read_on(
+        placing.read_on(
             consumer,
             [
                 TopicPartition(*place, chosen.offset, leader_epoch=epochs[place])

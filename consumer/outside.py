@@ -5,7 +5,7 @@ them at once and decides by a seed what happens when.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
@@ -80,6 +80,13 @@ class Topics(Protocol):
 
     def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
         """Return the first offset of each partition, and the one after its last.
+
+        Raises `KafkaException`.
+        """
+        ...
+
+    def epochs(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
+        """Return the epoch of the leader that wrote each record; nothing where none stands.
 
         Raises `KafkaException`.
         """

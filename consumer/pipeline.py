@@ -46,6 +46,7 @@ class _InHand:
         self.extent = extent
         self.metadata = metadata
         self.revocations = revocations
+        self.left: set[Place] = set()
         self.published: list[Published] = []
         self.writing: Work[list[Outcome]]
         self.publishing: Work[None] | None = None
@@ -173,7 +174,7 @@ class Pipeline:
         except PublishError as failure:
             return self._give_up(failure, outcomes)
         self._in_hand.popleft()
-        self._offsets.published(one.extent)
+        self._offsets.published(one.extent.without(one.left))
         self._limit.committed()
         self._health.progressed()
         return None
@@ -252,6 +253,11 @@ class Pipeline:
     def before_revocation(self) -> None:
         """Give batches in hand time: what is committed before partitions go is this member's."""
         self._waiting.before_revocation(self._works())
+
+    def left(self, places: Collection[Place]) -> None:
+        """Have nothing noted of partitions that are another member's now, which may read again."""
+        for one in self._in_hand:
+            one.left.update(places)
 
     def _works(self) -> Iterator[Work[Any]]:
         for one in self._in_hand:

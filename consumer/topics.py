@@ -1,11 +1,12 @@
 """The topics, as the cluster tells of them outside of any group."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
 from consumer.start import Place
+from runtime.leader_epochs import leader_epochs
 from runtime.topic_ids import topic_ids
 from runtime.topic_offsets import topic_offsets
 from runtime.topic_range import TopicRange
@@ -32,6 +33,10 @@ class KafkaTopics:
         # the partitions before their leader was restarted would go on asking with an old epoch.
         admin = AdminClient(self._config)
         return topic_offsets(admin, places, "first"), topic_offsets(admin, places, "end")
+
+    def epochs(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
+        """Return the epoch of the leader that wrote each record; nothing where none stands."""
+        return leader_epochs(self._config, offsets)
 
     def read(
         self, place: Place, first: int, end: int, told: Callable[[], bool]

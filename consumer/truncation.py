@@ -7,26 +7,38 @@ has records of that epoch (KIP-320). Pure.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 NO_EPOCH: Final = -1
 """How the client takes an offset whose epoch is not known; it hands it out as None."""
-_REPORT: Final = re.compile(r"\(leader epoch (\d+)\): broker end offset is (-?\d+)")
+_REPORT: Final = re.compile(
+    r"\(leader epoch (\d+)\): broker end offset is (-?\d+) \(offset leader epoch (-?\d+)\)"
+)
 """Of librdkafka (2.16), which says it in words only."""
 _LIKE_ONE: Final = re.compile(r"truncat|epoch", re.IGNORECASE)
 
 
-def cut_before(said: str, epoch: int) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a log was cut, and the epoch of what stands before; offset 0 where nobody knows it."""
+
+    offset: int
+    epoch: int = NO_EPOCH
+
+
+def cut_before(said: str, epoch: int) -> Cut | None:
     """Return where a log was cut that the group had read further; None where it was not.
 
     `said` is what the client has found wrong with the offset of a partition, `epoch` that of the
     offset which the group has committed. What the client says waits over a revocation and the next
     assignment, and another member may have read on from there by then: it counts for offsets of
-    that epoch and of earlier ones. The answer is 0 where nobody knows the place.
+    that epoch and of earlier ones.
     """
     if found := _REPORT.search(said):
-        return max(int(found[2]), 0) if epoch <= int(found[1]) else None
-    return 0 if _LIKE_ONE.search(said) else None
+        of, offset, before = map(int, found.groups())
+        return (Cut(offset, before) if offset > 0 else Cut(0)) if epoch <= of else None
+    return Cut(0) if _LIKE_ONE.search(said) else None
 
 
 def known_epoch(epoch: int | None) -> int:

@@ -91,6 +91,7 @@ def _moved(cursor: Cursor[Any], group: str, one: Move) -> bool:
         "next_offset": one.offset,
         "seen_id": one.seen and one.seen.topic_id,
         "seen_offset": one.seen and one.seen.next_offset,
+        "seen_published": one.seen and one.seen.published_offset,
     }
     if not cursor.execute(query("move_published"), place | to).rowcount:
         return False

@@ -17,3 +17,9 @@ SET
     written_at = now(),
     after_batch_at = now()
 WHERE known.topic_id = %(seen_id)s::text AND known.next_offset = %(seen_offset)s::bigint
+    -- The same as `find_published` says: where a log was cut, another one may have come as far as before.
+    AND CASE
+        WHEN known.after_batch_at IS NOT DISTINCT FROM known.written_at
+            THEN least(known.published_offset, known.next_offset)
+        ELSE known.next_offset
+    END = %(seen_published)s::bigint

@@ -59,6 +59,12 @@ def make_topics(kafka: str) -> Callable[[str], Topics]:
 
 
 @pytest.fixture
+def admin(kafka: str) -> AdminClient:
+    """An administrator of the broker."""
+    return AdminClient({"bootstrap.servers": kafka})
+
+
+@pytest.fixture
 def topics(make_topics: Callable[[str], Topics], topic_prefix: str) -> Topics:
     """The declared topics under this test's prefix, created."""
     return make_topics(topic_prefix)

@@ -9,6 +9,7 @@ import pytest
 from tests.brokers.apache_kafka import ApacheKafka
 from tests.brokers.broker import missing_for_apache
 from tests.integration.test_lost_offsets import calls, has_receipts
+from tests.integration.test_older_offsets import BEHIND, dies
 from tests.processes.consuming import CALLBACKS, Consuming
 
 _HEADER: Final = 12
@@ -72,10 +73,31 @@ def test_ACCEPTED_IS_DURABLE_for_what_stands_where_a_log_had_lost_its_end(
     # Once more, where a transaction fails amid it.
     assert member.counted(TRUNCATED) >= len(former)
     assert member.end() == 0
-    # What the next one finds has an epoch of the new log.
+    # What the next one finds is of the new log.
     member = consuming.member()
     consuming.send(*calls(200, 210))
     has_receipts(consuming, 170)
     consuming.all_committed()
     consuming.every_receipt_is_published_once(170)
     assert member.counted(TRUNCATED) == 0
+
+
+def test_what_came_to_stand_where_a_log_was_cut_is_no_gap_of_the_ledger(
+    consuming: Consuming, broker: ApacheKafka
+) -> None:
+    """The first member has moved the ledger's position, and dies before it commits anything."""
+    for call in calls(0, 60):
+        consuming.send(call)
+    member = consuming.member()
+    consuming.all_committed()
+    assert member.end() == 0
+    former = lose_ends(consuming, broker, 2)
+    for call in calls(100, 200):
+        consuming.send(call)
+    dies(consuming, "after_database_commit")
+    member = consuming.member()
+    has_receipts(consuming, 160)
+    consuming.all_committed()
+    consuming.every_receipt_is_published_once(160)
+    assert member.counted(TRUNCATED) >= len(former)
+    assert member.counted(BEHIND) == 0

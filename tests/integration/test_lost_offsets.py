@@ -16,12 +16,6 @@ from tests.waiting import NET_SECONDS, eventually
 WENT_BACK = 'billing_consumer_offset_resets_total{reset="went_back"}'
 
 
-@pytest.fixture
-def admin(kafka: str) -> AdminClient:
-    """An administrator of the broker."""
-    return AdminClient({"bootstrap.servers": kafka})
-
-
 def calls(first: int, end: int) -> list[bytes]:
     """Paid calls with these numbers, in eleven runs."""
     return [

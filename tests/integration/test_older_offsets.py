@@ -1,15 +1,26 @@
 """A group that Kafka, or a person, gives older offsets than it had reads the records once more."""
 
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+from psycopg import Cursor
 
+from charging.outcomes import Decided, Outcome
 from consumer.extent import OURS
+from ledger.gap import Known, Published
+from ledger.receipts import ReceiptWriter
 from schemas.reader import identify
+from tests.databases.writing import ROLE
+from tests.inputs.callbacks import decided, element
+from tests.integration.test_ledger_faults import waiting
 from tests.integration.test_lost_offsets import (
     EXPIRED,
     WENT_BACK,
@@ -27,12 +38,6 @@ from tests.waiting import NET_SECONDS, eventually
 DEADLINE_SECONDS = 30.0
 DUPLICATES = 'billing_consumer_records_total{outcome="duplicate"'
 BEHIND = "billing_ledger_behind_records_total"
-
-
-@pytest.fixture
-def admin(kafka: str) -> AdminClient:
-    """An administrator of the broker."""
-    return AdminClient({"bootstrap.servers": kafka})
 
 
 def dies(consuming: Consuming, step: str, **settings: str) -> None:
@@ -196,3 +201,54 @@ def test_NOTHING_VANISHES_where_a_person_sets_offsets_back_and_forward_again(
     has_receipts(consuming, 65)
     consuming.all_committed()
     assert member.counted(BEHIND) == 0
+
+
+class Held(ReceiptWriter):
+    """A ledger whose transactions have done all that they do, and commit when they may."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, ROLE)
+        self.done, self.commit = threading.Event(), threading.Event()
+
+    @contextmanager
+    def _transaction(self, *, force_rollback: bool = False) -> Iterator[Cursor[Any]]:
+        with super()._transaction(force_rollback=force_rollback) as cursor:
+            yield cursor
+            self.done.set()
+            self.commit.wait(NET_SECONDS)
+
+
+def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_although_another_writer_sets_back_what_is_published(
+    ledger: ReceiptWriter, migrated_database_url: str
+) -> None:
+    """The same batch once more, while the transaction that has found the new record is open."""
+
+    def call(offset: int, name: str) -> Decided:
+        return decided(element(id=name), offset=offset)
+
+    def write(writer: ReceiptWriter, batch: Sequence[Decided], since: int) -> list[Outcome]:
+        end = batch[-1].record.offset + 1
+        return writer.write(batch, [Published("group", CALLBACKS, 0, "here", end, since, since)])
+
+    place = (CALLBACKS, 0)
+    former = [call(offset, f"call-{offset}") for offset in range(6)]
+    write(ledger, former, 0)
+    ledger.remember([Published("group", CALLBACKS, 0, "here", 6, 6, 6)])
+    again = [*former[2:4], call(4, "other")]
+    with (
+        closing(Held(migrated_database_url)) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        try:
+            first = pool.submit(write, other, again, 2)
+            eventually(other.done.is_set, "the first writer to have written")
+            second = pool.submit(write, ledger, again, 2)
+            eventually(lambda: waiting(migrated_database_url), "the second one to wait for it")
+        finally:
+            other.commit.set()
+        found = [each.result(NET_SECONDS) for each in (first, second)]
+    assert [[bool(one.receipt) for one in each] for each in found] == [[False, False, True]] * 2
+    assert ledger.known("group", [place])[place] == Known("here", 5, 4)
+    # Neither has published it: it is read again, with what stands behind it now.
+    found_last = write(ledger, [*again, call(5, "one more")], 2)
+    assert [bool(one.receipt) for one in found_last] == [False, False, True, True]

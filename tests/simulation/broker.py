@@ -8,10 +8,13 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.start import Place
 from schemas.record import Record
-from tests.simulation.world import World
+from tests.simulation.epochs import Epochs
+from tests.simulation.world import ENDLESS, World
 
 SESSION_SECONDS: Final = 15.0
 TRANSACTION_SECONDS: Final = 15.0
+GATHERING_SECONDS: Final = 3.0
+"""So long a group that had no member waits for others (`group.initial.rebalance.delay.ms`)."""
 NO_OFFSET: Final = -1001
 QUICK_SECONDS: Final = (0.0, 0.001)
 SLOW_SECONDS: Final = (0.02, 1.0)
@@ -30,6 +33,7 @@ class Transaction:
     member: str
     events: list[object]
     offsets: dict[Place, int] = field(default_factory=dict)
+    epochs: dict[Place, int] = field(default_factory=dict)
     deadline: float = 0.0
     deciding: bool = False
     """The coordinator has written that it commits: it will, whoever asks."""
@@ -63,17 +67,21 @@ class Broker:
         audit: is shown what each transaction commits.
     """
 
-    def __init__(self, world: World, logs: Mapping[Place, Sequence[Record]]) -> None:
+    def __init__(self, world: World, logs: Mapping[Place, list[Record]]) -> None:
         self._world = world
         self.logs = logs
+        self.epochs = Epochs(logs)
         self.committed: dict[Place, int] = {}
+        self.committed_epochs: dict[Place, int] = {}
         self.events: list[object] = []
         self.open: list[Transaction] = []
         self.sessions: dict[str, Session] = {}
         self.generation = 0
         self.preparing = False
+        self.gathers_until = 0.0
         self.away_until = 0.0
         self.slow_until = 0.0
+        self.recovers_until = 0.0
         self.went_back: list[Place] = []
         self.silent_since: dict[str, float] = {}
 
@@ -82,10 +90,19 @@ class Broker:
         """Whether no broker answers."""
         return self._world.now < self.away_until
 
+    @property
+    def logs_hold(self) -> bool:
+        """Whether the logs have all that the group has read, as far as anybody knows."""
+        return self.epochs.hold(self.committed, self.committed_epochs)
+
     def answers(self) -> None:
         """Take the time that an answer of a transaction's coordinator takes."""
-        slow = self._world.now < self.slow_until
+        slow = self._world.now < max(self.slow_until, self.recovers_until)
         self._world.pause(self._world.chance.choice(SLOW_SECONDS if slow else QUICK_SECONDS))
+
+    def recover(self, seconds: float) -> None:
+        """Be slow, and fail at many a transaction."""
+        self.recovers_until = self._world.now + seconds
 
     # The group
 
@@ -97,6 +114,8 @@ class Broker:
 
     def join(self, member: str) -> None:
         """A new member, or one that was thought dead."""
+        if self.gathers_until == ENDLESS:
+            self.gathers_until = self._world.now + GATHERING_SECONDS
         self.sessions[member] = Session()
         self.trigger()
 
@@ -106,6 +125,12 @@ class Broker:
             self.trigger()
             self.complete()
 
+    def forget_members(self) -> None:
+        """Know nobody any more: they come back, and wait for each other."""
+        for name in list(self.sessions):
+            self.leave(name)
+        self.gathers_until = ENDLESS
+
     def expire(self) -> None:
         """Give up on members that were silent for a session."""
         for member, since in list(self.silent_since.items()):
@@ -114,7 +139,9 @@ class Broker:
 
     def complete(self) -> None:
         """End the rebalance once every member has joined it."""
-        if not self.preparing or not all(one.joined for one in self.sessions.values()):
+        if not self.preparing or self._world.now < self.gathers_until:
+            return
+        if not all(one.joined for one in self.sessions.values()):
             return
         self.preparing = False
         self.generation += 1
@@ -148,9 +175,14 @@ class Broker:
             self.open.remove(one)
             self.events += one.events
             self.went_back += [
-                place for place, at in one.offsets.items() if at < self.committed.get(place, 0)
+                place
+                for place, at in one.offsets.items()
+                if at < self.committed.get(place, 0)
+                # Unless its log has lost its end since.
+                and one.epochs.get(place, 0) <= self.committed_epochs.get(place, 0)
             ]
             self.committed |= one.offsets
+            self.committed_epochs |= one.epochs
 
     def fence(self, member: str) -> None:
         """Finish or roll back whatever a member's former producer has left."""

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from consumer.extent import OURS
 from consumer.start import Place
+from consumer.truncation import NO_EPOCH, known_epoch
 from schemas.record import Record
 from tests.simulation.broker import NO_OFFSET, Broker, Metadata, refusal
 from tests.simulation.world import World
@@ -22,9 +23,12 @@ NO_POSITION: Final = KafkaError._AUTO_OFFSET_RESET
 class Message:
     """A record as the client hands it out, or an error of a partition."""
 
-    def __init__(self, record: Record, error: KafkaError | None = None) -> None:
+    def __init__(
+        self, record: Record, error: KafkaError | None = None, epoch: int = NO_EPOCH
+    ) -> None:
         self._record = record
         self._error = error
+        self._epoch = epoch
 
     def topic(self) -> str:
         return self._record.topic
@@ -35,8 +39,8 @@ class Message:
     def offset(self) -> int:
         return self._record.offset
 
-    def leader_epoch(self) -> None:
-        """None: no log loses its end while the group's offset stands."""
+    def leader_epoch(self) -> int:
+        return self._epoch
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self._record.timestamp_ms)
@@ -65,6 +69,12 @@ class Client:
         """Where each assigned partition is read on; those without wait for an offset."""
         self._assigned: set[Place] = set()
         self._paused: set[Place] = set()
+        self._stopped: set[Place] = set()
+        """Those whose log has lost what was read: nothing is read there until they are assigned."""
+        self._epochs: dict[Place, int] = {}
+        """Of what stands before where they are read on, as far as that is known."""
+        self._read: dict[Place, tuple[int, int]] = {}
+        """After what was handed out last, and the epoch of that."""
         self._said: list[Message] = []
         self._answered = False
         self.revoked: Callable[[float], None] = lambda _: None
@@ -92,7 +102,7 @@ class Client:
         if self._broker.away:
             return []
         chance = self._world.chance
-        said = [one for one in self._said if chance.random() < 1 / 2]
+        said = [one for one in self._said if chance.random() < 1 / 2][:count]
         for one in said:
             self._said.remove(one)
         found, count = said, min(count, chance.choice((1, 3, 8)))
@@ -103,7 +113,11 @@ class Client:
             at, log = self._fetched[place], self._broker.logs[place]
             taken = log[at : at + max(count - len(found), 0)]
             self._fetched[place] += len(taken)
-            found += [Message(record) for record in taken]
+            epochs = self._broker.epochs
+            found += [Message(one, epoch=epochs.at(place, one.offset)) for one in taken]
+            if taken:
+                self._epochs[place] = epochs.at(place, taken[-1].offset)
+                self._read[place] = (self._fetched[place], self._epochs[place])
         return found
 
     def _serve(self) -> None:
@@ -119,7 +133,7 @@ class Client:
             self._lose()
             broker.join(self.name)
             return
-        if broker.preparing and not session.joined:
+        if broker.preparing:
             session.joined = True
             broker.complete()
         if not broker.preparing and session.told != broker.generation:
@@ -153,21 +167,46 @@ class Client:
     def _drop(self, places: Collection[Place]) -> None:
         # A pause outlives it, and so does what waits to be said.
         self._assigned.difference_update(places)
+        self._stopped.difference_update(places)
         for place in places:
-            self._fetched.pop(place, None)
+            for known in (self._fetched, self._epochs, self._read):
+                known.pop(place, None)
+
+    def would_notice(self, place: Place, first: int) -> bool:
+        """Whether it finds out that a log has lost all from there on, if it has read that."""
+        return self._fetched.get(place, 0) <= first or place in self._epochs
+
+    def prove(self, place: Place) -> None:
+        """Ask up to where the log has records of this epoch; a leader is new, or it was told to."""
+        at, epoch = self._fetched.get(place, 0), self._epochs.get(place)
+        if epoch is None or (end := self._broker.epochs.end(place, epoch)) >= at:
+            return
+        del self._fetched[place]
+        self._stopped.add(place)
+        before = self._broker.epochs.at(place, end - 1) if end else NO_EPOCH
+        self._say(
+            place,
+            f"log truncation (leader epoch {epoch}): broker end offset is {end}"
+            f" (offset leader epoch {before})",
+        )
+
+    def _say(self, place: Place, why: str) -> None:
+        error = KafkaError(NO_POSITION, why)
+        self._said.append(Message(Record(*place, 0, 0, None, None, ()), error))
 
     def _look_for_offsets(self) -> None:
         """By itself the client asks once for what the group has committed."""
-        for place in sorted(self._assigned - self._fetched.keys()):
+        for place in sorted(self._assigned - self._fetched.keys() - self._stopped):
             if self._world.chance.random() < 1 / 2:
                 continue
             if (at := self._broker.committed.get(place)) is not None:
                 self._fetched[place] = at
+                if (epoch := self._broker.committed_epochs.get(place)) is not None:
+                    self._epochs[place] = epoch
             elif not any(
                 one.error() and (one.topic(), one.partition()) == place for one in self._said
             ):
-                error = KafkaError(NO_POSITION, "no previously committed offset available")
-                self._said.append(Message(Record(*place, 0, 0, None, None, ()), error))
+                self._say(place, "no previously committed offset available")
 
     def pause(self, parts: Sequence[TopicPartition]) -> None:
         self._paused |= {(part.topic, part.partition) for part in parts}
@@ -179,7 +218,9 @@ class Client:
         place = (part.topic, part.partition)
         if place not in self._fetched:
             raise refusal(KafkaError._STATE, "erroneous state")
-        self._fetched[place] = part.offset
+        self._place(part)
+        self._read.pop(place, None)
+        self.prove(place)
 
     def committed(self, parts: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         """What the group has committed, once no transaction is open on it."""
@@ -194,7 +235,13 @@ class Client:
         if not self._world.wait(answers, timeout):
             raise refusal(TIMED_OUT, "timed out")
         return [
-            TopicPartition(*place, broker.committed.get(place, NO_OFFSET), OURS) for place in places
+            TopicPartition(
+                *place,
+                broker.committed.get(place, NO_OFFSET),
+                OURS,
+                broker.committed_epochs.get(place, NO_EPOCH),
+            )
+            for place in places
         ]
 
     def incremental_assign(self, parts: Sequence[TopicPartition]) -> None:
@@ -203,7 +250,14 @@ class Client:
             place = (part.topic, part.partition)
             self._assigned.add(place)
             if part.offset >= 0:
-                self._fetched[place] = part.offset
+                self._place(part)
+
+    def _place(self, part: TopicPartition) -> None:
+        place = (part.topic, part.partition)
+        self._fetched[place] = part.offset
+        self._epochs.pop(place, None)
+        if (epoch := known_epoch(part.leader_epoch)) != NO_EPOCH:
+            self._epochs[place] = epoch
 
     def incremental_unassign(self, parts: Sequence[TopicPartition]) -> None:
         self._drop([(part.topic, part.partition) for part in parts])
@@ -215,8 +269,13 @@ class Client:
     def assignment(self) -> list[TopicPartition]:
         return []
 
-    def position(self, _: object) -> list[TopicPartition]:
-        return []
+    def position(self, parts: Sequence[TopicPartition]) -> list[TopicPartition]:
+        nothing = (NO_OFFSET, NO_EPOCH)
+        found = [(one, *self._read.get((one.topic, one.partition), nothing)) for one in parts]
+        return [
+            TopicPartition(one.topic, one.partition, at, leader_epoch=epoch)
+            for one, at, epoch in found
+        ]
 
     def list_topics(self, timeout: float) -> None:
         if self._broker.away:

@@ -1,6 +1,6 @@
 """What a member reaches beside its group: its transactional producer, and what topics are."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from charging.outcomes import Outcome, Parked
 from consumer.extent import Extent
@@ -65,7 +65,7 @@ class SimulatedEvents:
         assert isinstance(metadata, Metadata)
         if not broker.accepts(metadata):
             raise PublishError("Specified group generation id is not valid")
-        one.offsets = dict(extent.end)
+        one.offsets, one.epochs = dict(extent.end), dict(extent.epochs)
         broker.answers()
         if broker.away or fails == "lost" or one not in broker.open:
             raise PublishError("lost")
@@ -107,6 +107,11 @@ class SimulatedTopics:
         """Everything is there."""
         self._reach()
         return dict.fromkeys(places, 0), {place: len(self._broker.logs[place]) for place in places}
+
+    def epochs(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
+        """Of the leaders that wrote what stands there."""
+        self._reach()
+        return {place: self._broker.epochs.at(place, offset) for place, offset in offsets.items()}
 
     def read(
         self, place: Place, first: int, end: int, told: Callable[[], bool]

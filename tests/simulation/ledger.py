@@ -62,6 +62,7 @@ class SimulatedLedger:
         self._books = books
         self.fails_before: Callable[[], bool] = lambda: False
         self.fails_after: Callable[[], bool] = lambda: False
+        self.fails_over: Callable[[], bool] = lambda: False
         self.writing_since: float | None = None
         self._abandoned = False
 
@@ -70,6 +71,8 @@ class SimulatedLedger:
         self._world.pause(self._world.chance.choice(SLOW_SECONDS if slow else QUICK_SECONDS))
         if self._abandoned or self._world.now < self._books.away_until or self.fails_before():
             raise OperationalError("away")
+        if self.fails_over():
+            self._books.fail_over(self._world.chance)
 
     def _committed(self) -> None:
         """The commit is done; its answer may be lost."""
@@ -89,6 +92,8 @@ class SimulatedLedger:
             for one, offset in unpublished:
                 known = Known(one.topic_id, one.next_offset, offset)
                 self._books.positions[one.topic, one.partition] = known
+                # A standby without this would count what the log has lost: that is not promised.
+                self._books.before.clear()
             self._committed()
         finally:
             self.writing_since = None
@@ -157,8 +162,13 @@ class SimulatedLedger:
             place = (one.topic, one.partition)
             known = self._books.positions.get(place)
             if known is None or (
-                one.seen is not None and known.next_offset == one.seen.next_offset
+                one.seen is not None
+                and known.next_offset == one.seen.next_offset
+                and min(known.published_offset, known.next_offset) == one.seen.published_offset
             ):
+                if known is not None and one.offset < known.next_offset:
+                    # As in `write`.
+                    self._books.before.clear()
                 self._books.positions[place] = Known(one.topic_id, one.offset, one.offset)
                 moved.append(one)
         self._committed()

@@ -41,10 +41,10 @@ class Member:
         self.ledger = SimulatedLedger(world, books)
         self.events = SimulatedEvents(world, broker, name)
         self.machine = SimulatedMachine(world, name)
-        offsets = Offsets(SimulatedTopics(world, broker), "group", self.ledger)
+        self.offsets = Offsets(SimulatedTopics(world, broker), "group", self.ledger)
         # What it writes again may go on while partitions leave.
         self.repairs = SimulatedLedger(world, books)
-        continuity = Continuity(decide, self.repairs, offsets, self.stop, world.time)
+        continuity = Continuity(decide, self.repairs, self.offsets, self.stop, world.time)
         self.client = Client(world, broker, name)
         self.client.revoked = self._revoked
         self._world = world
@@ -56,7 +56,7 @@ class Member:
             foreign,
             self.ledger,
             self.events,
-            offsets=offsets,
+            offsets=self.offsets,
             continuity=continuity,
             health=Health(60.0, world.time),
             stop=self.stop,

@@ -22,13 +22,15 @@ from tests.inputs.callbacks import RECEIVED_MS, charged, element
 from tests.inputs.settings import settings
 from tests.simulation.broker import SESSION_SECONDS, Broker
 from tests.simulation.cluster import letter
-from tests.simulation.kafka_loss import cut_logs, forget_offsets
+from tests.simulation.kafka_loss import KafkaLoss
 from tests.simulation.ledger import Books
 from tests.simulation.member import TOPIC, Member
 from tests.simulation.world import BrokenError, World
 
 FAULTY_SECONDS: Final = 40.0
 """After that everything heals, and the group has to come to the end of every partition."""
+PATIENCE_SECONDS: Final = 10.0
+"""As long as that members have time to find out by themselves."""
 PARKED_TOGETHER: Final = 3
 """Fewer than the dead-letter limit takes: only counted twice do they reach it."""
 
@@ -75,11 +77,18 @@ class Schedule:
         self._ends = {place: len(log) for place, log in self._logs.items()}
         self._broker = Broker(self._world, self._logs)
         self._books = Books()
-        self._cut: list[Record] = []
+        self._loss = KafkaLoss(
+            self._broker,
+            self._books,
+            self._world.chance,
+            {(TOPIC, 0): PARKED_TOGETHER},
+            self._other,
+        )
         self._members: list[Member] = []
         self._made = 0
         self._faults = shape.faults
         self._calm = False
+        self._calm_since = 0.0
 
     def _places(self) -> Iterator[Place]:
         for partition in range(self._shape.partitions):
@@ -134,10 +143,12 @@ class Schedule:
         for ledger in (member.ledger, member.repairs):
             ledger.fails_before = lambda: self._happens(1 / 30)
             ledger.fails_after = lambda: self._happens(1 / 30)
+        member.repairs.fails_over = lambda: self._happens(1 / 10)
         self._members.append(member)
 
     def _failure(self) -> str | None:
-        if not self._happens(1 / 6):
+        recovers = self._world.now < self._broker.recovers_until
+        if not self._happens(1 / 2 if recovers else 1 / 6):
             return None
         return self._world.chance.choice(("before", "lost", "unknown", "after"))
 
@@ -147,10 +158,13 @@ class Schedule:
     def _each(self) -> None:
         """What happens to the members and around them, before each turn."""
         if not self._calm:
-            self._calm = self._world.now > FAULTY_SECONDS or self._faults <= 0
-            if self._world.chance.random() < 1 / 60:
+            over = self._faults <= 0 and self._world.now > self._broker.recovers_until
+            self._calm = self._world.now > FAULTY_SECONDS or over
+            self._calm_since = self._world.now
+            if self._faults > 0 and self._world.chance.random() < 1 / 60:
                 self._faults -= 1
                 self._world.chance.choice(self._faulty())()
+            self._loss.look(self._members)
         for member in self._members:
             if member.actor.ended:
                 self._members.remove(member)
@@ -192,17 +206,9 @@ class Schedule:
 
         return [
             *(kafka_away, kafka_slow, ledger_away, ledger_slow, failed_over, killed, frozen),
-            self._forget_offsets,
+            *(self._loss.begin, self._loss.begin),
             *(rebalanced, rebalanced, rebalanced, self._start, member.stop.set),
         ]
-
-    def _forget_offsets(self) -> None:
-        """Kafka gives older offsets; at times the ends of logs are lost as well."""
-        chance, before = self._world.chance, dict(self._broker.committed)
-        forget_offsets(self._broker, self._books, chance, {(TOPIC, 0): PARKED_TOGETHER})
-        # What is being committed would take effect afterwards, and pass over what stands there now.
-        if not self._broker.open and chance.random() < 1 / 2:
-            self._cut += cut_logs(self._broker, self._logs, chance, before, self._other)
 
     def _other(self, place: Place, offset: int) -> Record:
         """A call that stands where the log has lost another one."""
@@ -212,7 +218,13 @@ class Schedule:
         """Whether the group has come to the end of every partition, in peace."""
         if not self._calm:
             return False
-        if self._broker.committed != self._ends:
+        committed = self._broker.committed
+        if behind := [place for place, end in self._ends.items() if committed.get(place) != end]:
+            if self._world.now > self._calm_since + PATIENCE_SECONDS:
+                self._loss.have_it_noticed(behind)
+            return False
+        # And what a log has lost is found out by whoever reads on.
+        if not self._broker.logs_hold:
             return False
         # What a fail-over has lost is found out within seconds.
         positions = self._books.positions
@@ -239,7 +251,7 @@ class Schedule:
                 raise BrokenError(f"NOTHING_VANISHES: no receipt of {record.provenance}")
         published = Counter(self._broker.events)
         # What a log has lost was published, or no member has read it in time.
-        expected |= published.keys() & set(map(self._event, self._cut))
+        expected |= published.keys() & set(map(self._event, self._loss.lost))
         if published != Counter(expected):
             twice, never = published - Counter(expected), expected - published.keys()
             raise BrokenError(

@@ -123,3 +123,15 @@ def test_a_release_that_is_stopped_has_committed_what_it_read_before() -> None:
         with pytest.raises(DeadLetterLimitError):
             tried.run(lambda: False)
         assert tried.committed() == 2 * BATCH
+
+
+def test_what_is_published_as_a_partition_leaves_is_for_its_next_owner_to_write_down() -> None:
+    """Which may have gone back, where Kafka has lost offsets, and have written other records."""
+    with alone("c" * BATCH) as tried:
+        tried.run(lambda: any(one.offsets for one in tried.broker.open))
+        setattr(tried.broker, "join", lambda _: None)  # noqa: B010 - mypy refuses it otherwise
+        tried.broker.leave("alone")
+        later = tried.world.now + 10
+        tried.run(lambda: tried.world.now > later)
+        assert tried.committed() == BATCH
+        assert tried.books.positions[PLACE].published_offset == 0

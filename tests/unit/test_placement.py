@@ -165,6 +165,10 @@ class Doubted:
     def looked_at(self, *_: object) -> None:
         """None of them is older."""
 
+    def cut(self, *_: object) -> set[object]:
+        """No log was cut."""
+        return set()
+
     def ends(self, places: Collection[object]) -> tuple[dict[object, int], dict[object, int]]:
         """Everything is there."""
         return dict.fromkeys(places, 0), dict.fromkeys(places, COMMITTED)

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from msgspec.structs import replace
 
 from charging.outcomes import Outcome
-from consumer import pipeline
+from consumer import offsets, pipeline, placing
 from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
@@ -30,6 +30,7 @@ from consumer.pipeline import Pipeline
 from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.start import Place
+from consumer.truncation import NO_EPOCH, cut_before
 from consumer.worker import Stage
 from ledger import rereading
 from ledger.gap import Gap, Published
@@ -262,6 +263,40 @@ def what_stands_at_old_offsets_counts_as_published(patch: pytest.MonkeyPatch) ->
     patch.setattr(rereading, "first_new", lambda *_: {})
 
 
+def what_was_published_is_written_down_over_what_went_back(patch: pytest.MonkeyPatch) -> None:
+    """A member goes back, and writes down up to where it had published before."""
+    noted = Offsets.noted
+
+    def kept(
+        self: Offsets, places: Collection[Place], answer: Sequence[TopicPartition]
+    ) -> tuple[list[TopicPartition], set[Place]]:
+        unwritten = dict(vars(self)["_unwritten"])
+        found = noted(self, places, answer)
+        vars(self)["_unwritten"].update(unwritten)
+        return found
+
+    patch.setattr(Offsets, "noted", kept)
+
+
+def a_log_that_was_cut_is_only_sought_when_its_leader_changes(patch: pytest.MonkeyPatch) -> None:
+    """What the client does by itself: who begins to read finds the group's offset valid."""
+
+    def assigned(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        consumer.incremental_assign(list(places))
+
+    patch.setattr(placing, "assign", assigned)
+
+
+def offsets_are_committed_without_an_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell whether the log has lost what was read."""
+    patch.setattr(Reader, "epochs", lambda *_: {})
+
+
+def a_cut_is_reported_long_after_and_believed(patch: pytest.MonkeyPatch) -> None:
+    """Another member has read on from there since, and its events go out again."""
+    patch.setattr(offsets, "cut_before", lambda said, _: cut_before(said, NO_EPOCH))
+
+
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_pause_outlives_a_revocation,
     a_first_transaction_that_fails_is_passed_over,
@@ -283,6 +318,10 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     dead_letters_lose_their_bytes,
     offsets_of_long_ago_are_believed,
     what_stands_at_old_offsets_counts_as_published,
+    what_was_published_is_written_down_over_what_went_back,
+    a_log_that_was_cut_is_only_sought_when_its_leader_changes,
+    offsets_are_committed_without_an_epoch,
+    a_cut_is_reported_long_after_and_believed,
 )
 
 

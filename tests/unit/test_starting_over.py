@@ -1,13 +1,15 @@
 """Where a member reads on when its client reports that a partition has no valid offset."""
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import cast
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from structlog.testing import capture_logs
 
 from consumer.assignment import Assignment
+from consumer.continuity import Continuity
 from consumer.health import Health
 from consumer.offsets import Offsets
 from consumer.start import Place
@@ -20,6 +22,7 @@ from tests.doubles.asking import at_once
 
 PLACE = ("callbacks", 3)
 LOW, HIGH = 10, 20
+NOW = 4
 WHY = "no previously committed offset available: Local: No offset stored"
 
 
@@ -75,6 +78,9 @@ class Told:
     def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
         return dict.fromkeys(places, LOW), dict.fromkeys(places, HIGH)
 
+    def epochs(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
+        return dict.fromkeys(offsets, NOW)
+
     def read(self, *_: object) -> Iterator[list[Record]]:
         yield from ()
 
@@ -102,18 +108,37 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_the_group_is_asked_before_the_ledger_is
 
 @pytest.mark.parametrize(
     ("epoch", "reads_on", "proven"),
-    [(3, 14, []), (4, 17, [(17, 4)])],
+    [(3, 14, [(14, 2)]), (4, 17, [(17, 4)])],
     ids=["it is read from there", "another member has read on from there"],
 )
 def test_ACCEPTED_IS_DURABLE_where_the_client_reports_that_the_log_was_cut(
     epoch: int, reads_on: int, proven: list[tuple[int, int]]
 ) -> None:
     member, offsets = Member(17, epoch), Offsets(Told(), "group", Books())
-    cut = "log truncation detected at offset 17 (leader epoch 3): broker end offset is 14"
+    cut = (
+        "log truncation detected at offset 17 (leader epoch 3): "
+        "broker end offset is 14 (offset leader epoch 2)"
+    )
     offsets.start_over(cast("Consumer", member), {PLACE: cut}, at_once)
     assert member.told == {PLACE: reads_on}
-    # What is read anew has no epoch: it is none of the group's offsets.
+    # It may be cut once more before it is read.
     assert member.proven == proven
+
+
+@pytest.mark.parametrize(
+    ("epoch", "lacks"),
+    [(NOW - 1, False), (NOW, True), (NO_EPOCH, True)],
+    ids=["the log was cut", "the ledger went back", "nobody knows"],
+)
+def test_a_ledger_lacks_nothing_of_what_a_log_has_lost(epoch: int, *, lacks: bool) -> None:
+    member, offsets = Member(19, epoch), Offsets(Told(), "group", Books())
+    offsets.noted([PLACE], member.committed([TopicPartition(*PLACE)], 1))
+    rules: Any = None
+    offsets.learn({PLACE[0]}, at_once)
+    found = Continuity(rules, Books(), offsets, threading.Event()).gaps([PLACE], at_once)
+    assert [(one.since, one.end) for one in found] == ([(17, 19)] if lacks else [])
+    # What the group has committed says nothing of the log as it is now.
+    assert (PLACE in offsets.comparable([PLACE])) is lacks
 
 
 def test_a_partition_that_has_left_is_not_placed() -> None:

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from consumer.extent import OURS, Extent
-from consumer.truncation import NO_EPOCH, cut_before
+from consumer.truncation import NO_EPOCH, Cut, cut_before
 from tests.inputs.callbacks import record
 
 CUT = (
@@ -22,19 +22,19 @@ UNKNOWN = (
 @pytest.mark.parametrize(
     ("said", "epoch", "expected"),
     [
-        (CUT, 3, 4),
-        (CUT, 1, 4),
-        (CUT, NO_EPOCH, 4),
+        (CUT, 3, Cut(4, 2)),
+        (CUT, 1, Cut(4, 2)),
+        (CUT, NO_EPOCH, Cut(4, 2)),
         (CUT, 4, None),
-        (UNKNOWN, 5, 0),
-        ("Local: Partition log truncation detected, in other words", 3, 0),
+        (UNKNOWN, 5, Cut(0)),
+        ("Local: Partition log truncation detected, in other words", 3, Cut(0)),
         ("no previously committed offset available: Local: No offset stored", 3, None),
         ("fetch failed due to requested offset not available on the broker", 3, None),
         ("no committed offset", 3, None),
         ("", 3, None),
     ],
 )
-def test_where_a_log_was_cut(said: str, epoch: int, expected: int | None) -> None:
+def test_where_a_log_was_cut(said: str, epoch: int, expected: Cut | None) -> None:
     assert cut_before(said, epoch) == expected
 
 
