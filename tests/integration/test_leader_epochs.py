@@ -37,5 +37,5 @@ def test_where_a_record_stands_its_epoch_is_told(consuming: Consuming, admin: Ad
 
 def test_a_kafka_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_TIMEOUT_SECONDS", 0.5)
-    with pytest.raises(KafkaException, match="timed out|Timed out|TIMED_OUT|brokers? down"):
+    with pytest.raises(KafkaException, match="_TIMED_OUT"):
         leader_epochs({"bootstrap.servers": "127.0.0.1:1"}, {("nowhere", 0): 1})
