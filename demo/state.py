@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shlex
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,9 @@ StackPhase = Literal["starting", "ready", "degraded", "stopping", "stopped", "fa
 _LOCK_ATTEMPTS = 20
 _LOCK_PAUSE_SECONDS = 0.05
 _REMEMBERED = 20
+_CRASHES = frozenset({
+    signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP
+})  # fmt: skip
 _PLAIN = re.compile(r"[\w@%+=:,./?-]*", re.ASCII)
 
 
@@ -56,6 +60,23 @@ class StackState(msgspec.Struct):
     ledger: bool = False
     message: str = ""
     attempts: int = 0
+
+    def crashes(self) -> list[str]:
+        """Return in words which processes crashed the last time they ended: a fault of their own.
+
+        Not those that were killed or told to stop.
+        """
+        return [
+            f"{row.name} {how_ended(row.exit_code)}"
+            for row in self.services
+            if row.exit_code is not None and -row.exit_code in _CRASHES
+        ]
+
+
+def how_ended(code: int) -> str:
+    """Return in words how a process ended, of its exit code or of the signal below 0."""
+    words = f"ended with exit code {code}"
+    return f"{words} ({signal.Signals(-code).name})" if code < 0 else words
 
 
 class AlreadyRunningError(Exception):

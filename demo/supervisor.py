@@ -14,7 +14,14 @@ import psutil
 from demo import leftovers, own
 from demo.process import Child, Service, StackError
 from demo.stack import Stack
-from demo.state import RunDirectory, ServicePhase, ServiceState, StackPhase, StackState
+from demo.state import (
+    RunDirectory,
+    ServicePhase,
+    ServiceState,
+    StackPhase,
+    StackState,
+    how_ended,
+)
 
 _TURN_SECONDS = 0.05
 _MIND_SECONDS = 1.0
@@ -133,7 +140,7 @@ class Supervisor:
                 row.exit_code = code
                 if child.service.ready is not None or code != 0:
                     self._mark(row, "failed")
-                    raise StackError(self._explain(row, _how(code)))
+                    raise StackError(self._explain(row, how_ended(code)))
                 self._mark(row, "done", child.seconds())
             elif row.phase == "starting":
                 self._advance_start(row, child)
@@ -189,7 +196,7 @@ class Supervisor:
 
     def _ended(self, row: ServiceState, child: Child, code: int, *, excused: bool) -> None:
         row.exit_code = code
-        told = self._explain(row, _how(code))
+        told = self._explain(row, how_ended(code))
         _log(told)
         short = child.seconds() < _SHORT_LIFE_SECONDS
         self._short_lives[row.name] = self._short_lives[row.name] + 1 if short else 0
@@ -264,11 +271,6 @@ class Supervisor:
     def _explain(self, row: ServiceState, what: str) -> str:
         path = self._directory.logs / row.log
         return f"{row.name} {what}. The end of {path}:\n{self._directory.tail(row.name)}"
-
-
-def _how(code: int) -> str:
-    words = f"ended with exit code {code}"
-    return f"{words} ({signal.Signals(-code).name})" if code < 0 else words
 
 
 def _log(text: str) -> None:

@@ -1,6 +1,7 @@
 """The demo from start to end: stack, calls, a lost callback, outcomes, checks, stop."""
 
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -31,6 +32,7 @@ from demo.state import RunDirectory
 from demo.verdict import Check, judge, judge_books, judge_credit, judge_total, judge_tree
 
 _OUTCOME_SECONDS = 60
+_TOLD_SECONDS = 1.0
 _FREE_MODELS = "*-free"
 _APART = "demo."
 _WAITING = "waiting for LiteLLM's callbacks to become receipts"
@@ -69,8 +71,9 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
     try:
         return _show(directory, console)
     except (httpx.HTTPError, psycopg.Error) as error:
+        why = "".join(f", as {words}" for words in _crashes(directory))
         raise StackError(
-            f"the stack does not answer: {error!r}; see the logs in {directory.logs}"
+            f"the stack does not answer{why}: {error!r}; see the logs in {directory.logs}"
         ) from error
     except KeyboardInterrupt:
         stopping = True
@@ -79,6 +82,16 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
         if stopping:
             _heading(console, "Stopping")
             control.stop(directory, console)
+
+
+def _crashes(directory: RunDirectory) -> list[str]:
+    """Return in words what crashed; the supervisor needs a moment to see it."""
+    until = time.monotonic() + _TOLD_SECONDS
+    while True:
+        state = directory.read_state()
+        if (found := state.crashes() if state else []) or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:

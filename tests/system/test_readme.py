@@ -27,7 +27,8 @@ from tests.clients import fetching
 from tests.inputs.provider_bills import Charged, openai_dashboard
 from tests.observers.manifests import charted, composed, image, secret
 from tests.observers.pages import ROOT, Command, Shell, blocks, checkout, commands, shape
-from tests.processes.process import Server
+from tests.processes.process import Server, ServerError
+from tests.processes.restarts import brought_up
 from tests.waiting import eventually
 
 CAPTURES: Final = ROOT / "schemas/examples/litellm"
@@ -341,9 +342,22 @@ def test_every_check_is_needed() -> None:
     assert all(any(re.fullmatch(pattern, text) for text in texts) for pattern in CHECKS)
 
 
+def demonstrated(directory: Path) -> str:
+    """What `make demo` prints. Raises `ServerError` where a part that is not ours has crashed."""
+    with checkout() as tree:
+        try:
+            return Shell(tree, directory / "environment").run("make demo")
+        except AssertionError as failed:
+            crash = re.search(
+                r"\b(litellm|upstream) ended with exit code -\d+ \(SIG\w+\)", str(failed)
+            )
+            if crash is None:
+                raise
+            raise ServerError(crash[0]) from failed
+
+
 def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
-    with checkout() as directory:
-        printed = Shell(directory, tmp_path / "environment").run("make demo")
+    printed = brought_up("the demo's LiteLLM proxy", lambda: demonstrated(tmp_path))
     (shown,) = blocks("README.md", "text")
     missing = Counter(shape(shown)) - Counter(shape(printed))
     assert not missing, f"the README shows {list(missing)}, printed was\n{printed}"

@@ -57,6 +57,13 @@ def test_the_state_is_read_as_it_was_written(directory: RunDirectory) -> None:
     assert directory.read_state() == state
 
 
+def test_a_crash_is_told_and_no_death_that_was_wanted() -> None:
+    ends = {"gateway": None, "topics": 0, "consumer": 1, "kafka": -9, "litellm": -11}
+    rows = [ServiceState(name=name, exit_code=code) for name, code in ends.items()]
+    crashes = StackState(phase="ready", pid=1, services=rows).crashes()
+    assert crashes == ["litellm ended with exit code -11 (SIGSEGV)"]
+
+
 def test_it_is_held_by_one_at_a_time(directory: RunDirectory) -> None:
     assert not directory.is_held()
     with directory.hold():
