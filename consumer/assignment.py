@@ -109,8 +109,8 @@ class Assignment:
         """
         self.place(consumer, ask)
         wanted = (self._without_offset.keys() & self.places).difference(in_hand)
-        if places := {place: self._without_offset[place] for place in wanted}:
-            self._offsets.start_over(consumer, places, ask)
+        places = {place: self._without_offset[place] for place in wanted}
+        if places and self._offsets.start_over(consumer, places, ask):
             for place in places:
                 self._without_offset.pop(place, None)
 

@@ -96,7 +96,11 @@ class Continuity:
             ask(partial(self._offsets.topics.ends, lacking), "kafka") if lacking else ({}, {})
         )
         beyond = {place for place in lacking if claims[place][1] > highs[place]}
-        cut = self._offsets.cut(set(lacking) - beyond, ask)
+        # A ledger that knows nothing of the topic is not one whose position went back.
+        cut = self._offsets.cut(
+            {at for at in lacking if at in known and known[at].topic_id == claims[at][0]} - beyond,
+            ask,
+        )
         for place in lacking:
             topic_id, committed = claims[place]
             if place in beyond | cut:

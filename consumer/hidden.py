@@ -51,7 +51,7 @@ class Hidden:
     def look(self, topic: str, partitions: Collection[int]) -> None:
         """Look at one topic once, and at nothing of the others.
 
-        Raises `KafkaException` or `TimeoutError`; what was seen before stands.
+        Raises `KafkaException`; what was seen before stands.
         """
         places = {(topic, partition) for partition in partitions}
         visible = topic_offsets(self._admin, places, "visible_end")

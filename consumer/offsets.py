@@ -8,25 +8,22 @@ published before it.
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer import metrics, placing
+from consumer import metrics, placing, proof, resets
 from consumer.asking import Ask
 from consumer.extent import OURS, Extent
 from consumer.outside import Ledger, Topics
+from consumer.proof import Read
 from consumer.start import Place, Start, lost_as, moves, start
-from consumer.truncation import NO_EPOCH, cut_before, known_epoch
+from consumer.truncation import NO_EPOCH, Cut, known_epoch
 from ledger.gap import LedgerBehindError, Published
 from ledger.positions import Move
 from runtime.kafka import committed
 
 log = structlog.get_logger("consumer")
-
-
-_HARMLESS: Final = ("committed", "first_time", "remembered")
 
 
 class Offsets:
@@ -37,7 +34,8 @@ class Offsets:
     be another one than before, or an older state of it. Where Kafka has given an older offset than
     the group had, `set_back` says up to where a person wants the events again: the group's offset
     stays a person's. `given` are the offsets that have not been looked at since, and whether a
-    member has set them.
+    member has set them; `former_log` the partitions whose log has lost what the group has read, and
+    of which nothing is begun until the client has said from where on.
     """
 
     def __init__(self, topics: Topics, group: str, ledger: Ledger) -> None:
@@ -48,8 +46,10 @@ class Offsets:
         self._topic_ids: dict[str, str] = {}
         self.set_back: Mapping[Place, int] = {}
         self.given: dict[Place, bool] = {}
+        self.former_log: set[Place] = set()
         self._committed: dict[Place, int] = {}
         self._epochs: dict[Place, int] = {}
+        self._placed: dict[Place, int] = {}
         self._unwritten: dict[Place, int] = {}
         self._unlearned = 0
 
@@ -76,6 +76,9 @@ class Offsets:
         """Note that `batch` has been published; the next batch, or `remember`, writes it down."""
         self._unwritten |= batch.end
         self._committed |= batch.end
+        for place in batch.end:
+            self._placed.pop(place, None)
+            self.former_log.discard(place)
         self._epochs |= {place: batch.epochs.get(place, NO_EPOCH) for place in batch.end}
         self.set_back = _ahead(self.set_back, batch.end)
 
@@ -102,14 +105,16 @@ class Offsets:
 
     def forget(self, topic: str, partition: int) -> None:
         """Leave a partition to its next owner."""
-        self._unwritten.pop((topic, partition), None)
-        self._committed.pop((topic, partition), None)
+        for known in (self._unwritten, self._committed, self._epochs):
+            known.pop((topic, partition), None)
         self._drop([(topic, partition)])
 
     def _drop(self, places: Collection[Place]) -> None:
         """Forget what was found when Kafka gave the group's offsets."""
         for place in places:
             self.given.pop(place, None)
+            self._placed.pop(place, None)
+            self.former_log.discard(place)
         self.set_back = _without(self.set_back, places)
 
     def _known(
@@ -153,11 +158,13 @@ class Offsets:
         return self._committed.get(place)
 
     def comparable(self, places: Collection[Place]) -> dict[Place, tuple[str, int]]:
-        """Return the topic's id and what the group has committed, where both are known."""
+        """Return the topic's id and what the group has committed, where both say something."""
         return {
             place: (topic_id, self._committed[place])
             for place in sorted(places)
-            if place in self._committed and (topic_id := self._topic_ids.get(place[0]))
+            if place in self._committed
+            and place not in self.former_log
+            and (topic_id := self._topic_ids.get(place[0]))
         }
 
     def looked_at(self, given: Collection[Place], by_person: Mapping[Place, int]) -> None:
@@ -168,7 +175,7 @@ class Offsets:
 
     def says_nothing(self, place: Place) -> None:
         """Note that what the group has committed there is not of the log as it is now."""
-        self._committed.pop(place, None)
+        self.former_log.add(place)
 
     def cut(self, places: Collection[Place], ask: Ask) -> set[Place]:
         """Return where another record stands now than the last one that the group has committed.
@@ -176,12 +183,16 @@ class Offsets:
         What it has committed there says nothing; whoever reads there finds out where the log was
         cut. Raises `KafkaException`, and what `ask` raises that asks Kafka.
         """
-        known = {at: epoch for at in places if (epoch := self._epochs[at]) != NO_EPOCH}
-        if not known:
-            return set()
-        last = {place: self._committed[place] - 1 for place in known}
-        found = ask(partial(self.topics.epochs, last), "kafka")
-        return {place for place, epoch in known.items() if found.get(place, NO_EPOCH) > epoch}
+        now = proof.epochs_now(self.topics, self._read(places), ask)
+        return {place for place, epoch in now.items() if epoch > self._epochs[place]}
+
+    def _read(self, places: Collection[Place]) -> dict[Place, Read]:
+        """Return what is known of the last record that the group has committed."""
+        return {
+            place: Read(offset - 1, self._epochs[place])
+            for place in places
+            if (offset := self._committed.get(place))
+        }
 
     def noted(
         self, places: Collection[Place], answer: Sequence[TopicPartition]
@@ -194,9 +205,9 @@ class Offsets:
             return [], set()
         self.doubted = True
         for place in places:
-            self._committed.pop(place, None)
             # Kafka may have gone back: what is written down is what the ledger says itself then.
-            self._unwritten.pop(place, None)
+            for known in (self._unwritten, self._committed, self._epochs):
+                known.pop(place, None)
         found = [part for part in answer if part.offset >= 0]
         self._committed |= {(part.topic, part.partition): part.offset for part in found}
         self._epochs |= {
@@ -206,80 +217,78 @@ class Offsets:
         self.given |= {(part.topic, part.partition): part.metadata == OURS for part in found}
         return found, set(places) - {(part.topic, part.partition) for part in found}
 
-    def start_over(self, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
+    def start_over(self, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> bool:
         """Read partitions on in which the client has found no valid offset of the group.
 
         All or none of them: from where the group has committed, if it has and Kafka has that, else
         from where the ledger says. What Kafka deleted before it was read is counted when the ledger
         has it written down, with the new position. `places` says in the client's words what it
-        found; `ask` does what asks the ledger or Kafka. Raises what it raises, and `KafkaException`
-        where Kafka is away.
+        found; `ask` does what asks the ledger or Kafka. False where another member has changed what
+        the ledger says: to be asked again. Raises what `ask` raises, and `KafkaException` where
+        Kafka is away.
         """
         topics = {topic for topic, _ in places}
         # First: what another member does from now on is noticed when this is to be changed.
         known = ask(partial(self._ledger.known, self.group, places))
+        placed = {place: epoch for place, epoch in self._placed.items() if place in places}
         # What the client reports waits in its queue, over a revocation and the next assignment.
-        answer = ask(partial(committed, consumer, places), "kafka")
-        self.noted(places, answer)
-        epochs = {(part.topic, part.partition): known_epoch(part.leader_epoch) for part in answer}
-        cuts = {place: cut_before(said, epochs[place]) for place, said in places.items()}
+        self.noted(places, ask(partial(committed, consumer, places), "kafka"))
+        self._placed |= placed
         self.unlearn(topics)
         self.learn(topics, ask)
         ids = {topic: self._topic_ids[topic] for topic in topics}
         lows, highs = ask(partial(self.topics.ends, places), "kafka")
-        before = dict(self._committed)
+        cuts = proof.cuts(self.topics, places, self._read(places), placed, ask)
         found = {
             place: start(
                 known.get(place),
                 ids[place[0]],
                 lows[place],
                 highs[place],
-                before.get(place),
-                cut=None if cut is None else cut.offset,
+                self._committed.get(place),
+                cut=cuts.get(place),
             )
-            for place, cut in sorted(cuts.items())
+            for place in sorted(places)
         }
-        if wanted := moves(found, known, ids):
-            ask(partial(self._move, wanted))
+        if not self._moved(moves(found, known, ids), ask):
+            return False
+        positions = {at: self._position(at, chosen, cuts.get(at)) for at, chosen in found.items()}
+        placing.read_on(consumer, list(positions.values()))
         for place, chosen in found.items():
-            if (cut := cuts[place]) is not None and chosen.offset == cut.offset:
-                epochs[place] = cut.epoch
-            elif chosen.offset != before.get(place):
-                epochs[place] = NO_EPOCH
-        placing.read_on(
-            consumer,
-            [
-                TopicPartition(*place, chosen.offset, leader_epoch=epochs[place])
-                for place, chosen in found.items()
-            ],
-        )
-        for place in places:
-            if found[place].reset != "committed":
+            self._placed.pop(place, None)
+            if chosen.reset == "truncated":
+                # What the ledger lacks below that, it has lost itself.
+                self._committed[place] = chosen.offset
+                self._epochs[place] = known_epoch(positions[place].leader_epoch)
+                self._placed[place] = self._epochs[place]
+            elif chosen.reset != "committed":
                 self._committed.pop(place, None)
             if not ids[place[0]]:
                 # Not to be written down without it, so it may be counted again.
-                metrics.EXPIRED.labels(lost_as(found[place])).inc(found[place].expired)
-        _tell(found, sorted(set(places.values())))
+                metrics.EXPIRED.labels(lost_as(chosen)).inc(chosen.expired)
+        resets.tell(found, sorted(set(places.values())))
+        return True
 
-    def _move(self, wanted: Sequence[Move]) -> None:
-        for moved in self._ledger.move(self.group, wanted):
-            metrics.EXPIRED.labels(moved.reason).inc(moved.lost)
+    def _position(self, place: Place, chosen: Start, cut: Cut | None) -> TopicPartition:
+        epoch = NO_EPOCH
+        if chosen.offset == self._committed.get(place):
+            epoch = self._epochs[place]
+        elif cut is not None and chosen.offset == cut.offset:
+            epoch = cut.epoch
+        return TopicPartition(*place, chosen.offset, leader_epoch=epoch)
 
+    def _moved(self, wanted: Sequence[Move], ask: Ask) -> bool:
+        """Have the ledger learn it, and count what it says is lost; whether it has learned all."""
+        if not wanted:
+            return True
 
-def _tell(found: Mapping[Place, Start], why: Sequence[str]) -> None:
-    for reset in sorted({chosen.reset for chosen in found.values()}):
-        there = {place: chosen for place, chosen in found.items() if chosen.reset == reset}
-        metrics.OFFSET_RESETS.labels(reset).inc(len(there))
-        expired = sum(chosen.expired for chosen in there.values())
-        level = log.info if reset in _HARMLESS and not expired else log.error
-        reads_on = {f"{topic}/{part}": chosen.offset for (topic, part), chosen in there.items()}
-        level(
-            "the group has no valid offset",
-            reset=reset,
-            reads_on=reads_on,
-            expired=expired,
-            client=why,
-        )
+        def move() -> bool:
+            moved = self._ledger.move(self.group, wanted)
+            for one in moved:
+                metrics.EXPIRED.labels(one.reason).inc(one.lost)
+            return len(moved) == len(wanted)
+
+        return ask(move)
 
 
 def _ahead(ends: Mapping[Place, int], reached: Mapping[Place, int]) -> Mapping[Place, int]:

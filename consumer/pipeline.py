@@ -191,6 +191,9 @@ class Pipeline:
             except LedgerBehindError:
                 self._offsets.doubted = True
                 self._placement.ensure(self.places.union(ahead))
+                if self.places & self._offsets.former_log:
+                    # Nobody can say what comes before this batch.
+                    return None
                 for each in self._in_hand:
                     each.published = self._positions(each)
             if self._waiting.to_stop or one.revocations != self._assignment.revocations:

@@ -21,24 +21,26 @@ _LIKE_ONE: Final = re.compile(r"truncat|epoch", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a log was cut, and the epoch of what stands before; offset 0 where nobody knows it."""
+    """Where a log was cut, None where nobody knows it, and the epoch of what stands before."""
 
-    offset: int
+    offset: int | None
     epoch: int = NO_EPOCH
 
 
 def cut_before(said: str, epoch: int) -> Cut | None:
     """Return where a log was cut that the group had read further; None where it was not.
 
-    `said` is what the client has found wrong with the offset of a partition, `epoch` that of the
-    offset which the group has committed. What the client says waits over a revocation and the next
-    assignment, and another member may have read on from there by then: it counts for offsets of
-    that epoch and of earlier ones.
+    `said` is what the client has found wrong with the offset of a partition, `epoch` that of where
+    the group reads on. What the client says waits over a revocation and the next assignment, and
+    another member may have read on from there by then: it counts for offsets of that epoch and of
+    earlier ones.
     """
     if found := _REPORT.search(said):
         of, offset, before = map(int, found.groups())
-        return (Cut(offset, before) if offset > 0 else Cut(0)) if epoch <= of else None
-    return Cut(0) if _LIKE_ONE.search(said) else None
+        if epoch > of:
+            return None
+        return Cut(offset, before) if offset >= 0 else Cut(None)
+    return Cut(None) if _LIKE_ONE.search(said) else None
 
 
 def known_epoch(epoch: int | None) -> int:

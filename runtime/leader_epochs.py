@@ -21,7 +21,7 @@ def leader_epochs(
     """Return the epoch of the record that stands at an offset, by topic and partition.
 
     Left out where none stands there: it is not written yet, deleted, or a marker of a transaction.
-    Raises `KafkaException`, also where Kafka has not answered within ten seconds.
+    Raises `KafkaException` where a partition cannot be read, or not within ten seconds.
     """
     reader = {
         "group.id": f"epochs-{uuid.uuid4()}",
@@ -37,7 +37,8 @@ def leader_epochs(
         left = dict(offsets)
         while left:
             message = consumer.poll(_PATIENCE_SECONDS)
-            if message is not None and (place := _place(message)) in left:
+            place = None if message is None else _place(message)
+            if message is not None and place is not None and place in left:
                 epoch = _epoch(message, left.pop(place))
                 if epoch is not None:
                     found[place] = epoch
@@ -49,12 +50,18 @@ def leader_epochs(
         consumer.close()
 
 
-def _place(message: Message) -> tuple[str, int]:
-    """Return where a record stands, or where no more stands. Raises `KafkaException`."""
-    error = message.error()
+def _place(message: Message) -> tuple[str, int] | None:
+    """Return where a record stands, or where no more stands.
+
+    None for an error that is of no partition: the client goes on by itself, or Kafka does not
+    answer in time. Raises `KafkaException` for any other.
+    """
+    topic, partition, error = message.topic(), message.partition(), message.error()
+    if topic is None or partition is None:
+        return None
     if error is not None and error.code() != _END:
         raise KafkaException(error)
-    return message.topic() or "", message.partition() or 0
+    return topic, partition
 
 
 def _epoch(message: Message, offset: int) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final, Literal, TypeAlias
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -19,7 +19,7 @@ def topic_offsets(
 ) -> dict[tuple[str, int], int]:
     """Return that offset of each partition, given as topic and number.
 
-    Raises `KafkaException`, and `TimeoutError` where the client does not answer.
+    Raises `KafkaException`, also where the client does not answer.
     """
     spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
     visible = which == "visible_end"
@@ -30,7 +30,10 @@ def topic_offsets(
         else IsolationLevel.READ_UNCOMMITTED,
         request_timeout=_TIMEOUT_SECONDS,
     )
-    return {
-        (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
-        for part, answer in asked.items()
-    }
+    try:
+        return {
+            (part.topic, part.partition): answer.result(2 * _TIMEOUT_SECONDS).offset
+            for part, answer in asked.items()
+        }
+    except TimeoutError as error:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error  # noqa: SLF001 - librdkafka's own name

@@ -77,8 +77,9 @@ class KafkaLoss:
         self._due = False
         for place, at in lost.items():
             self._go_back(place, at, members)
-        # A standby that knew less of it would have both of them at fault.
-        self._books.before.clear()
+        if self._forgets:
+            # A standby that knew less of it would have both of them at fault.
+            self._books.before.clear()
         self._broker.recover(RECOVERS_SECONDS)
         if self._evicts:
             self._broker.forget_members()
@@ -94,7 +95,7 @@ class KafkaLoss:
         A client that was placed without an epoch does not find out what a log has lost.
         """
         known = self._books.positions.get(place)
-        if known is None or known.next_offset < at:
+        if known is None or (self._forgets and known.next_offset < at):
             return False
         # The ledger knows what is published, or a member has told it so in this moment.
         if (

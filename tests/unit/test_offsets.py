@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.extent import Extent
-from consumer.start import Start, start
+from consumer.start import Start, moves, start
+from consumer.truncation import Cut
 from ledger.gap import Known
 from tests.inputs.callbacks import record
 
@@ -93,14 +94,52 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_a_committed_offset_that_kafka_has_is_va
         (published(17), 17, 8, Start(10, "truncated", 2)),
         (published(12), None, 11, Start(12, "remembered")),
         (published(17, "gone"), 17, 13, Start(10, "other_topic", 0)),
-        (None, 17, 13, Start(10, "first_time", 0)),
+        (published(9), 17, 13, Start(13, "truncated")),
+        (None, 17, 13, Start(13, "truncated")),
+        (None, None, 13, Start(10, "first_time", 10)),
+        (published(17), 17, None, Start(10, "truncated")),
+        (published(7), 8, None, Start(10, "expired", 2)),
     ],
-    ids=["before", "at the end", "and is short", "and expired", "unread", "other topic", "new"],
+    ids=[
+        "before",
+        "at the end",
+        "and is short",
+        "and expired",
+        "unread",
+        "other topic",
+        "behind",
+        "new",
+        "new, and unread",
+        "nobody knows where",
+        "nobody knows where, and expired",
+    ],
 )
 def test_ACCEPTED_IS_DURABLE_what_stands_where_the_log_was_cut_is_read(
-    known: Known | None, committed: int | None, cut: int, expected: Start
+    known: Known | None, committed: int | None, cut: int | None, expected: Start
 ) -> None:
-    assert start(known, "here", 10, 20, committed, cut=cut) == expected
+    assert start(known, "here", 10, 20, committed, cut=Cut(cut)) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "chosen", "lost"),
+    [
+        (published(17), Start(13, "truncated"), [(13, 13)]),
+        (published(13), Start(13, "truncated"), []),
+        (published(12), Start(13, "truncated"), []),
+        (None, Start(13, "truncated"), []),
+        (published(17), Start(15, "truncated", 2), [(13, 15)]),
+        (published(14), Start(15, "truncated", 2), [(13, 15)]),
+        (published(13), Start(15, "truncated", 2), [(13, 15)]),
+        (published(12), Start(15, "truncated", 2), []),
+    ],
+)
+def test_a_ledger_that_knows_less_than_where_a_log_was_cut_is_not_told(
+    known: Known | None, chosen: Start, lost: list[tuple[int, int]]
+) -> None:
+    """It would hide what it has lost itself; what expired is counted with that then."""
+    place = ("callbacks", 0)
+    told = moves({place: chosen}, {} if known is None else {place: known}, {"callbacks": "here"})
+    assert [(one.lost_from, one.offset) for one in told] == lost
 
 
 @pytest.mark.parametrize(

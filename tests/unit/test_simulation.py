@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from msgspec.structs import replace
 
 from charging.outcomes import Outcome
-from consumer import offsets, pipeline, placing
+from consumer import pipeline, placing, proof, start
 from consumer.asking import Ask
 from consumer.assignment import Assignment
 from consumer.continuity import Continuity
@@ -30,7 +30,7 @@ from consumer.pipeline import Pipeline
 from consumer.placement import Placement
 from consumer.reading import Reader
 from consumer.start import Place
-from consumer.truncation import NO_EPOCH, cut_before
+from consumer.truncation import NO_EPOCH, Cut, cut_before
 from consumer.worker import Stage
 from ledger import rereading
 from ledger.gap import Gap, Published
@@ -125,11 +125,11 @@ def a_stale_report_is_believed(patch: pytest.MonkeyPatch) -> None:
     """That a partition has no offset was said of an earlier assignment; nobody asks again."""
     start_over = Offsets.start_over
 
-    def believed(self: Offsets, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> None:
+    def believed(self: Offsets, consumer: Consumer, places: Mapping[Place, str], ask: Ask) -> bool:
         noted = self.noted
         setattr(self, "noted", lambda places, _: noted(places, []))  # noqa: B010 - mypy refuses
         try:
-            start_over(self, consumer, places, ask)
+            return start_over(self, consumer, places, ask)
         finally:
             del vars(self)["noted"]
 
@@ -294,7 +294,22 @@ def offsets_are_committed_without_an_epoch(patch: pytest.MonkeyPatch) -> None:
 
 def a_cut_is_reported_long_after_and_believed(patch: pytest.MonkeyPatch) -> None:
     """Another member has read on from there since, and its events go out again."""
-    patch.setattr(offsets, "cut_before", lambda said, _: cut_before(said, NO_EPOCH))
+
+    def believed(_: object, said: Mapping[Place, str], *__: object) -> dict[Place, Cut]:
+        found = {place: cut_before(words, NO_EPOCH) for place, words in said.items()}
+        return {place: cut for place, cut in found.items() if cut is not None}
+
+    patch.setattr(proof, "cuts", believed)
+
+
+def a_ledger_is_told_where_a_log_was_cut_whatever_it_has_lost(patch: pytest.MonkeyPatch) -> None:
+    """Both have lost their ends, and what the ledger lacks before the cut is hidden."""
+    patch.setattr(start, "_reaches", lambda *_: True)
+
+
+def what_a_group_has_read_of_a_former_log_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A batch does not say then what comes before it, and nobody sees what the ledger lacks."""
+    patch.setattr(Offsets, "says_nothing", lambda self, place: self.forget(*place))
 
 
 FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
@@ -322,6 +337,8 @@ FAULTS: Final[Sequence[Callable[[pytest.MonkeyPatch], None]]] = (
     a_log_that_was_cut_is_only_sought_when_its_leader_changes,
     offsets_are_committed_without_an_epoch,
     a_cut_is_reported_long_after_and_believed,
+    a_ledger_is_told_where_a_log_was_cut_whatever_it_has_lost,
+    what_a_group_has_read_of_a_former_log_is_forgotten,
 )
 
 

@@ -26,8 +26,15 @@ UNKNOWN = (
         (CUT, 1, Cut(4, 2)),
         (CUT, NO_EPOCH, Cut(4, 2)),
         (CUT, 4, None),
-        (UNKNOWN, 5, Cut(0)),
-        ("Local: Partition log truncation detected, in other words", 3, Cut(0)),
+        (
+            CUT.replace(
+                "offset is 4 (offset leader epoch 2)", "offset is 0 (offset leader epoch -1)"
+            ),
+            3,
+            Cut(0),
+        ),
+        (UNKNOWN, 5, Cut(None)),
+        ("Local: Partition log truncation detected, in other words", 3, Cut(None)),
         ("no previously committed offset available: Local: No offset stored", 3, None),
         ("fetch failed due to requested offset not available on the broker", 3, None),
         ("no committed offset", 3, None),
