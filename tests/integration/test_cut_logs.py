@@ -1,6 +1,7 @@
 """A log of Kafka that has lost its end: what stands at these offsets afterwards is read as well."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.brokers.apache_kafka import ApacheKafka
 from tests.brokers.broker import missing_for_apache
+from tests.databases.lost_receipts import positions, put_back
 from tests.integration.test_lost_offsets import calls, has_receipts
 from tests.integration.test_older_offsets import BEHIND, dies
 from tests.processes.consuming import CALLBACKS, Consuming
@@ -86,11 +88,7 @@ def test_what_came_to_stand_where_a_log_was_cut_is_no_gap_of_the_ledger(
     consuming: Consuming, broker: ApacheKafka
 ) -> None:
     """The first member has moved the ledger's position, and dies before it commits anything."""
-    for call in calls(0, 60):
-        consuming.send(call)
-    member = consuming.member()
-    consuming.all_committed()
-    assert member.end() == 0
+    read_by_one(consuming, 0, 60)
     former = lose_ends(consuming, broker, 2)
     for call in calls(100, 200):
         consuming.send(call)
@@ -101,3 +99,38 @@ def test_what_came_to_stand_where_a_log_was_cut_is_no_gap_of_the_ledger(
     consuming.every_receipt_is_published_once(160)
     assert member.counted(TRUNCATED) >= len(former)
     assert member.counted(BEHIND) == 0
+
+
+def test_NOTHING_VANISHES_where_the_ledger_and_the_logs_have_lost_their_ends(
+    consuming: Consuming, broker: ApacheKafka
+) -> None:
+    """As where a data centre loses power: what stands in a log has its receipt, and one event."""
+    read_by_one(consuming, 0, 15)
+    before = positions(consuming.database_url)
+    read_by_one(consuming, 15, 75)
+    put_back(consuming.database_url, before)
+    former = lose_ends(consuming, broker, 4)
+    kept = consuming.topics.ends(CALLBACKS)
+    name = consuming.prefix + CALLBACKS
+    lacking = sum(max(kept[part] - at, 0) for topic, part, at in before if topic == name)
+    for call in calls(100, 200):
+        consuming.send(call)
+    ends = consuming.topics.ends(CALLBACKS)
+    assert all(ends[part] >= end for part, end in former.items())
+    member = consuming.member()
+    has_receipts(consuming, sum(ends.values()))
+    consuming.all_committed()
+    assert member.counted(TRUNCATED) >= len(former)
+    assert member.counted(BEHIND) == lacking > 0
+    published = Counter(event.headers["ce_id"] for event in consuming.events())
+    assert set(published.values()) == {1}
+    assert len(published) == 175
+
+
+def read_by_one(consuming: Consuming, first: int, end: int) -> None:
+    """Have these calls billed by a member that ends then; each stands in a batch of its own."""
+    for call in calls(first, end):
+        consuming.send(call)
+    member = consuming.member()
+    consuming.all_committed()
+    assert member.end() == 0
