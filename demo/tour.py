@@ -71,7 +71,8 @@ def demonstrate(directory: RunDirectory, console: Console, *, keep: bool) -> boo
     try:
         return _show(directory, console)
     except (httpx.HTTPError, psycopg.Error) as error:
-        why = "".join(f", as {words}" for words in _crashes(directory))
+        crashes = " and ".join(_crashes(directory))
+        why = f", as {crashes}" if crashes else ""
         raise StackError(
             f"the stack does not answer{why}: {error!r}; see the logs in {directory.logs}"
         ) from error
