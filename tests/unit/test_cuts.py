@@ -1,9 +1,7 @@
 """Logs that have lost their ends, and what else may be lost at the same time."""
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -12,15 +10,12 @@ from prometheus_client import REGISTRY
 from consumer.continuity import Continuity
 from consumer.extent import Extent
 from consumer.offsets import Offsets
-from consumer.start import Place
 from consumer.truncation import NO_EPOCH
-from ledger.gap import Gap, Known, LedgerBehindError, Published
-from ledger.positions import Move
-from ledger.receipts import ReceiptWriter
-from schemas.record import Record
+from ledger.gap import Gap, Known
 from tests.doubles.asking import at_once
-from tests.unit.test_starting_over import PLACE, Member
+from tests.doubles.positions import Books, Log, Member
 
+PLACE: Final = ("callbacks", 3)
 COMMITTED: Final = 100
 HERE: Final = Known("here", COMMITTED, COMMITTED)
 
@@ -33,65 +28,15 @@ def report(end: int, of: int = 3, before: int = 3) -> str:
     )
 
 
-class Books(ReceiptWriter):
-    """A ledger that knows so much, and learns what it is told."""
-
-    def __init__(self, known: Known | None) -> None:
-        """Without a database."""
-        self.knows = known
-        self.moved: list[tuple[int, int]] = []
-        self.refuses = False
-
-    def known(self, group: str, places: Collection[Place]) -> dict[Place, Known]:  # noqa: ARG002 - one group
-        return {} if self.knows is None else dict.fromkeys(places, self.knows)
-
-    def move(self, group: str, moves: Sequence[Move]) -> list[Move]:  # noqa: ARG002 - one group
-        if self.refuses:
-            return []
-        for one in moves:
-            self.moved.append((one.lost_from, one.offset))
-            self.knows = Known("here", one.offset, one.offset)
-        return list(moves)
-
-    def remember(self, published: Sequence[Published]) -> None:
-        for one in published:
-            if self.knows is None or self.knows.next_offset < one.committed:
-                raise LedgerBehindError
-            self.knows = replace(self.knows, published_offset=one.published_offset)
-
-
-class Told:
-    """A log from `low` to `high`, and where its epochs begin."""
-
-    def __init__(self, low: int = 0, high: int = 120) -> None:
-        self.low, self.high, self.begins = low, high, {0: 2, 70: 3}
-
-    def cut(self, at: int, epoch: int) -> Self:
-        """Have it lose its end; other records stand there then."""
-        self.begins = {begin: old for begin, old in self.begins.items() if begin < at} | {at: epoch}
-        return self
-
-    def ids(self, topics: Collection[str]) -> dict[str, str]:
-        return dict.fromkeys(topics, "here")
-
-    def ends(self, places: Collection[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        return dict.fromkeys(places, self.low), dict.fromkeys(places, self.high)
-
-    def epochs(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
-        return {
-            place: max(epoch for begin, epoch in self.begins.items() if begin <= offset)
-            for place, offset in offsets.items()
-            if self.low <= offset < self.high
-        }
-
-    def read(self, *_: object) -> Iterator[list[Record]]:
-        yield from ()
+def log(low: int = 0) -> Log:
+    """One of 120 records, written by two leaders."""
+    return Log(low, 120, {0: 2, 70: 3})
 
 
 class Placed:
     """A member that has just got a partition, of which the group has committed 100 (epoch 3)."""
 
-    def __init__(self, known: Known | None, log: Told) -> None:
+    def __init__(self, known: Known | None, log: Log) -> None:
         self.books, self.log = Books(known), log
         self.member = Member(COMMITTED, 3)
         self.offsets = Offsets(log, "group", self.books)
@@ -120,7 +65,7 @@ def whole(one: Gap) -> tuple[int, int, str]:
 
 def test_NOTHING_VANISHES_where_the_ledger_and_the_log_have_lost_their_ends() -> None:
     """What the ledger lacks of the log as it is now is a gap, which is told and repaired."""
-    placed = Placed(Known("here", 60, 60), Told().cut(80, 4))
+    placed = Placed(Known("here", 60, 60), log().cut(80, 4))
     assert placed.gaps() == [], "nobody knows yet up to where"
     assert placed.told(report(80)) == 80
     assert placed.books.moved == []
@@ -128,7 +73,7 @@ def test_NOTHING_VANISHES_where_the_ledger_and_the_log_have_lost_their_ends() ->
 
 
 def test_NOTHING_VANISHES_where_an_idle_member_writes_down_what_it_has_published() -> None:
-    placed = Placed(HERE, Told())
+    placed = Placed(HERE, log())
     placed.offsets.published(batch(100, 100, 3))
     placed.books.knows = Known("here", 60, 60)
     placed.log.cut(80, 4)
@@ -142,7 +87,7 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_a_new_ledger_meets_a_log_that_was
     known: Known | None,
 ) -> None:
     """It is repaired without events first; the position goes back then."""
-    placed = Placed(known, Told().cut(80, 4))
+    placed = Placed(known, log().cut(80, 4))
     ((since, end, _),) = placed.gaps()
     assert (since, end) == (0, COMMITTED)
     placed.books.knows = HERE
@@ -152,14 +97,14 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_a_new_ledger_meets_a_log_that_was
 
 
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_a_ledger_is_new_when_the_client_reports() -> None:
-    placed = Placed(None, Told().cut(80, 4))
+    placed = Placed(None, log().cut(80, 4))
     assert placed.told(report(80)) == 80
     assert placed.gaps() == [(0, 80, "unknown")]
 
 
 def test_a_batch_says_what_the_group_had_committed_although_the_log_was_cut() -> None:
     """So it is refused, and no gap is hidden behind it."""
-    placed = Placed(Known("here", 60, 60), Told().cut(80, 4))
+    placed = Placed(Known("here", 60, 60), log().cut(80, 4))
     placed.gaps()
     (said,) = placed.offsets.positions(batch(100, 120, 4))
     assert said.committed == COMMITTED
@@ -173,7 +118,7 @@ def test_a_batch_says_what_the_group_had_committed_although_the_log_was_cut() ->
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_a_log_is_cut_again_before_anything_is_read(
     high: int, *, again: bool
 ) -> None:
-    placed = Placed(HERE, Told().cut(65, 4))
+    placed = Placed(HERE, log().cut(65, 4))
     placed.told(report(65, 3, 2))
     placed.log.cut(60, 5).high = high
     if again:
@@ -187,13 +132,13 @@ def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_a_log_is_cut_again_before_anythin
 
 def test_RECEIPTS_PUBLISHED_EXACTLY_ONCE_where_an_answer_was_about_another_position() -> None:
     """The record that the group has committed last stands there, and no log was cut."""
-    placed = Placed(HERE, Told())
+    placed = Placed(HERE, log())
     assert placed.told(report(80)) == COMMITTED
     assert placed.books.moved == []
 
 
 def test_a_report_of_a_position_that_was_read_since_is_old() -> None:
-    placed = Placed(HERE, Told().cut(80, 4))
+    placed = Placed(HERE, log().cut(80, 4))
     placed.told(report(80))
     placed.offsets.published(batch(80, 101, 4))
     placed.member = Member(101, 4)
@@ -205,7 +150,7 @@ def test_a_report_of_a_position_that_was_read_since_is_old() -> None:
 
 
 def test_what_expired_is_not_counted_where_nobody_knows_where_a_log_was_cut() -> None:
-    placed = Placed(Known("here", 100, 100), Told(low=90).cut(80, 4))
+    placed = Placed(Known("here", 100, 100), log(90).cut(80, 4))
     assert placed.told("Local: Partition log truncation detected") == 90
     assert placed.books.moved == [(90, 90)]
     assert placed.gaps() == []
@@ -213,7 +158,7 @@ def test_what_expired_is_not_counted_where_nobody_knows_where_a_log_was_cut() ->
 
 def test_a_ledger_that_another_member_has_changed_is_asked_again() -> None:
     """Nothing is counted, and nothing is read on, before the ledger has it written down."""
-    placed = Placed(HERE, Told(low=90).cut(80, 4))
+    placed = Placed(HERE, log(90).cut(80, 4))
     placed.books.refuses = True
     before = expired()
     assert placed.told(report(80)) is None
@@ -236,7 +181,7 @@ def expired() -> float:
 
 
 def test_the_epochs_that_nobody_knows_are_not_asked_for() -> None:
-    placed = Placed(Known("here", 60, 60), Told().cut(80, 4))
+    placed = Placed(Known("here", 60, 60), log().cut(80, 4))
     placed.member = Member(COMMITTED, NO_EPOCH)
     placed.assign()
     placed.log.epochs = None  # type: ignore[method-assign,assignment]
