@@ -113,8 +113,15 @@ class KafkaCluster:
         for node in begun:
             node.server.kill()
             node.server.start()
+
+        def up() -> bool:
+            # One that no controller registers within a minute ends by itself.
+            for node in begun:
+                node.server.check()
+            return self._together()
+
         try:
-            eventually(self._together, f"{len(begun)} nodes of Kafka", deadline_seconds)
+            eventually(up, f"{len(begun)} nodes of Kafka", deadline_seconds)
         except (TimeoutError, ServerError) as failed:
             tails = "\n".join(node.server.tail() for node in begun)
             for node in begun:

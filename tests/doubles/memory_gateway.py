@@ -13,6 +13,7 @@ from producer_gateway.store import NotStoredError, Record, Stored
 from schemas.topics import load_topics
 from tests.inputs import captures
 from tests.inputs.callbacks import element
+from tests.waiting import NET_SECONDS
 
 TOKEN = "t" * 32
 PREVIOUS = "p" * 32
@@ -51,7 +52,7 @@ class MemoryGateway:
             "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
             "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
             "GATEWAY_MAX_INFLIGHT_BYTES": str(MAX_BODY_BYTES),
-            "GATEWAY_BODY_TIMEOUT_S": "0.2",
+            "GATEWAY_BODY_TIMEOUT_S": str(NET_SECONDS),
             **settings,
         }
         self.metrics = Metrics()

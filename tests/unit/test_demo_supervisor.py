@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from demo import supervisor
 from demo.loopback import Ports
 from demo.process import Service
 from demo.stack import Stack
 from demo.state import RunDirectory, StackState
 from demo.supervisor import Supervisor
+from tests.waiting import NET_SECONDS
 
 BEGINNING = """
 import json, os, pathlib, signal, sys, time
@@ -174,7 +176,11 @@ def test_what_ended_by_itself_is_told_and_begun_again_when_a_person_asks(
     assert "server-True ended with exit code 1." in capsys.readouterr().err
 
 
-def test_what_dies_at_every_start_is_given_up(directory: RunDirectory) -> None:
+def test_what_dies_at_every_start_is_given_up(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A life that only starts an interpreter is a short one on any machine.
+    monkeypatch.setattr(supervisor, "_SHORT_LIFE_SECONDS", NET_SECONDS)
     life, state_file = directory.path / "life", directory.path / "state.json"
     dying = server(
         directory, DIES_AT_EVERY_START, str(life), "SIGSEGV", ready=life.exists, restarts=True

@@ -199,7 +199,9 @@ def test_503_where_too_many_bytes_are_in_hand(double: MemoryGateway) -> None:
     assert double.metric("billing_gateway_not_stored_total", reason="inflight") == 1
 
 
-def test_a_body_that_does_not_arrive_is_given_up(double: MemoryGateway) -> None:
+def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    double = MemoryGateway(GATEWAY_BODY_TIMEOUT_S="0.2")
+
     async def stuck() -> AsyncIterator[bytes]:
         yield ONE
         await asyncio.Event().wait()

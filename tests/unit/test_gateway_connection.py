@@ -68,7 +68,7 @@ class Door:
 
     def __init__(self) -> None:
         # Nothing here waits for a timeout; what is torn must end without one.
-        self.double = MemoryGateway(GATEWAY_BODY_TIMEOUT_S="60")
+        self.double = MemoryGateway()
         self.app = application(self.double.gateway)
 
     def send(self, *segments: bytes, ends: bool = False) -> Talk:

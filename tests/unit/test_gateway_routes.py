@@ -43,7 +43,9 @@ def test_usage_units_are_taken_whatever_the_request_says_besides(
     assert [record.topic for record in double.store.records] == ["billing.usage-units.v1"]
 
 
-def test_usage_units_that_do_not_arrive_are_given_up(double: MemoryGateway) -> None:
+def test_usage_units_that_do_not_arrive_are_given_up() -> None:
+    double = MemoryGateway(GATEWAY_BODY_TIMEOUT_S="0.2")
+
     async def stuck() -> AsyncIterator[bytes]:
         yield UNIT
         await asyncio.Event().wait()
