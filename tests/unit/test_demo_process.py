@@ -17,7 +17,7 @@ STUBBORN = (
     "import signal, sys, time\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     "print('deaf', flush=True)\n"
-    "time.sleep(60)"
+    "time.sleep(600)"
 )
 
 
@@ -39,7 +39,7 @@ def test_output_goes_to_the_log(tmp_path: Path) -> None:
 
 
 def test_it_stops_on_its_signal(tmp_path: Path) -> None:
-    child = Child(service("import time; time.sleep(60)"), tmp_path / "log")
+    child = Child(service("import time; time.sleep(600)"), tmp_path / "log")
     assert child.stop()
     assert child.exit_code() == -signal.SIGTERM
 

@@ -33,7 +33,7 @@ if first:
     os.kill(os.getpid(), signal.Signals[sys.argv[2]])
     sys.exit(3)
 os.kill(os.getppid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
 DIES_AT_EVERY_START = """
 if not life.exists():
@@ -48,19 +48,19 @@ if first:
     wait_until_ready()
     sys.exit(int(sys.argv[2]))
 os.kill(os.getppid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
 ASKS_TO_BEGIN_AGAIN_WHEN_DEGRADED = """
 while b"degraded" not in life.read_bytes():
     time.sleep(0.05)
 os.kill(os.getppid(), signal.SIGUSR1)
-time.sleep(60)
+time.sleep(600)
 """
 ENDS_THE_STACK_WHEN_DEGRADED = """
 while b"degraded" not in life.read_bytes():
     time.sleep(0.05)
 os.kill(os.getppid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
 
 NEEDED = """
@@ -72,7 +72,7 @@ if not life.exists():
     life.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 there.touch()
-time.sleep(60)
+time.sleep(600)
 """
 NEEDS = """
 there = pathlib.Path(sys.argv[2])
@@ -84,7 +84,7 @@ if not life.exists():
 if not there.exists():
     sys.exit(2)
 os.kill(os.getppid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
 
 

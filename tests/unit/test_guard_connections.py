@@ -11,9 +11,10 @@ from prometheus_client import REGISTRY
 from uvicorn.server import ServerState
 
 from spend_guard.connections import Connections, room
+from tests.waiting import NET_SECONDS
 
 ASK = b"POST /%d HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
-SCENE_SECONDS = 60.0
+LIMIT_SECONDS = NET_SECONDS
 Talk = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -21,7 +22,7 @@ class Served:
     """Connections behind which an application answers when it is told to."""
 
     def __init__(self, most: int) -> None:
-        self.connections = Connections(most, 5.0)
+        self.connections = Connections(most, LIMIT_SECONDS)
         self.goes_on = asyncio.Event()
         self.port = 0
         self._writers = list[asyncio.StreamWriter]()
@@ -62,7 +63,7 @@ class Served:
 async def answered(talk: Talk) -> bool:
     """Whether a whole answer comes; false where the connection has ended."""
     try:
-        return (await asyncio.wait_for(talk[0].readuntil(b"ok"), 5)).endswith(b"ok")
+        return (await asyncio.wait_for(talk[0].readuntil(b"ok"), NET_SECONDS)).endswith(b"ok")
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
 
@@ -90,7 +91,7 @@ def test_strangers_go_before_those_that_had_an_answer_and_the_oldest_first() -> 
             assert await answered(await served.connect(ASK % 0))
             assert await known[0].read() == b""
 
-    asyncio.run(asyncio.wait_for(scene(), SCENE_SECONDS))
+    asyncio.run(asyncio.wait_for(scene(), NET_SECONDS))
 
 
 def test_where_all_are_in_hand_the_new_one_goes() -> None:
@@ -105,7 +106,7 @@ def test_where_all_are_in_hand_the_new_one_goes() -> None:
             served.goes_on.set()
             assert [await answered(one) for one in busy] == [True, True]
 
-    asyncio.run(asyncio.wait_for(scene(), SCENE_SECONDS))
+    asyncio.run(asyncio.wait_for(scene(), NET_SECONDS))
 
 
 def test_what_waits_for_us_is_no_slow_client() -> None:
@@ -114,20 +115,20 @@ def test_what_waits_for_us_is_no_slow_client() -> None:
             loop, before = asyncio.get_running_loop(), closed("slow")
             begun = await served.connect(b"POST /0 HT")
             busy = await served.connect(ASK % 1 + b"POST /0 HT")
-            served.connections.look(loop.time() + 4)
+            served.connections.look(loop.time() + LIMIT_SECONDS / 2)
             assert closed("slow") == before
 
-            served.connections.look(loop.time() + 6)
+            served.connections.look(loop.time() + LIMIT_SECONDS)
             assert await begun[0].read() == b""
             assert closed("slow") == before + 1
             served.goes_on.set()
             assert await answered(busy)
             # It could not be read on until now: its time begins here.
-            served.connections.look(loop.time() + 4)
+            served.connections.look(loop.time() + LIMIT_SECONDS / 2)
             busy[1].write(b"TP/1.1\r\nContent-Length: 0\r\n\r\n")
             assert await answered(busy)
 
-    asyncio.run(asyncio.wait_for(scene(), SCENE_SECONDS))
+    asyncio.run(asyncio.wait_for(scene(), NET_SECONDS))
 
 
 @pytest.mark.parametrize(
