@@ -88,8 +88,9 @@ schemas: install ## Write again what is generated from the code: JSON Schemas, O
 bench: install ## Measure everything against limits of the same run; SIZE=full writes docs/performance.md
 	@$(RUN) python -m tests.bench --size $(SIZE)
 
-fuzz: install ## Make up requests to the gateway for FUZZ_SECONDS (1,800 a half)
+fuzz: install ## Make up requests to the gateway for FUZZ_SECONDS (1,800 a half), and MUTATIONS (100,000) of callbacks
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} $(RUN) pytest -s tests/integration/test_gateway_fuzz.py
+	@MUTATIONS=$${MUTATIONS:-100000} $(RUN) pytest tests/repository/test_compiled.py
 
 chaos: install ## Kill and cut: 500 faults under load, hours; CHAOS_FAULTS and CHAOS_SEED choose others
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-500} CHAOS_MATRIX=docs/reliability.md $(RUN) pytest -s -x tests/chaos

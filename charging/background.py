@@ -15,9 +15,8 @@ from msgspec.structs import replace
 
 from charging.account import RUN_AS_END_USER, UNATTRIBUTED
 from charging.call_shape import priced_later, reads
-from charging.caller import Caller
 from charging.money import trimmed
-from charging.outcomes import Charge, Deferred, DeferredReason, Link, Role
+from charging.outcomes import Caller, Charge, Deferred, DeferredReason, Link, Role
 from charging.signature import ACCOUNT_UNSIGNED, NOT_BELIEVED, VERDICTS
 from schemas.background import ResponseState, read_response
 from schemas.identity import read_key

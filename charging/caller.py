@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from schemas.callback import Metadata
 
 _HASH: Final = re.compile(
@@ -17,17 +15,6 @@ _HASH: Final = re.compile(
     r"|litellm_proxy_master_key|litellm-internal-health-check|litellm-internal-jobs|litellm-cli"
 )
 """What LiteLLM writes for a key: its SHA-256, or a name for one of its own keys."""
-
-
-class Caller(msgspec.Struct, frozen=True, gc=False):
-    """Team, key, user and organisation of a call, as far as the proxy names them."""
-
-    team_id: str | None = None
-    team_alias: str | None = None
-    key_alias: str | None = None
-    key_hash: str | None = None
-    user_id: str | None = None
-    organization_id: str | None = None
 
 
 def caller_of(

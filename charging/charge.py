@@ -5,8 +5,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-import msgspec
-
 from charging.account import (
     RUN_AS_END_USER,
     UNATTRIBUTED,
@@ -16,13 +14,13 @@ from charging.account import (
     internal_reason,
     payer,
 )
-from charging.caller import Caller, caller_of
+from charging.caller import caller_of
 from charging.marks import marks
 from charging.money import charge, trimmed
-from charging.origin import Origin
-from charging.outcomes import Charge, Deferred, DeferredReason, Settlement
+from charging.outcomes import Caller, Charge, Deferred, DeferredReason, Settlement
 from charging.signature import ACCOUNT_UNSIGNED, NOT_BELIEVED, SIGNED, Verdict, verdict_of
 from charging.spend import Spend, spend_of
+from charging.terms import ChargeTerms
 from charging.times import times_of
 from schemas.attribution import text_of
 from schemas.callback import RECONCILER, Callback, Cost, Metadata, UsageObject
@@ -43,13 +41,6 @@ _UNSIGNED: Final = Verdict()
 _ZERO: Final = Decimal(0)
 _MAX_TAGS: Final = 100
 """A client sends the tags, and a receipt's event has to fit its topic."""
-
-
-class ChargeTerms(msgspec.Struct, frozen=True, gc=False):
-    """What is known about a call beside its callback."""
-
-    origin: Origin
-    reading: Reading
 
 
 class _Texts:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from charging.account import Accounts, internal_reason
 from charging.background import is_ordered, link_of, linked, settled
 from charging.call_shape import Shape, reads, reads_response, shape_of
-from charging.charge import ChargeTerms, build_charge, build_deferred
+from charging.charge import build_charge, build_deferred
 from charging.origin import origin_of
 from charging.outcomes import (
     Charge,
@@ -31,6 +31,7 @@ from charging.outcomes import (
     Usage,
 )
 from charging.spend import spend_of
+from charging.terms import ChargeTerms
 from schemas.callback import Callback, ContractError
 from schemas.headers import Reason
 from schemas.identity import BATCH_RETRIEVES, read_key

@@ -4,9 +4,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 from charging.outcomes import Settlement
+from charging.terms import Origin
 from schemas.headers import (
     RECEIVED_AT,
     SETTLED_BY,
@@ -29,18 +28,6 @@ _CACHED_BYTES: Final = 256
 _MAX_NOTE: Final = 4_096
 FROM_BREAKDOWN: Final = b"cost_breakdown"
 """What `settled-from` says of a cost that a rule took."""
-
-
-class Origin(msgspec.Struct, frozen=True, gc=False):
-    """What a record says beside its value.
-
-    `received_ms` is when the call was received, in milliseconds since the epoch, always a time that
-    a date can hold.
-    """
-
-    source_system: str
-    received_ms: int
-    settlement: Settlement | None
 
 
 def origin_of(record: Record) -> Origin:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from charging.caller import Caller
 from schemas.headers import Reason
 from schemas.receipt import ChargeReason, Receipt
 from schemas.record import Record
@@ -172,6 +171,17 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     user_id: str | None = None
     started_at: datetime | None = None
     hold: str | None = None
+
+
+class Caller(msgspec.Struct, frozen=True, gc=False):
+    """Team, key, user and organisation of a call, as far as the proxy names them."""
+
+    team_id: str | None = None
+    team_alias: str | None = None
+    key_alias: str | None = None
+    key_hash: str | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
 
 
 class Deferred(msgspec.Struct, frozen=True, gc=False):

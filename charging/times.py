@@ -29,9 +29,9 @@ def times_of(callback: Callback, received_ms: int, dropped: Collection[str]) -> 
     first = _believed(callback.completionStartTime, latest)
     # What was there and is not believed.
     odd = (
-        start is not callback.startTime
-        or end is not callback.endTime
-        or first is not callback.completionStartTime
+        start != callback.startTime
+        or end != callback.endTime
+        or first != callback.completionStartTime
     )
     no_end = callback.endTime is None and "endTime" not in dropped
     occurred = end or (start if no_end else None) or received

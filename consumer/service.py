@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from charging import decision
 from charging.decision import decide
 from consumer import metrics
 from consumer.backlog import Backlog
@@ -46,6 +47,11 @@ CLIENT: Final = f"billing-consumer-{VERSION}"
 def kafka_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of the consumer has in common."""
     return client_config(settings, CLIENT)
+
+
+def compiled() -> bool:
+    """Say whether decisions are made by the compiled modules, as in the image."""
+    return decision.__file__.endswith(".so")
 
 
 def _on_error(health: Health, error: KafkaError) -> None:
@@ -208,6 +214,7 @@ def _run(
     log.info(
         "consumer started",
         version=VERSION,
+        compiled=compiled(),
         group=settings.consumer_group,
         probes=f"{settings.consumer_metrics_host}:{probes_port}",
     )

@@ -10,7 +10,7 @@ import re
 from typing import Final, TypeAlias
 
 from producer_gateway.splitter import MAX_CALLBACKS
-from schemas.identity import Identity
+from schemas.callback import Identity
 from schemas.reader import identify_fast
 
 _BEGINNING: Final = re.compile(rb'\{("[^"\\]++": )"[^"\\]*+", ("[^"\\]++": )')

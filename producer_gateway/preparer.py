@@ -12,9 +12,8 @@ from producer_gateway.splitter import Cut, Damaged, split
 from producer_gateway.store import Record
 from runtime import VERSION
 from schemas import headers as names
-from schemas.callback import ContractError
+from schemas.callback import ContractError, Identity
 from schemas.headers import ContentDropped, Headers, Reason
-from schemas.identity import Identity
 from schemas.reader import identify
 from schemas.topics import Topic, Topics
 

@@ -160,6 +160,21 @@ class NamedCall(_Part, frozen=True):
     end_user: Name | None = None
 
 
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """What a call is known by.
+
+    `call_key` is the idempotency key; `half_key` says that it is one of the two ids alone. `run_id`
+    keys the record; it is the call key where the call names no run, and then `attributed` is false.
+    `attempt` counts from 0.
+    """
+
+    call_key: str
+    run_id: str
+    attempt: int
+    attributed: bool
+    half_key: bool = False
+
+
 RECONCILER: Final = "reconciler"
 """The `source` of a callback that was made of a row of LiteLLM's spend log, because its own was
 lost. LiteLLM sends no such field, and no client of it can set one."""

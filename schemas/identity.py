@@ -8,10 +8,8 @@ ONE_RUN_ONE_PARTITION: the run id is the record's key.
 
 from typing import Final
 
-import msgspec
-
 from schemas.attribution import object_of, text_of
-from schemas.callback import ContractError, NamedCall
+from schemas.callback import ContractError, Identity, NamedCall
 from schemas.headers import Reason
 from schemas.text import bounded, identifier
 
@@ -20,21 +18,6 @@ _ATTEMPT_DIGITS: Final = 10
 _MAX_ATTEMPT: Final = 2_147_483_647
 BATCH_RETRIEVES: Final = frozenset({"aretrieve_batch", "retrieve_batch"})
 """Each retrieve of a finished batch repeats its whole cost; the batch id is the call key."""
-
-
-class Identity(msgspec.Struct, frozen=True, gc=False):
-    """What a call is known by.
-
-    `call_key` is the idempotency key; `half_key` says that it is one of the two ids alone. `run_id`
-    keys the record; it is the call key where the call names no run, and then `attributed` is false.
-    `attempt` counts from 0.
-    """
-
-    call_key: str
-    run_id: str
-    attempt: int
-    attributed: bool
-    half_key: bool = False
 
 
 def _escaped(part: str) -> str:

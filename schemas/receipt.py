@@ -30,12 +30,13 @@ def receipt_id(source_system: str, call_key: str) -> UUID:
     """Return the id of the receipt of a call: the same one, whenever and wherever it is written.
 
     A UUID of version 5 (RFC 9562): a ledger that is rebuilt from the callbacks has the ids that
-    subscribers have already seen. `uuid.uuid5`, which gives the same, takes half as long again, and
-    each record asks twice.
+    subscribers have already seen. `uuid.uuid5`, which gives the same, takes twice as long.
     """
     name = f"{source_system}\x00{call_key}".encode()
-    digest = sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).digest()
-    return UUID(bytes=digest[:16], version=5)
+    digest = bytearray(sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return msgspec.convert(bytes(digest), UUID)
 
 
 PLAIN_DECIMAL: Final = r"^[0-9]+(\.[0-9]+)?$"

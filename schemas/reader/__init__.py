@@ -7,9 +7,9 @@ the same. What both take, both read alike. Where a key occurs twice, the last on
 
 import msgspec
 
-from schemas.callback import Callback, ContractError, NamedCall
+from schemas.callback import Callback, ContractError, Identity, NamedCall
 from schemas.headers import Reason
-from schemas.identity import Identity, identity_of
+from schemas.identity import identity_of
 from schemas.reader.fast_path import identify_fast, read_fast
 from schemas.reader.json_text import is_strict_json, is_utf8
 from schemas.reader.thorough_path import (

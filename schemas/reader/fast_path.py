@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.callback import Callback, Cost, NamedCall, cost_of
-from schemas.identity import Identity, identity_of
+from schemas.callback import Callback, Cost, Identity, NamedCall, cost_of
+from schemas.identity import identity_of
 from schemas.reader.json_text import is_utf8, number
 
 

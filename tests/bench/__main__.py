@@ -82,6 +82,9 @@ def run(
     only: Annotated[
         str, typer.Option(help=f"Comma-separated: {', '.join(MEASUREMENTS)}. Default: all.")
     ] = "",
+    source: Annotated[
+        bool, typer.Option("--source", help="Run the rooms without the image's compiled modules.")
+    ] = False,
 ) -> None:
     """Measure gateway, consumer, the whole path and what they cost; print and write the tables.
 
@@ -97,7 +100,7 @@ def run(
     if unknown := set(names) - MEASUREMENTS.keys():
         raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}")
     chosen, began, before = SIZES[size], time.monotonic(), report.processor_times()
-    with running_services() as services:
+    with running_services(source=source) as services:
         about = report.machine(services.versions)
         warm_up(services, chosen.warm_up_seconds)
         measured, failures = _measured(services, chosen, names, about)
@@ -108,7 +111,7 @@ def run(
     )
     _print(measured, failures, title)
     _SCRATCH.mkdir(parents=True, exist_ok=True)
-    whole = chosen.binding and not only and not failures
+    whole = chosen.binding and not only and not source and not failures
     raw = RAW if whole else _SCRATCH / f"{size}.json"
     rows = [row for some in measured.values() for row in some]
     report.write_json(raw, rows, about, failures, size)

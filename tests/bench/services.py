@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from operator_cli.cluster import Cluster
 from schemas.topics import load_topics
 from tests.brokers.broker import BrokerError, choose_broker, make_broker, prepare_broker
 from tests.databases.database import choose_database, fresh_database, make_database
+from tests.processes.compiled import compiled, where
 from tests.processes.process import Server, free_port
 from tests.waiting import eventually
 
@@ -55,6 +57,8 @@ class Services:
     template: str
     directory: Path
     versions: Mapping[str, str]
+    rooms: Path
+    """Where the rooms are run from: with compiled modules as in the image, or the source."""
 
     @contextmanager
     def topics(self) -> Iterator[str]:
@@ -159,7 +163,7 @@ class Services:
         self, module: str, prefix: str, settings: Mapping[str, str], launcher: tuple[str, ...]
     ) -> Iterator[Server]:
         command = (*(launcher or (sys.executable,)), "-m", module, "run")
-        with self._process(module, command, prefix, settings) as process:
+        with self._process(module, command, prefix, {**settings, **where(self.rooms)}) as process:
             yield process
 
     @contextmanager
@@ -192,12 +196,17 @@ def wait_for_http(process: Server, url: str, status: int) -> None:
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
+def running_services(*, source: bool = False) -> Iterator[Services]:
     """Start the reference broker and the database; both end with the context.
 
+    Args:
+        source: run the rooms from their source alone, not with the compiled modules of the image.
+
     Raises:
+        CalledProcessError: the modules cannot be compiled.
         BrokerError: this is not Apache Kafka, or the database does not write durably.
     """
+    rooms = ROOT if source else compiled()
     choice = prepare_broker(choose_broker(), print, ci=False)
     if choice.kind == "embedded":
         raise BrokerError(f"figures need Apache Kafka, and here is only {choice}")
@@ -214,9 +223,10 @@ def running_services() -> Iterator[Services]:
         stack.callback(database.stop)
         template = stack.enter_context(fresh_database(database.url))
         migration.migrate(template)
-        versions = {"Apache Kafka": broker.version, **about(database.url)}
+        build = "none" if source else f"by mypyc {version('mypy')}"
+        versions = {"Apache Kafka": broker.version, **about(database.url), "compiled": build}
         name = template.partition("?")[0].rpartition("/")[2]
-        yield Services(broker.bootstrap, database.url, name, directory, versions)
+        yield Services(broker.bootstrap, database.url, name, directory, versions, rooms)
 
 
 def about(url: str) -> dict[str, str]:

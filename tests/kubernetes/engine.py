@@ -32,9 +32,12 @@ NAMED: Final = (
 )
 """Of these, Debian has one program; its installation gives it their names."""
 PYTHON: Final = "python:3.11-slim-trixie"
+BUILDING: Final = "python:3.11-trixie"
+"""The same with a C compiler."""
 SUITE: Final = "bookworm"
 """Whose Python is 3.11, as the image's."""
 ADDED: Final = ("python3", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates")
+COMPILER: Final = ("gcc", "libc6-dev", "python3-dev")
 AUTHORITIES: Final = Path("etc/ssl/certs/ca-certificates.crt")
 PAUSE: Final = "localhost/pause:1"
 IMAGE: Final = "localhost/billing-stream"
@@ -140,13 +143,13 @@ class Engine:
         archive.unlink()
 
 
-def _base(directory: Path) -> None:
-    """Fill a directory with the archive of an image that has Python and pip."""
+def _base(added: tuple[str, ...], directory: Path) -> None:
+    """Fill a directory with the archive of an image that has Python, pip, and these packages."""
     tree = directory / "tree"
     packed = unpacked("debootstrap") / "usr"
     environment = {"DEBOOTSTRAP_DIR": str(packed / "share" / "debootstrap")}
     command = [str(packed / "sbin" / "debootstrap"), "--variant=minbase"]
-    run([*command, f"--include={','.join(ADDED)}", SUITE, str(tree)], environment)
+    run([*command, f"--include={','.join(added)}", SUITE, str(tree)], environment)
     for marker in tree.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
         marker.unlink()
     # A network that inspects TLS has an authority of its own.
@@ -160,10 +163,14 @@ def _base(directory: Path) -> None:
 
 
 def _images(engine: Engine) -> None:
-    base = kept("debian-python-image", _base) / "python.tar"
+    bases = {
+        PYTHON: kept("debian-python-image", partial(_base, ADDED)),
+        BUILDING: kept("debian-python-compiler-image", partial(_base, (*ADDED, *COMPILER))),
+    }
     trusted = [f"ENV {name}=/{AUTHORITIES}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
     changes = [part for line in trusted for part in ("--change", line)]
-    engine.docker("import", *changes, str(base), PYTHON)
+    for name, base in bases.items():
+        engine.docker("import", *changes, str(base / "python.tar"), name)
     pause = built_here(Path(__file__).with_name("pause"))
     archive = engine.directory / "pause.tar"
     run(["tar", "-C", str(pause.parent), "-cf", str(archive), pause.name])

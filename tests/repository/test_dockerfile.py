@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes.compiled import modules
 from tests.waiting import NET_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,13 @@ def stage(dockerfile: str, name: str) -> str:
     """The instructions of one stage."""
     stages = re.split(r"^FROM \S+ AS (\S+)\n", dockerfile, flags=re.MULTILINE)
     return dict(zip(stages[1::2], stages[2::2], strict=True))[name]
+
+
+def uv_of_the_makefile() -> str:
+    """The version of uv that a checkout installs."""
+    makefile = re.search(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert makefile is not None
+    return makefile[1]
 
 
 def test_hadolint_has_nothing_to_say() -> None:
@@ -69,18 +77,22 @@ def test_only_the_lock_decides_what_is_installed(dockerfile: str) -> None:
         dockerfile, "dependencies"
     )
     assert "uv sync --locked --only-group litellm\n" in stage(dockerfile, "litellm-dependencies")
-    assert len(re.findall(r"pip install|uv add|uv pip|apt-get", dockerfile)) == 1
+    assert "uv sync --locked --no-default-groups --group compiler\n" in stage(
+        dockerfile, "compiled"
+    )
+    installed = re.findall(r"(?:pip install|uv add|uv pip|apt-get).*", dockerfile)
+    assert set(installed) == {
+        f"pip install --no-cache-dir --disable-pip-version-check uv=={uv_of_the_makefile()}"
+    }
 
 
 def test_uv_is_the_one_of_the_makefile(dockerfile: str) -> None:
-    makefile = re.search(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert makefile is not None
-    assert re.findall(r"\buv==(\S+)", dockerfile) == [makefile[1]]
+    assert set(re.findall(r"\buv==(\S+)", dockerfile)) == {uv_of_the_makefile()}
 
 
 def test_python_is_one_that_the_project_supports(dockerfile: str) -> None:
     images = set(re.findall(r"^FROM (python:\S+)", dockerfile, re.MULTILINE))
-    assert images == {"python:3.11-slim-trixie"}
+    assert images == {"python:3.11-slim-trixie", "python:3.11-trixie"}, "one Python, one Debian"
     assert "UV_PYTHON_DOWNLOADS=never" in dockerfile
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"].startswith(">=3.11")
@@ -98,17 +110,20 @@ def test_the_chart_runs_the_version_of_the_project() -> None:
 
 
 def test_only_the_rooms_go_in(dockerfile: str) -> None:
-    copied = re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE)
-    assert copied == [
-        "pyproject.toml uv.lock ./",
-        "LICENSE billing ./",
-        *(f"{r} {r}" for r in ROOMS),
-    ]
+    copied = re.findall(r"^COPY (?!--from)(.+)$", stage(dockerfile, "rooms"), re.MULTILINE)
+    assert copied == ["LICENSE billing ./", *(f"{r} {r}" for r in ROOMS)]
     context = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in context if line and not line.startswith("#")]
     allowed = {line.removeprefix("!") for line in rules if line.startswith("!")}
     assert rules[0] == "*"
-    assert allowed == {"LICENSE", "billing", "pyproject.toml", "uv.lock", *ROOMS}
+    assert allowed == {
+        "LICENSE",
+        "billing",
+        "pyproject.toml",
+        "uv.lock",
+        "deploy/compile.py",
+        *ROOMS,
+    }
     assert "schemas/examples" in rules, "captured callbacks do not belong in the image"
 
 
@@ -118,6 +133,16 @@ def test_bytecode_is_written_while_the_file_system_is_writable(dockerfile: str) 
     compiled = rooms.index(f"python -m compileall -q {' '.join(ROOMS)}")
     assert compiled < rooms.index("USER ")
     assert "PYTHONDONTWRITEBYTECODE=1" in rooms
+
+
+def test_the_image_has_the_compiled_modules_beside_their_source(dockerfile: str) -> None:
+    compiled, rooms = stage(dockerfile, "compiled"), stage(dockerfile, "rooms")
+    assert "RUN .venv/bin/python deploy/compile.py /compiled\n" in compiled
+    packages = {module.partition("/")[0] for module in modules()}
+    assert packages <= set(re.findall(r"^COPY (\S+) \1$", compiled, re.MULTILINE))
+    beside = rooms.index("COPY --from=compiled /compiled ./\n")
+    assert all(rooms.index(f"COPY {package} {package}\n") < beside for package in packages)
+    assert "WORKDIR /app\n" in rooms[:beside]
 
 
 def test_the_operators_command_is_on_the_path_of_the_image(dockerfile: str) -> None:

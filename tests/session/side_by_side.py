@@ -39,6 +39,7 @@ GROUPS: Final = {
     "tests/integration/test_estimates": "a month of calls",
     "tests/repository/test_estimates_page": "a month of calls",
     "tests/repository/test_wheel": "a wheel",
+    "tests/repository/test_compiled": "compiled modules",
     "tests/integration/test_gateway_fuzz": "fuzz",
     "tests/integration/test_gateway_clients": "a gateway and its clients",
     "tests/integration/test_gateway_sockets": "a gateway and sockets",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from charging.outcomes import Charge, Deferred
 from producer_gateway.fast_path import cut_fast
-from schemas.callback import ContractError
-from schemas.identity import Identity, call_key, run_attempt
+from schemas.callback import ContractError, Identity
+from schemas.identity import call_key, run_attempt
 from schemas.reader import identify, read_callback
 from schemas.text import MAX_TEXT_BYTES, bounded, identifier, storable
 from tests.inputs.callbacks import element, leniently, verdict

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from charging.background import deferred_of, inherit
-from charging.caller import Caller, key_hash
-from charging.outcomes import Charge, Deferred, DeferredReason
+from charging.caller import key_hash
+from charging.outcomes import Caller, Charge, Deferred, DeferredReason
 from tests.inputs.callbacks import ENDED, charged, element, policy, verdict
 
 HASH = "0a" * 32

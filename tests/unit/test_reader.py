@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import reader
-from schemas.callback import ContractError
-from schemas.identity import Identity
+from schemas.callback import ContractError, Identity
 from schemas.reader import (
     Reading,
     identify,
