@@ -203,7 +203,7 @@ def running_services(*, source: bool = False) -> Iterator[Services]:
         source: run the rooms from their source alone, not with the compiled modules of the image.
 
     Raises:
-        CalledProcessError: the modules cannot be compiled.
+        CompilerError: there is no C compiler; `source` needs none.
         BrokerError: this is not Apache Kafka, or the database does not write durably.
     """
     rooms = ROOT if source else compiled()

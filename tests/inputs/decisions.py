@@ -1,6 +1,7 @@
 """What becomes of made-up callbacks: `python -m tests.inputs.decisions SEED COUNT`, a line each.
 
-Two builds of the same code that print the same have decided the same, to the byte.
+Two builds of the same code that print the same have decided the same, to the byte. A third number
+has that record printed, and all that becomes of it.
 """
 
 import hashlib

@@ -26,6 +26,20 @@ _KEPT_SECONDS: Final = 86_400
 """No run takes as long: nobody uses what is older and of other source."""
 
 
+class CompilerError(RuntimeError):
+    """Nothing can be compiled here; the text says what is missing."""
+
+
+def missing_for_compiling() -> str | None:
+    """What this machine lacks to compile a module for this interpreter; None where nothing."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        return f"there is no C compiler ({compiler})"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's C headers are not here (Debian has them in python3-dev)"
+    return None
+
+
 def modules() -> tuple[str, ...]:
     """The files that are compiled, by their paths in the project."""
     spec = importlib.util.spec_from_file_location("compile", PROGRAM)
@@ -42,8 +56,11 @@ def compiled() -> Path:
     It is kept in `.cache/compiled` for the same source; otherwise it takes half a minute.
 
     Raises:
-        CalledProcessError: there is no C compiler, or it refuses a module; the output says which.
+        CompilerError: there is no C compiler, or no header of Python.
+        CalledProcessError: a module is refused; the output says which, and why.
     """
+    if missing := missing_for_compiling():
+        raise CompilerError(f"{missing}: install it, or run the source alone")
     made = _KEPT / _digest()
     if not made.exists():
         _KEPT.mkdir(parents=True, exist_ok=True)

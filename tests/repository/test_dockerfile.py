@@ -10,21 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.compiled import modules
+from tests.processes.compiled import ROOMS, modules
 from tests.waiting import NET_SECONDS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
-    "schemas",
-    "runtime",
-    "charging",
-    "ledger",
-    "producer_gateway",
-    "consumer",
-    "operator_cli",
-    "reconciler",
-    "spend_guard",
-)
 
 
 @pytest.fixture(scope="module")

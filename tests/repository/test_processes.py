@@ -8,7 +8,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from tests.kubernetes.chart import MAKES_PODS, RECONCILER, SPEND_GUARD, manifests
-from tests.repository.test_dockerfile import ROOMS as IN_THE_IMAGE
+from tests.processes.compiled import ROOMS as IN_THE_IMAGE
 from tests.repository.test_docs import METRIC, ROOT, VARIABLE, settings
 from tests.repository.test_observability import measured
 

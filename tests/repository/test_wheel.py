@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository.test_dockerfile import ROOMS, ROOT
+from tests.processes.compiled import ROOMS, ROOT
 from tests.waiting import NET_SECONDS
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository.test_dockerfile import ROOMS, ROOT
+from tests.processes.compiled import ROOMS, ROOT
 
 GIVEN_UP = {
     *("house", "span", "spans", "standing", "fresh", "awaited", "admit", "admitted", "admission"),
