@@ -1,7 +1,7 @@
 """`make bench`: everything against limits of the same run. `python -m tests.bench --help`."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from tests.bench import (
+    connect,
     consumer_cpu,
     consumer_drain,
     credit_cost,
@@ -23,6 +24,7 @@ from tests.bench import (
     memory,
     other_consumers,
     other_gateways,
+    pages,
     profiling,
     rent,
     report,
@@ -36,9 +38,9 @@ from tests.bench import (
 )
 from tests.bench.draining import warm_up
 from tests.bench.figures import Comparison, Verdict
+from tests.bench.report import Run
 from tests.bench.services import Services, running_services
 from tests.bench.sizes import SIZES, Size
-from tests.bench.sizing import Plan, costs_of
 
 Measure: TypeAlias = Callable[[Services, Size], list[Comparison]]
 
@@ -61,10 +63,6 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "scale_out": scale_out.measure,
     "scale_cost": scale_cost.measure,
 }
-PAGE: Final = Path("docs/performance.md")
-SCALING_PAGE: Final = Path("docs/scaling.md")
-COSTS_PAGE: Final = Path("docs/costs.md")
-RAW: Final = Path("docs/performance.json")
 _SMALL: Final = 4
 """kB of the smaller callbacks that are measured."""
 _SCRATCH: Final = Path(".cache/bench")
@@ -109,54 +107,32 @@ def run(
         f"Size {size}, medians of {chosen.rounds} rounds (least to most), {minutes:.0f} minutes, "
         f"{report.taken_by_others(before)}"
     )
-    _print(measured, failures, title)
+    done = Run(size, title, about, measured, failures)
+    _print(done)
     _SCRATCH.mkdir(parents=True, exist_ok=True)
     whole = chosen.binding and not only and not source and not failures
-    raw = RAW if whole else _SCRATCH / f"{size}.json"
-    rows = [row for some in measured.values() for row in some]
-    report.write_json(raw, rows, about, failures, size)
-    texts = _texts(measured, about, title)
+    raw = pages.RAW if whole else _SCRATCH / f"{size}.json"
+    report.write_json(raw, done)
     if whole:
-        for page, text in texts.items():
-            report.write_page(page, text)
-        months = _months(rows, rent.Prices())
-        report.write_page(COSTS_PAGE, rent.table(months), rent.BEGIN, rent.END)
+        pages.write(done)
     else:
-        (_SCRATCH / f"{size}.md").write_text("\n\n".join(texts.values()) + "\n", "utf-8")
+        text = "\n\n".join(pages.texts(done).values())
+        (_SCRATCH / f"{size}.md").write_text(f"{text}\n", "utf-8")
     console.print(f"every round: {raw}")
-    missed = [row for row in rows if row.verdict is Verdict.MISSED]
+    missed = [row for row in done.rows if row.verdict is Verdict.MISSED]
     if failures or (chosen.binding and missed):
         raise typer.Exit(1)
 
 
-def _print(
-    measured: Mapping[str, list[Comparison]], failures: Mapping[str, str], title: str
-) -> None:
-    if rows := _of_performance(measured):
-        console.print(report.table(rows, title))
-    if scaled := measured.get("scale_out"):
-        console.print(report.table(scaled, f"Several processes. {title}"))
-    if cost := measured.get("scale_cost"):
-        console.print(scale_page.cost_table(cost, f"Costs. {title}"))
-    for name, failure in failures.items():
+def _print(run: Run) -> None:
+    if rows := pages.of_performance(run):
+        console.print(report.table(rows, run.title))
+    if scaled := run.measured.get("scale_out"):
+        console.print(report.table(scaled, f"Several processes. {run.title}"))
+    if cost := run.measured.get("scale_cost"):
+        console.print(scale_page.cost_table(cost, f"Costs. {run.title}"))
+    for name, failure in run.failures.items():
         console.print(f"{name} failed: {failure}", style="bold red", markup=False)
-
-
-def _texts(
-    measured: Mapping[str, list[Comparison]], about: Mapping[str, str], title: str
-) -> dict[Path, str]:
-    """What each page gets; only pages whose figures were measured."""
-    texts = dict[Path, str]()
-    if rows := _of_performance(measured):
-        texts[PAGE] = report.markdown(rows, about, title)
-    if cost := measured.get("scale_cost"):
-        scaled = measured.get("scale_out", [])
-        texts[SCALING_PAGE] = scale_page.markdown(scaled, cost, about, title)
-    return texts
-
-
-def _of_performance(measured: Mapping[str, list[Comparison]]) -> list[Comparison]:
-    return [row for name, some in measured.items() if not name.startswith("scale_") for row in some]
 
 
 def _measured(
@@ -174,9 +150,9 @@ def _measured(
         except Exception as failure:  # noqa: BLE001 - reported, and the run fails
             failures[name] = f"{type(failure).__name__}: {failure}"
             console.print(f"{name} failed: {failures[name]}", style="bold red", markup=False)
-        sofar = [row for some in rows.values() for row in some]
-        report.write_json(_SCRATCH / f"{size.name}.json", sofar, about, failures, size.name)
         took = f"{name}: {time.monotonic() - began:.0f} s, {report.taken_by_others(before)}"
+        so_far = Run(size.name, f"Size {size.name}, not ended", about, rows, failures)
+        report.write_json(_SCRATCH / f"{size.name}.json", so_far)
         console.print(report.table(rows.get(name, []), took))
     return rows, failures
 
@@ -214,22 +190,18 @@ def what_it_costs(
     """Say what a month costs to run, from the last full run's figures and these prices."""
     if callbacks not in {14, _SMALL}:
         raise typer.BadParameter("callbacks of 14 and of 4 kB were measured")
-    rows, prices = report.read_json(RAW), rent.Prices(core, disk, traffic)
-    table = rent.table(_months(rows, prices, calls or rent.MONTHS, small=callbacks == _SMALL))
+    rows, prices = report.read_json(pages.RAW).rows, rent.Prices(core, disk, traffic)
+    months = pages.months(rows, prices, calls or rent.MONTHS, small=callbacks == _SMALL)
+    table = rent.table(months)
     typer.echo(table)
     if write:
-        report.write_page(COSTS_PAGE, table, rent.BEGIN, rent.END)
+        report.write_page(pages.COSTS_PAGE, table, rent.BEGIN, rent.END)
 
 
-def _months(
-    rows: Sequence[Comparison],
-    prices: rent.Prices,
-    millions: Sequence[float] = rent.MONTHS,
-    *,
-    small: bool = False,
-) -> list[rent.Month]:
-    plan, both = Plan.of_topics(), costs_of(rows)
-    return [rent.month(one, both[small], plan, prices) for one in millions]
+@cli.command("pages")
+def write_pages() -> None:
+    """Write the pages and the picture anew from docs/performance.json; measures nothing."""
+    pages.write(report.read_json(pages.RAW))
 
 
 @cli.command("soak-runs")
@@ -265,7 +237,32 @@ def what_instead(
             seen.append(watch(services))
     console.print(instead_table.table(seen))
     if write:
-        instead_table.write(PAGE, seen)
+        instead_table.write(pages.PAGE, seen)
+
+
+@cli.command("connect")
+def what_connect_takes(
+    rounds: Annotated[int, typer.Option(min=1, help="Ours and Connect's in turn.")] = 5,
+    callbacks: Annotated[int, typer.Option(min=10_000, help="In each round.")] = 60_000,
+    *,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the table into docs/performance.md.")
+    ] = False,
+) -> None:
+    """Compare with Kafka Connect, whose receipts somebody has decided before; minutes.
+
+    Maven fetches Connect the first time.
+    """
+    before = report.processor_times()
+    with running_services() as services:
+        warm_up(services, SIZES["full"].warm_up_seconds)
+        rows = connect.measure(services, rounds, callbacks)
+        about = report.machine(services.versions)
+    title = f"Medians of {rounds} rounds (least to most), {report.taken_by_others(before)}"
+    console.print(report.table(rows, title))
+    if write:
+        text = report.markdown(rows, about, title)
+        report.write_page(pages.PAGE, text, connect.BEGIN, connect.END)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.bench import writing
 from tests.bench.committing import DECIDE, Committed
-from tests.bench.figures import Comparison, Figures
+from tests.bench.figures import Comparison, Figures, Target
 from tests.bench.others import OURS, committed
 from tests.bench.payloads import SIZES, Payloads
 from tests.bench.services import Services
@@ -20,6 +20,12 @@ CPU: Final = "CPU µs/receipt"
 _COPY: Final = "COPY into the tables of 0001: client, PostgreSQL"
 _MANY: Final = "executemany into the tables of 0001: client, PostgreSQL"
 _SLOWEST: Final = "its slowest single step"
+_OF_COPY: Final = Target(3.3, at_least=False)
+_OF_MANY: Final = Target(0.45, at_least=False)
+_OF_THE_SLOWEST: Final = Target(1.05, at_least=False)
+_RATE: Final = {"4 kB": Target(28_000, of_ratio=False)}
+_WAL_BYTES: Final = Target(1_150, at_least=False, of_ratio=False)
+_TABLE_BYTES: Final = Target(850, at_least=False, of_ratio=False)
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,12 @@ def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
         Comparison(
             f"consumer and PostgreSQL, {name}", CPU,
             figures("both", lambda one: one.process + one.server), limit(_COPY, rounds.copied, cpu),
+            _OF_COPY,
         ),
         Comparison(
             f"consumer, {name}", CPU,
             figures(process, lambda one: one.process), limit(_MANY, rounds.many, cpu),
+            _OF_MANY,
         ),
         Comparison(
             f"consumer, PostgreSQL's part, {name}", CPU,
@@ -80,6 +88,7 @@ def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
             f"consumer, {name}: wall from one callback to the next", "µs",
             figures("first commit to last", lambda one: one.wall),
             figures(_SLOWEST, lambda one: max(one.steps.values())),
+            _OF_THE_SLOWEST,
         ),
         *(
             Comparison(
@@ -89,16 +98,19 @@ def _rows(rounds: _Rounds, name: str) -> list[Comparison]:
             for step in rounds.committed[0].steps
         ),
         Comparison(
-            f"consumer, committed, {name}", "callbacks/s", figures("rate", lambda one: one.rate)
+            f"consumer, committed, {name}", "callbacks/s", figures("rate", lambda one: one.rate),
+            target=_RATE.get(name),
         ),
         Comparison(
             f"consumer, {name}: WAL", "bytes/receipt", figures("WAL", lambda one: one.wal),
             limit(_COPY, rounds.copied, lambda one: one.wal),
+            _WAL_BYTES,
         ),
         Comparison(
             f"consumer, {name}: tables and indexes", "bytes/receipt",
             figures("tables and indexes", lambda one: one.tables),
             limit(_COPY, rounds.copied, lambda one: one.tables),
+            _TABLE_BYTES,
         ),
     ]  # fmt: skip
 

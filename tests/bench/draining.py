@@ -101,10 +101,20 @@ def warm_up(services: Services, seconds: float) -> None:
 
 
 class Progress:
-    """How far a group has come on the callbacks topic, seen from outside the consumer."""
+    """How far a group has come on a topic, seen from outside the consumer.
 
-    def __init__(self, services: Services, prefix: str, group: str) -> None:
-        topic = load_topics(prefix).callbacks
+    Args:
+        services: the broker.
+        prefix: of the callbacks topic.
+        group: of the consumer.
+        other: name and partitions of another topic.
+    """
+
+    def __init__(
+        self, services: Services, prefix: str, group: str, other: tuple[str, int] | None = None
+    ) -> None:
+        callbacks = load_topics(prefix).callbacks
+        name, partitions = other or (callbacks.name, callbacks.partitions)
         # Never subscribes, so it is no member; an open transaction's offsets do not count.
         self._asker = Consumer(
             {
@@ -113,10 +123,10 @@ class Progress:
                 "isolation.level": "read_uncommitted",
             }
         )
-        self._partitions = [TopicPartition(topic.name, part) for part in range(topic.partitions)]
+        self._partitions = [TopicPartition(name, part) for part in range(partitions)]
 
     def callbacks(self) -> int:
-        """Callbacks whose offsets are committed."""
+        """Callbacks, or records of the other topic, whose offsets are committed."""
         try:
             committed = self._asker.committed(self._partitions, timeout=20)
         except KafkaException as error:

@@ -17,6 +17,7 @@ from tests.processes.process import Server, free_port
 CONNECTIONS = 256
 POOL = 4_000
 _TARGET = {"4 kB": Target(0.30)}
+_OF_BARE = Target(2.2, at_least=False)
 _LATENCY = Target(50, at_least=False, of_ratio=False)
 
 
@@ -51,6 +52,7 @@ def _at(services: Services, size: Size, name: str, each: int) -> list[Comparison
             "CPU µs/request",
             Figures("the gateway's process", tuple(one.process for one in ours)),
             Figures("bare ASGI app, its process", tuple(one.process for one in bare)),
+            _OF_BARE,
         ),
         Comparison(
             f"{what}: the broker",

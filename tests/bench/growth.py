@@ -63,7 +63,7 @@ def measure(services: Services, size: Size) -> list[Comparison]:
             "callbacks/s",
             Figures("grown ledger", tuple(one.rate for one in into_grown)),
             Figures("empty ledger", tuple(one.rate for one in into_empty)),
-            Target(0.8),
+            Target(0.9),
         ),
         Comparison(
             f"{what}: PostgreSQL",

@@ -28,7 +28,7 @@ def measure(services: Services, size: Size) -> list[Comparison]:
             f"{what}: memory",
             "MiB",
             Figures("peak", (max(peaks),)),
-            target=Target(300, at_least=False, of_ratio=False),
+            target=Target(260, at_least=False, of_ratio=False),
         ),
         Comparison(f"{what}: rate", "callbacks/s", Figures("new", (drained.rate,))),
         *cpu_rows(what, [drained]),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ import confluent_kafka
 import psutil
 from rich.table import Table
 
-from tests.bench.figures import Comparison, Figures, Verdict
+from tests.bench.figures import Comparison, Figures, Target, Verdict
 
 BEGIN: Final = "<!-- figures: written by `make bench SIZE=full` -->"
 END: Final = "<!-- end of figures -->"
@@ -141,44 +142,74 @@ def write_page(page: Path, text: str, begin: str = BEGIN, end: str = END) -> Non
     page.write_text(written, "utf-8")
 
 
-def write_json(
-    file: Path,
-    rows: Sequence[Comparison],
-    about: Mapping[str, str],
-    failures: Mapping[str, str],
-    size: str,
-) -> None:
+@dataclass(frozen=True)
+class Run:
+    """What a run measured: enough to write its pages."""
+
+    size: str
+    title: str
+    """Size, rounds and duration, for the head of a table."""
+    machine: Mapping[str, str]
+    measured: Mapping[str, Sequence[Comparison]]
+    """The rows of each measurement."""
+    failures: Mapping[str, str]
+    """Why a measurement has no rows."""
+
+    @property
+    def rows(self) -> list[Comparison]:
+        """Those of all measurements."""
+        return [row for some in self.measured.values() for row in some]
+
+
+def write_json(file: Path, run: Run) -> None:
     """Write every figure of every round."""
     file.parent.mkdir(parents=True, exist_ok=True)
     document = {
-        "size": size,
-        "machine": dict(about),
-        "failures": dict(failures),
-        "rows": [row.as_json() for row in rows],
+        "size": run.size,
+        "title": run.title,
+        "machine": dict(run.machine),
+        "failures": dict(run.failures),
+        "measured": {name: [row.as_json() for row in some] for name, some in run.measured.items()},
     }
     file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def read_json(file: Path) -> list[Comparison]:
-    """Return the rows that `write_json` wrote, without their targets."""
+def read_json(file: Path) -> Run:
+    """Return the run that `write_json` wrote."""
 
-    def figures(found: dict[str, Any] | None) -> Figures | None:
-        return Figures(found["name"], tuple(found["values"])) if found else None
+    def figures(found: dict[str, Any]) -> Figures:
+        return Figures(found["name"], tuple(found["values"]))
 
-    rows = json.loads(file.read_text("utf-8"))["rows"]
-    return [
-        Comparison(row["what"], row["unit"], ours, figures(row["limit"]))
-        for row in rows
-        if (ours := figures(row["ours"]))
-    ]
+    def comparison(row: dict[str, Any]) -> Comparison:
+        limit, target = row["limit"], row["target"]
+        return Comparison(
+            row["what"],
+            row["unit"],
+            figures(row["ours"]),
+            limit and figures(limit),
+            target and Target(**target),
+        )
+
+    found = json.loads(file.read_text("utf-8"))
+    return Run(
+        found["size"],
+        found["title"],
+        found["machine"],
+        {name: [comparison(row) for row in rows] for name, rows in found["measured"].items()},
+        found["failures"],
+    )
 
 
 def _interpreter() -> str:
-    """Version and build: one made with PGO and LTO decides a tenth faster than one without."""
+    """Version and build: one made with PGO and LTO decides a tenth faster than one without.
+
+    Debian's is made with both, and its configuration does not say so.
+    """
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""
     named = {"PGO": "--enable-optimizations", "LTO": "--with-lto"}
     made = " and ".join(name for name, option in named.items() if option in options)
-    return f"{platform.python_version()} ({platform.python_compiler()}, {made or 'no PGO or LTO'})"
+    build = made or "no word of PGO or LTO"
+    return f"{platform.python_version()} ({platform.python_compiler()}, {build})"
 
 
 def _processor() -> str:

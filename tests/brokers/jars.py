@@ -3,7 +3,7 @@
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.downloads.cache import cached, kept
@@ -30,7 +30,12 @@ def cached_jars(version: str | None = None) -> Path:
 
 
 def _name(version: str) -> str:
-    return f"kafka-{version}-{hashlib.sha256(POM.read_bytes()).hexdigest()[:8]}"
+    return f"kafka-{version}-{digest(POM)}"
+
+
+def digest(pom: Path) -> str:
+    """Eight digits that are others for another content of a pom."""
+    return hashlib.sha256(pom.read_bytes()).hexdigest()[:8]
 
 
 def version_of(jars: Path) -> str:
@@ -52,20 +57,36 @@ def fetch_jars(say: Callable[[str], None], version: str | None = None) -> Path:
         JarsError: Maven failed or took longer than five minutes.
     """
     wanted = version or kafka_version()
+    return fetch(POM, _name(wanted), f"Apache Kafka {wanted}", say, f"-Dkafka.version={wanted}")
+
+
+def fetch(pom: Path, name: str, what: str, say: Callable[[str], None], *options: str) -> Path:
+    """Give a directory with the jars that a pom asks for; the first time, let Maven fill it.
+
+    Args:
+        pom: names them.
+        name: of the directory in the cache; another one for another content of the pom.
+        what: for people.
+        say: told what takes time.
+        options: for Maven.
+
+    Raises:
+        JarsError: Maven failed or took longer than five minutes.
+    """
 
     def fill(directory: Path) -> None:
-        say(f"fetching the jars of Apache Kafka {wanted} with Maven into {cached_jars(wanted)}")
-        _run_maven(directory, wanted)
+        say(f"fetching the jars of {what} with Maven into {cached(name)}")
+        _run_maven(pom, directory, options)
 
     try:
-        return kept(_name(wanted), fill)
+        return kept(name, fill)
     except OSError as refused:
         raise JarsError(f"the jars could not be stored: {refused}") from refused
 
 
-def _run_maven(directory: Path, version: str) -> None:
-    command = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM)]
-    command += [f"-Dkafka.version={version}"]
+def _run_maven(pom: Path, directory: Path, options: Sequence[str]) -> None:
+    command = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "--file", str(pom)]
+    command += options
     command += ["dependency:copy-dependencies", f"-DoutputDirectory={directory}"]
     try:
         done = subprocess.run(

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from producer_gateway.splitter import split
 from schemas.reader import identify
-from tests.bench import report
+from tests.bench import pages, plot, report
 from tests.bench.figures import (
     Comparison,
     Figures,
@@ -16,6 +17,7 @@ from tests.bench.figures import (
     percentile,
     quarter_peaks,
 )
+from tests.bench.others import PLAIN
 from tests.bench.payloads import (
     DEFERRED_EVERY,
     FAT,
@@ -26,6 +28,9 @@ from tests.bench.payloads import (
     receipts_among,
 )
 from tests.bench.profiling import collapsed
+from tests.bench.report import Run
+
+ROOT: Final = Path(__file__).parents[2]
 
 
 def compared(ours: tuple[float, ...], limit: tuple[float, ...], target: Target) -> Comparison:
@@ -158,12 +163,44 @@ def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
 def test_the_json_holds_every_round(tmp_path: Path) -> None:
     file = tmp_path / "raw" / "figures.json"
     row = compared((50.0, 60.0), (100.0, 100.0), Target(0.5))
-    report.write_json(file, [row], {"cores": "2"}, {"growth": "broke off"}, "small")
+    run = Run("small", "Size small", {"cores": "2"}, {"it": [row]}, {"growth": "broke off"})
+    report.write_json(file, run)
     document = json.loads(file.read_text())
     assert document["failures"] == {"growth": "broke off"}
-    (written,) = document["rows"]
+    (written,) = document["measured"]["it"]
     assert written["ours"] == {"name": "ours", "values": [50.0, 60.0]}
     assert (written["ratio"], written["verdict"]) == ([0.5, 0.6], "met")
+    assert report.read_json(file) == run
+
+
+def test_the_pages_are_those_of_the_last_full_run() -> None:
+    run = report.read_json(ROOT / pages.RAW)
+    for page, text in pages.texts(run).items():
+        assert f"{report.BEGIN}\n{text}\n{report.END}" in (ROOT / page).read_text()
+
+
+@pytest.mark.parametrize("size", ["4 kB", "14 kB"])
+def test_the_picture_shows_the_figures_of_the_last_full_run(size: str) -> None:
+    rows = {row.what: row for row in report.read_json(ROOT / pages.RAW).rows}
+    ours, *_, copied = plot.consumers(rows, size)
+    (row,) = (
+        row
+        for row in report.read_json(ROOT / pages.RAW).measured["other_consumers"]
+        if row.what == f"Kafka to PostgreSQL, all processes, {size}"
+        and row.limit
+        and row.limit.name == PLAIN.name
+    )
+    assert ours.whole == pytest.approx(row.ours.median, rel=0.05)
+    both = rows[f"consumer and PostgreSQL, {size}"].limit
+    assert both
+    assert copied.whole == pytest.approx(both.median)
+    gateway, fastapi, bare = plot.gateways(rows, size)
+    assert bare.whole < gateway.whole < fastapi.whole
+
+
+def test_the_picture_is_drawn_of_every_full_run(tmp_path: Path) -> None:
+    plot.draw(report.read_json(ROOT / pages.RAW), tmp_path / "cpu.png")
+    assert (tmp_path / "cpu.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_profile_counts_a_recursive_function_once_a_sample() -> None:

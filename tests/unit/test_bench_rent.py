@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import rent, report
+from tests.bench import pages, rent, report
 from tests.bench.rent import HOURS, Least, Prices, month
+from tests.bench.report import Run
 from tests.bench.sizing import Plan, costs_of
 from tests.unit.test_bench_sizing import CHOSEN, COST, ROWS
 
@@ -41,12 +42,13 @@ def test_fewer_copies_need_less() -> None:
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
-    report.write_json(tmp_path / "rows.json", ROWS, {}, {}, "tiny")
-    assert costs_of(report.read_json(tmp_path / "rows.json")) == costs_of(ROWS)
+    run = Run("tiny", "Size tiny", {}, {"scale_cost": ROWS}, {})
+    report.write_json(tmp_path / "rows.json", run)
+    assert report.read_json(tmp_path / "rows.json").rows == ROWS
 
 
 def test_the_page_has_what_follows_from_the_last_full_run() -> None:
-    costs, _ = costs_of(report.read_json(ROOT / "docs" / "performance.json"))
+    costs, _ = costs_of(report.read_json(ROOT / pages.RAW).rows)
     made = [month(one, costs, Plan.of_topics(), Prices()) for one in rent.MONTHS]
-    page = (ROOT / "docs" / "costs.md").read_text()
+    page = (ROOT / pages.COSTS_PAGE).read_text()
     assert f"{rent.BEGIN}\n{rent.table(made)}\n{rent.END}" in page
