@@ -7,7 +7,7 @@ the first is counted.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -38,6 +38,7 @@ from tests.brokers.apache_kafka import FULL, java_command
 from tests.brokers.jars import digest, fetch
 from tests.inputs.callbacks import policy
 from tests.processes.process import Server, free_port
+from tests.waiting import eventually
 
 NAME: Final = "Kafka Connect, Debezium's JDBC sink"
 BEGIN: Final = "<!-- connect: written by `python -m tests.bench connect --write` -->"
@@ -116,15 +117,14 @@ class _Worker:
     taken: int = 0
     checked: float = 0.0
 
-    def takes(self, some: Iterator[Receipt] | list[Receipt]) -> int:
-        """Have it write receipts; returns how many once all are committed."""
-        count = self._produce(some)
-        self._until(count)
-        return count
+    def takes(self, some: Iterable[Receipt]) -> None:
+        """Have it write receipts; returns once all are committed."""
+        self._until(self._produce(some))
 
     def measured(self, some: list[Receipt]) -> dict[str, float]:
         """CPU µs of a receipt by part. All are on the topic before the first is read."""
         self._ask("pause")
+        eventually(lambda: self._states() == {"PAUSED"}, "Connect to pause", START_SECONDS)
         self.connection.execute("TRUNCATE billing.flat_receipts")
         count = self._produce(some)
         before = self._read()
@@ -144,7 +144,7 @@ class _Worker:
             "broker": processor.cpu_seconds(broker),
         }
 
-    def _produce(self, some: Iterator[Receipt] | list[Receipt]) -> int:
+    def _produce(self, some: Iterable[Receipt]) -> int:
         producer = Producer({
             "bootstrap.servers": self.services.bootstrap,
             "partitioner": "murmur2_random",
@@ -169,9 +169,13 @@ class _Worker:
         if time.monotonic() < self.checked + _CHECK_SECONDS:
             return
         self.checked = time.monotonic()
-        said = httpx.get(f"{self.rest}/status", trust_env=False, timeout=20).text
-        if "FAILED" in said:
-            raise DrainError(f"Connect gave up: {said[:2_000]}")
+        if "FAILED" in self._states():
+            raise DrainError(f"Connect gave up\n{self.process.tail()}")
+
+    def _states(self) -> set[str]:
+        """Of the connector and its tasks."""
+        said = httpx.get(f"{self.rest}/status", trust_env=False, timeout=20).json()
+        return {one["state"] for one in (said["connector"], *said["tasks"])}
 
     def _ask(self, verb: str) -> None:
         httpx.put(f"{self.rest}/{verb}", trust_env=False, timeout=20).raise_for_status()
