@@ -7,6 +7,7 @@ from confluent_kafka import KafkaException
 
 from consumer import service
 from consumer.former import BY_HAND
+from consumer.heap import share_heaps
 from consumer.limit import DeadLetterLimitError
 from consumer.settings import Settings, load
 from ledger.healing import LedgerError, advice
@@ -37,6 +38,7 @@ def run() -> None:
     Needs the migrations and the topics: run `migrate` and `topics --apply` first.
     """
     found = _settings()
+    share_heaps()
     try:
         service.run(found)
     except DeadLetterLimitError as error:

@@ -22,6 +22,8 @@ from schemas.topics import Topics
 _INIT_SECONDS: Final = 10.0
 _MORE_SECONDS: Final = 2.0
 """How long after its own limit a client is left behind."""
+_FIRST_SECONDS: Final = 0.1
+"""For how long offsets are not sent before the events; an error is told with the offsets."""
 _LONGEST_MS: Final = 120_000
 """Of a transaction, where Kafka ends none in less. A broker allows fifteen minutes by default."""
 _LATE: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT})  # noqa: SLF001 - their names
@@ -127,6 +129,11 @@ class Publisher:
             self._send(producer, outcome, more)
         # Serves what the client has to say, its errors and log lines.
         producer.poll(0)
+        # The broker takes nothing of a transaction until the one before is ended in all partitions,
+        # some milliseconds. For the events' partitions the client asks again in a moment, for the
+        # offsets in a tenth of a second. A shorter `retry.backoff.ms` is no way out: the client
+        # looks for a lost coordinator three times, that far apart, and then waits without end.
+        producer.flush(_FIRST_SECONDS)
         seconds = self._deadline_seconds
         producer.send_offsets_to_transaction(extent.next_offsets, metadata, seconds)
         self._commit(producer, seconds)

@@ -49,7 +49,7 @@ class Settings(
         "compresses well takes hundreds of times as much. Raise it if brokers are far away.",
     )
     consumer_batch_wait_ms: int = Field(
-        default=50, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
+        default=20, ge=1, le=5_000, description="Longest wait for a batch to fill, milliseconds."
     )
     consumer_session_timeout_ms: int = Field(
         default=15_000,

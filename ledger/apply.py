@@ -32,13 +32,7 @@ from ledger.plan import (
     resolved,
 )
 from ledger.queries import listed, query
-from ledger.rows import (
-    DEFERRED_TYPES,
-    RECEIPT_TYPES,
-    deferred_row,
-    receipt_row,
-    usage_row,
-)
+from ledger.rows import RECEIPT_TYPES, deferred_row, receipt_row, usage_row
 from ledger.runs import accounts_of_runs
 from ledger.seals import digest_of, seal
 from schemas.receipt import Receipt, receipt_id
@@ -183,10 +177,17 @@ def _keep_units(cursor: Cursor[Any], planned: Plan) -> set[int]:
 def _create(cursor: Cursor[Any], planned: Plan, number: int | None, *, seals: bool) -> None:
     rows = (receipt_row(record, charge, number) for record, charge in planned.receipts)
     if not seals:
-        return _copy(cursor, "copy_receipts", RECEIPT_TYPES, rows)
+        return _copy(cursor, rows)
     digests = list[bytes]()
-    _copy(cursor, "copy_receipts", RECEIPT_TYPES, _digested(rows, digests))
+    _copy(cursor, _digested(rows, digests))
     return seal(cursor, "receipts", digests)
+
+
+def _copy(cursor: Cursor[Any], rows: Iterable[tuple[Any, ...]]) -> None:
+    with cursor.copy(query("copy_receipts")) as copy:
+        copy.set_types(RECEIPT_TYPES)
+        for row in rows:
+            copy.write_row(row)
 
 
 def _digested(rows: Iterable[tuple[Any, ...]], digests: list[bytes]) -> Iterator[tuple[Any, ...]]:
@@ -194,15 +195,6 @@ def _digested(rows: Iterable[tuple[Any, ...]], digests: list[bytes]) -> Iterator
     for row in rows:
         digests.append(digest_of("receipts", row))
         yield row
-
-
-def _copy(
-    cursor: Cursor[Any], name: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
-) -> None:
-    with cursor.copy(query(name)) as copy:
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)
 
 
 def _resolve(cursor: Cursor[Any], closed: Sequence[Resolved]) -> None:
@@ -219,7 +211,7 @@ def _resolve(cursor: Cursor[Any], closed: Sequence[Resolved]) -> None:
 
 def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
     """Open the deferrals; return the ordinals of the new ones."""
-    rows = (
+    rows = [
         deferred_row(
             ordinal,
             planned.batch[ordinal].record,
@@ -227,10 +219,10 @@ def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
             planned.settlements.get((deferred.source_system, deferred.call_key)),
         )
         for ordinal, deferred in planned.deferrals.items()
-    )
-    cursor.execute(query("create_incoming"))
-    _copy(cursor, "copy_deferred", DEFERRED_TYPES, rows)
-    return {ordinal for (ordinal,) in cursor.execute(query("insert_deferred"))}
+    ]
+    return {
+        ordinal for (ordinal,) in cursor.execute(query("insert_deferred"), {"rows": listed(rows)})
+    }
 
 
 def _close(cursor: Cursor[Any], closings: Sequence[Closing]) -> None:

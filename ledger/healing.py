@@ -65,7 +65,7 @@ def advice(error: LedgerError, role: str = "", setting: str = "CONSUMER_DATABASE
     match error:
         case errors.UndefinedTable() | errors.InvalidSchemaName():
             return "the database has no ledger yet: run `billing migrate`"
-        case errors.UndefinedColumn():
+        case errors.UndefinedColumn() | errors.UndefinedFunction():
             return (
                 "the ledger is of an earlier release than this one: run `billing migrate`. "
                 f"PostgreSQL: {str(error).strip()}"

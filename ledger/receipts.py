@@ -1,6 +1,6 @@
 """The ledger: one PostgreSQL transaction a batch, receipts created once and never changed.
 
-Nothing outlives a transaction: role, limits and the temporary table are its own. So a pooler may
+Nothing outlives a transaction: role and limits are its own. So a pooler may
 give each transaction another session, and none of them keeps what was ours.
 """
 
@@ -170,9 +170,9 @@ class ReceiptWriter:
             return positions.move(cursor, group, moves)
 
     def ping(self) -> None:
-        """Raise a `psycopg.Error` unless the database takes what this role writes first."""
+        """Raise a `psycopg.Error` unless the database takes what this role writes."""
         with self._in_time(), self._transaction(force_rollback=True) as cursor:
-            cursor.execute(query("create_incoming"))
+            cursor.execute(query("insert_deferred"), {"rows": "[]"})
 
     def open_deferred(self) -> tuple[int, float]:
         """Return the number of open deferrals and the age of the oldest in seconds.

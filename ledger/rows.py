@@ -24,14 +24,6 @@ RECEIPT_TYPES: Final = (
     "timestamptz", "text", "text", "text", "text", "text", "text", "int8",
 )  # fmt: skip
 
-DEFERRED_TYPES: Final = (
-    "int4", "text", "text", "text", "text", "text", "numeric",
-    "text", "text", "text", "int8", "int8", "text", "int4", "int8",
-    "timestamptz", "text", "text", "jsonb", "text", "text", "uuid",
-    "timestamptz", "text", "text", "text", "text", "text", "text", "text",
-    "text", "text", "text[]", "bytea", "timestamptz",
-)  # fmt: skip
-
 
 def receipt_row(record: Record, charge: Charge, batch: int | None) -> tuple[Any, ...]:
     """Return a charge as the values of `copy_receipts`; `batch` is that of its debit."""
@@ -88,46 +80,46 @@ def receipt_row(record: Record, charge: Charge, batch: int | None) -> tuple[Any,
 
 def deferred_row(
     ordinal: int, record: Record, deferred: Deferred, settlement: Settlement | None
-) -> tuple[Any, ...]:
-    """Return a deferral, and who has settled it already, as the values of `copy_deferred`."""
+) -> dict[str, Any]:
+    """Return a deferral, and who has settled it already, as a row of `insert_deferred`."""
     d = deferred
-    return (
-        ordinal,
-        d.source_system,
-        d.call_key,
-        d.litellm_call_id,
-        d.response_id,
-        d.reason,
-        d.suggested_cost_usd,
-        d.run_id,
-        d.model,
-        d.provider,
-        d.tokens_in,
-        d.tokens_out,
-        record.topic,
-        record.partition,
-        record.offset,
-        d.occurred_at,
-        d.sent_cost,
-        d.link and d.link.digest,
-        d.held and msgspec.to_builtins(d.held),
-        settlement and settlement.by,
-        settlement and settlement.note,
-        receipt_id(d.source_system, d.call_key),
-        d.started_at,
-        d.billing_account_id,
-        d.caller.team_id,
-        d.caller.team_alias,
-        d.caller.key_alias,
-        d.caller.key_hash,
-        d.caller.user_id,
-        d.caller.organization_id,
-        d.sub_agent_id,
-        d.parent_sub_agent_id,
-        list(d.tags),
-        kept_of(record.value),
-        datetime.fromtimestamp(origin_of(record).received_ms / 1_000, UTC),
-    )
+    return {
+        "ordinal": ordinal,
+        "source_system": d.source_system,
+        "call_key": d.call_key,
+        "litellm_call_id": d.litellm_call_id,
+        "response_id": d.response_id,
+        "reason": d.reason,
+        "suggested_cost_usd": d.suggested_cost_usd,
+        "run_id": d.run_id,
+        "model": d.model,
+        "provider": d.provider,
+        "tokens_in": d.tokens_in,
+        "tokens_out": d.tokens_out,
+        "kafka_topic": record.topic,
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+        "occurred_at": d.occurred_at,
+        "sent_cost": d.sent_cost,
+        "link": d.link and d.link.digest,
+        "held": d.held and msgspec.to_builtins(d.held),
+        "resolved_by": settlement and settlement.by,
+        "resolution_note": settlement and settlement.note,
+        "receipt_id": receipt_id(d.source_system, d.call_key),
+        "started_at": d.started_at,
+        "billing_account_id": d.billing_account_id,
+        "team_id": d.caller.team_id,
+        "team_alias": d.caller.team_alias,
+        "key_alias": d.caller.key_alias,
+        "key_hash": d.caller.key_hash,
+        "user_id": d.caller.user_id,
+        "organization_id": d.caller.organization_id,
+        "sub_agent_id": d.sub_agent_id,
+        "parent_sub_agent_id": d.parent_sub_agent_id,
+        "tags": list(d.tags),
+        "callback": kept_of(record.value),
+        "received_at": datetime.fromtimestamp(origin_of(record).received_ms / 1_000, UTC),
+    }
 
 
 def conflict_row(record: Record, charge: Charge, receipt_content_hash: str) -> dict[str, Any]:

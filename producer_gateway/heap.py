@@ -5,12 +5,13 @@ until it has seen larger ones freed. A body and its parts then get new pages eac
 kernel fills with zeros first: a fifth of what a post of 1.4 MB takes.
 """
 
-import ctypes
 import os
 from collections.abc import Callable
 from typing import Final
 
 import structlog
+
+from runtime.libc import of_the_library
 
 _LOG: Final = structlog.get_logger(__name__)
 _TRIM_THRESHOLD: Final = -1
@@ -34,7 +35,7 @@ def keep_freed_memory() -> bool:
     """
     if any(name in os.environ for name in _OWN):
         return False
-    mallopt = _of_the_library("mallopt")
+    mallopt = of_the_library("mallopt")
     if mallopt is None:
         return False
     kept = [mallopt(_MMAP_THRESHOLD, _MMAP_BYTES), mallopt(_TRIM_THRESHOLD, _TRIM_BYTES)]
@@ -51,7 +52,7 @@ class FreedMemory:
         self._received = received
         self._seen = received()
         self._quiet_s = 0
-        self._trim = _of_the_library("malloc_trim")
+        self._trim = of_the_library("malloc_trim")
 
     def look(self) -> None:
         """Give it back where nothing has come for ten seconds; to be called once a second."""
@@ -62,12 +63,3 @@ class FreedMemory:
         self._quiet_s += 1
         if self._quiet_s == _QUIET_S and self._trim is not None:
             self._trim(0)
-
-
-def _of_the_library(name: str) -> Callable[..., int] | None:
-    """Return a function of the C library, None where that has none of this name."""
-    try:
-        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError):
-        return None
-    return found

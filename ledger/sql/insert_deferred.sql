@@ -1,9 +1,19 @@
 -- Open a deferral for each call once; one whose receipt is already there is settled at birth, so
 -- that the order in which the two callbacks arrive makes no difference. Who settled it by hand comes
 -- with it where the same batch wrote that receipt, as a rebuild does. Returns the new ordinals.
+-- The rows come as JSON: they are few and small, and a temporary table for them would take as long
+-- as everything else that a small batch writes. A NUL is refused, as it is by every text.
 WITH first AS (
     SELECT DISTINCT ON (source_system, call_key) *
-    FROM incoming_deferred
+    FROM json_to_recordset(%(rows)s) AS incoming (
+        ordinal integer, source_system text, call_key text, litellm_call_id text, response_id text, reason text,
+        suggested_cost_usd numeric, run_id text, model text, provider text, tokens_in bigint, tokens_out bigint,
+        kafka_topic text, kafka_partition integer, kafka_offset bigint, occurred_at timestamptz, sent_cost text,
+        link text, held jsonb, resolved_by text, resolution_note text, receipt_id uuid, started_at timestamptz,
+        billing_account_id text, team_id text, team_alias text, key_alias text, key_hash text, user_id text,
+        organization_id text, sub_agent_id text, parent_sub_agent_id text, tags text [], callback text,
+        received_at timestamptz
+    )
     ORDER BY source_system, call_key, ordinal
 ),
 judged AS (
@@ -29,7 +39,7 @@ opened AS (
         occurred_at, sent_cost, link, held, CASE WHEN resolution IS NOT NULL THEN now() END, resolution,
         resolved_by, resolution_note, receipt_id, started_at, billing_account_id,
         team_id, team_alias, key_alias, key_hash, user_id, organization_id, sub_agent_id,
-        parent_sub_agent_id, tags, callback, received_at,
+        parent_sub_agent_id, tags, decode(callback, 'base64'), received_at,
         -- Written in this transaction, or in one before it where the batch goes in parts.
         (
             SELECT known.topic_id

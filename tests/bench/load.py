@@ -172,8 +172,12 @@ class _Generator:
         else:
             while self._free:
                 self._send(time.monotonic())
-        async with asyncio.timeout(max(self._end - time.monotonic(), 0) + _ANSWER_SECONDS):
-            await self._all_answered.wait()
+        try:
+            async with asyncio.timeout(max(self._end - time.monotonic(), 0) + _ANSWER_SECONDS):
+                await self._all_answered.wait()
+        except TimeoutError as late:
+            left = f"{self._busy} of {self._sent} requests have no answer"
+            raise TimeoutError(f"{left}; answered: {dict(self._statuses)}") from late
         return Answered(
             dict(self._statuses),
             len(self._latencies) / (self._last - self._begin),

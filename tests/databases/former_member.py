@@ -1,6 +1,6 @@
 """A member of release 0.2.0 at a ledger: its statements word for word, and its rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, LiteralString
@@ -8,10 +8,9 @@ from typing import Any, Final, LiteralString
 import pytest
 from psycopg import Cursor
 
-from ledger.apply import _copy
 from ledger.plan import Plan
 from ledger.queries import query
-from ledger.rows import DEFERRED_TYPES, RECEIPT_TYPES, deferred_row, receipt_row
+from ledger.rows import RECEIPT_TYPES, deferred_row, receipt_row
 
 _FORMER: Final[dict[str, LiteralString]] = {
     file.stem: file.read_text("utf-8")
@@ -21,8 +20,12 @@ _OF_RECEIPT: Final = 20
 """How many columns a receipt had; those behind them were its details."""
 _OF_DETAILS: Final = 38
 """Up to where they were; what stands behind that was not kept yet."""
-_OF_DEFERRED: Final = 21
-"""How many columns a deferred call had."""
+_DEFERRED_TYPES: Final = (
+    "int4", "text", "text", "text", "text", "text", "numeric",
+    "text", "text", "text", "int8", "int8", "text", "int4", "int8",
+    "timestamptz", "text", "text", "jsonb", "text", "text",
+)  # fmt: skip
+"""Of the columns that a deferred call had: the first ones of today's."""
 
 
 @contextmanager
@@ -61,9 +64,19 @@ def _defer(cursor: Cursor[Any], planned: Plan) -> set[int]:
             planned.batch[ordinal].record,
             deferred,
             planned.settlements.get((deferred.source_system, deferred.call_key)),
-        )[:_OF_DEFERRED]
+        )
         for ordinal, deferred in planned.deferrals.items()
     )
     cursor.execute(_query("create_incoming"))
-    _copy(cursor, "copy_deferred", DEFERRED_TYPES[:_OF_DEFERRED], rows)
+    kept = (tuple(row.values())[: len(_DEFERRED_TYPES)] for row in rows)
+    _copy(cursor, "copy_deferred", _DEFERRED_TYPES, kept)
     return {ordinal for (ordinal,) in cursor.execute(_query("insert_deferred"))}
+
+
+def _copy(
+    cursor: Cursor[Any], name: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
+) -> None:
+    with cursor.copy(_query(name)) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from charging.decision import decide
+from charging.kept import kept_of
 from charging.outcomes import Decided
 from ledger.receipts import ReceiptWriter
 from schemas.receipt import plain
@@ -64,12 +65,15 @@ def test_text_arrives_in_the_tables_as_it_is(
     }
     assert write(ledger, decided(element(**fields))) == ["created usage"]
     assert write(ledger, decided(element(**fields))) == ["duplicate receipt"]
-    assert write(ledger, decided(element(**{**fields, "id": text[:-1] + "0"}, response_cost=0)))
-    row = tables.receipt(response_id=text)
-    for column in ("billing_account_id", "run_id", "model", "graph_id", "sub_agent_id"):
-        assert row[column] == text, column
+    unpaid = element(**{**fields, "id": text[:-1] + "0"}, response_cost=0)
+    assert write(ledger, decided(unpaid)) == ["deferred suspicious_zero"]
+    row, [open_call] = tables.receipt(response_id=text), tables.deferred()
+    for column in ("billing_account_id", "run_id", "model", "sub_agent_id"):
+        assert row[column] == open_call[column] == text, column
+    assert row["graph_id"] == text
+    assert row["tags"] == open_call["tags"]
     assert row["tags"][0] == text
-    assert tables.deferred()[0]["run_id"] == text
+    assert bytes(open_call["callback"]) == kept_of(unpaid)
 
 
 @pytest.mark.parametrize(
