@@ -5,20 +5,16 @@ by one thread and are freed by another, and what is free in the heap of one is o
 others: a fifth of the memory of a consumer that is behind was such room.
 """
 
-import os
 from typing import Final
 
-import structlog
+from runtime.libc import set_malloc
 
-from runtime.libc import of_the_library
-
-_LOG: Final = structlog.get_logger("consumer")
 _ARENA_MAX: Final = -8
 """The number that mallopt(3) has for `M_ARENA_MAX`."""
 _HEAPS: Final = 2
 """One takes hardly less, and then every thread waits for the same lock."""
 _OWN: Final = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
-"""Who sets one of these knows better; glibc has read them before us."""
+"""Who sets one of these knows better."""
 
 
 def share_heaps() -> bool:
@@ -27,12 +23,4 @@ def share_heaps() -> bool:
     They do not where the C library has no such setting (musl, macOS), or where the environment says
     how it shall be.
     """
-    if any(name in os.environ for name in _OWN):
-        return False
-    mallopt = of_the_library("mallopt")
-    if mallopt is None:
-        return False
-    shared = bool(mallopt(_ARENA_MAX, _HEAPS))
-    if not shared:
-        _LOG.warning("malloc stays as it is")
-    return shared
+    return set_malloc({_ARENA_MAX: _HEAPS}, _OWN)

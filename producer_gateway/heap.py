@@ -5,15 +5,11 @@ until it has seen larger ones freed. A body and its parts then get new pages eac
 kernel fills with zeros first: a fifth of what a post of 1.4 MB takes.
 """
 
-import os
 from collections.abc import Callable
 from typing import Final
 
-import structlog
+from runtime.libc import of_the_library, set_malloc
 
-from runtime.libc import of_the_library
-
-_LOG: Final = structlog.get_logger(__name__)
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 """The numbers that mallopt(3) has for `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD`."""
@@ -24,7 +20,7 @@ _TRIM_BYTES: Final = 64 * 1024 * 1024
 _QUIET_S: Final = 10
 """After so many seconds without a body nothing is kept any more. LiteLLM sends every five."""
 _OWN: Final = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-"""Who sets one of these knows better; glibc has read them before us."""
+"""Who sets one of these knows better."""
 
 
 def keep_freed_memory() -> bool:
@@ -33,15 +29,7 @@ def keep_freed_memory() -> bool:
     It does not where the C library has no such setting (musl, macOS), or where the environment says
     how it shall be.
     """
-    if any(name in os.environ for name in _OWN):
-        return False
-    mallopt = of_the_library("mallopt")
-    if mallopt is None:
-        return False
-    kept = [mallopt(_MMAP_THRESHOLD, _MMAP_BYTES), mallopt(_TRIM_THRESHOLD, _TRIM_BYTES)]
-    if not all(kept):
-        _LOG.warning("malloc_stays", kept=kept)
-    return all(kept)
+    return set_malloc({_MMAP_THRESHOLD: _MMAP_BYTES, _TRIM_THRESHOLD: _TRIM_BYTES}, _OWN)
 
 
 class FreedMemory:

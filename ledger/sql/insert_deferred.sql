@@ -1,8 +1,8 @@
 -- Open a deferral for each call once; one whose receipt is already there is settled at birth, so
 -- that the order in which the two callbacks arrive makes no difference. Who settled it by hand comes
 -- with it where the same batch wrote that receipt, as a rebuild does. Returns the new ordinals.
--- The rows come as JSON: they are few and small, and a temporary table for them would take as long
--- as everything else that a small batch writes. A NUL is refused, as it is by every text.
+-- The rows come as JSON: they are few and small, and to create and fill a temporary table for them
+-- takes longer than the rest of this. A NUL is refused, as it is by every text.
 WITH first AS (
     SELECT DISTINCT ON (source_system, call_key) *
     FROM json_to_recordset(%(rows)s) AS incoming (

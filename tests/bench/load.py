@@ -232,8 +232,10 @@ class _Generator:
             self._all_answered.set()
 
     def lost(self, connection: _Connection, error: Exception | None) -> None:
-        """A connection that ends before its time spoils the figures."""
-        if connection not in self._free:
+        """A connection that ends before its time spoils the figures; no request goes by it."""
+        if connection in self._free:
+            self._free.remove(connection)
+        else:
             self._statuses[f"lost: {error}"] += 1
 
 
