@@ -98,7 +98,8 @@ def _usd(units: int) -> Decimal:
 
 def _prices(spoken: Sequence[_Call], quantile: Decimal) -> tuple[int, int]:
     """Return the input and the output rate, in units."""
-    multiple = _multiple(spoken[:: -(-len(spoken) // _COMPARED)], quantile)
+    compared = [_scaled(one) for one in spoken[:: -(-len(spoken) // _COMPARED)]]
+    multiple = _multiple(compared, quantile)
     # Of a sixteenth of an input token.
     rates = [-(-one.cost * _SIXTEENTHS // _weight(one, multiple)) for one in spoken]
     input_ = _quantile(rates, quantile)
@@ -109,7 +110,12 @@ def _weight(one: _Call, multiple: int) -> int:
     return one.tokens_in * _SIXTEENTHS + one.tokens_out * multiple
 
 
-def _multiple(calls: Sequence[_Call], quantile: Decimal) -> int:
+def _scaled(one: _Call) -> tuple[int, int, int]:
+    # What `_excess` needs of each call, once for each of dozens of multiples.
+    return one.tokens_in * _SIXTEENTHS * _SCALE, one.tokens_out * _SCALE, max(one.cost, 1)
+
+
+def _multiple(calls: Sequence[tuple[int, int, int]], quantile: Decimal) -> int:
     """Return how many sixteenths of an input token an output token is worth, as it seems."""
     best = min(_MULTIPLES, key=lambda one: (_excess(calls, one, quantile), abs(one - _USUAL)))
     at = _MULTIPLES.index(best)
@@ -124,9 +130,9 @@ def _multiple(calls: Sequence[_Call], quantile: Decimal) -> int:
     return best
 
 
-def _excess(calls: Sequence[_Call], multiple: int, quantile: Decimal) -> int:
+def _excess(calls: Sequence[tuple[int, int, int]], multiple: int, quantile: Decimal) -> int:
     """Return the median of held over cost, in ten-thousandths, if answers were known before."""
-    worth = sorted(_weight(one, multiple) * _SCALE // max(one.cost, 1) for one in calls)
+    worth = sorted([(asked + said * multiple) // cost for asked, said, cost in calls])
     dearest = worth[len(worth) - _place(len(worth), quantile)]
     return worth[len(worth) // 2] * _FINENESS // max(dearest, 1)
 
