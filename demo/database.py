@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Database:
     reach; no permission of an existing directory is changed.
     """
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, parents: Sequence[Path] = ()) -> None:
         """Choose the place: `directory`, or for root a name in a temporary directory.
 
         Nothing is made yet.
@@ -37,13 +38,14 @@ class Database:
         Args:
             directory: where the cluster goes for an ordinary user; created when missing.
             port: the TCP port on 127.0.0.1.
+            parents: where root's goes if its user can enter one; else below a temporary directory.
 
         Raises:
             StackError: when it is not installed, or root finds no user or place for the cluster.
         """
         self.port = port
         self.account = _unprivileged() if os.geteuid() == 0 else None
-        self.directory = _place(self.account) if self.account else directory
+        self.directory = _place(self.account, parents) if self.account else directory
         self._password = secrets.token_urlsafe(24)
         self._installed = self._programs = _installed_programs()
         if self.account and not _reachable(self._installed / "bin" / "postgres", self.account):
@@ -166,9 +168,10 @@ def _unprivileged() -> Account:
     )
 
 
-def _place(account: Account) -> Path:
+def _place(account: Account, parents: Sequence[Path]) -> Path:
     """Name a directory that does not exist yet where `account` can reach it."""
-    candidates = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")]  # noqa: S108 - a random name, made private
+    temporary = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")]  # noqa: S108 - a random name, made private
+    candidates = [*parents, *temporary]
     for parent in candidates:
         if parent.is_dir() and _reachable(parent, account):
             return parent / f"billing-stream-postgres-{secrets.token_hex(8)}"

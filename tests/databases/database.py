@@ -84,12 +84,15 @@ def choose_database(environment: Mapping[str, str] | None = None) -> DatabaseCho
     return DatabaseChoice("embedded", "no Docker engine answers")
 
 
-def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = None) -> Database:
+def make_database(
+    choice: DatabaseChoice, settings: Mapping[str, str] | None = None, place: Path | None = None
+) -> Database:
     """The server that was chosen, not yet started.
 
     Args:
         choice: which one.
         settings: what is not to be PostgreSQL's default; an external server keeps its own.
+        place: below which the data of the wheel's server go; default: a temporary directory.
     """
     options = [part for pair in (settings or {}).items() for part in ("-c", "=".join(pair))]
     match choice.kind:
@@ -98,7 +101,7 @@ def make_database(choice: DatabaseChoice, settings: Mapping[str, str] | None = N
         case "docker":
             return DockerPostgres(options)
         case "embedded":
-            return EmbeddedPostgres(options)
+            return EmbeddedPostgres(options, place)
 
 
 SHARED: Final = {"fsync": "off", "full_page_writes": "off", "max_connections": "500"}
@@ -109,14 +112,17 @@ A dozen workers may use it, and a test of holds has twenty sessions, one of guar
 
 
 @contextmanager
-def running_database() -> Iterator[tuple[str, str]]:
+def running_database(place: Path | None = None) -> Iterator[tuple[str, str]]:
     """The server that `choose_database` names, for as long as the block.
+
+    Args:
+        place: as of `make_database`.
 
     Yields:
         Its URL, of a role that may create databases, and a line on what it is.
     """
     choice = choose_database()
-    server = make_database(choice, SHARED)
+    server = make_database(choice, SHARED, place)
     server.start()
     try:
         yield server.url, f"database: {choice}, version {server.version}"

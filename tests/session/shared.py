@@ -14,6 +14,7 @@ from typing import Final
 from tests.brokers.broker import BrokerChoice, BrokerError, make_broker, prepare_broker
 from tests.databases.database import migrated_template, running_database
 from tests.processes.process import ServerError
+from tests.session.memory import in_memory
 from tests.waiting import NET_SECONDS, eventually
 
 LOOK_SECONDS: Final = 0.05
@@ -117,17 +118,19 @@ class Services:
     @contextmanager
     def _kafka(self) -> Iterator[str]:
         self.choice = prepare_broker(self.choice, self._say, ci=self._ci)
-        broker = make_broker(self.choice, Path(tempfile.mkdtemp(dir=self._directory)))
-        broker.start()
-        self.used.append(f"broker: {self.choice}, version {broker.version}")
-        try:
-            yield broker.bootstrap
-        finally:
-            broker.remove()
+        with in_memory("kafka") as memory:
+            place = Path(tempfile.mkdtemp(dir=memory or self._directory))
+            broker = make_broker(self.choice, place)
+            broker.start()
+            self.used.append(f"broker: {self.choice}, version {broker.version}")
+            try:
+                yield broker.bootstrap
+            finally:
+                broker.remove()
 
     @contextmanager
     def _database(self) -> Iterator[str]:
-        with running_database() as (url, what):
+        with in_memory("database") as memory, running_database(memory) as (url, what):
             self.used.append(what)
             yield url
 

@@ -1,5 +1,6 @@
 """What the workers of a run share, what is begun again, and which tests stay together."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import pytest
 from tests.processes import restarts
 from tests.processes.process import ServerError
 from tests.processes.restarts import Notes, brought_up
+from tests.session import memory
+from tests.session.memory import in_memory
 from tests.session.shared import Keeper, Serving, SharedError, ask
 from tests.session.side_by_side import GROUPS, group_of, misplaced, place_of
 from tests.waiting import NET_SECONDS, eventually
@@ -148,6 +151,55 @@ eventually(lambda: program.read_bytes().startswith(b"sleep"), "the sleeper")
 server.suspend()
 print(server.pid)
 """
+
+
+@pytest.fixture
+def _room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were enough, whatever this machine has."""
+    monkeypatch.setattr(memory, "LEAST_FREE_BYTES", 0)
+    monkeypatch.setattr(memory, "LEAST_AVAILABLE_BYTES", 0)
+
+
+@pytest.mark.usefixtures("_room")
+def test_a_directory_in_memory_is_there_for_a_block_and_others_may_enter_it(tmp_path: Path) -> None:
+    with in_memory("database", tmp_path) as made:
+        assert made is not None
+        assert made.parent == tmp_path
+        assert made.stat().st_mode & 0o777 == 0o711
+        (made / "data").touch()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_room")
+def test_what_a_killed_run_left_in_memory_goes_and_what_others_have_there_stays(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(NET_SECONDS)
+    names = {
+        f"billing-stream-tests-{ended.pid}-kafka",
+        f"billing-stream-tests-{os.getpid()}-kafka",
+        "billing-stream-tests-x-kafka",
+        "PostgreSQL.1",
+    }
+    for name in names:
+        (tmp_path / name).mkdir()
+    with in_memory("database", tmp_path):
+        left = {path.name for path in tmp_path.iterdir()}
+    own = f"billing-stream-tests-{os.getpid()}-database"
+    assert left == names - {f"billing-stream-tests-{ended.pid}-kafka"} | {own}
+
+
+@pytest.mark.parametrize("lacking", ["LEAST_FREE_BYTES", "LEAST_AVAILABLE_BYTES"])
+@pytest.mark.usefixtures("_room")
+def test_nothing_goes_into_memory_where_there_is_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    monkeypatch.setattr(memory, lacking, 1 << 60)
+    with in_memory("database", tmp_path) as made:
+        assert made is None
+    with in_memory("database", tmp_path / "missing") as made:
+        assert made is None
 
 
 @pytest.mark.skipif(
