@@ -19,6 +19,8 @@ LEAST_FREE_BYTES: Final = 1 << 30
 """In the file system. A run on two cores has 0.3 GiB there."""
 LEAST_AVAILABLE_BYTES: Final = 4 << 30
 """Of the machine's memory, which is what the files take."""
+NO_PROGRAMS: Final = getattr(os, "ST_NOEXEC", 0)
+"""The flag of a file system that none may be run from; only Linux has one."""
 _PREFIX: Final = "billing-stream-tests-"
 
 
@@ -33,10 +35,11 @@ def in_memory(what: str, parent: Path = SHARED_MEMORY) -> Iterator[Path | None]:
         parent: a file system in memory.
 
     Yields:
-        The directory; None where `parent` is not there or not ours to write to, or where there is
-        not enough room.
+        The directory; None where `parent` is not there or not ours to write to, where no program
+        may be run from it (PostgreSQL's may have to be copied), or where there is not enough room.
     """
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
+    ours = parent.is_dir() and os.access(parent, os.W_OK)
+    if not ours or os.statvfs(parent).f_flag & NO_PROGRAMS:
         yield None
         return
     _tidy(parent)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -198,7 +199,17 @@ def test_nothing_goes_into_memory_where_there_is_little(
     monkeypatch.setattr(memory, lacking, 1 << 60)
     with in_memory("database", tmp_path) as made:
         assert made is None
+
+
+@pytest.mark.usefixtures("_room")
+def test_nothing_goes_into_memory_that_is_not_there_or_runs_no_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with in_memory("database", tmp_path / "missing") as made:
+        assert made is None
+    monkeypatch.setattr(memory, "NO_PROGRAMS", 8)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=8))
+    with in_memory("database", tmp_path) as made:
         assert made is None
 
 
