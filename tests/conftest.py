@@ -95,9 +95,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if ring == "system":
             # Starting the stack, which may install LiteLLM first, has a bound of its own.
             item.add_marker(pytest.mark.timeout(SYSTEM_TEST_SECONDS, func_only=True))
-        if wrong := misplaced(item.nodeid, getattr(item, "fixturenames", ())):
-            raise pytest.UsageError(wrong)
     items.sort(key=lambda item: place_of(item.nodeid))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test in the wrong group fails; an error at its collection would be lost in its worker."""
+    if wrong := misplaced(item.nodeid, getattr(item, "fixturenames", ())):
+        pytest.fail(wrong, pytrace=False)
 
 
 def pytest_collection_finish() -> None:

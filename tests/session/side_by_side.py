@@ -4,10 +4,13 @@ pytest-xdist gives each test to whichever of its workers has room. What is expen
 what tests count as a whole, is not shared by workers: its tests make a group and stay together.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 SYSTEM: Final = "tests/system/test_"
 GROUPS: Final = {
@@ -79,6 +82,19 @@ def misplaced(nodeid: str, fixtures: Iterable[str]) -> str:
 
 class SideBySide(LoadScopeScheduling):  # type: ignore[misc] # it has no types
     """A group is one piece of work, and so is each test outside of them."""
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        """Take the ids of the tests that a worker found.
+
+        Raises `UsageError` where two tests share one: pytest-xdist would run the first only, and
+        the run would be as green as if all had run.
+        """
+        more = [nodeid for nodeid, times in Counter(collection).items() if times > 1]
+        if more:
+            raise pytest.UsageError(
+                f"of these, only one test of each would be run: {', '.join(more)}"
+            )
+        super().add_node_collection(node, collection)
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid) or nodeid

@@ -128,6 +128,36 @@ def test_a_test_that_needs_the_whole_deployment_stays_with_the_others() -> None:
     assert "is in no group 'a broker to hurt'" in misplaced(system, ["hurt_kafka"])
 
 
+FINDS_A_TEST_TWICE = """
+import copy
+from tests.session.side_by_side import SideBySide
+
+def pytest_xdist_make_scheduler(config, log):
+    return SideBySide(config, log)
+
+def pytest_collection_modifyitems(items):
+    items.append(copy.copy(items[0]))
+"""
+
+
+def test_a_run_that_would_leave_out_a_test_because_another_has_its_id_does_not_begin(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "conftest.py").write_text(FINDS_A_TEST_TWICE)
+    (tmp_path / "test_twice.py").write_text("def test_twice(): pass")
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "1", "-c", os.devnull, "--rootdir", ".", "."],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=NET_SECONDS,
+    )
+    assert said.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "only one test of each would be run: test_twice.py::test_twice" in said.stderr
+
+
 def test_what_takes_longest_begins_first() -> None:
     ids = [
         "tests/unit/test_money.py::test_a",
