@@ -1,0 +1,35 @@
+"""The ids of the tests: what pytest-xdist knows a test by."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import NET_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_an_id_has_nothing_of_the_moment_or_the_process_that_found_it(
+    request: pytest.FixtureRequest,
+) -> None:
+    """Workers that find different ids end the run.
+
+    A compressed input has the second of its making in it, a set the order of its process. So the
+    ids are found again, later and in another process, and are those of this run.
+    """
+    items = request.session.items
+    files = sorted({str(item.path) for item in items})
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *files],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=NET_SECONDS,
+    )
+    assert {item.nodeid for item in items} - set(found.stdout.splitlines()) == set()
