@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.waiting import NET_SECONDS
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -22,10 +19,9 @@ def test_an_id_has_nothing_of_the_moment_or_the_process_that_found_it(
     ids are found again, later and in another process, and are those of this run.
     """
     items = request.session.items
-    files = sorted({str(item.path) for item in items})
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *files],
-        cwd=ROOT,
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *request.config.args],
+        cwd=request.config.invocation_params.dir,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,

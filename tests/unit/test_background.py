@@ -160,7 +160,11 @@ def test_a_receipt_inherits_who_ordered_it_and_nothing_of_who_reads() -> None:
 
 
 @pytest.mark.parametrize("cut", [cut_content, keep_billing_fields])
-@pytest.mark.parametrize("raw", [create(), finished(), read(), ended()])
+@pytest.mark.parametrize(
+    "raw",
+    [create(), finished(), read(), ended()],
+    ids=["ordered", "finished", "read", "ended"],
+)
 def test_what_links_the_events_is_kept_where_content_is_cut(
     cut: Callable[[bytes], bytes], raw: bytes
 ) -> None:
